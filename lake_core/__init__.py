@@ -1,0 +1,1 @@
+"""LAKE Explorer's core: numbers only."""
