@@ -1,1 +1,38 @@
-"""LAKE Explorer's core: numbers only."""
+"""LAKE Explorer's core: numbers only. Import as `import lake_core as lk`.
+
+backbone = lk.open_backbone("lake-cnn")
+lake = lk.Lake(backbone, lk.LakeConfig(top_k=100, object_name="metal plate")).fit(normal_pictures)
+result = lake.score(picture)
+result.score, result.visual, result.cross_modal, result.map, result.ledger()
+"""
+
+from lake_core.backbones import Backbone, open_backbone
+from lake_core.config import LakeConfig
+from lake_core.datasets import Dataset, Example, load_sample, read_folder, sample_names
+from lake_core.detector import Lake
+from lake_core.errors import LakeError
+from lake_core.features import FeatureStore
+from lake_core.images import Picture, read_picture, read_pictures
+from lake_core.prompts import PromptEnsemble
+from lake_core.scoring import ImageScore
+from lake_core.selection import Selection
+
+__all__ = [
+    "Backbone",
+    "Dataset",
+    "Example",
+    "FeatureStore",
+    "ImageScore",
+    "Lake",
+    "LakeConfig",
+    "LakeError",
+    "Picture",
+    "PromptEnsemble",
+    "Selection",
+    "load_sample",
+    "open_backbone",
+    "read_folder",
+    "read_picture",
+    "read_pictures",
+    "sample_names",
+]

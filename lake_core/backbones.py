@@ -1,0 +1,236 @@
+"""A backbone: an open_clip model opened for looking inside, with its layers, units, patches and text side."""
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lake_core.capture import KINDS, Kind, Place, Taps
+from lake_core.config import Recommended
+from lake_core.errors import BackboneError
+from lake_core.geometry import PatchGrid, Placement, place, to_input
+from lake_core.images import Picture
+from lake_core.specs import DEFAULT_BACKBONE, Opened, open_spec
+from lake_core.towers import Tower, tower_of
+
+Resize = Literal["squash", "letterbox"]
+
+_FORWARD_LOCK = threading.Lock()
+"""One forward pass at a time in a process: two at once on busy cores are many times slower than one after the other."""
+
+_TEXT_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One block of the image tower.
+
+    Attributes:
+        number: From 1 at the input.
+        grid: Its patches.
+        n_units: Number of units of each kind that the layer has.
+    """
+
+    number: int
+    grid: PatchGrid
+    n_units: dict[Kind, int]
+
+
+class Backbone:
+    """An opened model. Make one with `open_backbone`.
+
+    Attributes:
+        spec: What was opened.
+        key: Identifies everything that the features of a picture depend on; the same key means the same features.
+        family: Family of the image tower.
+        input_size: (height, width) of the model's input in pixels.
+        layers: The image tower's layers, first at the input.
+        joint_grid: Grid of the patch directions in the joint space, or None if the tower has none.
+        joint_width: Dimension of the joint space.
+        logit_scale: Factor on cosines before the softmax, as trained.
+        recommended: Layers, kind and distance that suit the model where the user has not chosen.
+        notes: Sentences worth showing.
+    """
+
+    def __init__(self, spec: str, opened: Opened, size: int | None, resize: Resize, device: torch.device) -> None:
+        self.spec = spec
+        self.device = device
+        self.resize = resize
+        self.notes = opened.notes
+        self._model = opened.model.to(device)
+        self._tokenize = opened.tokenize
+        self._preprocess = opened.preprocess
+        self._tower = tower_of(opened.model)
+        self.input_size = _input_size(spec, self._tower, opened, size)
+        self._taps = Taps(self._tower.taps(), self._tower.patches)
+        self.family = self._tower.family
+        self.layers, self.joint_grid, self.joint_width = self._probe()
+        scale = getattr(opened.model, "logit_scale", None)
+        self.logit_scale = float(scale.exp()) if scale is not None else 100.0
+        self.recommended = opened.hints.recommended() if opened.hints else _rule_of_thumb(self.layers)
+        height, width = self.input_size
+        self.key = f"{spec}|{height}x{width}|{resize}|{device.type}"
+
+    def __repr__(self) -> str:
+        return f"Backbone({self.spec!r}, {self.family}, {len(self.layers)} layers, input {self.input_size})"
+
+    def layer(self, number: int) -> Layer:
+        """The layer of that number.
+
+        Raises:
+            BackboneError: if there is none.
+        """
+        if not 1 <= number <= len(self.layers):
+            raise BackboneError(f"{self.spec} has no layer {number}; its layers are 1 to {len(self.layers)}.")
+        return self.layers[number - 1]
+
+    def layers_with(self, kind: Kind) -> tuple[int, ...]:
+        """Numbers of the layers that have units of a kind."""
+        return tuple(layer.number for layer in self.layers if kind in layer.n_units)
+
+    def place(self, layer: int, kind: Kind) -> Place:
+        """The place of a layer and kind.
+
+        Raises:
+            BackboneError: if the layer does not exist or has no such units.
+        """
+        if kind not in self.layer(layer).n_units:
+            having = ", ".join(str(number) for number in self.layers_with(kind)) or "none"
+            raise BackboneError(f"Layer {layer} of {self.spec} has no {kind} units; layers that have: {having}.")
+        return Place(layer, kind)
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """All places whose activations can be asked of `forward`."""
+        return self._taps.places | self.text_places
+
+    @property
+    def text_places(self) -> frozenset[Place]:
+        """The places of the joint space: the whole image and, if the tower has them, the patch directions."""
+        last = len(self.layers)
+        return frozenset({Place(last, "image")} | ({Place(last, "joint")} if self.joint_grid is not None else set()))
+
+    @property
+    def joint_place(self) -> Place | None:
+        """The place of the patch directions, or None."""
+        return Place(len(self.layers), "joint") if self.joint_grid is not None else None
+
+    @property
+    def image_place(self) -> Place:
+        """The place of the whole-image vector."""
+        return Place(len(self.layers), "image")
+
+    def grid(self, place: Place) -> PatchGrid:
+        """The patch grid of a place; the whole image is one patch."""
+        if place.kind == "image":
+            return PatchGrid(1, 1, *self.input_size)
+        if place.kind == "joint":
+            if self.joint_grid is None:
+                raise BackboneError(f"{self.spec} has no patch directions in the joint space.")
+            return self.joint_grid
+        return self.layer(place.layer).grid
+
+    def placement(self, picture: Picture) -> Placement:
+        """Where the picture lies in the model's input."""
+        height, width = self.input_size
+        return place(picture.width, picture.height, height, width, self.resize)
+
+    def prepare(self, picture: Picture) -> Tensor:
+        """The picture as the model's input, (3, height, width) float32, preprocessed as the model was trained."""
+        cfg = self._preprocess
+        return to_input(
+            picture, self.placement(picture), cfg.get("interpolation", "bicubic"), tuple(cfg["mean"]), tuple(cfg["std"])
+        )
+
+    @torch.inference_mode()
+    def forward(self, pixels: Tensor, places: Iterable[Place]) -> dict[Place, Tensor]:
+        """Activations at the places, in one pass through the image tower.
+
+        Args:
+            pixels: (batch, 3, height, width) float32 from `prepare`.
+            places: Any of `self.places`.
+        Returns:
+            Place -> (batch, n_patches, n_units) float32 on the CPU. Rows of "joint" and "image" have length 1.
+        """
+        wanted = frozenset(places)
+        with _FORWARD_LOCK, self._taps.collecting(wanted - self.text_places) as found:
+            image, directions = self._tower.forward(pixels.to(self.device))
+            maps = dict(found)
+            if directions is not None and self.joint_place in wanted:
+                maps[Place(len(self.layers), "joint")] = F.normalize(directions.float(), dim=1)
+            if self.image_place in wanted:
+                maps[self.image_place] = F.normalize(image.float(), dim=1)[:, :, None, None]
+            return {key: value.flatten(2).transpose(1, 2).contiguous().cpu() for key, value in maps.items()}
+
+    @torch.inference_mode()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings of texts in the joint space, (n, joint) float32 on the CPU, each of length 1."""
+        rows = []
+        with _FORWARD_LOCK:
+            for start in range(0, len(texts), _TEXT_BATCH):
+                tokens = self._tokenize(list(texts[start : start + _TEXT_BATCH])).to(self.device)
+                rows.append(self._model.encode_text(tokens, normalize=True).float().cpu())
+        return torch.cat(rows)
+
+    def _probe(self) -> tuple[tuple[Layer, ...], PatchGrid | None, int]:
+        """Layers, grid and width of the joint space, read off one forward pass of an empty picture."""
+        height, width = self.input_size
+        with torch.inference_mode(), self._taps.collecting(self._taps.places) as found:
+            image, directions = self._tower.forward(torch.zeros(1, 3, height, width, device=self.device))
+        layers = []
+        for number in range(1, self._tower.n_layers + 1):
+            maps: dict[str, Tensor] = {key.kind: value for key, value in found.items() if key.layer == number}
+            grid = self._grid(*maps["channel"].shape[-2:])
+            layers.append(Layer(number, grid, {kind: maps[kind].shape[1] for kind in KINDS if kind in maps}))
+        joint_grid = None if directions is None else self._grid(*directions.shape[-2:])
+        return tuple(layers), joint_grid, image.shape[1]
+
+    def _grid(self, rows: int, cols: int) -> PatchGrid:
+        patch = self._tower.patch_size()
+        if patch is None:
+            return PatchGrid(rows, cols, *self.input_size)
+        return PatchGrid(rows, cols, rows * patch[0], cols * patch[1])
+
+
+def open_backbone(
+    spec: str = DEFAULT_BACKBONE, *, image_size: int | None = None, resize: Resize = "squash", device: str = "cpu"
+) -> Backbone:
+    """Opens a backbone.
+
+    Args:
+        spec: "lake-cnn", "lake-vit", "NAME:TAG" (an open_clip model and tag), "hf-hub:ORG/REPO", "local-dir:PATH" or
+            "checkpoint:WEIGHTS@CONFIG".
+        image_size: Side of the square input in pixels; None takes the size that suits the model (lake-cnn: 384).
+        resize: "squash" fills the input with the whole picture, "letterbox" keeps its aspect. Nothing is cropped.
+        device: "cpu", "cuda", "cuda:1" ... or "auto" (CUDA where there is one).
+    Raises:
+        BackboneError: one sentence with the spec, the reason and the remedy.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise BackboneError(f"The device {device} was asked for and PyTorch sees no CUDA GPU; use cpu or auto.")
+    return Backbone(spec, open_spec(spec, image_size), image_size, resize, torch.device(device))
+
+
+def _input_size(spec: str, tower: Tower, opened: Opened, asked: int | None) -> tuple[int, int]:
+    own = opened.model.visual.image_size
+    height, width = own if isinstance(own, (tuple, list)) else (own, own)
+    if tower.sizes != "any":
+        if asked is not None and asked != height:
+            raise BackboneError(f"{spec} takes pictures of {height} pixels only, not {asked}; leave the size out.")
+        return int(height), int(width)
+    size = asked or (opened.hints.image_size if opened.hints and opened.hints.image_size else int(height))
+    if size % 32 or not 64 <= size <= 2048:
+        raise BackboneError(f"{spec}: the size {size} is not usable; choose a multiple of 32 from 64 to 2048 pixels.")
+    return size, size
+
+
+def _rule_of_thumb(layers: Sequence[Layer]) -> Recommended:
+    """For models nobody measured: the block two thirds up, its hidden units if it has them."""
+    number = max(1, round(len(layers) * 2 / 3))
+    return Recommended((number,), "hidden" if "hidden" in layers[number - 1].n_units else "channel")

@@ -1,0 +1,102 @@
+"""Activations of chosen places of a network, taken with permanent hooks that are inert unless a call asks.
+
+Hooks added and removed per call on a shared model corrupt data between threads. Here each place has one hook for the
+life of the model; it hands its tensor to the collector that the *calling* context has opened, if any. Collectors live
+in a `ContextVar`, so two threads (or two sessions of the dashboard) never see each other's activations.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor, nn
+
+Kind = Literal["channel", "hidden"]
+KINDS: tuple[Kind, ...] = ("channel", "hidden")
+
+
+class Place(NamedTuple):
+    """Where activations are taken: a layer, numbered from 1 at the input, and a kind of unit.
+
+    Two more kinds stand for what the tower says in the joint space of pictures and texts, both at its last layer:
+    "joint" (one unit vector per patch) and "image" (the whole-image vector).
+    """
+
+    layer: int
+    kind: Literal["channel", "hidden", "joint", "image"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One hook: the module it sits on, and whether it takes the module's input or its output."""
+
+    module: nn.Module
+    takes: Literal["input", "output"]
+
+
+@dataclass
+class _Collector:
+    owner: "Taps"
+    wanted: frozenset[Place]
+    convert: Callable[[Place, Tensor], Tensor]
+    found: dict[Place, Tensor] = field(default_factory=dict)
+
+
+_COLLECTOR: ContextVar[_Collector | None] = ContextVar("lake_collector", default=None)
+
+
+class Taps:
+    """The permanent hooks of one tower.
+
+    Args:
+        taps: For each place, the module and the side of it where the activation passes.
+        convert: Called at once with the place and the raw tensor; returns what is kept. It must copy: blocks that
+            work in place (ReLU) overwrite the tensor right afterwards.
+    """
+
+    def __init__(self, taps: Mapping[Place, Tap], convert: Callable[[Place, Tensor], Tensor]) -> None:
+        self.places = frozenset(taps)
+        self._convert = convert
+        for place, tap in taps.items():
+            if tap.takes == "input":
+                tap.module.register_forward_pre_hook(self._input_hook(place))
+            else:
+                tap.module.register_forward_hook(self._output_hook(place))
+
+    @contextmanager
+    def collecting(self, wanted: frozenset[Place]) -> Iterator[dict[Place, Tensor]]:
+        """Collects the wanted places during the forward passes made inside the `with` block by this thread.
+
+        Yields:
+            A dictionary that the hooks fill: place -> converted tensor of the latest forward pass.
+        Raises:
+            KeyError: if a wanted place has no hook.
+        """
+        missing = wanted - self.places
+        if missing:
+            raise KeyError(f"no hook at {sorted(missing)}")
+        collector = _Collector(self, wanted, self._convert)
+        token = _COLLECTOR.set(collector)
+        try:
+            yield collector.found
+        finally:
+            _COLLECTOR.reset(token)
+
+    def _visit(self, place: Place, tensor: Tensor) -> None:
+        collector = _COLLECTOR.get()
+        if collector is not None and collector.owner is self and place in collector.wanted:
+            collector.found[place] = collector.convert(place, tensor)
+
+    def _input_hook(self, place: Place) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            self._visit(place, inputs[0])
+
+        return hook
+
+    def _output_hook(self, place: Place) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+            self._visit(place, output[0] if isinstance(output, tuple) else output)
+
+        return hook

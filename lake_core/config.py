@@ -1,0 +1,125 @@
+"""Parameters of the method: frozen, hashable, checked when they are made.
+
+Everything here acts *after* the network: changing a parameter never runs the model again. What changes the network's
+input (backbone, input size, way of resizing) belongs to `open_backbone`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+from lake_core.capture import KINDS, Kind
+from lake_core.errors import ConfigError
+from lake_core.prompts import PromptEnsemble
+
+Criterion = Literal["variance", "robust", "range", "random", "all"]
+Normalise = Literal["unit", "none"]
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+NORMALISATIONS: tuple[Normalise, ...] = get_args(Normalise)
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What suits a backbone where the user has not chosen: measured for ours, a rule for the others."""
+
+    layers: tuple[int, ...]
+    kind: Kind
+    normalise: Normalise = "unit"
+    smooth: int = 3
+
+
+@dataclass(frozen=True)
+class LakeConfig:
+    """All parameters of sections 1 to 5 of the method.
+
+    Attributes:
+        layers: Layers whose visual maps are averaged, numbered from 1; None takes the backbone's recommendation.
+        kind: "hidden" or "channel" units; None takes the backbone's recommendation.
+        top_k: Units kept per layer, >= 1; more than a layer has means all of them.
+        criterion: Sensitivity by which units are ranked; "random" and "all" are controls.
+        seed: Seed of the "random" criterion.
+        normalise: "unit" scales vectors of selected units to length 1 before distances, "none" leaves them;
+            None takes the backbone's recommendation.
+        smooth: Side of the square of patches that activations are averaged over, odd; 1 switches it off; None takes
+            the backbone's recommendation.
+        calibration_quantile: Quantile of the normal patches' leave-one-out distances that becomes tau, in (0, 1].
+        text_weight: Weight w of the cross-modal map in the fused map, in [0, 1].
+        object_name: What the pictures show, as it stands in the prompts.
+        prompts: The prompt ensemble.
+        top_q: The image score is the mean of the fused map's top q patches; 1 means the maximum.
+        threshold_quantile: Quantile of the normal pictures' leave-one-out scores that becomes the decision
+            threshold, in [0, 1].
+    """
+
+    layers: tuple[int, ...] | None = None
+    kind: Kind | None = None
+    top_k: int = 100
+    criterion: Criterion = "variance"
+    seed: int = 0
+    normalise: Normalise | None = None
+    smooth: int | None = None
+    calibration_quantile: float = 0.99
+    text_weight: float = 0.3
+    object_name: str = "object"
+    prompts: PromptEnsemble = field(default_factory=PromptEnsemble)
+    top_q: int = 1
+    threshold_quantile: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
+            _require(len(self.layers or ()) > 0, "layers", self.layers, "at least one layer number")
+        _require(self.kind is None or self.kind in KINDS, "kind", self.kind, f"one of {', '.join(KINDS)}")
+        _require(self.top_k >= 1, "top_k", self.top_k, "a whole number of at least 1")
+        _require(self.criterion in CRITERIA, "criterion", self.criterion, f"one of {', '.join(CRITERIA)}")
+        _require(
+            self.normalise is None or self.normalise in NORMALISATIONS,
+            "normalise",
+            self.normalise,
+            f"one of {', '.join(NORMALISATIONS)}",
+        )
+        _require(
+            self.smooth is None or (self.smooth >= 1 and self.smooth % 2 == 1), "smooth", self.smooth, "1, 3, 5 ..."
+        )
+        _require(0 < self.calibration_quantile <= 1, "calibration_quantile", self.calibration_quantile, "in (0, 1]")
+        _require(0 <= self.text_weight <= 1, "text_weight", self.text_weight, "between 0 and 1")
+        _require(self.top_q >= 1, "top_q", self.top_q, "a whole number of at least 1")
+        _require(0 <= self.threshold_quantile <= 1, "threshold_quantile", self.threshold_quantile, "between 0 and 1")
+        object.__setattr__(self, "object_name", " ".join(self.object_name.split()) or "object")
+
+    def resolved(self, recommended: Recommended) -> "LakeConfig":
+        """The same parameters with every None filled in from a backbone's recommendation."""
+        gaps = {f.name: getattr(recommended, f.name) for f in fields(recommended) if getattr(self, f.name) is None}
+        return replace(self, **gaps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "LakeConfig":
+        """The configuration that `as_dict` wrote.
+
+        Raises:
+            ConfigError: if a name is unknown or a value is not allowed.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ConfigError(f"Unknown parameter {unknown[0]!r}; the parameters are {', '.join(sorted(known))}.")
+        plain = dict(values)
+        try:
+            if plain.get("layers") is not None:
+                plain["layers"] = tuple(int(layer) for layer in plain["layers"])
+            if isinstance(plain.get("prompts"), Mapping):
+                plain["prompts"] = PromptEnsemble(**{name: tuple(texts) for name, texts in plain["prompts"].items()})
+            return cls(**plain)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"The configuration cannot be read ({error}); write it with LakeConfig.as_dict."
+            ) from None
+
+
+def _require(holds: bool, name: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} is {value!r}; it must be {allowed}.")

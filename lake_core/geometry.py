@@ -1,0 +1,228 @@
+"""Where things lie: a picture in the model's input, patches on the input, and patches on the picture.
+
+Three systems of coordinates, all continuous, from the top left corner: picture pixels, input pixels, patches.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lake_core.errors import ConfigError
+from lake_core.images import Picture
+
+_RESAMPLING = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,
+    "random": Image.Resampling.BICUBIC,  # in training configurations; open_clip reads it so at inference
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies in the model's input; all in input pixels."""
+
+    input_height: int
+    input_width: int
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def place(
+    width: int, height: int, input_height: int, input_width: int, resize: Literal["squash", "letterbox"]
+) -> Placement:
+    """Lay a picture of width x height pixels into the model's input.
+
+    "squash" fills the input and changes the aspect; "letterbox" keeps the aspect and centres the picture. Neither
+    crops, so a defect at the edge is never lost.
+    """
+    if resize == "squash":
+        return Placement(input_height, input_width, 0, 0, input_height, input_width)
+    if resize != "letterbox":
+        raise ConfigError(f"resize is '{resize}': use 'squash' or 'letterbox'.")
+    scale = min(input_width / width, input_height / height)
+    box_width = min(input_width, max(1, round(width * scale)))
+    box_height = min(input_height, max(1, round(height * scale)))
+    top, left = (input_height - box_height) // 2, (input_width - box_width) // 2
+    return Placement(input_height, input_width, top, left, box_height, box_width)
+
+
+def to_input(
+    picture: Picture,
+    placement: Placement,
+    interpolation: str,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> Tensor:
+    """The picture as the model's input.
+
+    The uint8 picture is resized by Pillow, which is antialiased, and normalised in torchvision's order of operations:
+    for a squash the result equals open_clip's own preprocessing bit for bit.
+
+    Args:
+        interpolation: "bicubic", "bilinear", "lanczos", "box" or "nearest".
+        mean, std: Per channel, on the scale 0..1.
+    Returns:
+        (3, input_height, input_width) float32; 0, the mean colour, outside of the picture.
+    """
+    if interpolation not in _RESAMPLING:
+        allowed = ", ".join(key for key in _RESAMPLING if key != "random")
+        raise ConfigError(f"interpolation is '{interpolation}': use one of {allowed}.")
+    resized = Image.fromarray(picture.rgb).resize((placement.width, placement.height), _RESAMPLING[interpolation])
+    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous().float().div(255)
+    mean_311 = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
+    std_311 = torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
+    model_input = torch.zeros(3, placement.input_height, placement.input_width)
+    rows = slice(placement.top, placement.top + placement.height)
+    cols = slice(placement.left, placement.left + placement.width)
+    model_input[:, rows, cols] = pixels.sub(mean_311).div(std_311)
+    return model_input
+
+
+@dataclass(frozen=True)
+class PatchGrid:
+    """The patches of one layer, numbered row by row from the top left corner.
+
+    Attributes:
+        rows, cols: Patches along each axis.
+        covered_height, covered_width: Input pixels that the grid covers, from the top left corner; less than the
+            input where the patch size does not divide it.
+    """
+
+    rows: int
+    cols: int
+    covered_height: int
+    covered_width: int
+
+    @property
+    def n_patches(self) -> int:
+        return self.rows * self.cols
+
+    def centres(self) -> np.ndarray:
+        """(n_patches, 2) float64: (y, x) of each patch's centre in input pixels."""
+        y = (np.arange(self.rows) + 0.5) * (self.covered_height / self.rows)
+        x = (np.arange(self.cols) + 0.5) * (self.covered_width / self.cols)
+        return np.stack([np.repeat(y, self.cols), np.tile(x, self.rows)], axis=1)
+
+    def box(self, patch: int, placement: Placement, picture_size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """A patch's box (left, top, right, bottom) in picture pixels, clipped to the picture.
+
+        Args:
+            picture_size: (width, height).
+        """
+        if not 0 <= patch < self.n_patches:
+            raise ValueError(f"patch {patch} is not on a grid of {self.rows} x {self.cols}")
+        row, col = divmod(patch, self.cols)
+        y_edges, x_edges = self._edges(placement, (picture_size[1], picture_size[0]))
+        return float(x_edges[col]), float(y_edges[row]), float(x_edges[col + 1]), float(y_edges[row + 1])
+
+    def inside(self, placement: Placement) -> np.ndarray:
+        """(n_patches,) bool: whether each patch's centre lies on the picture; all True for a squash."""
+        y, x = self.centres().T
+        on_rows = (y >= placement.top) & (y < placement.top + placement.height)
+        on_cols = (x >= placement.left) & (x < placement.left + placement.width)
+        return on_rows & on_cols
+
+    def patch_at(self, x: float, y: float, placement: Placement, picture_size: tuple[int, int]) -> int | None:
+        """The patch under a point of the picture, or None off the picture or off the covered area.
+
+        Args:
+            x, y: In picture pixels; the middle of the first pixel is 0.5.
+            picture_size: (width, height).
+        """
+        width, height = picture_size
+        if not (0 <= x < width and 0 <= y < height):
+            return None
+        row = int((placement.top + y * placement.height / height) * self.rows / self.covered_height)
+        col = int((placement.left + x * placement.width / width) * self.cols / self.covered_width)
+        return row * self.cols + col if row < self.rows and col < self.cols else None
+
+    def _edges(self, placement: Placement, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """The grid's lines (rows + 1,) and (cols + 1,) in pixels of an array that fills the placement's box."""
+        y = np.arange(self.rows + 1) * (self.covered_height / self.rows)
+        x = np.arange(self.cols + 1) * (self.covered_width / self.cols)
+        height, width = shape
+        y_edges = np.clip((y - placement.top) * height / placement.height, 0, height)
+        x_edges = np.clip((x - placement.left) * width / placement.width, 0, width)
+        return y_edges, x_edges
+
+
+def coarse_of_fine(fine: PatchGrid, coarse: PatchGrid) -> np.ndarray:
+    """(fine.n_patches,) int64: for each fine patch the coarse patch that contains its centre.
+
+    A centre on a line between two coarse patches belongs to the later one; one beyond the coarse grid's covered area
+    to the nearest coarse patch. Whole-number arithmetic, so that rounding decides nothing.
+    """
+    row = (2 * np.arange(fine.rows) + 1) * fine.covered_height * coarse.rows // (2 * fine.rows * coarse.covered_height)
+    col = (2 * np.arange(fine.cols) + 1) * fine.covered_width * coarse.cols // (2 * fine.cols * coarse.covered_width)
+    row, col = np.minimum(row, coarse.rows - 1), np.minimum(col, coarse.cols - 1)
+    return (row[:, None] * coarse.cols + col[None, :]).reshape(-1).astype(np.int64)
+
+
+def mask_to_patches(mask: np.ndarray, grid: PatchGrid, placement: Placement) -> np.ndarray:
+    """The share of each patch's area that is defect.
+
+    Args:
+        mask: (h, w) bool over the whole picture, of any resolution.
+    Returns:
+        (n_patches,) float64 in [0, 1]; area outside of the picture counts as not defect.
+    """
+    height, width = mask.shape
+    y_edges, x_edges = grid._edges(placement, (height, width))
+    area_rc = _overlaps(y_edges, height) @ mask.astype(np.float64) @ _overlaps(x_edges, width).T
+    patch_height = grid.covered_height / grid.rows * height / placement.height
+    patch_width = grid.covered_width / grid.cols * width / placement.width
+    return np.clip(area_rc / (patch_height * patch_width), 0.0, 1.0).reshape(-1)
+
+
+def map_to_picture(
+    values: np.ndarray, grid: PatchGrid, placement: Placement, size: tuple[int, int], smooth: bool
+) -> np.ndarray:
+    """Patch values spread over the picture's pixels, for display only.
+
+    Args:
+        values: (n_patches,).
+        size: (width, height) of the picture.
+        smooth: Interpolate between the centres of the patches that lie on the picture; otherwise each pixel has the
+            value of its patch.
+    Returns:
+        (height, width) float32, NaN where the grid does not cover the picture.
+    """
+    width, height = size
+    values_rc = np.asarray(values, dtype=np.float32).reshape(grid.rows, grid.cols)
+    y = (placement.top + (np.arange(height) + 0.5) * placement.height / height) * grid.rows / grid.covered_height
+    x = (placement.left + (np.arange(width) + 0.5) * placement.width / width) * grid.cols / grid.covered_width
+    if smooth:
+        known_rc = np.isfinite(values_rc) & grid.inside(placement).reshape(grid.rows, grid.cols)
+        row_weights, col_weights = _linear_weights(y - 0.5, grid.rows), _linear_weights(x - 0.5, grid.cols)
+        weight = row_weights @ known_rc.astype(np.float32) @ col_weights.T
+        spread = row_weights @ np.where(known_rc, values_rc, 0) @ col_weights.T
+        spread = np.divide(spread, weight, out=np.full_like(spread, np.nan), where=weight > 1e-6)
+    else:
+        rows = np.minimum(y.astype(np.int64), grid.rows - 1)
+        cols = np.minimum(x.astype(np.int64), grid.cols - 1)
+        spread = values_rc[rows[:, None], cols[None, :]]
+    spread = spread.astype(np.float32)
+    spread[y >= grid.rows, :] = np.nan
+    spread[:, x >= grid.cols] = np.nan
+    return spread
+
+
+def _overlaps(edges: np.ndarray, n_pixels: int) -> np.ndarray:
+    """(n_edges - 1, n_pixels): the length of each pixel that lies in each interval."""
+    pixel = np.arange(n_pixels)
+    return np.clip(np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel), 0, None)
+
+
+def _linear_weights(position: np.ndarray, n_cells: int) -> np.ndarray:
+    """(n_positions, n_cells) float32 weights of linear interpolation between cells, clamped at the ends."""
+    position = np.clip(position, 0, n_cells - 1)
+    return np.clip(1 - np.abs(position[:, None] - np.arange(n_cells)), 0, None).astype(np.float32)

@@ -1,0 +1,174 @@
+"""What a path says about a picture: normal or to be tested, good or defective, which mask. Pure; nothing is opened."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePath, PurePosixPath
+from typing import Literal, TypeAlias
+
+Label: TypeAlias = Literal["good", "defective"]
+
+PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+)
+_GOOD = frozenset(
+    {"good", "normal", "normals", "ok", "fine", "healthy", "nominal", "defect_free", "non_defective", "reference"}
+)
+_BAD = frozenset({"bad", "defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "abnormal"})
+_BAD |= {"broken", "damaged", "faulty", "ng", "nok", "ko", "not_ok"}
+_TRAIN = frozenset({"train", "training"})
+_TEST = frozenset({"test", "tests", "testing", "test_public", "val", "valid", "validation"})
+_MASKS = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
+_IMAGES = frozenset({"images", "imgs"})
+_MASK_ENDINGS = ("_mask", "-mask", "_gt")
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a picture is for.
+
+    Attributes:
+        role: "ignored" covers hidden files, files that are no pictures, and folders below `train` of unknown kind.
+        label: None where the path does not tell.
+        kind: The kind of defect, a folder's name; None for good pictures.
+    """
+
+    role: Literal["normal", "test", "mask", "ignored"]
+    label: Label | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A path with its role and the path of its mask."""
+
+    path: PurePosixPath
+    role: Role
+    mask: PurePosixPath | None = None
+
+
+def natural_key(path: PurePath) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """Sorts 2.png before 10.png, whatever the case of letters."""
+    pieces = re.split(r"(\d+)", path.as_posix().lower())
+    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in pieces), path.as_posix()
+
+
+def is_hidden(path: PurePath) -> bool:
+    """Whether the file or a folder above it is hidden, or one of macOS's own."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def is_picture_name(path: PurePath) -> bool:
+    """Whether it is named as a picture is, and not hidden."""
+    return path.suffix.lower() in PICTURE_SUFFIXES and not is_hidden(path)
+
+
+def safe_path(name: str) -> PurePosixPath:
+    """A name from an upload or archive as a relative path that does not climb: '../', drives and roots are dropped."""
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..") and part[1:] != ":"]
+    return PurePosixPath(*parts) if parts else PurePosixPath("picture")
+
+
+def role_of(path: PurePosixPath) -> Role:
+    """The role of a file from its path below a data set's folder.
+
+    Known are MVTec's names (`train/good`, `test/<kind>`, `ground_truth/<kind>`) and plain ones (`normal`, `good`, `ok`,
+    `test`, `defective`, `bad`, `ng`, `anomaly` ...), in any case of letters. A path that says nothing is a test
+    picture without a label.
+    """
+    if not is_picture_name(path):
+        return Role("ignored")
+    words = _words(path)
+    if _MASKS & set(words):
+        below = path.parts[_last(words, _MASKS) + 1 : -1]
+        return Role("mask", kind=below[0] if below else None)
+    label, kind = label_of(path)
+    at = _last(words, _TRAIN | _TEST)
+    if at >= 0 and words[at] in _TRAIN:
+        if label == "good" or at == len(words) - 1:
+            return Role("normal", "good")
+        return Role("test", label, kind) if label else Role("ignored")
+    if at < 0 and label == "good":
+        return Role("normal", "good")
+    return Role("test", label, kind)
+
+
+def label_of(path: PurePosixPath) -> tuple[Label | None, str | None]:
+    """The label and the kind of defect that a path tells, each None where it does not.
+
+    Below `test`, the next folder decides: `good` and its like are good, any other is a kind of defect. Elsewhere the
+    deepest folder with a known name decides.
+    """
+    words, folders = _words(path), path.parts[:-1]
+    at = _last(words, _TRAIN | _TEST)
+    if at >= 0 and words[at] in _TEST and at + 1 < len(words) and words[at + 1] not in _BAD:
+        return ("good", None) if words[at + 1] in _GOOD else ("defective", folders[at + 1])
+    known = _last(words, _GOOD | _BAD)
+    if known < at or known < 0:
+        return None, None
+    if words[known] in _GOOD:
+        return "good", None
+    return "defective", folders[min(known + 1, len(folders) - 1)]
+
+
+def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
+    """Roles for all paths of one data set, in natural order, each defective or unlabelled picture with its mask.
+
+    A mask is found as `ground_truth/<kind>/<stem>_mask.png` or `<stem>.png`, as `masks/<stem>.png`, or as
+    `<stem>_mask.png` beside its picture.
+    """
+    ordered = sorted(paths, key=natural_key)
+    roles = {path: role_of(path) for path in ordered}
+    pictures_by_place = {(p.parent, p.stem.lower()) for p, role in roles.items() if role.role in ("normal", "test")}
+    masks: dict[tuple[tuple[str, ...], tuple[str, ...], str], PurePosixPath] = {}
+    for path in ordered:
+        beside = (path.parent, _bare_stem(path))
+        if roles[path].role == "test" and beside[1] != path.stem.lower() and beside in pictures_by_place:
+            roles[path] = Role("mask", kind=roles[path].kind)
+        if roles[path].role == "mask":
+            masks[_mask_key(path)] = path
+    return [Placed(path, role, _mask_of(path, role, masks)) for path, role in roles.items()]
+
+
+def is_part_folder(name: str) -> bool:
+    """Whether a folder's name is that of a part of a data set (`train`, `test`, `masks` ...)."""
+    return _word(name) in _TRAIN | _TEST | _MASKS | _IMAGES | _GOOD | _BAD
+
+
+def _mask_of(
+    path: PurePosixPath, role: Role, masks: dict[tuple[tuple[str, ...], tuple[str, ...], str], PurePosixPath]
+) -> PurePosixPath | None:
+    if role.role != "test" or role.label == "good":
+        return None
+    before, below, stem = _mask_key(path)
+    folder = (_word(path.parent.name),) if len(path.parts) > 1 else ()
+    for candidate in (below, folder, ()):
+        if (before, candidate, stem) in masks:
+            return masks[before, candidate, stem]
+    return None
+
+
+def _mask_key(path: PurePosixPath) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Folders before the first known name, folders below the last part's name, and the bare stem."""
+    words = _words(path)
+    first = next((i for i, word in enumerate(words) if is_part_folder(word)), len(words))
+    last = _last(words, _TRAIN | _TEST | _MASKS | _IMAGES)
+    return words[:first], words[max(last + 1, first) :], _bare_stem(path)
+
+
+def _bare_stem(path: PurePosixPath) -> str:
+    stem = path.stem.lower()
+    return next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
+
+
+def _words(path: PurePosixPath) -> tuple[str, ...]:
+    return tuple(_word(folder) for folder in path.parts[:-1])
+
+
+def _word(folder: str) -> str:
+    return folder.lower().replace("-", "_").replace(" ", "_")
+
+
+def _last(words: tuple[str, ...], known: frozenset[str]) -> int:
+    """The place of the last known word, or -1."""
+    return max((i for i, word in enumerate(words) if word in known), default=-1)

@@ -1,0 +1,102 @@
+"""Prompt ensembles and the two text directions, "normal" and "anomalous", made from them.
+
+The composition state phrase x template x object name follows WinCLIP (Jeong et al., CVPR 2023, arXiv 2303.14814).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lake_core.errors import ConfigError
+
+NORMAL_STATES = (
+    "{}",
+    "flawless {}",
+    "perfect {}",
+    "unblemished {}",
+    "{} without flaw",
+    "{} without defect",
+    "{} without damage",
+)
+ANOMALOUS_STATES = (
+    "damaged {}",
+    "broken {}",
+    "defective {}",
+    "{} with flaw",
+    "{} with defect",
+    "{} with damage",
+    "{} with a scratch",
+    "{} with a crack",
+)
+TEMPLATES = (
+    "a photo of a {}.",
+    "a photo of the {}.",
+    "a close-up photo of a {}.",
+    "a cropped photo of the {}.",
+    "a bright photo of the {}.",
+    "a photo of the {} for visual inspection.",
+)
+
+
+@dataclass(frozen=True)
+class PromptEnsemble:
+    """State phrases and templates, each with one `{}`; every combination is one prompt.
+
+    Attributes:
+        normal_states: Phrases for the normal state; `{}` is the object name.
+        anomalous_states: Phrases for the anomalous state.
+        templates: Sentences around a phrase; `{}` is the phrase.
+    """
+
+    normal_states: tuple[str, ...] = NORMAL_STATES
+    anomalous_states: tuple[str, ...] = ANOMALOUS_STATES
+    templates: tuple[str, ...] = TEMPLATES
+
+    def __post_init__(self) -> None:
+        for name in ("normal_states", "anomalous_states", "templates"):
+            texts = getattr(self, name)
+            if not texts:
+                raise ConfigError(f"The prompts need at least one phrase in {name}; add one.")
+            for text in texts:
+                if text.count("{}") != 1:
+                    raise ConfigError(f"The prompt phrase {text!r} in {name} must have exactly one {{}} in it.")
+
+    def normal_texts(self, object_name: str) -> list[str]:
+        """All prompts for the normal state."""
+        return self._texts(self.normal_states, object_name)
+
+    def anomalous_texts(self, object_name: str) -> list[str]:
+        """All prompts for the anomalous state."""
+        return self._texts(self.anomalous_states, object_name)
+
+    def _texts(self, states: Sequence[str], object_name: str) -> list[str]:
+        return [
+            template.replace("{}", state.replace("{}", object_name)) for state in states for template in self.templates
+        ]
+
+
+class TextDirections(NamedTuple):
+    """Two unit vectors of the joint space, each (joint,) float32."""
+
+    normal: Tensor
+    anomalous: Tensor
+
+
+def text_directions(
+    encode_text: Callable[[Sequence[str]], Tensor], prompts: PromptEnsemble, object_name: str
+) -> TextDirections:
+    """The two text directions of an ensemble: the normalised mean of the normalised embeddings of its prompts.
+
+    Args:
+        encode_text: Takes n texts, returns (n, joint) float32 rows of length 1; `Backbone.encode_text`.
+        prompts: The ensemble.
+        object_name: What the pictures show.
+    """
+    normal, anomalous = prompts.normal_texts(object_name), prompts.anomalous_texts(object_name)
+    rows = encode_text([*normal, *anomalous])
+    means = torch.stack([rows[: len(normal)].mean(0), rows[len(normal) :].mean(0)])
+    return TextDirections(*F.normalize(means, dim=-1))
