@@ -5,7 +5,7 @@ input (backbone, input size, way of resizing) belongs to `open_backbone`.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from lake_core.capture import KINDS, Kind
@@ -87,10 +87,11 @@ class LakeConfig:
         _require(0 <= self.threshold_quantile <= 1, "threshold_quantile", self.threshold_quantile, "between 0 and 1")
         object.__setattr__(self, "object_name", " ".join(self.object_name.split()) or "object")
 
-    def resolved(self, recommended: Recommended) -> "LakeConfig":
+    def resolved(self, recommended: Recommended) -> "ResolvedConfig":
         """The same parameters with every None filled in from a backbone's recommendation."""
-        gaps = {f.name: getattr(recommended, f.name) for f in fields(recommended) if getattr(self, f.name) is None}
-        return replace(self, **gaps)
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        gaps = {f.name: getattr(recommended, f.name) for f in fields(recommended) if values[f.name] is None}
+        return ResolvedConfig(**values | gaps)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; `from_dict` reads them back."""
@@ -118,6 +119,16 @@ class LakeConfig:
             raise ConfigError(
                 f"The configuration cannot be read ({error}); write it with LakeConfig.as_dict."
             ) from None
+
+
+@dataclass(frozen=True)
+class ResolvedConfig(LakeConfig):
+    """A `LakeConfig` in which nothing is left open."""
+
+    layers: tuple[int, ...] = ()
+    kind: Kind = "hidden"
+    normalise: Normalise = "unit"
+    smooth: int = 3
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,6 @@ class Lake:
         self.store = store if store is not None else FeatureStore(backbone)
         if self.store.backbone is not backbone:
             raise ConfigError("The feature store belongs to another backbone; make one for this backbone.")
-        assert self.config.layers is not None and self.config.kind is not None, "resolved above"
         self._layer_places = [backbone.place(layer, self.config.kind) for layer in self.config.layers]
 
     @property
@@ -127,7 +127,7 @@ class Lake:
         self._fitted()
         return ImageScore(witnesses, self.config.text_weight, self.config.top_q, self.threshold_)
 
-    def reweighed(self, **changes: float) -> "Lake":
+    def reweighed(self, **changes: Any) -> "Lake":
         """A detector that learned the same and weighs it differently; costs next to nothing.
 
         Args:
@@ -137,7 +137,7 @@ class Lake:
             raise ConfigError(f"Only {', '.join(sorted(_WEIGHING))} can be changed without fitting again.")
         self._fitted()
         other = copy(self)
-        other.config = replace(self.config, **changes)  # type: ignore[arg-type]
+        other.config = replace(self.config, **changes)
         other._weigh()
         return other
 
@@ -152,7 +152,6 @@ class Lake:
 
     def _fit_layers(self, pictures: Sequence[Picture], warnings: list[str]) -> list[LayerNormality]:
         config = self.config
-        assert config.normalise is not None and config.smooth is not None and config.kind is not None
         layers = []
         for place in self._layer_places:
             acts_ipu, inside_ip = self.store.stack(pictures, place), self._inside(pictures, place)
@@ -195,9 +194,11 @@ class Lake:
         cross = None if normality.text is None else cross_modal_map(normality, normality.text.own_margin)
         fused = fused_map(visual, cross, self.config.text_weight)
         inside = np.stack([normality.grid.inside(self.backbone.placement(picture)) for picture in self.normals_])
-        self.normal_scores_ = np.array(
-            [own[top_patches(own, on_picture, self.config.top_q)].mean() for own, on_picture in zip(fused, inside)]
-        )
+        own_scores = [
+            own[top_patches(own, on_picture, self.config.top_q)].mean()
+            for own, on_picture in zip(fused, inside, strict=True)
+        ]
+        self.normal_scores_ = np.array(own_scores)
         self.threshold_ = float(np.quantile(self.normal_scores_, self.config.threshold_quantile))
 
     def _image_probability(self, picture: Picture, directions: TextDirections) -> float:

@@ -92,7 +92,7 @@ class FeatureStore:
         return torch.stack([self.get(picture, place) for picture in pictures])
 
     def _n_units(self, place: Place) -> int:
-        if place.kind in ("joint", "image"):
+        if place.kind == "joint" or place.kind == "image":
             return self.backbone.joint_width
         return self.backbone.layer(place.layer).n_units[place.kind]
 

@@ -1,4 +1,4 @@
-"""What normal looks like: galleries, nearest neighbours, and calibration on the normal pictures alone (section 2, 3)."""
+"""What normal looks like: galleries, nearest neighbours, and calibration on the normal pictures (sections 2, 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Neighbours(NamedTuple):
     """Nearest gallery patch of each patch: squared distance (n,) float32 >= 0 and row of the gallery (n,) int64."""
 
     distance: Tensor
-    index: Tensor
+    row: Tensor
 
 
 def subspace(acts_ipu: Tensor, units: np.ndarray, grid: PatchGrid, smooth: int, normalise: Normalise) -> Tensor:
@@ -59,14 +59,14 @@ def nearest_normal(patches: Tensor, gallery: Tensor, excluded: Tensor | None = N
     if len(gallery) == 0 or patches.shape[1] != gallery.shape[1]:
         raise ValueError(f"patches {tuple(patches.shape)} cannot be compared with gallery {tuple(gallery.shape)}")
     gallery_squared = gallery.square().sum(1)
-    index = torch.empty(len(patches), dtype=torch.int64)
+    row = torch.empty(len(patches), dtype=torch.int64)
     for start in range(0, len(patches), chunk):
         rows = slice(start, start + chunk)
         without_own_square = torch.addmm(gallery_squared, patches[rows], gallery.T, alpha=-2.0)
         if excluded is not None:
             without_own_square.masked_fill_(excluded[rows], torch.inf)
-        index[rows] = without_own_square.argmin(1)
-    return Neighbours((patches - gallery[index]).square().sum(1), index)
+        row[rows] = without_own_square.argmin(1)
+    return Neighbours((patches - gallery[row]).square().sum(1), row)
 
 
 @dataclass(frozen=True, eq=False)

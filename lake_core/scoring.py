@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lake_core.config import LakeConfig
+from lake_core.config import ResolvedConfig
 from lake_core.geometry import PatchGrid, Placement, coarse_of_fine
 from lake_core.images import Picture
 from lake_core.normality import LayerNormality, Normality, margins, nearest_normal, subspace
@@ -122,7 +122,7 @@ def measure(
     picture: Picture,
     placement: Placement,
     normality: Normality,
-    config: LakeConfig,
+    config: ResolvedConfig,
     acts: Mapping[int, Tensor],
     joint: Tensor | None,
     image_probability: float | None,
@@ -133,18 +133,17 @@ def measure(
         picture: The picture.
         placement: Where it lies in the model's input.
         normality: What was learned.
-        config: Resolved parameters (`LakeConfig.resolved`).
+        config: Parameters.
         acts: Layer number -> (n_patches, n_units) float32 of the picture.
         joint: (n_joint_patches, joint) float32 patch directions of length 1, or None.
         image_probability: Passed through.
     """
-    assert config.normalise is not None and config.smooth is not None, "the configuration must be resolved"
     witnesses = []
     for layer in normality.layers:
         selection = layer.selection
         patches = subspace(acts[selection.layer][None], selection.units, layer.grid, config.smooth, config.normalise)[0]
         found = nearest_normal(patches, layer.gallery)
-        witnesses.append(LayerWitness(layer, patches, found.distance, found.index))
+        witnesses.append(LayerWitness(layer, patches, found.distance, found.row))
     margin = None if joint is None or normality.text is None else margins(joint, normality.text.directions)
     return Witnesses(
         picture=picture,
@@ -271,7 +270,7 @@ class ImageScore:
         if level == "unit":
             return table
         keys = ["part", "layer"] if level == "layer" else ["part"]
-        return table.groupby(keys, sort=False, dropna=False, as_index=False)["contribution"].sum()
+        return table.groupby(keys, sort=False, dropna=False)["contribution"].sum().reset_index()
 
     def evidence(self, patch: int | None = None) -> list[Evidence]:
         """The nearest normal patch in each layer, for a patch of the fused map (default: the deciding one)."""

@@ -26,7 +26,7 @@ import open_clip
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import try_to_load_from_cache
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from lake_core.assets import assets_folder
 from lake_core.capture import Kind
@@ -68,7 +68,7 @@ class Opened:
         notes: Sentences worth showing, such as a corrected activation function.
     """
 
-    model: nn.Module
+    model: Any
     tokenize: Callable[[Sequence[str]], Tensor]
     preprocess: dict[str, Any]
     hints: Hints | None
@@ -221,7 +221,7 @@ def _has_positions(timm_name: str) -> bool:
     return any(part in timm_name for part in ("vit", "eva", "beit", "deit")) and not timm_name.startswith("fastvit")
 
 
-def _create(spec: str, name: str, **options: Any) -> nn.Module:
+def _create(spec: str, name: str, **options: Any) -> Any:
     logger = logging.getLogger()
     level = logger.level
     try:

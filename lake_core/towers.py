@@ -5,7 +5,7 @@ file; the rest of the core sees places (layer, kind), patches and units.
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -32,16 +32,16 @@ class Tower(ABC):
     family: str
     sizes: Literal["any", "at loading", "fixed"]
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         self.visual = visual
         self.n_layers = len(self.blocks())
 
     @abstractmethod
-    def blocks(self) -> list[nn.Module]:
+    def blocks(self) -> list[Any]:
         """The blocks in order; block i is layer i + 1."""
 
     @abstractmethod
-    def hidden(self, block: nn.Module) -> Tap | None:
+    def hidden(self, block: Any) -> Tap | None:
         """Where the post-activation hidden units of a block pass, or None if it has none."""
 
     @abstractmethod
@@ -112,10 +112,10 @@ class NativeViT(_TokenTower):
     family = "native ViT"
     sizes = "at loading"
 
-    def blocks(self) -> list[nn.Module]:
+    def blocks(self) -> list[Any]:
         return list(self.visual.transformer.resblocks)
 
-    def hidden(self, block: nn.Module) -> Tap | None:
+    def hidden(self, block: Any) -> Tap | None:
         return Tap(block.mlp.c_proj, "input")
 
     def n_prefix_tokens(self) -> int:
@@ -143,12 +143,12 @@ class TimmViT(_TokenTower):
     family = "timm ViT"
     sizes = "at loading"
 
-    def blocks(self) -> list[nn.Module]:
+    def blocks(self) -> list[Any]:
         return list(self.visual.trunk.blocks)
 
-    def hidden(self, block: nn.Module) -> Tap | None:
-        mlp = getattr(block, "mlp", None)
-        return Tap(mlp.fc2, "input") if hasattr(mlp, "fc2") else None
+    def hidden(self, block: Any) -> Tap | None:
+        down = getattr(getattr(block, "mlp", None), "fc2", None)
+        return None if down is None else Tap(down, "input")
 
     def n_prefix_tokens(self) -> int:
         return int(getattr(self.visual.trunk, "num_prefix_tokens", 0))
@@ -181,12 +181,12 @@ class TimmConv(Tower):
     family = "timm convolutional"
     sizes = "any"
 
-    def __init__(self, visual: nn.Module) -> None:
+    def __init__(self, visual: Any) -> None:
         super().__init__(visual)
         # The MLP of ConvNeXt works channels-last where it is made of linear layers, not of 1 x 1 convolutions.
         self._channels_last = {place for place, tap in self.taps().items() if isinstance(tap.module, nn.Linear)}
 
-    def blocks(self) -> list[nn.Module]:
+    def blocks(self) -> list[Any]:
         trunk = self.visual.trunk
         if hasattr(trunk, "stages"):
             return [block for stage in trunk.stages for block in stage.blocks]
@@ -194,11 +194,11 @@ class TimmConv(Tower):
             return [block for name in ("layer1", "layer2", "layer3", "layer4") for block in getattr(trunk, name)]
         return [block for stage in trunk.blocks for block in stage]
 
-    def hidden(self, block: nn.Module) -> Tap | None:
+    def hidden(self, block: Any) -> Tap | None:
         if hasattr(block, "conv_pwl"):
             return Tap(block.conv_pwl, "input")
-        mlp = getattr(block, "mlp", None)
-        return Tap(mlp.fc2, "input") if hasattr(mlp, "fc2") else None
+        down = getattr(getattr(block, "mlp", None), "fc2", None)
+        return None if down is None else Tap(down, "input")
 
     def maps(self, raw: Tensor, place: Place) -> Tensor:
         return raw.permute(0, 3, 1, 2) if place in self._channels_last else raw
@@ -225,11 +225,11 @@ class NativeResNet(Tower):
     family = "native ResNet"
     sizes = "fixed"
 
-    def blocks(self) -> list[nn.Module]:
+    def blocks(self) -> list[Any]:
         visual = self.visual
         return [block for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4) for block in layer]
 
-    def hidden(self, block: nn.Module) -> Tap | None:
+    def hidden(self, block: Any) -> Tap | None:
         return None
 
     def maps(self, raw: Tensor, place: Place) -> Tensor:
@@ -245,7 +245,7 @@ class NativeResNet(Tower):
         return pool(final), directions.permute(0, 3, 1, 2)
 
 
-def tower_of(model: nn.Module) -> Tower:
+def tower_of(model: Any) -> Tower:
     """The adapter for an open_clip model's image tower.
 
     Raises:
