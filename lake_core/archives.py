@@ -70,7 +70,7 @@ class Archive:
             raise DatasetError(f"{member} in {self.name} is damaged: pack it again.") from error
         if len(data) > MAX_BYTES:
             raise DatasetError(
-                f"{member} in {self.name} has more than the {MAX_BYTES / 1e6:.0f} MB allowed for a picture: reduce it."
+                f"{member} in {self.name} is over the {MAX_BYTES / 1e6:.0f} MB allowed for a picture: reduce it."
             )
         self._bytes_left -= len(data)
         if self._bytes_left < 0:

@@ -125,11 +125,13 @@ class PatchGrid:
         return float(x_edges[col]), float(y_edges[row]), float(x_edges[col + 1]), float(y_edges[row + 1])
 
     def inside(self, placement: Placement) -> np.ndarray:
-        """(n_patches,) bool: whether each patch's centre lies on the picture; all True for a squash."""
-        y, x = self.centres().T
-        on_rows = (y >= placement.top) & (y < placement.top + placement.height)
-        on_cols = (x >= placement.left) & (x < placement.left + placement.width)
-        return on_rows & on_cols
+        """(n_patches,) bool: whether each patch's centre lies on the picture; all True for a squash.
+
+        A picture so narrow in its letterbox that it slips between the centres has the patches along its middle.
+        """
+        on_rows = _cells_on(self.rows, self.covered_height, placement.top, placement.height)
+        on_cols = _cells_on(self.cols, self.covered_width, placement.left, placement.width)
+        return (on_rows[:, None] & on_cols).reshape(-1)
 
     def patch_at(self, x: float, y: float, placement: Placement, picture_size: tuple[int, int]) -> int | None:
         """The patch under a point of the picture, or None off the picture or off the covered area.
@@ -214,6 +216,15 @@ def map_to_picture(
     spread[y >= grid.rows, :] = np.nan
     spread[:, x >= grid.cols] = np.nan
     return spread
+
+
+def _cells_on(n_cells: int, covered: int, start: int, length: int) -> np.ndarray:
+    """(n_cells,) bool: whether each cell's centre lies in [start, start + length); at least one is True."""
+    centres = (np.arange(n_cells) + 0.5) * (covered / n_cells)
+    is_on = (centres >= start) & (centres < start + length)
+    if not is_on.any():
+        is_on[np.abs(centres - (start + length / 2)).argmin()] = True
+    return is_on
 
 
 def _overlaps(edges: np.ndarray, n_pixels: int) -> np.ndarray:

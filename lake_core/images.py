@@ -52,8 +52,8 @@ PictureSource: TypeAlias = Picture | Path | str | bytes | Image.Image | np.ndarr
 def read_picture(source: PictureSource, name: str | None = None) -> Picture:
     """Decode and check one picture.
 
-    Transparent parts are laid on white. 16-bit values are scaled by their full range, never clipped. Pictures of more
-    than MAX_SIDE pixels along a side are reduced to a working copy (Lanczos). Each of these leaves a note.
+    16-bit values are scaled by their full range, never clipped. Transparent parts are laid on white, and a picture of
+    more than MAX_SIDE pixels along a side is reduced to a working copy (Lanczos); both leave a note.
 
     Args:
         source: A path, the bytes of a file, a PIL picture, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or a Picture,
@@ -77,16 +77,15 @@ def read_picture(source: PictureSource, name: str | None = None) -> Picture:
         image = to_rgb(decode(data, name, notes), name, notes)
         sha256 = hashlib.sha256(data).hexdigest()
 
-    rgb = np.array(image)
     if sha256 is None:
-        sha256 = hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes()).hexdigest()
+        sha256 = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
     original_size = image.size
     if max(image.size) > MAX_SIDE:
         image = image.resize(working_size(*image.size), Image.Resampling.LANCZOS)
-        rgb = np.array(image)
         notes.append(
             f"{name} was reduced from {original_size[0]} x {original_size[1]} to {image.width} x {image.height} pixels."
         )
+    rgb = np.array(image)
     rgb.setflags(write=False)
     return Picture(name, rgb, sha256, original_size, tuple(notes))
 

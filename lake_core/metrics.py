@@ -1,0 +1,192 @@
+"""How well scores separate good from defective: for pictures and for pixels, with bootstrap intervals.
+
+Higher scores mean more anomalous. A figure that the data cannot give, because only one class is there, is None: never
+0 and never 0.5. AUPRO is the per-region overlap of Bergmann et al. (MVTec AD, IJCV 2021), up to a false positive rate
+of 0.3.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import ndimage
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+MAX_FPR = 0.3
+_EIGHT_CONNECTED = np.ones((3, 3), dtype=int)
+
+
+class BestF1(NamedTuple):
+    """The greatest F1 over all thresholds, and the lowest score that still counts as defective there."""
+
+    f1: float
+    threshold: float
+
+
+class PixelMetrics(NamedTuple):
+    """Pixel AUROC and AUPRO, each None where the masks hold one class only."""
+
+    auroc: float | None
+    aupro: float | None
+
+
+class Interval(NamedTuple):
+    """Bounds of an interval."""
+
+    low: float
+    high: float
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Area under the ROC curve: how often a defective one scores above a good one, ties counted half.
+
+    Args:
+        labels: (n,) bool, True where defective.
+        scores: (n,) finite.
+    Returns:
+        A number in [0, 1], or None if there is one class only.
+    """
+    truth, values = _checked(labels, scores)
+    return float(roc_auc_score(truth, values)) if _has_both(truth) else None
+
+
+def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Average precision with defective as the positive class, in [0, 1]; None if there is one class only."""
+    truth, values = _checked(labels, scores)
+    return float(average_precision_score(truth, values)) if _has_both(truth) else None
+
+
+def best_f1(labels: ArrayLike, scores: ArrayLike) -> BestF1 | None:
+    """The greatest F1 over all thresholds, with defective as the positive class; None if there is one class only."""
+    truth, values = _checked(labels, scores)
+    if not _has_both(truth):
+        return None
+    precision, recall, thresholds = precision_recall_curve(truth, values)
+    total = precision[:-1] + recall[:-1]
+    f1 = np.divide(2 * precision[:-1] * recall[:-1], total, out=np.zeros_like(total), where=total > 0)
+    best = int(f1.argmax())
+    return BestF1(float(f1[best]), float(thresholds[best]))
+
+
+def f1_max(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """The greatest F1 alone."""
+    best = best_f1(labels, scores)
+    return None if best is None else best.f1
+
+
+def bootstrap_auroc(labels: ArrayLike, scores: ArrayLike, n_draws: int = 1000, seed: int = 0) -> np.ndarray | None:
+    """Bootstrap draws of the AUROC over pictures: good and defective ones are each drawn anew, with replacement.
+
+    Args:
+        labels: (n,) bool, True where defective.
+        scores: (n,) or (n_runs, n) finite. With several runs (seeds) over the same pictures a draw is the mean of their
+            AUROCs, all on the same drawn pictures: the interval of the mean over seeds.
+        n_draws: Number of draws.
+        seed: Of the drawing.
+    Returns:
+        (n_draws,) float64, or None if there is one class only.
+    """
+    truth = np.asarray(labels, dtype=bool)
+    runs = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    for run in runs:
+        _checked(truth, run)
+    if not _has_both(truth):
+        return None
+    wins_dg = np.zeros((int(truth.sum()), int((~truth).sum())))
+    for run in runs:
+        difference = run[truth][:, None] - run[~truth][None, :]
+        wins_dg += ((difference > 0) + 0.5 * (difference == 0)) / len(runs)
+    rng = np.random.default_rng(seed)
+    n_defective, n_good = wins_dg.shape
+    times_defective = rng.multinomial(n_defective, np.full(n_defective, 1 / n_defective), size=n_draws)
+    times_good = rng.multinomial(n_good, np.full(n_good, 1 / n_good), size=n_draws)
+    return ((times_defective @ wins_dg) * times_good).sum(1) / (n_defective * n_good)
+
+
+def auroc_interval(
+    labels: ArrayLike, scores: ArrayLike, level: float = 0.95, n_draws: int = 1000, seed: int = 0
+) -> Interval | None:
+    """The bootstrap interval of the AUROC over pictures; arguments as in `bootstrap_auroc`."""
+    draws = bootstrap_auroc(labels, scores, n_draws, seed)
+    return None if draws is None else interval(draws, level)
+
+
+def interval(draws: np.ndarray, level: float = 0.95) -> Interval:
+    """The middle part of bootstrap draws that holds a share `level` of them."""
+    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_fpr: float = MAX_FPR) -> PixelMetrics:
+    """Pixel AUROC and AUPRO over all pictures at once, exactly: every distinct value is a threshold.
+
+    AUPRO is the area under the mean share of each defect region that is found, against the share of good pixels taken
+    for defects, up to `max_fpr` and divided by it. Regions are connected over edges and corners; each counts the
+    same, however small.
+
+    Args:
+        maps: For each picture (h, w) scores of its pixels; NaN, where a map says nothing, counts as lowest of all.
+        masks: For each picture (h, w) bool, True where defect; all False for a good picture.
+        max_fpr: In (0, 1].
+    """
+    if len(maps) != len(masks) or any(one.shape != mask.shape for one, mask in zip(maps, masks, strict=False)):
+        raise ValueError("maps and masks differ in number or in shape")
+    if not 0 < max_fpr <= 1:
+        raise ValueError(f"max_fpr is {max_fpr}, not in (0, 1]")
+    if not maps:
+        return PixelMetrics(None, None)
+    scores = np.nan_to_num(np.concatenate([np.asarray(one, np.float32).ravel() for one in maps]), nan=-np.inf)
+    defect = np.concatenate([mask.ravel() for mask in masks]).astype(bool)
+    if not _has_both(defect):
+        return PixelMetrics(None, None)
+    order = np.argsort(scores)[::-1]
+    last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+
+    def curve(weights: np.ndarray) -> np.ndarray:
+        """The share of the weight at or above each threshold, from 0 to 1."""
+        return np.concatenate([[0.0], np.cumsum(weights[order], dtype=np.float64)[last_of_equal] / weights.sum()])
+
+    false_positive = curve((~defect).astype(np.float64))
+    area = np.trapezoid(curve(defect.astype(np.float64)), false_positive)
+    overlap = curve(np.concatenate([_region_weights(mask).ravel() for mask in masks]))
+    return PixelMetrics(float(area), _area_up_to(false_positive, overlap, max_fpr))
+
+
+def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float | None:
+    """Area under the ROC curve over all pixels of all pictures; see `pixel_metrics`."""
+    return pixel_metrics(maps, masks).auroc
+
+
+def aupro(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_fpr: float = MAX_FPR) -> float | None:
+    """Area under the per-region overlap, in [0, 1]; see `pixel_metrics`."""
+    return pixel_metrics(maps, masks, max_fpr).aupro
+
+
+def _region_weights(mask: np.ndarray) -> np.ndarray:
+    """(h, w) float64: 1 / area of its region for a defect pixel, so that each region weighs 1; 0 elsewhere."""
+    regions, n_regions = ndimage.label(mask, _EIGHT_CONNECTED)
+    if n_regions == 0:
+        return np.zeros(mask.shape)
+    areas = np.bincount(regions.ravel()).astype(np.float64)
+    return np.where(regions > 0, 1 / areas[regions], 0.0)
+
+
+def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:
+    """Area under the broken line (x, y), x ascending from 0 to 1, from 0 to `limit`, divided by `limit`."""
+    below = x <= limit
+    y_at_limit = np.interp(limit, x, y) if not (x == limit).any() else y[below][-1]
+    return float(np.trapezoid(np.append(y[below], y_at_limit), np.append(x[below], limit)) / limit)
+
+
+def _has_both(truth: np.ndarray) -> bool:
+    return bool(truth.any()) and not bool(truth.all())
+
+
+def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    truth, values = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if truth.shape != values.shape or truth.ndim != 1:
+        raise ValueError(f"labels {truth.shape} and scores {values.shape} are not two lists of one length")
+    if not np.isfinite(values).all():
+        raise ValueError("scores hold NaN or infinite values")
+    return truth, values
