@@ -1,1 +1,1 @@
-"""The dashboard."""
+"""The dashboard: thin Streamlit pages over lake_core."""

@@ -6,16 +6,34 @@ result = lake.score(picture)
 result.score, result.visual, result.cross_modal, result.map, result.ledger()
 """
 
-from lake_core.backbones import Backbone, open_backbone
-from lake_core.config import LakeConfig
-from lake_core.datasets import Dataset, Example, load_sample, read_folder, sample_names
-from lake_core.detector import Lake
-from lake_core.errors import LakeError
-from lake_core.features import FeatureStore
-from lake_core.images import Picture, read_picture, read_pictures
-from lake_core.prompts import PromptEnsemble
-from lake_core.scoring import ImageScore
-from lake_core.selection import Selection
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lake_core.backbones import Backbone, open_backbone
+    from lake_core.config import LakeConfig
+    from lake_core.datasets import Dataset, Example, load_sample, read_folder, sample_names
+    from lake_core.detector import Lake
+    from lake_core.errors import LakeError
+    from lake_core.features import FeatureStore
+    from lake_core.images import Picture, read_picture, read_pictures
+    from lake_core.prompts import PromptEnsemble
+    from lake_core.scoring import ImageScore
+    from lake_core.selection import Selection
+
+_MODULES = {
+    "backbones": ("Backbone", "open_backbone"),
+    "config": ("LakeConfig",),
+    "datasets": ("Dataset", "Example", "load_sample", "read_folder", "sample_names"),
+    "detector": ("Lake",),
+    "errors": ("LakeError",),
+    "features": ("FeatureStore",),
+    "images": ("Picture", "read_picture", "read_pictures"),
+    "prompts": ("PromptEnsemble",),
+    "scoring": ("ImageScore",),
+    "selection": ("Selection",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Backbone",
@@ -36,3 +54,10 @@ __all__ = [
     "read_pictures",
     "sample_names",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used, so that `lake --help` need not wait for the networks."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

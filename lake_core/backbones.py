@@ -104,6 +104,11 @@ class Backbone:
         return Place(layer, kind)
 
     @property
+    def takes_any_size(self) -> bool:
+        """Whether the input size can be chosen freely (convolutional towers)."""
+        return self._tower.sizes == "any"
+
+    @property
     def places(self) -> frozenset[Place]:
         """All places whose activations can be asked of `forward`."""
         return self._taps.places | self.text_places

@@ -148,6 +148,18 @@ def choose_normals(entries: Sequence[Entry], seed: int) -> list[Entry]:
     return [normals[i] for i in np.random.default_rng(seed).permutation(len(normals))]
 
 
+def checked_methods(names: Sequence[str]) -> tuple[Method, ...]:
+    """Names of methods, each once.
+
+    Raises:
+        ConfigError: if there is none, or one is not known.
+    """
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        raise ConfigError(f"methods is {', '.join(names) or 'empty'}; choose from {', '.join(METHODS)}.")
+    return tuple(method for method in dict.fromkeys(names) if method in METHODS)
+
+
 def environment() -> dict[str, str]:
     """Versions of what the figures depend on."""
     found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
@@ -171,9 +183,7 @@ class _Plan:
             raise ConfigError(f"shots is {list(self.shots)}; give whole numbers of normal pictures, at least 1 each.")
         if not self.seeds or min(self.seeds) < 0:
             raise ConfigError(f"seeds is {list(self.seeds)}; give whole numbers of at least 0.")
-        unknown = [method for method in self.methods if method not in METHODS]
-        if unknown or not self.methods:
-            raise ConfigError(f"The methods {unknown} are not known; choose from {', '.join(METHODS)}.")
+        checked_methods(self.methods)
 
     def check(self, name: str, entries: Sequence[Entry]) -> None:
         n_normal = sum(entry.role == "normal" for entry in entries)

@@ -125,19 +125,20 @@ def fit_layer(
             others = gallery[gallery_picture != picture]
             own[picture] = nearest_normal(patches_ipk[picture], others).distance
         else:
-            own[picture] = nearest_normal(patches_ipk[0], gallery, _close_by(grid)[:, gallery_patch]).distance
+            own[picture] = nearest_normal(patches_ipk[0], gallery, _close_by(grid, gallery_patch)).distance
     tau = float(np.quantile(own[inside_ip].numpy(), calibration_quantile))
     return LayerNormality(selection, grid, gallery, gallery_picture, gallery_patch, tau, own)
 
 
-def _close_by(grid: PatchGrid) -> Tensor:
-    """(n_patches, n_patches) bool: pairs of patches less than 2 grid steps apart along both axes.
+def _close_by(grid: PatchGrid, gallery_patch: Tensor) -> Tensor:
+    """(n_patches, m) bool: whether a patch and a gallery patch are less than 2 grid steps apart along both axes.
 
-    On a grid too small to have any two patches further apart, only a patch itself is close.
+    Where that would leave some patch without any (a small grid, a narrow letterbox), only a patch itself is close.
     """
     patch = torch.arange(grid.n_patches)
-    row, col = patch // grid.cols, patch % grid.cols
-    steps = torch.maximum((row[:, None] - row).abs(), (col[:, None] - col).abs())
+    rows = (patch // grid.cols)[:, None] - gallery_patch // grid.cols
+    cols = (patch % grid.cols)[:, None] - gallery_patch % grid.cols
+    steps = torch.maximum(rows.abs(), cols.abs())
     close = steps < 2
     return steps < 1 if bool(close.all(1).any()) else close
 

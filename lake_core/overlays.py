@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from lake_core.contours import FINENESS, outline
+from lake_core.contours import FINENESS, outlines
 from lake_core.geometry import PatchGrid, Placement, map_to_picture
 from lake_core.images import Picture
 
@@ -97,9 +97,8 @@ def overlay(
     image = _blend(base, _score_colours(spread / scale.vmax), cover, opacity)
     if contour:
         region = _region_above(values, grid, placement, base.size, smooth, scale.threshold)
-        half_width = 0.75 if max(base.size) < 384 else 1.0
-        image = _paint(image, outline(region, half_width + 1) * 0.75, (0, 0, 0))
-        image = _paint(image, outline(region, half_width), (255, 255, 255))
+        line, casing = outlines(region, (1.0, 2.0))
+        image = _paint(_paint(image, casing * 0.75, (0, 0, 0)), line, (255, 255, 255))
     return image
 
 
@@ -283,11 +282,12 @@ def _region_above(
         return np.zeros((fine[1], fine[0]), dtype=np.bool_)
     above = _spread(flat, grid, placement, fine, smooth) > threshold
     if smooth:  # interpolation makes the region around a single patch vanish: give it a disc that can be seen
+        from_centre = _from_centre(grid, placement, fine)
         rows_cols = peaks.reshape(grid.rows, grid.cols)
         has_neighbour = ndimage.binary_dilation(rows_cols, _BESIDE) & rows_cols
         for patches, radius in ((rows_cols & ~has_neighbour, 0.3), (has_neighbour, 0.12)):
             in_patch = map_to_picture(patches.astype(np.float32).reshape(-1), grid, placement, fine, False) > 0
-            above |= in_patch & (_from_centre(grid, placement, fine) < radius)
+            above |= in_patch & (from_centre < radius)
     return above
 
 

@@ -25,6 +25,7 @@ from urllib.parse import urlparse
 import open_clip
 from huggingface_hub import constants as hub_constants
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
@@ -39,6 +40,7 @@ DEFAULT_BACKBONE = "lake-cnn"
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 _HUB_TIMEOUT_S = 3.0
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
 class Hints(BaseModel):
@@ -141,6 +143,29 @@ def _open_checkpoint(spec: str, rest: str, image_size: int | None) -> Opened:
         raise BackboneError(f"{spec}: the weights file {weights} does not exist; check the path.")
     if weights.suffix not in _WEIGHTS:
         raise BackboneError(f"{spec}: {weights.name} is not a weights file; use one of {', '.join(_WEIGHTS)}.")
+    return _open_files(spec, weights, config_path, image_size)
+
+
+def _open_hub_repository(spec: str, repository: str, image_size: int | None) -> Opened:
+    """From the hub's cache where the files lie there, without asking the hub; else downloaded."""
+    hub_cfg = {"hf_hub": f"{repository}/"}
+    try:
+        config_path = try_to_load_from_cache(repository, "open_clip_config.json")
+        weights = _cached_weights(hub_cfg)
+    except HFValidationError:
+        raise BackboneError(f"{spec}: {repository!r} is not the name of a repository; write hf-hub:ORG/REPO.") from None
+    if not isinstance(config_path, str) or weights is None:
+        _require_hub(spec)
+        try:
+            config_path = open_clip.pretrained.download_pretrained_from_hf(repository, filename="open_clip_config.json")
+            weights = open_clip.download_pretrained(hub_cfg)
+        except Exception as error:
+            raise BackboneError(_unreachable(spec, f"the download failed ({_first_line(error)})")) from error
+    return _open_files(spec, Path(weights), Path(config_path), image_size)
+
+
+def _open_files(spec: str, weights: Path, config_path: Path, image_size: int | None) -> Opened:
+    """Opens a weights file with its open_clip_config.json."""
     config = _read_config(spec, config_path)
     name = f"lake-checkpoint-{abs(hash((str(config_path.resolve()), config_path.stat().st_mtime_ns))):x}"
     open_clip.factory._MODEL_CONFIGS[name] = config["model_cfg"]
@@ -152,13 +177,6 @@ def _open_checkpoint(spec: str, rest: str, image_size: int | None) -> Opened:
         force_image_size=_loading_size(config["model_cfg"], image_size),
     )
     return Opened(model, _tokenizer(spec, name), config["preprocess_cfg"], _read_hints(spec, weights.parent))
-
-
-def _open_hub_repository(spec: str, repository: str, image_size: int | None) -> Opened:
-    if not isinstance(try_to_load_from_cache(repository, "open_clip_config.json"), str):
-        _require_hub(spec)
-    model = _create(spec, spec, force_image_size=image_size, require_pretrained=True)
-    return Opened(model, _tokenizer(spec, spec), dict(model.visual.preprocess_cfg), None)
 
 
 def _open_pretrained(spec: str, name: str, tag: str, image_size: int | None) -> Opened:
@@ -206,6 +224,8 @@ def _with_right_activation(name: str, tag: str, cfg: dict[str, Any]) -> tuple[st
     if trained_with_quick:
         return name, (f"{tag} was trained with QuickGELU, which is used although {name} names plain GELU.",)
     plain = name.removesuffix("-quickgelu")
+    if plain == name:  # the architecture itself has QuickGELU, whatever the tag leaves unsaid (roberta-ViT-B-32)
+        return name, ()
     return plain, (f"{tag} was trained with plain GELU, so {plain} is used in place of {name}.",)
 
 
@@ -245,6 +265,10 @@ def _create(spec: str, name: str, **options: Any) -> Any:
 def _tokenizer(spec: str, name: str) -> Callable[[Sequence[str]], Tensor]:
     try:
         return open_clip.get_tokenizer(name)
+    except ImportError as error:
+        raise BackboneError(
+            f"{spec}: its tokenizer needs another package ({_first_line(error)}); pip install transformers sentencepiece."
+        ) from error
     except Exception as error:
         raise BackboneError(
             f"{spec}: its tokenizer cannot be read ({_first_line(error)}); put the tokenizer's files into the model's "
@@ -261,18 +285,27 @@ def _read_config(spec: str, path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BackboneError(f"{spec}: {path} is not valid JSON ({_first_line(error)}); mend the file.") from None
     model_cfg = config.get("model_cfg") if isinstance(config, dict) else None
-    if not isinstance(model_cfg, dict) or not {"vision_cfg", "text_cfg", "embed_dim"} <= model_cfg.keys():
+    parts = [model_cfg.get(key) for key in ("vision_cfg", "text_cfg")] if isinstance(model_cfg, dict) else [None]
+    if "embed_dim" not in (model_cfg or {}) or not all(isinstance(part, dict) for part in parts):
         raise BackboneError(
             f"{spec}: {path} has no model_cfg with embed_dim, vision_cfg and text_cfg; use the file that open_clip "
             "writes when a model is pushed to the hub."
         )
     preprocess = config.get("preprocess_cfg")
-    missing = [key for key in ("mean", "std") if key not in (preprocess or {})]
+    missing = [key for key in ("mean", "std") if not isinstance(preprocess, dict) or key not in preprocess]
     if missing:
         raise BackboneError(
             f"{spec}: {path} does not say the preprocessing ({' and '.join(missing)} missing in preprocess_cfg); add "
             "the values that the model was trained with, a guess would silently change every score."
         )
+    for key, lowest in (("mean", None), ("std", 0)):
+        values = preprocess[key]
+        is_rgb = isinstance(values, list) and [type(value) in (int, float) for value in values] == [True] * 3
+        if not is_rgb or (lowest is not None and min(values) <= lowest):
+            raise BackboneError(
+                f"{spec}: {key} in preprocess_cfg of {path} is {values!r}; it must be three numbers, for red, green "
+                "and blue" + (", above 0." if lowest is not None else ".")
+            )
     return config
 
 
@@ -308,15 +341,14 @@ def _require_hub(spec: str) -> None:
     """Fails within seconds, not after minutes of retries, where the hub cannot be reached."""
     if hub_constants.HF_HUB_OFFLINE:
         raise BackboneError(_unreachable(spec, "HF_HUB_OFFLINE is set"))
-    behind_proxy = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
-    if behind_proxy:
-        return
-    endpoint = urlparse(hub_constants.ENDPOINT)
-    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
+    proxy = next((os.environ[name] for name in _PROXIES if os.environ.get(name)), "")
+    first_hop = urlparse(proxy if "//" in proxy else f"//{proxy}") if proxy else urlparse(hub_constants.ENDPOINT)
+    port = first_hop.port or (80 if first_hop.scheme == "http" else 443)
     try:
-        socket.create_connection((endpoint.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()
+        socket.create_connection((first_hop.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()
     except OSError:
-        raise BackboneError(_unreachable(spec, f"{endpoint.hostname} cannot be reached")) from None
+        what = f"the proxy {first_hop.hostname}" if proxy else first_hop.hostname
+        raise BackboneError(_unreachable(spec, f"{what} cannot be reached")) from None
 
 
 def _unreachable(spec: str, reason: str) -> str:

@@ -85,7 +85,9 @@ class Tower(ABC):
         while max(maps.shape[-2:]) / factor > MAX_GRID:
             factor *= 2
         if factor > 1:
-            return F.avg_pool2d(maps, factor)
+            # Adaptive, which is the same where the factor divides the grid, and loses no border where it does not.
+            rows, cols = maps.shape[-2:]
+            return F.adaptive_avg_pool2d(maps, (-(-rows // factor), -(-cols // factor)))
         return maps.clone(memory_format=torch.contiguous_format)
 
 
@@ -154,7 +156,8 @@ class TimmViT(_TokenTower):
         return int(getattr(self.visual.trunk, "num_prefix_tokens", 0))
 
     def patch_size(self) -> tuple[int, int] | None:
-        return tuple(self.visual.trunk.patch_embed.patch_size)
+        # Not `patch_size`, which counts locations of the stem where the embedding begins with one (MobileCLIP-B).
+        return tuple(self.visual.trunk.patch_embed.feat_ratio(as_scalar=False))
 
     def grid(self) -> tuple[int, int]:
         return tuple(self.visual.trunk.patch_embed.grid_size)

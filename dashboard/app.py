@@ -1,0 +1,45 @@
+"""Entry of the dashboard: the session, the shared sidebar, and the navigation."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import components, compute, sidebar, state
+from lake_core.errors import LakeError
+from lake_core.threads import limit_threads
+
+PAGES = Path(__file__).parent / "app_pages"
+limit_threads()
+st.set_page_config(page_title="LAKE Explorer", page_icon=":material/water:", layout="wide")
+
+arguments = sys.argv[1:]
+launch_sample = arguments[arguments.index("--sample") + 1] if "--sample" in arguments[:-1] else None
+is_new = state.start(compute.registry())
+if is_new and launch_sample is not None and state.workspace().is_empty:
+    try:
+        components.take_sample(launch_sample)
+    except LakeError as error:
+        state.say([str(error)])
+
+pages = {
+    "workspace": st.Page(
+        PAGES / "workspace.py", title="Workspace", icon=":material/upload:", default=launch_sample is None
+    ),
+    "scores": st.Page(
+        PAGES / "scores.py", title="Scores", icon=":material/grid_view:", default=launch_sample is not None
+    ),
+    "selection": st.Page(PAGES / "selection.py", title="Selection", icon=":material/bar_chart:"),
+    "neurons": st.Page(PAGES / "neurons.py", title="Neurons", icon=":material/blur_on:"),
+    "split": st.Page(
+        PAGES / "score_split.py", title="Score split", icon=":material/call_split:", url_path="score_split"
+    ),
+}
+st.session_state.pages = pages
+page = st.navigation(list(pages.values()))
+settings = sidebar.draw(state.snapshot().settings, is_new)
+if settings is not None:
+    state.set_settings(settings)
+    st.session_state.settings = settings
+    page.run()
+state.write_link()

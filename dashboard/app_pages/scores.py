@@ -1,0 +1,168 @@
+"""Scores: the test pictures with their maps on one shared scale, the threshold, a table and a histogram."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import components, compute, figures, sidebar, state
+from dashboard.compute import Analysis
+from lake_core.metrics import best_f1
+
+SORTS = {
+    "score, highest first": lambda item: -item[1].score,
+    "score, lowest first": lambda item: item[1].score,
+    "visual part, highest first": lambda item: -item[1].visual,
+    "cross-modal part, highest first": lambda item: -item[1].cross_modal,
+    "name": lambda item: item[1].picture.name,
+    "label": lambda item: (str(item[0].label), -item[1].score),
+}
+CARD = 420
+
+
+def table_of(found: Analysis) -> pd.DataFrame:
+    """One row per test picture, in the workspace's order; also what the CSV holds."""
+    return pd.DataFrame(
+        {
+            "path": [score.picture.name for score in found.scores],
+            "score": [score.score for score in found.scores],
+            "visual": [score.visual for score in found.scores],
+            "cross_modal": [score.cross_modal for score in found.scores],
+            "threshold": [score.threshold for score in found.scores],
+            "is_anomalous": [score.is_anomalous for score in found.scores],
+            "label": [example.label for example in found.workspace.tests],
+        }
+    )
+
+
+def threshold_control(found: Analysis) -> None:
+    """Shows the threshold, lets the user move it, and puts it back."""
+    left, middle, right = st.columns([4, 1.4, 1.4], vertical_alignment="bottom")
+    st.session_state.threshold_slider = min(found.lake.threshold_, found.scale.vmax)
+    with left:
+        st.slider(
+            "Decision threshold",
+            0.0,
+            float(found.scale.vmax),
+            step=0.01,
+            key="threshold_slider",
+            format="%.2f",
+            on_change=lambda: st.session_state.update(own_threshold=st.session_state.threshold_slider),
+            help="At first the highest leave-one-out score of the normal pictures; above it counts as anomalous.",
+        )
+    with middle:
+        st.button(
+            "From the normals",
+            on_click=lambda: st.session_state.update(own_threshold=None),
+            disabled=st.session_state.get("own_threshold") is None,
+            width="stretch",
+            help="The threshold that the normal pictures give, without looking at any test picture.",
+        )
+    labels = found.labels
+    best = best_f1(labels, [score.score for score in found.scores]) if labels else None
+    with right:
+        st.button(
+            "Best F1",
+            on_click=lambda: st.session_state.update(own_threshold=best.threshold if best else None),
+            disabled=best is None,
+            width="stretch",
+            help="The threshold with the best F1 on your labels: it has seen the answers, so it flatters.",
+        )
+
+
+def numbers(found: Analysis) -> None:
+    """The headline: how many, how many above, and how well with labels."""
+    above = sum(score.is_anomalous for score in found.scores)
+    cells: list[tuple[str, str | int]] = [
+        ("Normal pictures", len(found.workspace.normals)),
+        ("Test pictures", len(found.scores)),
+    ]
+    cells.append(("Above threshold", f"{above} of {len(found.scores)}"))
+    labels = found.labels
+    if labels and found.auroc is not None:
+        anomalous = np.array([score.is_anomalous for score in found.scores])
+        cells.append(("Image AUROC", f"{found.auroc:.3f}"))
+        cells.append(("Defects found", f"{anomalous[labels].sum()} of {sum(labels)}"))
+        cells.append(("False alarms", f"{anomalous[~np.array(labels)].sum()} of {len(labels) - sum(labels)}"))
+    for column, (name, value) in zip(st.columns(len(cells)), cells, strict=True):
+        column.metric(name, value)
+
+
+def cards(found: Analysis) -> None:
+    """The gallery, sorted and filtered."""
+    sort, only, strength = st.columns(3)
+    order = sort.selectbox("Sort by", list(SORTS), key="sort")
+    shown = only.segmented_control("Show", ["all", "above", "below"], default="all", key="show", required=True)
+    opacity = strength.slider("Strength of the maps", 0.0, 1.0, 0.6, 0.1, key="opacity")
+    items = sorted(zip(found.workspace.tests, found.scores, strict=True), key=SORTS[order])
+    items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
+    if not items:
+        st.info(f"No picture is {shown} the threshold.", icon=":material/filter_alt:")
+    per_row = 4
+    for start in range(0, len(items), per_row):
+        columns = st.columns(per_row)
+        for column, (example, score) in zip(columns, items[start : start + per_row], strict=False):
+            picture = score.picture
+            with column, st.container(border=True):
+                jpeg = compute.score_picture(
+                    picture.sha256, found.key, score.text_weight, found.scale, CARD, opacity, score
+                )
+                st.image(
+                    jpeg, width="stretch", alt=f"{picture.name}: score {score.score:.3f}, {components.verdict(score)}"
+                )
+                st.markdown(f"**{score.score:.2f}** {components.verdict(score)}")
+                st.caption(f"{picture.name} · {components.label_text(example.label)}")
+                if st.button("Why this score?", key=f"open_{picture.sha256}", width="stretch"):
+                    state.set_focus(picture=picture.sha256)
+                    st.switch_page(st.session_state.pages["split"])
+
+
+components.heading(
+    "Scores",
+    "Each test picture with the map of its score: bright, surrounded places are less like any normal patch than the "
+    "normal pictures are like each other.",
+)
+found = components.analysis(sidebar.current())
+numbers(found)
+if len(found.workspace.normals) == 1:
+    st.info("With a single normal picture the threshold is a rough guess; add a few more.", icon=":material/info:")
+if not any(score.is_anomalous for score in found.scores):
+    st.success("No test picture is above the threshold: nothing here is more unusual than the normal pictures are.")
+threshold_control(found)
+gallery_tab, table_tab, histogram_tab = st.tabs(["Gallery", "Table", "Histogram"])
+with gallery_tab:
+    components.score_legend(found)
+    cards(found)
+with table_tab:
+    rows = table_of(found)
+    st.dataframe(
+        rows,
+        hide_index=True,
+        column_config={
+            name: st.column_config.NumberColumn(format="%.4f")
+            for name in ("score", "visual", "cross_modal", "threshold")
+        },
+        alt="Scores of all test pictures",
+    )
+    st.caption("At the deciding patch: score = (1 − w) × visual + w × cross_modal.")
+with histogram_tab:
+    by_label = {
+        label: [s.score for e, s in zip(found.workspace.tests, found.scores, strict=True) if e.label == label]
+        for label in ("good", "defective", None)
+    }
+    st.plotly_chart(
+        figures.score_histogram(
+            found.lake.normal_scores_.tolist(),
+            by_label["good"],
+            by_label["defective"],
+            by_label[None],
+            found.lake.threshold_,
+        ),
+        alt="Histogram of image scores of normal and test pictures with the decision threshold",
+    )
+st.download_button(
+    "Download the scores (CSV)",
+    table_of(found).to_csv(index=False),
+    file_name="scores.csv",
+    mime="text/csv",
+    icon=":material/download:",
+)

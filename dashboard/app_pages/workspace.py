@@ -1,0 +1,149 @@
+"""Workspace: bring pictures in, label or remove them, and run the model on them."""
+
+import streamlit as st
+
+from dashboard import components, compute, sidebar, state
+from dashboard.state import Side
+from lake_core.datasets import Example, read_members
+from lake_core.errors import LakeError
+from lake_core.layout import Label
+
+LABELS: dict[Label | None, str] = {None: "no label", "good": "good", "defective": "defective"}
+THUMBNAIL = 220
+N_SHOWN = 24
+
+
+def add(role: str | None, key: str) -> None:
+    """Reads what was uploaded under a key into the workspace, and empties the uploader."""
+    files = st.session_state.get(key) or []
+    with st.spinner(f"Reading {len(files)} files …"):
+        dataset = read_members(((file.name, file.getvalue()) for file in files), role, "your upload")  # type: ignore[arg-type]
+    changed, said = state.workspace().with_added(dataset)
+    state.set_workspace(changed)
+    notes = [note for e in (*dataset.normals, *dataset.tests) for note in e.picture.notes]
+    state.say([*dataset.problems, *said, *notes])
+    st.session_state.uploads = st.session_state.get("uploads", 0) + 1
+    st.session_state.paused = True
+
+
+def uploader(title: str, says: str, role: str | None, folder: bool) -> None:
+    """A place to drop files; the widget is renewed after each upload, so that nothing is read twice."""
+    key = f"upload_{role}_{folder}_{st.session_state.get('uploads', 0)}"
+    st.file_uploader(
+        title,
+        accept_multiple_files="directory" if folder else True,
+        key=key,
+        help=says,
+        on_change=add,
+        args=(role, key),
+    )
+
+
+def gallery(side: Side, examples: tuple[Example, ...]) -> None:
+    """Thumbnails with a way to remove each, and to label test pictures."""
+    everything = st.toggle(f"Show all {len(examples)}", key=f"all_{side}") if len(examples) > N_SHOWN else True
+    shown = examples if everything else examples[:N_SHOWN]
+    columns = st.columns(6)
+    for index, example in enumerate(shown):
+        picture = example.picture
+        with columns[index % 6], st.container(border=True):
+            st.image(
+                compute.plain_picture(picture.sha256, THUMBNAIL, picture),
+                width="stretch",
+                alt=f"{picture.name}, {components.label_text(example.label)}",
+            )
+            st.caption(picture.name)
+            if side == "tests":
+                chosen = st.selectbox(
+                    f"Label of {picture.name}",
+                    list(LABELS),
+                    index=list(LABELS).index(example.label),
+                    format_func=LABELS.__getitem__,
+                    key=f"label_{picture.sha256}",
+                    label_visibility="collapsed",
+                )
+                if chosen != example.label:
+                    state.set_workspace(state.workspace().labelled(picture.sha256, chosen))
+                    st.rerun()
+            st.button(
+                "Remove",
+                key=f"remove_{side}_{picture.sha256}",
+                on_click=lambda sha=picture.sha256: state.set_workspace(state.workspace().without(side, sha)),
+                width="stretch",
+                type="tertiary",
+                icon=":material/close:",
+            )
+
+
+components.heading(
+    "Look inside a model while it finds defects",
+    "Give a few pictures of **good** parts and some to **test**. LAKE Explorer finds the few neurons of a pretrained "
+    "network that react most over the good ones, and shows where and why a test picture departs from them.",
+)
+workspace = state.workspace()
+
+if workspace.is_empty:
+    st.subheader("Start with a built-in sample", anchor=False)
+    components.sample_cards(st.session_state.pages["scores"])
+    st.subheader("Or with your own pictures", anchor=False)
+
+as_folder = st.toggle("Upload whole folders", help="Labels are taken from folder names such as good or defective.")
+left, middle, right = st.columns(3)
+with left:
+    uploader("Normal pictures", "A handful of good parts, 4 to 8 are enough.", "normal", as_folder)
+with middle:
+    uploader("Test pictures", "Good or defective; labels are optional.", "test", as_folder)
+with right:
+    uploader(
+        "Both at once (ZIP or folder)",
+        "Laid out as train/good, test/<kind>, ground_truth/<kind>, or normal and test.",
+        None,
+        as_folder,
+    )
+st.caption("PNG, JPEG, WebP, BMP, TIFF, GIF or a ZIP of them, up to 50 megapixels each. Nothing leaves this machine.")
+
+if not workspace.is_empty:
+    try:
+        settings = sidebar.current()
+        store = compute.model(compute.ModelKey(settings.spec, settings.image_size))
+        places = compute.places_to_compute(settings, workspace)
+        todo = store.missing(compute.pictures_of(workspace), places)
+    except LakeError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+    run, clear = st.columns([3, 1])
+    with run:
+        if not workspace.normals:
+            st.info("Add at least one normal picture to learn from.", icon=":material/arrow_upward:")
+        elif not workspace.tests:
+            st.info(
+                "Add test pictures to score. Selection and Neurons can be seen already.", icon=":material/arrow_upward:"
+            )
+        if workspace.normals and st.button(
+            f"Run on {len(todo)} pictures" if todo else "See the scores" if workspace.tests else "See the selection",
+            type="primary",
+            icon=":material/play_arrow:",
+            width="stretch",
+        ):
+            st.session_state.paused = False
+            components.run_model(settings)
+            st.switch_page(st.session_state.pages["scores" if workspace.tests else "selection"])
+        if todo and workspace.normals and len(todo) < workspace.n_pictures:
+            st.caption(f"{workspace.n_pictures - len(todo)} of {workspace.n_pictures} pictures are done and kept.")
+    with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
+        st.markdown("This removes all pictures of this session.")
+        if st.button("Remove all pictures", type="primary"):
+            state.set_workspace(state.Workspace())
+            state.set_focus(picture=None, unit=None)
+            st.rerun()
+    for title, side, examples in (
+        ("Normal pictures", "normals", workspace.normals),
+        ("Test pictures", "tests", workspace.tests),
+    ):
+        st.subheader(f"{title} ({len(examples)})", anchor=False)
+        if examples:
+            gallery(side, examples)  # type: ignore[arg-type]
+        else:
+            st.caption("None yet.")
+    with st.expander("Replace them with a built-in sample"):
+        components.sample_cards(st.session_state.pages["scores"])

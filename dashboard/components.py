@@ -1,0 +1,202 @@
+"""Pieces that several pages draw: the way into an analysis, pickers of the shared selection, score chips, legends."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from dashboard import compute, state
+from dashboard.compute import Analysis
+from dashboard.state import Settings
+from lake_core.datasets import sample_names
+from lake_core.errors import LakeError
+from lake_core.overlays import colour_bar, signed_colour_bar
+from lake_core.scoring import ImageScore
+
+SAMPLE_TITLES = {
+    "metal": "Machined flange: scratches, dents, rust",
+    "textile": "Woven cloth: holes, stains, misweaves",
+    "gravel": "Gravel: spills, mortar, foreign objects",
+}
+
+
+def heading(title: str, says: str) -> None:
+    """A page's title, what it shows in one sentence, and what the page before had to say."""
+    st.title(title, anchor=False)
+    st.markdown(says)
+    show_said()
+
+
+def show_said() -> None:
+    """Shows the sentences kept for the user, and keeps long lists short."""
+    said = state.take_said()
+    if len(said) > 4:
+        st.warning(f"{len(said)} remarks about your files.", icon=":material/info:")
+        with st.expander("Read them", expanded=True):
+            st.markdown("\n".join(f"- {sentence}" for sentence in said))
+    else:
+        for sentence in said:
+            st.warning(sentence, icon=":material/info:")
+
+
+def take_sample(name: str) -> None:
+    """Puts a built-in sample into the workspace, in place of what is there, and names the object."""
+    dataset = compute.sample(name)
+    fresh, _ = state.Workspace().with_added(dataset)
+    state.set_workspace(fresh)
+    state.set_focus(picture=None, layer=None, unit=None, patch=None)
+    st.session_state.object_name = OBJECT_NAMES.get(name, name)
+    st.session_state.paused = False
+
+
+OBJECT_NAMES = {"metal": "metal flange", "textile": "woven fabric", "gravel": "gravel"}
+
+
+def sample_cards(page_after: Any) -> None:
+    """One card per built-in sample; a click opens it and goes on to a page."""
+    for column, name in zip(st.columns(len(sample_names())), sample_names(), strict=True):
+        with column, st.container(border=True):
+            st.image(compute.sample_covers()[name], width="stretch", alt=f"A defective picture of the sample {name}")
+            st.markdown(SAMPLE_TITLES.get(name, name))
+            if st.button(f"Open {name}", key=f"sample_{name}", width="stretch"):
+                take_sample(name)
+                st.switch_page(page_after)
+
+
+def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
+    """The analysis of this session, or what is missing for one, which ends the page.
+
+    Runs the model first, with progress and a way to cancel, on pictures that the backbone has not seen yet.
+    """
+    workspace = state.workspace()
+    if not workspace.normals or (tests_needed and not workspace.tests):
+        missing = "normal pictures to learn from" if not workspace.normals else "test pictures to look at"
+        st.info(f"There are no {missing} yet. Add some in the workspace, or open a sample.", icon=":material/image:")
+        st.page_link(st.session_state.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
+        sample_cards(st.session_state.pages["scores"])
+        st.stop()
+    try:
+        run_model(settings)
+        found = compute.analyse(settings, workspace, st.session_state.get("own_threshold"))
+    except LakeError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+    for warning in found.lake.normality_.warnings:
+        st.warning(warning, icon=":material/warning:")
+    if workspace.tests and found.score_of(state.focus().picture) is None:
+        most_anomalous = max(found.scores, key=lambda score: score.score)
+        state.set_focus(picture=most_anomalous.picture.sha256)
+    return found
+
+
+def run_model(settings: Settings) -> None:
+    """Computes the activations that are missing; stops the page if the user cancelled."""
+    workspace = state.workspace()
+    store = compute.model(compute.ModelKey(settings.spec, settings.image_size))
+    pictures, places = compute.pictures_of(workspace), compute.places_to_compute(settings, workspace)
+    todo = store.missing(pictures, places)
+    if not todo:
+        return
+    if st.session_state.get("paused"):
+        n_done = len(pictures) - len(todo)
+        st.info(
+            f"Stopped: {n_done} of {len(pictures)} pictures are done and kept. Go on when you like.",
+            icon=":material/pause_circle:",
+        )
+        st.button("Go on", type="primary", on_click=_set_paused, args=(False,), key="go_on")
+        st.stop()
+    holder = st.empty()
+    with holder.container(border=True):
+        st.markdown(f"**{settings.spec}** is looking at {len(todo)} pictures, once; after that nothing runs it again.")
+        progress = st.progress(0.0, text=f"0 of {len(todo)} pictures")
+        st.button("Cancel", on_click=_set_paused, args=(True,), key="cancel_run")
+
+    def show(done: int, total: int) -> None:
+        progress.progress(done / total, text=f"{done} of {total} pictures")
+
+    store.ensure(pictures, places, show)
+    holder.empty()
+
+
+def _set_paused(paused: bool) -> None:
+    st.session_state.paused = paused
+
+
+def is_dark() -> bool:
+    return st.context.theme.type == "dark"
+
+
+def score_legend(found: Analysis) -> None:
+    """The colour scale of all score maps, with the threshold."""
+    scale = found.scale
+    st.image(
+        colour_bar(scale, 420, 52, dark=is_dark()),
+        alt=f"Colour scale of the maps from 0 to {scale.vmax:g}, threshold at {scale.threshold:.3f}",
+    )
+    st.caption("One scale for all pictures. A white line surrounds what is above the threshold.")
+
+
+def unit_legend(limit: float) -> None:
+    """The colour scale of a unit's maps."""
+    st.image(
+        signed_colour_bar(limit, 420, 52, dark=is_dark()),
+        alt=f"Colour scale of activations from {-limit:g} (blue) over 0 to {limit:g} (red)",
+    )
+
+
+def verdict(score: ImageScore) -> str:
+    """The decision in words and a sign, never by colour alone."""
+    return "▲ above threshold" if score.is_anomalous else "▽ below threshold"
+
+
+def label_text(label: str | None) -> str:
+    return {"good": "labelled good", "defective": "labelled defective", None: "no label"}[label]
+
+
+def pick_picture(found: Analysis) -> ImageScore:
+    """Picker of the shared test picture, highest score first, with steps to the next and previous one."""
+    by_score = sorted(found.scores, key=lambda score: -score.score)
+    order = [score.picture.sha256 for score in by_score]
+    names = {score.picture.sha256: f"{score.picture.name}  ·  {score.score:.3f}" for score in by_score}
+    picture = state.focus().picture
+    current = order.index(picture) if picture in order else 0
+    _keep_in_step("picked_picture", order[current])
+    previous, chooser, following = st.columns([1, 6, 1], vertical_alignment="bottom")
+    _step(previous, "◀", "Previous picture", current > 0, lambda: state.set_focus(picture=order[current - 1]))
+    with chooser:
+        st.selectbox(
+            "Test picture (highest score first)",
+            order,
+            key="picked_picture",
+            format_func=names.__getitem__,
+            on_change=lambda: state.set_focus(picture=st.session_state.picked_picture),
+        )
+    _step(following, "▶", "Next picture", current < len(order) - 1, lambda: state.set_focus(picture=order[current + 1]))
+    return by_score[current]
+
+
+def pick_layer(found: Analysis) -> int:
+    """Picker of the shared layer, among those that take part in the score."""
+    layers = list(found.lake.selection_)
+    current = state.focus().layer if state.focus().layer in layers else layers[-1]
+    _keep_in_step("picked_layer", current)
+    if len(layers) == 1:
+        return layers[0]
+    st.selectbox(
+        "Layer",
+        layers,
+        key="picked_layer",
+        on_change=lambda: state.set_focus(layer=st.session_state.picked_layer, unit=None),
+    )
+    return current  # type: ignore[return-value]
+
+
+def _keep_in_step(key: str, value: Any) -> None:
+    """Sets a picker to the shared selection before it is drawn."""
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+
+def _step(column: Any, sign: str, says: str, enabled: bool, action: Callable[[], None]) -> None:
+    with column:
+        st.button(sign, help=says, key=says, disabled=not enabled, on_click=action, width="stretch")

@@ -1,0 +1,255 @@
+"""The only file with caches: what the pages ask for, computed by the core, each thing once.
+
+Keys are made of sha256 sums and frozen settings, never of pixels: Streamlit hashes large arrays from a sample and would
+take two pictures that differ in a small defect for the same one.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from dashboard.state import Registry, Settings, Workspace
+from lake_core.backbones import Backbone, open_backbone
+from lake_core.capture import Place
+from lake_core.config import LakeConfig, ResolvedConfig
+from lake_core.datasets import Dataset, Example, load_sample, sample_names
+from lake_core.detector import Lake
+from lake_core.features import FeatureStore
+from lake_core.images import Picture
+from lake_core.metrics import auroc
+from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit, thumbnail, unit_overlay
+from lake_core.scoring import ImageScore, Witnesses
+from lake_core.specs import SHIPPED, cached_pretrained
+
+N_RANDOM_DRAWS = 10
+Key = tuple[str, ...]
+
+
+class ModelKey(NamedTuple):
+    """What the features of a picture depend on."""
+
+    spec: str
+    image_size: int | None
+
+
+class FitKey(NamedTuple):
+    """What a fitted detector depends on; weights of the witnesses are set to their defaults in `config`."""
+
+    model: ModelKey
+    config: ResolvedConfig
+    normals: Key
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """One workspace seen with one set of settings.
+
+    Attributes:
+        lake: The fitted detector, with the sidebar's weights.
+        scores: One per test picture, in the workspace's order.
+        key: Of the fit.
+        scale: The colour scale shared by all score maps.
+    """
+
+    workspace: Workspace
+    lake: Lake
+    scores: tuple[ImageScore, ...]
+    key: FitKey
+    scale: ScoreScale
+
+    @property
+    def labels(self) -> list[bool] | None:
+        """Whether each test picture is defective, or None unless all are labelled."""
+        found = [example.label for example in self.workspace.tests]
+        return [label == "defective" for label in found] if found and all(found) else None
+
+    @property
+    def auroc(self) -> float | None:
+        """Image AUROC over the labelled test pictures, or None without labels of both sides."""
+        known = [
+            (example.label == "defective", score.score)
+            for example, score in zip(self.workspace.tests, self.scores, strict=True)
+            if example.label is not None
+        ]
+        return auroc(*zip(*known, strict=True)) if known else None
+
+    def score_of(self, sha256: str | None) -> ImageScore | None:
+        """The score of a test picture, or None."""
+        return next((score for score in self.scores if score.picture.sha256 == sha256), None)
+
+
+@st.cache_resource
+def registry() -> Registry:
+    return Registry()
+
+
+@st.cache_data(max_entries=1, ttl=60)
+def known_specs() -> list[str]:
+    """Backbones that open without a network on this machine."""
+    return [*SHIPPED, *cached_pretrained()]
+
+
+@st.cache_resource(max_entries=3, show_spinner="Opening the backbone …")
+def model(key: ModelKey) -> FeatureStore:
+    """The backbone of a key, with the activations of all sessions."""
+    return FeatureStore(open_backbone(key.spec, image_size=key.image_size))
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the sample …")
+def sample(name: str) -> Dataset:
+    return load_sample(name)
+
+
+@st.cache_resource
+def sample_covers() -> dict[str, Image.Image]:
+    """A small defective picture of each built-in sample."""
+    return {name: _cover(sample(name)) for name in sample_names()}
+
+
+def _cover(dataset: Dataset) -> Image.Image:
+    defective = [example for example in dataset.tests if example.label == "defective"]
+    return thumbnail(defective[-1].picture, 320)
+
+
+def config_of(settings: Settings, backbone: Backbone) -> ResolvedConfig:
+    """The parameters that the sidebar's settings stand for."""
+    config = LakeConfig(
+        layers=settings.layers,
+        kind=settings.kind,
+        top_k=settings.top_k,
+        criterion=settings.criterion,
+        text_weight=settings.text_weight,
+        object_name=settings.object_name,
+        normalise=settings.normalise,
+        smooth=settings.smooth,
+        top_q=settings.top_q,
+    )
+    return config.resolved(backbone.recommended)
+
+
+def fit_key(settings: Settings, workspace: Workspace) -> FitKey:
+    """The key of the detector that settings and normal pictures stand for."""
+    model_key = ModelKey(settings.spec, settings.image_size)
+    config = config_of(settings, model(model_key).backbone)
+    neutral = replace(config, text_weight=0.3, top_q=1)
+    return FitKey(model_key, neutral, shas(workspace.normals))
+
+
+def shas(examples: Sequence[Example]) -> Key:
+    return tuple(example.picture.sha256 for example in examples)
+
+
+def places_to_compute(settings: Settings, workspace: Workspace) -> frozenset[Place]:
+    """All places of the backbone where the pictures' activations fit into memory, so that layers and kinds can be
+    changed without another forward pass; else those that the settings need."""
+    store = model(ModelKey(settings.spec, settings.image_size))
+    lake = Lake(store.backbone, config_of(settings, store.backbone), store)
+    return store.places_that_fit(workspace.n_pictures, lake.places)
+
+
+def pictures_of(workspace: Workspace) -> list[Picture]:
+    return [example.picture for example in (*workspace.normals, *workspace.tests)]
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def fitted(key: FitKey, _normals: Sequence[Example]) -> Lake:
+    store = model(key.model)
+    return Lake(store.backbone, key.config, store).fit([example.picture for example in _normals])
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def measured(key: FitKey, tests: Key, _normals: Sequence[Example], _tests: Sequence[Example]) -> list[Witnesses]:
+    lake = fitted(key, _normals)
+    return [lake.measure(example.picture) for example in _tests]
+
+
+def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -> Analysis:
+    """Everything the pages show, from stored activations.
+
+    Args:
+        settings: The sidebar.
+        workspace: With at least one normal picture, whose activations (and the tests') are in the store.
+        threshold: The user's own decision threshold, or None for the normal pictures'.
+    Raises:
+        LakeError: one sentence, where nothing can be learned.
+    """
+    key = fit_key(settings, workspace)
+    lake = fitted(key, workspace.normals).reweighed(text_weight=settings.text_weight, top_q=settings.top_q)
+    if threshold is not None:
+        lake.threshold_ = threshold
+    witnesses = measured(key, shas(workspace.tests), workspace.normals, workspace.tests)
+    scores = tuple(lake.fuse(found) for found in witnesses)
+    scale = score_scale([score.map for score in scores], lake.threshold_)
+    return Analysis(workspace, lake, scores, key, scale)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def random_draw(key: FitKey, seed: int, text_weight: float, top_q: int, _workspace: Workspace) -> list[float]:
+    """Scores of the test pictures with K units drawn at random instead of selected."""
+    control = FitKey(key.model, replace(key.config, criterion="random", seed=seed), key.normals)
+    lake = fitted(control, _workspace.normals).reweighed(text_weight=text_weight, top_q=top_q)
+    return [lake.fuse(lake.measure(example.picture)).score for example in _workspace.tests]
+
+
+def unit_values(analysis: Analysis, layer: int, unit: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Activations of one unit: for each normal and each test picture an array (n_patches,), NaN off the picture."""
+    store = analysis.lake.store
+    place = store.backbone.place(layer, analysis.lake.config.kind)
+    grid = store.backbone.grid(place)
+
+    def values(example: Example) -> np.ndarray:
+        inside = grid.inside(store.backbone.placement(example.picture))
+        return np.where(inside, store.get(example.picture, place)[:, unit].numpy(), np.nan)
+
+    return [values(e) for e in analysis.workspace.normals], [values(e) for e in analysis.workspace.tests]
+
+
+@st.cache_data(max_entries=600, show_spinner=False)
+def score_picture(
+    sha256: str, key: FitKey, text_weight: float, scale: ScoreScale, max_side: int, opacity: float, _score: ImageScore
+) -> bytes:
+    """A test picture with its fused map, as JPEG."""
+    found = _score.witnesses
+    return _jpeg(
+        overlay(found.picture, _score.map, found.grid, found.placement, scale, opacity=opacity, max_side=max_side)
+    )
+
+
+@st.cache_data(max_entries=600, show_spinner=False)
+def unit_picture(
+    sha256: str,
+    model_key: ModelKey,
+    place: Place,
+    unit: int,
+    limit: float,
+    max_side: int,
+    smooth: bool,
+    _picture: Picture,
+) -> bytes:
+    """A picture with one unit's activation map, as JPEG; the place's activations must be in the store."""
+    store = model(model_key)
+    values = store.get(_picture, place)[:, unit].numpy()
+    grid, placement = store.backbone.grid(place), store.backbone.placement(_picture)
+    return _jpeg(unit_overlay(_picture, values, grid, placement, limit, max_side=max_side, smooth=smooth))
+
+
+@st.cache_data(max_entries=1000, show_spinner=False)
+def plain_picture(sha256: str, max_side: int, _picture: Picture) -> bytes:
+    """A picture as it is, reduced, as JPEG."""
+    return _jpeg(thumbnail(_picture, max_side))
+
+
+def unit_limit(normals: Sequence[np.ndarray], tests: Sequence[np.ndarray]) -> float:
+    """The value of the full colour of a unit's maps, shared by all pictures."""
+    return symmetric_limit([*normals, *tests], quantile=0.999)
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()

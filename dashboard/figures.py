@@ -1,0 +1,277 @@
+"""Results to Plotly figures: pure functions, no Streamlit, no computation beyond what drawing needs."""
+
+import base64
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lake_core.geometry import PatchGrid, Placement
+from lake_core.selection import Selection
+
+NORMAL, TEST, VISUAL, CROSS, MUTED, LINE = "#0072B2", "#D55E00", "#0072B2", "#E69F00", "#9AA5AA", "#CC79A7"
+_MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}
+
+
+def score_histogram(
+    normal: Sequence[float],
+    good: Sequence[float],
+    defective: Sequence[float],
+    unknown: Sequence[float],
+    threshold: float,
+) -> go.Figure:
+    """Scores of the normal pictures (each left out) and of the test pictures, with the decision threshold."""
+    groups = [
+        ("normal, each left out", normal, NORMAL, "/"),
+        ("test, labelled good", good, "#009E73", ""),
+        ("test, labelled defective", defective, TEST, "x"),
+        ("test, no label", unknown, MUTED, "."),
+    ]
+    everything = [value for _, values, _, _ in groups for value in values]
+    top = max([*everything, threshold]) * 1.05 if everything else 1.0
+    figure = go.Figure()
+    for name, values, colour, pattern in groups:
+        if len(values):
+            figure.add_histogram(
+                x=list(values),
+                name=name,
+                xbins={"start": 0, "end": top, "size": top / 30},
+                marker={"color": colour, "pattern": {"shape": pattern}},
+                hovertemplate="score %{x}: %{y} pictures<extra></extra>",
+            )
+    figure.add_vline(x=threshold, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text="threshold")
+    figure.update_layout(
+        barmode="stack",
+        xaxis_title="image score (1 = most unusual normal patch)",
+        yaxis_title="pictures",
+        height=320,
+        margin=_MARGIN,
+        legend={"orientation": "h", "y": -0.3},
+    )
+    return figure
+
+
+def ranking(selection: Selection, highlighted: int | None = None) -> go.Figure:
+    """Sensitivity of a layer's units by rank, the selected ones filled, with the cut line."""
+    order, values = selection.order, selection.sensitivity
+    chosen = np.isin(order, selection.units)
+    ranks = np.arange(1, len(order) + 1)
+    figure = go.Figure()
+    for name, mask, colour in (("selected", chosen, VISUAL), ("not selected", ~chosen, MUTED)):
+        figure.add_bar(
+            x=ranks[mask],
+            y=values[order[mask]],
+            name=name,
+            customdata=order[mask],
+            marker={"color": colour, "line": {"width": 0}},
+            hovertemplate="rank %{x}: unit %{customdata}<br>sensitivity %{y:.4g}<extra></extra>",
+        )
+    figure.add_vline(x=len(selection.units) + 0.5, line={"dash": "dash", "color": LINE, "width": 2})
+    figure.add_annotation(
+        x=len(selection.units) + 0.5,
+        y=1,
+        yref="paper",
+        text=f"cut at K = {len(selection.units)}",
+        showarrow=False,
+        xanchor="left" if len(selection.units) < 0.8 * len(order) else "right",
+        yanchor="top",
+    )
+    if highlighted is not None and 0 <= highlighted < len(values):
+        rank = selection.rank_of(highlighted)
+        figure.add_scatter(
+            x=[rank],
+            y=[values[highlighted]],
+            mode="markers",
+            name=f"unit {highlighted}",
+            marker={"symbol": "diamond", "size": 12, "color": TEST},
+            hoverinfo="skip",
+        )
+    figure.update_layout(
+        bargap=0,
+        xaxis_title="rank of the unit (1 = most sensitive)",
+        yaxis_title="sensitivity (activation units²)" if selection.criterion != "range" else "sensitivity (activation)",
+        height=320,
+        margin=_MARGIN,
+        legend={"orientation": "h", "y": -0.3},
+    )
+    return figure
+
+
+def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
+    """The selection beside random draws of the same size: one dot per draw."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=list(draws),
+        y=["random units"] * len(draws),
+        mode="markers",
+        name="random draw",
+        marker={"size": 11, "color": MUTED, "symbol": "circle-open", "line": {"width": 2}},
+        hovertemplate="random draw: %{x:.3f}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=[selected],
+        y=["selected units"],
+        mode="markers",
+        name="selected",
+        marker={"size": 15, "color": VISUAL, "symbol": "diamond"},
+        hovertemplate="selected: %{x:.3f}<extra></extra>",
+    )
+    figure.update_layout(xaxis_title=measure, height=200, margin=_MARGIN, showlegend=False)
+    return figure
+
+
+def activation_histogram(normal: np.ndarray, test: np.ndarray) -> go.Figure:
+    """Activations of one unit over all patches, normal against test, as shares of each side's patches."""
+    low, high = float(min(normal.min(), test.min(initial=np.inf))), float(max(normal.max(), test.max(initial=-np.inf)))
+    size = (high - low) / 60 or 1.0
+    figure = go.Figure()
+    for name, values, colour in (("normal", normal, NORMAL), ("test", test, TEST)):
+        if len(values):
+            counts, edges = np.histogram(values, bins=60, range=(low, low + 60 * size))
+            figure.add_scatter(
+                x=(edges[:-1] + edges[1:]) / 2,
+                y=100 * counts / len(values),
+                mode="lines",
+                name=f"{name} patches",
+                line={"shape": "hvh", "color": colour, "dash": "solid" if name == "normal" else "dot", "width": 2},
+                hovertemplate="activation %{x:.3g}: %{y:.2f} %<extra></extra>",
+            )
+    figure.update_layout(
+        xaxis_title="activation",
+        yaxis_title="% of patches (log)",
+        yaxis_type="log",
+        height=300,
+        margin=_MARGIN,
+        legend={"orientation": "h", "y": -0.3},
+    )
+    return figure
+
+
+def split_bars(by_layer: pd.DataFrame, score: float, threshold: float) -> go.Figure:
+    """The account of one value: visual by layer, then cross-modal, adding up to it, with the threshold."""
+    names = [
+        "cross-modal (text)" if row.part == "cross_modal" else f"visual, layer {row.layer}"
+        for row in by_layer.itertuples()
+    ]
+    values = by_layer["contribution"].tolist()
+    figure = go.Figure(
+        go.Waterfall(
+            x=[*names, "score"],
+            y=[*values, score],
+            measure=["relative"] * len(values) + ["total"],
+            text=[f"{value:.3f}" for value in [*values, score]],
+            textposition="outside",
+            increasing={"marker": {"color": VISUAL}},
+            totals={"marker": {"color": "#5C6B73"}},
+            connector={"line": {"color": MUTED, "width": 1}},
+            hovertemplate="%{x}: %{y:.4f}<extra></extra>",
+        )
+    )
+    figure.add_hline(
+        y=threshold,
+        line={"dash": "dash", "color": LINE, "width": 2},
+        annotation_text=f"threshold {threshold:.3f}",
+        annotation_position="top left",
+    )
+    figure.update_layout(
+        yaxis_title="contribution to the score",
+        height=340,
+        margin=_MARGIN,
+        showlegend=False,
+        yaxis_range=[0, 1.18 * max(score, threshold, 1e-6)],
+    )
+    return figure
+
+
+def unit_bars(units: pd.DataFrame, n_shown: int = 15) -> go.Figure:
+    """The units that carry most of the visual part, the rest as one bar, so that the bars add up."""
+    visual = units[units["part"] == "visual"].sort_values("contribution", ascending=False, kind="stable")
+    shown, rest = visual.head(n_shown), visual.iloc[n_shown:]
+    names = [f"layer {row.layer} · unit {row.unit}" for row in shown.itertuples()]
+    values = shown["contribution"].tolist()
+    codes = [f"{row.layer}:{row.unit}" for row in shown.itertuples()]
+    if len(rest):
+        names.append(f"the other {len(rest)} units")
+        values.append(float(rest["contribution"].sum()))
+        codes.append("")
+    figure = go.Figure(
+        go.Bar(
+            x=values,
+            y=names,
+            customdata=codes,
+            orientation="h",
+            marker={"color": [VISUAL] * len(shown) + [MUTED] * (len(values) - len(shown))},
+            text=[f"{value:.3f}" for value in values],
+            textposition="auto",
+            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        xaxis_title="contribution to the score",
+        height=60 + 26 * len(values),
+        margin=_MARGIN,
+        yaxis={"autorange": "reversed"},
+    )
+    return figure
+
+
+def clickable_map(
+    jpeg: bytes, size: tuple[int, int], grid: PatchGrid, placement: Placement, values: np.ndarray, marked: int | None
+) -> go.Figure:
+    """A picture (already overlaid) whose patches can be clicked; the point's customdata is the patch.
+
+    Args:
+        jpeg: The picture to show.
+        size: (width, height) of the picture in pixels, in which the patches are laid out.
+        grid: The patches.
+        placement: Where the picture lies in the model's input.
+        values: (n_patches,) shown on hover; NaN where a patch is not on the picture.
+        marked: A patch to surround.
+    """
+    width, height = size
+    patches = np.flatnonzero(np.isfinite(values))
+    boxes = np.array([grid.box(int(patch), placement, size) for patch in patches])
+    figure = go.Figure()
+    figure.add_layout_image(
+        source="data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
+        x=0,
+        y=0,
+        sizex=width,
+        sizey=height,
+        xref="x",
+        yref="y",
+        sizing="stretch",
+        layer="below",
+    )
+    cell = 560 * min(1.0, width / height) / grid.cols
+    invisible = {"marker": {"opacity": 0}}
+    figure.add_scatter(
+        x=(boxes[:, 0] + boxes[:, 2]) / 2,
+        y=(boxes[:, 1] + boxes[:, 3]) / 2,
+        mode="markers",
+        marker={"symbol": "square", "size": max(8.0, cell), "opacity": 0},
+        selected=invisible,
+        unselected=invisible,
+        customdata=np.stack([patches, values[patches]], axis=1),
+        hovertemplate="patch %{customdata[0]}: %{customdata[1]:.3f}<extra></extra>",
+    )
+    if marked is not None and 0 <= marked < grid.n_patches:
+        left, top, right, bottom = grid.box(marked, placement, size)
+        for colour, line_width in (("black", 5), ("white", 2)):
+            figure.add_shape(
+                type="rect", x0=left, x1=right, y0=top, y1=bottom, line={"color": colour, "width": line_width}
+            )
+    figure.update_xaxes(visible=False, range=[0, width], constrain="domain", fixedrange=True)
+    figure.update_yaxes(visible=False, range=[height, 0], scaleanchor="x", constrain="domain", fixedrange=True)
+    figure.update_layout(
+        height=480,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        clickmode="event+select",
+        dragmode=False,
+        hovermode="closest",
+        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor="rgba(0,0,0,0)",
+        showlegend=False,
+    )
+    return figure

@@ -1,0 +1,228 @@
+"""What a browser session holds: the workspace, the settings, and the one selection shared by all pages.
+
+Pictures and settings live on the server under an unguessable number that is part of the link, so that a reload, or the
+same link in another tab, finds them again. Everything here is immutable; a change makes a new object.
+"""
+
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import streamlit as st
+
+from lake_core.capture import Kind
+from lake_core.config import Criterion, Normalise
+from lake_core.datasets import Dataset, Example
+from lake_core.layout import Label
+
+Side = Literal["normals", "tests"]
+MAX_PICTURES = 400
+"""Per side; more belongs to `lake score` and `lake evaluate`, which do not hold all pictures at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Workspace:
+    """The pictures of one analysis.
+
+    Attributes:
+        normals: Pictures to learn from.
+        tests: Pictures to score, each with its label if known.
+        name: What the pictures are, for headings and file names.
+    """
+
+    normals: tuple[Example, ...] = ()
+    tests: tuple[Example, ...] = ()
+    name: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.normals and not self.tests
+
+    @property
+    def n_pictures(self) -> int:
+        return len(self.normals) + len(self.tests)
+
+    def with_added(self, dataset: Dataset) -> tuple["Workspace", list[str]]:
+        """The workspace with the pictures of a data set added, and one sentence for each thing left out."""
+        said: list[str] = []
+        normals = _joined(self.normals, dataset.normals, "normal", said)
+        tests = _joined(self.tests, dataset.tests, "test", said)
+        in_both = {e.picture.sha256 for e in normals} & {e.picture.sha256 for e in tests}
+        if in_both:
+            names = ", ".join(sorted(e.picture.name for e in tests if e.picture.sha256 in in_both)[:3])
+            said.append(f"{names}: also among the normal pictures, byte for byte, so its score says nothing.")
+        name = self.name or dataset.name
+        return Workspace(normals, tests, name), said
+
+    def without(self, side: Side, sha256: str) -> "Workspace":
+        """The workspace without one picture."""
+        kept = tuple(e for e in getattr(self, side) if e.picture.sha256 != sha256)
+        return replace(self, normals=kept) if side == "normals" else replace(self, tests=kept)
+
+    def labelled(self, sha256: str, label: Label | None) -> "Workspace":
+        """The workspace with one test picture labelled anew."""
+        return replace(
+            self,
+            tests=tuple(replace(e, label=label) if e.picture.sha256 == sha256 else e for e in self.tests),
+        )
+
+
+def _joined(held: tuple[Example, ...], added: Iterable[Example], side: str, said: list[str]) -> tuple[Example, ...]:
+    by_content = {example.picture.sha256: example for example in held}
+    for example in added:
+        same = by_content.get(example.picture.sha256)
+        if same is not None:
+            said.append(f"{example.picture.name}: the same bytes as {same.picture.name}, so it is kept once.")
+        elif len(by_content) >= MAX_PICTURES:
+            said.append(f"{example.picture.name}: over the {MAX_PICTURES} {side} pictures that the dashboard holds.")
+        else:
+            by_content[example.picture.sha256] = example
+    return tuple(by_content.values())
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sidebar says. None means the backbone's recommendation."""
+
+    spec: str = "lake-cnn"
+    image_size: int | None = None
+    layers: tuple[int, ...] | None = None
+    kind: Kind | None = None
+    top_k: int = 100
+    criterion: Criterion = "variance"
+    text_weight: float = 0.3
+    object_name: str = ""
+    normalise: Normalise | None = None
+    smooth: int | None = None
+    top_q: int = 1
+
+
+@dataclass(frozen=True)
+class Focus:
+    """The selection shared by all pages: a test picture, a layer, a unit and a patch of the fused map."""
+
+    picture: str | None = None
+    layer: int | None = None
+    unit: int | None = None
+    patch: int | None = None
+
+
+@dataclass
+class Snapshot:
+    """What the server keeps under one number."""
+
+    workspace: Workspace = field(default_factory=Workspace)
+    settings: Settings = field(default_factory=Settings)
+
+
+class Registry:
+    """The snapshots of all sessions of this server, the ones used longest ago forgotten first."""
+
+    def __init__(self, max_snapshots: int = 32) -> None:
+        self._max = max_snapshots
+        self._held: OrderedDict[str, Snapshot] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, number: str) -> Snapshot | None:
+        with self._lock:
+            if number in self._held:
+                self._held.move_to_end(number)
+            return self._held.get(number)
+
+    def create(self) -> str:
+        number = secrets.token_urlsafe(9)
+        with self._lock:
+            self._held[number] = Snapshot()
+            while len(self._held) > self._max:
+                self._held.popitem(last=False)
+        return number
+
+    def keep(self, number: str, **changes: Any) -> None:
+        with self._lock:
+            self._held[number] = replace(self._held.get(number, Snapshot()), **changes)
+            self._held.move_to_end(number)
+
+
+def start(registry: Registry) -> bool:
+    """Ties this session to a snapshot: the one in the link if the server still has it, else a new one.
+
+    Returns:
+        Whether the session is new.
+    """
+    if "number" in st.session_state:
+        if registry.find(st.session_state.number) is None:
+            registry.keep(st.session_state.number)
+        return False
+    asked = st.query_params.get("w", "")
+    if asked and registry.find(asked) is not None:
+        st.session_state.number = asked
+        st.session_state.focus = _focus_from_link()
+    else:
+        st.session_state.number = registry.create()
+        st.session_state.focus = Focus()
+        if asked:
+            say(["The pictures of this link are no longer on the server; add them again."])
+    st.session_state.registry = registry
+    return True
+
+
+def snapshot() -> Snapshot:
+    """What the server keeps for this session."""
+    registry: Registry = st.session_state.registry
+    return registry.find(st.session_state.number) or Snapshot()
+
+
+def workspace() -> Workspace:
+    return snapshot().workspace
+
+
+def set_workspace(changed: Workspace) -> None:
+    st.session_state.registry.keep(st.session_state.number, workspace=changed)
+
+
+def set_settings(changed: Settings) -> None:
+    if snapshot().settings != changed:
+        st.session_state.registry.keep(st.session_state.number, settings=changed)
+
+
+def focus() -> Focus:
+    found: Focus = st.session_state.focus
+    return found
+
+
+def set_focus(**changes: Any) -> None:
+    """Changes the shared selection; another picture forgets the patch."""
+    if "picture" in changes and changes["picture"] != focus().picture:
+        changes.setdefault("patch", None)
+    st.session_state.focus = replace(focus(), **changes)
+
+
+def write_link() -> None:
+    """Puts the session's number and the shared selection into the address, where they differ from it."""
+    wanted = {"w": st.session_state.number}
+    wanted |= {name: str(value) for name, value in vars(focus()).items() if value is not None}
+    if st.query_params.to_dict() != wanted:
+        st.query_params.from_dict(wanted)
+
+
+def say(sentences: Iterable[str]) -> None:
+    """Keeps sentences to be shown on the next page drawn."""
+    st.session_state.setdefault("said", []).extend(sentences)
+
+
+def take_said() -> list[str]:
+    """The sentences kept so far, once."""
+    said: list[str] = st.session_state.pop("said", [])
+    return said
+
+
+def _focus_from_link() -> Focus:
+    numbers = {
+        name: int(text)
+        for name in ("layer", "unit", "patch")
+        if (text := st.query_params.get(name, "")).isascii() and text.isdigit() and len(text) < 9
+    }
+    return Focus(picture=st.query_params.get("picture"), **numbers)

@@ -1,0 +1,299 @@
+"""The few-shot protocol: nested choices, one forward pass per picture, honest gaps, figures that can be recomputed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from lake_core import backbones, cli_evaluate, evaluation
+from lake_core.backbones import Backbone, open_backbone
+from lake_core.config import LakeConfig
+from lake_core.datasets import index_folder, read_folder
+from lake_core.detector import Lake
+from lake_core.errors import ConfigError, DatasetError, LakeError
+from lake_core.evaluation import METHODS, METRICS, choose_normals, evaluate
+from lake_core.features import FeatureStore
+from lake_core.metrics import auroc
+
+SIDE = 96
+N_NORMAL, N_GOOD, N_BAD = 5, 4, 5
+
+
+def surface(seed: int) -> np.ndarray:
+    """A grey surface with fine grain."""
+    rng = np.random.default_rng(seed)
+    return np.clip(130 + rng.normal(0, 8, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+
+
+def write_category(root: Path, seed: int, with_masks: bool) -> Path:
+    def save(path: str, pixels: np.ndarray) -> None:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / path)
+
+    for i in range(N_NORMAL):
+        save(f"train/good/{i:03}.png", surface(seed + i))
+    for i in range(N_GOOD):
+        save(f"test/good/{i:03}.png", surface(seed + 100 + i))
+    for i in range(N_BAD):
+        pixels, mask = surface(seed + 200 + i), np.zeros((SIDE, SIDE), np.uint8)
+        at = slice(20 + 8 * i, 44 + 8 * i)
+        pixels[at, at] = (200, 40, 40)
+        mask[at, at] = 255
+        save(f"test/stain/{i:03}.png", pixels)
+        if with_masks:
+            save(f"ground_truth/stain/{i:03}_mask.png", mask)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("sets")
+    return [write_category(root / "red_stain", 0, True), write_category(root / "unmasked", 1000, False)]
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    torch.set_num_threads(1)
+    return open_backbone("lake-cnn", image_size=128)
+
+
+@pytest.fixture(scope="module")
+def document(folders: list[Path], backbone: Backbone) -> dict[str, Any]:
+    return evaluate(folders, backbone, LakeConfig(top_k=20), shots=(1, 3), seeds=(0, 1))
+
+
+def one(rows: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
+    found = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_document_is_complete_and_plain(document: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(document, allow_nan=False)) == json.loads(json.dumps(document))
+    assert document["schema"] == 1
+    assert document["model"] == "lake-cnn"
+    assert document["input_size"] == [128, 128]
+    assert LakeConfig.from_dict(document["config"]).top_k == 20
+    assert document["object_names"] == {"red_stain": "red stain", "unmasked": "unmasked"}
+    assert document["problems"] == []
+    assert "torch" in document["environment"]
+    assert len(document["results"]) == 2 * 2 * 2 * len(METHODS)
+    assert len(document["summary"]) == 3 * 2 * len(METHODS)
+    assert {row["n_test"] for row in document["results"]} == {N_GOOD + N_BAD}
+    assert {row["n_defective"] for row in document["results"]} == {N_BAD}
+    assert all(row["n_normal"] == row["shots"] and row["seconds"] > 0 for row in document["results"])
+
+
+def test_an_obvious_stain_is_found_and_located(document: dict[str, Any]) -> None:
+    row = one(document["results"], category="red_stain", shots=3, seed=0, method="lake")
+    assert row["image_auroc"] == 1.0
+    assert row["pixel_auroc"] > 0.9
+    assert row["pixel_aupro"] > 0.5
+
+
+def test_figures_are_those_of_the_detector_itself(
+    folders: list[Path], backbone: Backbone, document: dict[str, Any]
+) -> None:
+    entries = index_folder(folders[1])
+    normals = [entry.path for entry in choose_normals(entries, seed=1)[:3]]
+    tests = read_folder(folders[1]).tests
+    labels = [example.label == "defective" for example in tests]
+    store = FeatureStore(backbone)
+    own = LakeConfig(top_k=20, object_name="unmasked")
+    for method, config in (
+        ("lake", own),
+        ("all", replace(own, criterion="all")),
+        ("visual", replace(own, text_weight=0.0)),
+        ("text", replace(own, text_weight=1.0)),
+    ):
+        lake = Lake(backbone, config, store).fit(normals)
+        expected = auroc(labels, [lake.score(example.picture).score for example in tests])
+        row = one(document["results"], category="unmasked", shots=3, seed=1, method=method)
+        assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_choices_of_normal_pictures_are_nested_seeded_and_told(document: dict[str, Any]) -> None:
+    for seed in (0, 1):
+        few = one(document["normals"], category="red_stain", shots=1, seed=seed)["names"]
+        more = one(document["normals"], category="red_stain", shots=3, seed=seed)["names"]
+        assert more[:1] == few
+        assert len(set(more)) == 3
+        assert all(name.startswith("train/good/") for name in more)
+    assert (
+        one(document["normals"], category="red_stain", shots=3, seed=0)["names"]
+        != one(document["normals"], category="red_stain", shots=3, seed=1)["names"]
+    )
+
+
+def test_missing_masks_give_null(document: dict[str, Any]) -> None:
+    for row in document["results"]:
+        assert (row["pixel_auroc"] is None) == (row["category"] == "unmasked")
+    mean = one(document["summary"], category="mean", shots=3, method="lake")
+    assert mean["pixel_auroc_mean"] is None
+    assert mean["image_auroc_mean"] is not None
+
+
+def test_the_summary_is_the_mean_over_seeds_then_over_categories(document: dict[str, Any]) -> None:
+    by_category = []
+    for category in ("red_stain", "unmasked"):
+        own = [
+            row["image_auroc"]
+            for row in document["results"]
+            if (row["category"], row["shots"], row["method"]) == (category, 1, "text")
+        ]
+        summary = one(document["summary"], category=category, shots=1, method="text")
+        assert summary["image_auroc_mean"] == pytest.approx(np.mean(own), abs=1e-6)
+        assert summary["image_auroc_std"] == pytest.approx(np.std(own), abs=1e-6)
+        assert summary["image_auroc_low"] <= summary["image_auroc_mean"] <= summary["image_auroc_high"]
+        by_category.append(own)
+    mean = one(document["summary"], category="mean", shots=1, method="text")
+    assert mean["image_auroc_mean"] == pytest.approx(np.mean(by_category), abs=1e-6)
+    assert mean["image_auroc_std"] == pytest.approx(np.std(np.mean(by_category, axis=0)), abs=1e-6)
+
+
+def test_the_network_runs_once_per_picture(
+    folders: list[Path], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores: list[FeatureStore] = []
+
+    class Watched(FeatureStore):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            stores.append(self)
+
+    monkeypatch.setattr(evaluation, "FeatureStore", Watched)
+    seen: list[tuple[str, int, int]] = []
+    evaluate(
+        folders[:1],
+        backbone,
+        shots=(1, 4),
+        seeds=(0, 1, 2),
+        pixel=False,
+        on_progress=lambda *progress: seen.append(progress),
+    )
+    assert [store.n_forwards for store in stores] == [N_NORMAL + N_GOOD + N_BAD]
+    assert seen[-1] == ("red_stain", N_NORMAL + N_GOOD + N_BAD, N_NORMAL + N_GOOD + N_BAD)
+    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+
+
+def test_without_pixel_metrics_the_picture_metrics_stay_the_same(
+    folders: list[Path], backbone: Backbone, document: dict[str, Any]
+) -> None:
+    quick = evaluate(
+        folders[:1], backbone, LakeConfig(top_k=20), shots=(3,), seeds=(1,), methods=("random", "visual"), pixel=False
+    )
+    for row in quick["results"]:
+        full = one(document["results"], category="red_stain", shots=3, seed=1, method=row["method"])
+        assert {k: v for k, v in row.items() if k.startswith("image")} == {
+            k: v for k, v in full.items() if k.startswith("image")
+        }
+        assert row["pixel_auroc"] is None
+
+
+def test_a_given_object_name_is_used(folders: list[Path], backbone: Backbone) -> None:
+    options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
+    named = evaluate(folders, backbone, LakeConfig(object_name="tile"), object_names={"unmasked": "plate"}, **options)
+    assert named["object_names"] == {"red_stain": "tile", "unmasked": "plate"}
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_told(tmp_path: Path, backbone: Backbone) -> None:
+    folder = write_category(tmp_path / "set", 0, True)
+    (folder / "test/stain/000.png").write_bytes(b"no picture")
+    for name in ("000", "001"):
+        (folder / f"train/good/{name}.png").write_bytes(b"no picture")
+    found = evaluate([folder], backbone, shots=(3,), seeds=(0, 1), methods=("lake",))
+    assert {row["n_test"] for row in found["results"]} == {N_GOOD + N_BAD - 1}
+    assert sum("000.png" in problem for problem in found["problems"]) == 2
+    assert all(len(row["names"]) == 3 for row in found["normals"])
+    with pytest.raises(DatasetError, match="only 3 different"):
+        evaluate([folder], backbone, shots=(4,), seeds=(0,), methods=("lake",))
+
+
+def test_one_class_gives_null_metrics(tmp_path: Path, backbone: Backbone) -> None:
+    folder = write_category(tmp_path / "set", 0, True)
+    for path in (folder / "test/good").iterdir():
+        path.unlink()
+    found = evaluate([folder], backbone, shots=(1,), seeds=(0,), methods=("lake",))
+    row = found["results"][0]
+    assert [row[metric] for metric in METRICS[:3]] == [None] * 3
+    assert row["pixel_auroc"] > 0.5
+    assert found["summary"][0]["image_auroc_low"] is None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"shots": ()}, ConfigError, "shots"),
+        ({"shots": (0,)}, ConfigError, "at least 1"),
+        ({"seeds": ()}, ConfigError, "seeds"),
+        ({"methods": ("magic",)}, ConfigError, "magic"),
+        ({"shots": (N_NORMAL + 1,)}, DatasetError, "red_stain has 5 normal pictures and 6 shots"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_the_network_runs(
+    folders: list[Path], backbone: Backbone, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        evaluate(folders, backbone, **options)
+
+
+def test_a_folder_without_labelled_tests_is_refused(tmp_path: Path, backbone: Backbone) -> None:
+    (tmp_path / "set/train/good").mkdir(parents=True)
+    Image.fromarray(surface(0)).save(tmp_path / "set/train/good/a.png")
+    with pytest.raises(DatasetError, match="no labelled test picture"):
+        evaluate([tmp_path / "set"], backbone, shots=(1,))
+    with pytest.raises(DatasetError, match="no data set"):
+        evaluate([], backbone)
+
+
+@pytest.fixture
+def command(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
+    """`lake evaluate` with the small backbone, on a wide terminal."""
+    monkeypatch.setattr(backbones, "open_backbone", lambda spec, device: backbone)
+    monkeypatch.setenv("COLUMNS", "160")
+    app = typer.Typer()
+    cli_evaluate.register(app)
+    return app
+
+
+def test_the_command_prints_tables_and_writes_the_document(
+    command: typer.Typer, folders: list[Path], document: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "result.json"
+    options = ["--shots", "1,3", "--seeds", "0 1", "--top-k", "20", "--json", str(out)]
+    result = CliRunner().invoke(command, [str(folders[0].parent), *options], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert all(word in result.stdout for word in (*METHODS, "red_stain", "unmasked", "mean", "Image AUROC", "AUPRO"))
+    written = json.loads(out.read_text(encoding="utf-8"))
+    for row, expected in zip(written["summary"], document["summary"], strict=True):
+        assert row == expected
+
+
+def test_the_command_takes_some_categories_and_methods(command: typer.Typer, folders: list[Path]) -> None:
+    options = ["--categories", "unmasked", "--methods", "lake,visual", "--shots", "1", "--seeds", "0", "--no-pixel"]
+    result = CliRunner().invoke(command, [str(folders[0].parent), *options], catch_exceptions=False)
+    assert "unmasked" in result.stdout
+    assert not any(word in result.stdout for word in ("red_stain", "random", "AUPRO"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--categories", "nothing"], "no data set 'nothing'"),
+        (["--shots", "few"], "--shots is 'few'"),
+        (["--methods", "magic"], "magic"),
+        (["--json", "/nowhere/at/all.json"], "does not exist"),
+    ],
+)
+def test_the_command_says_what_is_wrong(
+    command: typer.Typer, folders: list[Path], options: list[str], words: str
+) -> None:
+    with pytest.raises(LakeError, match=words):
+        CliRunner().invoke(command, [str(folders[0].parent), *options], catch_exceptions=False)
