@@ -9,7 +9,8 @@ from dashboard import components, compute, sidebar, state
 from lake_core.errors import LakeError
 from lake_core.threads import limit_threads
 
-PAGES = Path(__file__).parent / "app_pages"
+FOLDER = Path(__file__).parent
+PAGES, LOGO, STYLE = FOLDER / "app_pages", FOLDER / "logo.svg", FOLDER / "style.css"
 limit_threads()
 st.set_page_config(page_title="LAKE Explorer", page_icon=":material/water:", layout="wide")
 
@@ -36,6 +37,8 @@ pages = {
     ),
 }
 st.session_state.pages = pages
+st.logo(LOGO, size="large")
+st.html(STYLE)
 page = st.navigation(list(pages.values()))
 settings = sidebar.draw(state.snapshot().settings, is_new)
 if settings is not None:

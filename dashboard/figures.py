@@ -10,7 +10,15 @@ import plotly.graph_objects as go
 from lake_core.geometry import PatchGrid, Placement
 from lake_core.selection import Selection
 
-NORMAL, TEST, VISUAL, CROSS, MUTED, LINE = "#0072B2", "#D55E00", "#0072B2", "#E69F00", "#9AA5AA", "#CC79A7"
+NORMAL, TEST, VISUAL, CROSS, TOTAL, MUTED, LINE = (
+    "#0072B2",
+    "#D55E00",
+    "#0072B2",
+    "#E69F00",
+    "#5C6B73",
+    "#9AA5AA",
+    "#CC79A7",
+)
 _MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}
 
 
@@ -90,7 +98,9 @@ def ranking(selection: Selection, highlighted: int | None = None) -> go.Figure:
     figure.update_layout(
         bargap=0,
         xaxis_title="rank of the unit (1 = most sensitive)",
-        yaxis_title="sensitivity (activation units²)" if selection.criterion != "range" else "sensitivity (activation)",
+        yaxis_title="sensitivity: range of the activation"
+        if selection.criterion == "range"
+        else "sensitivity: variance of the activation",
         height=320,
         margin=_MARGIN,
         legend={"orientation": "h", "y": -0.3},
@@ -155,24 +165,25 @@ def split_bars(by_layer: pd.DataFrame, score: float, threshold: float) -> go.Fig
         for row in by_layer.itertuples()
     ]
     values = by_layer["contribution"].tolist()
+    colours = [CROSS if part == "cross_modal" else VISUAL for part in by_layer["part"]]
+    patterns = ["/" if part == "cross_modal" else "" for part in by_layer["part"]]
     figure = go.Figure(
-        go.Waterfall(
+        go.Bar(
             x=[*names, "score"],
             y=[*values, score],
-            measure=["relative"] * len(values) + ["total"],
+            base=[*np.concatenate([[0.0], np.cumsum(values)[:-1]]), 0.0],
+            marker={"color": [*colours, TOTAL], "pattern": {"shape": [*patterns, ""]}},
             text=[f"{value:.3f}" for value in [*values, score]],
             textposition="outside",
-            increasing={"marker": {"color": VISUAL}},
-            totals={"marker": {"color": "#5C6B73"}},
-            connector={"line": {"color": MUTED, "width": 1}},
-            hovertemplate="%{x}: %{y:.4f}<extra></extra>",
+            customdata=[*values, score],
+            hovertemplate="%{x}: %{customdata:.4f}<extra></extra>",
         )
     )
     figure.add_hline(
         y=threshold,
         line={"dash": "dash", "color": LINE, "width": 2},
         annotation_text=f"threshold {threshold:.3f}",
-        annotation_position="top left",
+        annotation_position="top right",
     )
     figure.update_layout(
         yaxis_title="contribution to the score",

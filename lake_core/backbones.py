@@ -23,6 +23,7 @@ _FORWARD_LOCK = threading.Lock()
 """One forward pass at a time in a process: two at once on busy cores are many times slower than one after the other."""
 
 _TEXT_BATCH = 64
+_TEXTS_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Backbone:
         self._model = opened.model.to(device)
         self._tokenize = opened.tokenize
         self._preprocess = opened.preprocess
+        self._text_rows: dict[str, Tensor] = {}
         self._tower = tower_of(opened.model)
         self.input_size = _input_size(spec, self._tower, opened, size)
         self._taps = Taps(self._tower.taps(), self._tower.patches)
@@ -171,15 +173,25 @@ class Backbone:
                 maps[self.image_place] = F.normalize(image.float(), dim=1)[:, :, None, None]
             return {key: value.flatten(2).transpose(1, 2).contiguous().cpu() for key, value in maps.items()}
 
-    @torch.inference_mode()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts in the joint space, (n, joint) float32 on the CPU, each of length 1."""
-        rows = []
+        """Embeddings of texts in the joint space, (n, joint) float32 on the CPU, each of length 1.
+
+        Each text runs through the text tower once; its embedding is kept (the latest few thousand).
+        """
         with _FORWARD_LOCK:
-            for start in range(0, len(texts), _TEXT_BATCH):
-                tokens = self._tokenize(list(texts[start : start + _TEXT_BATCH])).to(self.device)
-                rows.append(self._model.encode_text(tokens, normalize=True).float().cpu())
-        return torch.cat(rows)
+            new = [text for text in dict.fromkeys(texts) if text not in self._text_rows]
+            for start in range(0, len(new), _TEXT_BATCH):
+                batch = new[start : start + _TEXT_BATCH]
+                self._text_rows.update(zip(batch, self._encode(batch), strict=True))
+            rows = torch.stack([self._text_rows[text] for text in texts])
+            for text in list(self._text_rows)[: max(0, len(self._text_rows) - _TEXTS_KEPT)]:
+                del self._text_rows[text]
+        return rows
+
+    @torch.inference_mode()
+    def _encode(self, texts: list[str]) -> Tensor:
+        tokens = self._tokenize(texts).to(self.device)
+        return self._model.encode_text(tokens, normalize=True).float().cpu().clone()
 
     def _probe(self) -> tuple[tuple[Layer, ...], PatchGrid | None, int]:
         """Layers, grid and width of the joint space, read off one forward pass of an empty picture."""

@@ -103,27 +103,27 @@ def tables(document: Mapping[str, Any]) -> "list[Table]":
         for metric, title in _TITLES.items():
             if all(row[f"{metric}_mean"] is None for row in of_shots.values()):
                 continue
-            caption = "mean over seeds, for all sets together ± its deviation over seeds"
+            caption = "mean over seeds; ± the deviation of the last column over seeds"
             if metric == "image_auroc":
                 caption += "; ° not clearly better than chance: the 95 % interval over pictures reaches 0.5"
             heading = f"{title}, {shots} normal picture{'s' * (shots > 1)}, {document['model']}"
-            table = Table(title=heading, caption=caption, box=SIMPLE)
+            table = Table(title=heading, caption=caption, box=SIMPLE, pad_edge=False)
             table.add_column("method", no_wrap=True)
             for name in names:
                 table.add_column(name, justify="right", overflow="fold")
+            table.add_column("±", no_wrap=True)
             for method in dict.fromkeys(method for method, _ in of_shots):
-                table.add_row(method, *(_cell(of_shots[method, name], metric) for name in names))
+                cells = [_cell(of_shots[method, name], metric) for name in names]
+                deviation = of_shots[method, names[-1]][f"{metric}_std"]
+                table.add_row(method, *cells, "-" if deviation is None else f"{deviation:.3f}")
             found.append(table)
     return found
 
 
 def _cell(row: Mapping[str, Any], metric: str) -> str:
-    mean, deviation = row[f"{metric}_mean"], row[f"{metric}_std"]
-    if mean is None:
-        return "-"
+    mean = row[f"{metric}_mean"]
     low = row["image_auroc_low"] if metric == "image_auroc" else None
-    mark = "°" if low is not None and low <= 0.5 else ""
-    return f"{mean:.3f}{mark} ± {deviation:.3f}" if row["category"] == "mean" else f"{mean:.3f}{mark}"
+    return "-" if mean is None else f"{mean:.3f}{'°' if low is not None and low <= 0.5 else ''}"
 
 
 def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:

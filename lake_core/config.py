@@ -6,6 +6,7 @@ input (backbone, input size, way of resizing) belongs to `open_backbone`.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from lake_core.capture import KINDS, Kind
@@ -63,15 +64,17 @@ class LakeConfig:
     object_name: str = "object"
     prompts: PromptEnsemble = field(default_factory=PromptEnsemble)
     top_q: int = 1
-    threshold_quantile: float = 1.0
+    threshold_quantile: float = 0.9
 
     def __post_init__(self) -> None:
         if self.layers is not None:
+            are_numbers = len(self.layers) > 0 and all(_is_whole(layer, 1) for layer in self.layers)
+            _require(are_numbers, "layers", self.layers, "at least one layer number, from 1")
             object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
-            _require(len(self.layers or ()) > 0, "layers", self.layers, "at least one layer number")
         _require(self.kind is None or self.kind in KINDS, "kind", self.kind, f"one of {', '.join(KINDS)}")
-        _require(self.top_k >= 1, "top_k", self.top_k, "a whole number of at least 1")
+        _require(_is_whole(self.top_k, 1), "top_k", self.top_k, "a whole number of at least 1")
         _require(self.criterion in CRITERIA, "criterion", self.criterion, f"one of {', '.join(CRITERIA)}")
+        _require(_is_whole(self.seed, 0), "seed", self.seed, "a whole number of at least 0")
         _require(
             self.normalise is None or self.normalise in NORMALISATIONS,
             "normalise",
@@ -79,12 +82,17 @@ class LakeConfig:
             f"one of {', '.join(NORMALISATIONS)}",
         )
         _require(
-            self.smooth is None or (self.smooth >= 1 and self.smooth % 2 == 1), "smooth", self.smooth, "1, 3, 5 ..."
+            self.smooth is None or (_is_whole(self.smooth, 1) and self.smooth % 2 == 1),
+            "smooth",
+            self.smooth,
+            "1, 3, 5 ...",
         )
         _require(0 < self.calibration_quantile <= 1, "calibration_quantile", self.calibration_quantile, "in (0, 1]")
         _require(0 <= self.text_weight <= 1, "text_weight", self.text_weight, "between 0 and 1")
-        _require(self.top_q >= 1, "top_q", self.top_q, "a whole number of at least 1")
+        _require(_is_whole(self.top_q, 1), "top_q", self.top_q, "a whole number of at least 1")
         _require(0 <= self.threshold_quantile <= 1, "threshold_quantile", self.threshold_quantile, "between 0 and 1")
+        _require(isinstance(self.object_name, str), "object_name", self.object_name, "a text")
+        _require(isinstance(self.prompts, PromptEnsemble), "prompts", self.prompts, "a PromptEnsemble")
         object.__setattr__(self, "object_name", " ".join(self.object_name.split()) or "object")
 
     def resolved(self, recommended: Recommended) -> "ResolvedConfig":
@@ -111,7 +119,7 @@ class LakeConfig:
         plain = dict(values)
         try:
             if plain.get("layers") is not None:
-                plain["layers"] = tuple(int(layer) for layer in plain["layers"])
+                plain["layers"] = tuple(plain["layers"])
             if isinstance(plain.get("prompts"), Mapping):
                 plain["prompts"] = PromptEnsemble(**{name: tuple(texts) for name, texts in plain["prompts"].items()})
             return cls(**plain)
@@ -129,6 +137,10 @@ class ResolvedConfig(LakeConfig):
     kind: Kind = "hidden"
     normalise: Normalise = "unit"
     smooth: int = 3
+
+
+def _is_whole(value: object, lowest: int) -> bool:
+    return isinstance(value, Integral) and int(value) >= lowest
 
 
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:

@@ -15,6 +15,11 @@ from lake_core.prompts import TextDirections
 from lake_core.selection import Selection
 
 
+_ROUNDING = 1e-5
+"""Relative differences up to here are float32 rounding: the same picture in another batch differs by as much. They
+count as none, or a calibration by them would blow them up to scores."""
+
+
 class Neighbours(NamedTuple):
     """Nearest gallery patch of each patch: squared distance (n,) float32 >= 0 and row of the gallery (n,) int64."""
 
@@ -58,11 +63,15 @@ def nearest_normal(patches: Tensor, gallery: Tensor, excluded: Tensor | None = N
     """
     if len(gallery) == 0 or patches.shape[1] != gallery.shape[1]:
         raise ValueError(f"patches {tuple(patches.shape)} cannot be compared with gallery {tuple(gallery.shape)}")
-    gallery_squared = gallery.square().sum(1)
+    # Distances do not depend on the origin, but their rounding does: units with a large constant part (residual
+    # streams have some) would drown the differences in |g|^2 - 2 p.g.
+    origin = gallery.mean(0)
+    centred = gallery - origin
+    centred_squared = centred.square().sum(1)
     row = torch.empty(len(patches), dtype=torch.int64)
     for start in range(0, len(patches), chunk):
         rows = slice(start, start + chunk)
-        without_own_square = torch.addmm(gallery_squared, patches[rows], gallery.T, alpha=-2.0)
+        without_own_square = torch.addmm(centred_squared, patches[rows] - origin, centred.T, alpha=-2.0)
         if excluded is not None:
             without_own_square.masked_fill_(excluded[rows], torch.inf)
         row[rows] = without_own_square.argmin(1)
@@ -79,7 +88,8 @@ class LayerNormality:
         gallery: (m, k) float32, normal patches as distances see them.
         gallery_picture: (m,) int64, which normal picture each came from.
         gallery_patch: (m,) int64, which patch of it.
-        tau: Calibration: the normal patches' own high quantile of distance, > 0.
+        tau: Calibration: the normal patches' own high quantile of distance; 0 where nothing but rounding differs,
+            which the caller must check.
         own_distance: (n_normals, n_patches) float32, each normal picture against the others (leave one out).
     """
 
@@ -127,6 +137,8 @@ def fit_layer(
         else:
             own[picture] = nearest_normal(patches_ipk[0], gallery, _close_by(grid, gallery_patch)).distance
     tau = float(np.quantile(own[inside_ip].numpy(), calibration_quantile))
+    if tau <= _ROUNDING**2 * float(gallery.square().sum(1).mean()):
+        tau = 0.0
     return LayerNormality(selection, grid, gallery, gallery_picture, gallery_patch, tau, own)
 
 
@@ -182,6 +194,8 @@ def fit_text(
     """Calibrates the cross-modal map on the normal pictures; m99 may equal m50, which the caller must check."""
     own = margins(joint_ipe, directions)
     m50, m99 = np.quantile(own[inside_ip].numpy(), [0.5, calibration_quantile])
+    if m99 - m50 <= _ROUNDING:
+        m99 = m50
     return TextNormality(directions, grid, float(m50), float(m99), own)
 
 

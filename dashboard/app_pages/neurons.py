@@ -100,6 +100,12 @@ cells[1].metric("Selected", "yes" if unit in selection.units else "no")
 cells[2].metric("Mean over normal patches", f"{flat_normals.mean():.3f}")
 cells[3].metric("Mean over test patches", f"{flat_tests.mean():.3f}" if len(flat_tests) else "–")
 
+components.unit_legend(limit)
+smooth = st.toggle("Smooth display", True, help="Interpolates between patches for display only; numbers never change.")
+maps("Test pictures", found.workspace.tests, found, layer, unit, limit, smooth)
+maps("Normal pictures", found.workspace.normals, found, layer, unit, limit, smooth)
+
+st.subheader("How it behaves over all patches", anchor=False)
 left, right = st.columns(2)
 with left:
     st.plotly_chart(
@@ -111,8 +117,3 @@ with right:
         key="histogram",
         alt=f"Activations of unit {unit} over normal and test patches",
     )
-
-components.unit_legend(limit)
-smooth = st.toggle("Smooth display", True, help="Interpolates between patches for display only; numbers never change.")
-maps("Test pictures", found.workspace.tests, found, layer, unit, limit, smooth)
-maps("Normal pictures", found.workspace.normals, found, layer, unit, limit, smooth)

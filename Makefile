@@ -1,0 +1,58 @@
+# make demo       the dashboard on a computed sample
+# make dashboard  the dashboard, empty
+# make test       everything that .ci/run checks
+# make bench      speed and memory, as ratios to the bare network
+# make screenshots, make samples, make lint
+
+PYTHON ?= python3
+PORT ?= 8501
+VENV := .venv
+BIN := $(VENV)/bin
+CHROMIUM_ON_DEBIAN = apt-get update -qq && apt-get install -y -qq chromium
+
+.PHONY: demo dashboard test test-core lint bench screenshots samples chromium clean
+
+demo: $(VENV)/installed
+	PORT=$(PORT) $(BIN)/lake dashboard --sample metal
+
+dashboard: $(VENV)/installed
+	PORT=$(PORT) $(BIN)/lake dashboard
+
+test: lint chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/core tests/dashboard tests/e2e
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-dev
+	$(BIN)/python -m pytest tests/benchmarks -q
+
+screenshots: $(VENV)/installed-dev chromium
+	$(BIN)/python -m tests.e2e.take_screenshots --out assets/screenshots
+
+samples: $(VENV)/installed-dev
+	$(BIN)/python assets/samples/make.py
+
+# A browser for the end-to-end tests: one that is there, else the system's package, else Playwright's own download.
+chromium: $(VENV)/installed-dev
+	@command -v chromium || command -v chromium-browser || command -v google-chrome \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get && $(CHROMIUM_ON_DEBIAN); } \
+	|| { command -v sudo && command -v apt-get && sudo sh -c '$(CHROMIUM_ON_DEBIAN)'; } \
+	|| $(BIN)/playwright install chromium
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LAKE Explorer needs Python 3.11 or newer; name it with make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,152 @@
+"""What LAKE costs on top of the network: ratios to bare forward passes of the same pictures in the same run.
+
+Absolute times say more about the machine than about the code, so none is asserted; the limits on ratios are generous.
+    python -m pytest tests/benchmarks -q
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lake_core.backbones import Backbone, open_backbone
+from lake_core.config import LakeConfig
+from lake_core.detector import Lake
+from lake_core.features import FeatureStore
+from lake_core.images import Picture, read_picture
+
+SIDE = 448
+BATCH = 4
+ROUNDS = 3
+
+
+def texture(seed: int) -> np.ndarray:
+    """(SIDE, SIDE, 3) uint8: grain of several sizes."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((SIDE, SIDE, 3), 128.0)
+    for cell in (4, 16, 64):
+        coarse = rng.normal(0, 18, (SIDE // cell, SIDE // cell, 3))
+        pixels += np.kron(coarse, np.ones((cell, cell, 1)))
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Picture]:
+    return [read_picture(texture(seed), f"texture {seed}") for seed in range(28)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return open_backbone("lake-cnn", image_size=SIDE)
+
+
+@pytest.fixture(scope="module")
+def model(backbone: Backbone) -> Any:
+    """The network without hooks, as anyone would call it."""
+    return open_backbone("lake-cnn", image_size=SIDE)._model.visual
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def bare_forwards(model: Any, pixels: list[torch.Tensor]) -> None:
+    with torch.inference_mode():
+        for start in range(0, len(pixels), BATCH):
+            model(torch.stack(pixels[start : start + BATCH]))
+
+
+def test_fit_and_score_cost_little_more_than_the_network(
+    benchmark: Any, backbone: Backbone, model: Any, pictures: list[Picture], ratios: list[str]
+) -> None:
+    normals, tests = pictures[:4], pictures[4:24]
+    pixels = [backbone.prepare(picture) for picture in normals + tests]
+
+    def fit_and_score() -> None:
+        lake = Lake(backbone, LakeConfig(), FeatureStore(backbone, batch_size=BATCH)).fit(normals)
+        lake.score_all(tests)
+
+    bare_forwards(model, pixels[:BATCH])
+    # Alternating, so that other work on the machine hits both alike.
+    pairs = [(seconds(lambda: bare_forwards(model, pixels)), seconds(fit_and_score)) for _ in range(ROUNDS)]
+    benchmark.pedantic(fit_and_score, rounds=1)
+    ratio = float(np.median([ours / bare for bare, ours in pairs]))
+    benchmark.extra_info["ratio_to_bare_forward"] = ratio
+    ratios.append(f"fit on 4, score 20 ({SIDE} px, hidden units, K = 100): {ratio:.2f} x bare forward passes")
+    assert ratio < 1.5
+
+
+@pytest.fixture(scope="module")
+def learned(backbone: Backbone, pictures: list[Picture]) -> Lake:
+    """8 normals learned and 20 tests in the store."""
+    lake = Lake(backbone, LakeConfig()).fit(pictures[:8])
+    lake.store.ensure(pictures[8:], lake.places)
+    return lake
+
+
+@pytest.fixture(scope="module")
+def one_forward(backbone: Backbone, model: Any, pictures: list[Picture]) -> float:
+    """Seconds of one bare forward pass of one picture: the median of several."""
+    pixels = [backbone.prepare(pictures[0])]
+    bare_forwards(model, pixels)
+    return float(np.median([seconds(lambda: bare_forwards(model, pixels)) for _ in range(7)]))
+
+
+def test_moving_the_text_weight_runs_no_model(
+    benchmark: Any, learned: Lake, pictures: list[Picture], one_forward: float, ratios: list[str]
+) -> None:
+    witnesses = [learned.measure(picture) for picture in pictures[8:]]
+    n_before = learned.store.n_forwards
+
+    def slide() -> list[float]:
+        other = learned.reweighed(text_weight=0.6)
+        return [other.fuse(w).score for w in witnesses]
+
+    benchmark.pedantic(slide, rounds=5, warmup_rounds=1)
+    ratio = benchmark.stats.stats.median / one_forward
+    benchmark.extra_info["ratio_to_one_forward"] = ratio
+    ratios.append(f"text weight moved, 8 normals and 20 tests: {ratio:.2f} x one forward pass")
+    assert learned.store.n_forwards == n_before
+    assert ratio < 0.5
+
+
+def test_changing_k_runs_no_model(
+    benchmark: Any, learned: Lake, backbone: Backbone, pictures: list[Picture], one_forward: float, ratios: list[str]
+) -> None:
+    n_before = learned.store.n_forwards
+
+    def refit(top_k: int) -> None:
+        Lake(backbone, LakeConfig(top_k=top_k), learned.store).fit(pictures[:8]).score_all(pictures[8:])
+
+    benchmark.pedantic(refit, args=(50,), rounds=3, warmup_rounds=1)
+    ratio = benchmark.stats.stats.median / one_forward
+    ratio_fit = seconds(lambda: Lake(backbone, LakeConfig(top_k=60), learned.store).fit(pictures[:8])) / one_forward
+    benchmark.extra_info["ratio_to_one_forward"] = ratio
+    ratios.append(
+        f"K changed, 8 normals learned and 20 tests scored anew: {ratio:.1f} x one forward pass "
+        f"({ratio / 28:.2f} a picture; learning alone {ratio_fit:.1f})"
+    )
+    assert learned.store.n_forwards == n_before
+    assert ratio < 28
+
+
+def test_memory_of_the_store(learned: Lake, backbone: Backbone, pictures: list[Picture], ratios: list[str]) -> None:
+    needed, everything = (learned.store.bytes_per_picture(p) for p in (learned.places, backbone.places))
+    assert learned.store.n_bytes == needed * len(pictures)
+    ratios.append(
+        f"store, a picture: {needed / 1e6:.1f} MB for what the detector reads, {everything / 1e6:.1f} MB for all "
+        f"{len(backbone.places)} places; the picture itself is {pictures[0].rgb.nbytes / 1e6:.1f} MB"
+    )
