@@ -1,6 +1,6 @@
 """Pieces that several pages draw: the way into an analysis, pickers of the shared selection, score chips, legends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -54,8 +54,10 @@ OBJECT_NAMES = {"metal": "metal flange", "textile": "woven fabric", "gravel": "g
 
 def sample_cards(page_after: Any) -> None:
     """One card per built-in sample; a click opens it and goes on to a page."""
-    for column, name in zip(st.columns(len(sample_names())), sample_names(), strict=True):
-        with column, st.container(border=True):
+    with st.container(horizontal=True):
+        cards = [st.container(border=True, width=260) for _ in sample_names()]
+    for card, name in zip(cards, sample_names(), strict=True):
+        with card:
             st.image(compute.sample_covers()[name], width="stretch", alt=f"A defective picture of the sample {name}")
             st.markdown(SAMPLE_TITLES.get(name, name))
             if st.button(f"Open {name}", key=f"sample_{name}", width="stretch"):
@@ -122,6 +124,13 @@ def _set_paused(paused: bool) -> None:
     st.session_state.paused = paused
 
 
+def metrics(cells: Sequence[tuple[str, str | int, str | None]]) -> None:
+    """A row of numbers that wraps on a narrow screen: (name, value, small print beneath or None)."""
+    with st.container(horizontal=True, gap="large"):
+        for name, value, beneath in cells:
+            st.metric(name, value, beneath, delta_color="off", delta_arrow="off", width="content")
+
+
 def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
@@ -161,17 +170,18 @@ def pick_picture(found: Analysis) -> ImageScore:
     picture = state.focus().picture
     current = order.index(picture) if picture in order else 0
     _keep_in_step("picked_picture", order[current])
-    previous, chooser, following = st.columns([1, 6, 1], vertical_alignment="bottom")
-    _step(previous, "◀", "Previous picture", current > 0, lambda: state.set_focus(picture=order[current - 1]))
-    with chooser:
+    last = len(order) - 1
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _step("◀", "Previous picture", current > 0, lambda: state.set_focus(picture=order[current - 1]))
         st.selectbox(
             "Test picture (highest score first)",
             order,
             key="picked_picture",
             format_func=names.__getitem__,
             on_change=lambda: state.set_focus(picture=st.session_state.picked_picture),
+            width=480,
         )
-    _step(following, "▶", "Next picture", current < len(order) - 1, lambda: state.set_focus(picture=order[current + 1]))
+        _step("▶", "Next picture", current < last, lambda: state.set_focus(picture=order[current + 1]))
     return by_score[current]
 
 
@@ -197,6 +207,5 @@ def _keep_in_step(key: str, value: Any) -> None:
         st.session_state[key] = value
 
 
-def _step(column: Any, sign: str, says: str, enabled: bool, action: Callable[[], None]) -> None:
-    with column:
-        st.button(sign, help=says, key=says, disabled=not enabled, on_click=action, width="stretch")
+def _step(sign: str, says: str, enabled: bool, action: Callable[[], None]) -> None:
+    st.button(sign, help=says, key=says, disabled=not enabled, on_click=action)

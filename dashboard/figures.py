@@ -183,12 +183,12 @@ def split_bars(by_layer: pd.DataFrame, score: float, threshold: float) -> go.Fig
         y=threshold,
         line={"dash": "dash", "color": LINE, "width": 2},
         annotation_text=f"threshold {threshold:.3f}",
-        annotation_position="top right",
+        annotation_position="right",
     )
     figure.update_layout(
         yaxis_title="contribution to the score",
         height=340,
-        margin=_MARGIN,
+        margin=_MARGIN | {"r": 110},
         showlegend=False,
         yaxis_range=[0, 1.18 * max(score, threshold, 1e-6)],
     )

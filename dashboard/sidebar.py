@@ -18,7 +18,7 @@ ABOUT = {
 }
 KIND_NAMES: dict[Kind, str] = {"hidden": "hidden units", "channel": "channels"}
 CRITERION_NAMES = {
-    "variance": "variance over normal patches (LAKE)",
+    "variance": "variance (LAKE)",
     "robust": "robust variance (MAD)",
     "range": "range (q99 − q01)",
     "random": "random units (control)",

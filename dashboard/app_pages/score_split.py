@@ -39,10 +39,10 @@ def clickable(found: Analysis, score: ImageScore, patch: int) -> None:
     def by_number() -> None:
         state.set_focus(patch=(st.session_state.patch_row - 1) * grid.cols + st.session_state.patch_col - 1)
 
-    row, col, back = st.columns([1, 1, 1.6], vertical_alignment="bottom")
-    row.number_input("Row", 1, grid.rows, key="patch_row", on_change=by_number)
-    col.number_input("Column", 1, grid.cols, key="patch_col", on_change=by_number)
-    back.button(
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    row.number_input("Row", 1, grid.rows, key="patch_row", on_change=by_number, width=130)
+    row.number_input("Column", 1, grid.cols, key="patch_col", on_change=by_number, width=130)
+    row.button(
         "Deciding patch",
         on_click=lambda: state.set_focus(patch=None),
         disabled=state.focus().patch is None,
@@ -128,28 +128,13 @@ with left:
 with right:
     split = score.split(patch) if chosen is not None else score
     what = "Image score" if chosen is None else f"Patch {patch}"
-    cells = st.columns(3)
-    cells[0].metric(
-        what,
-        f"{total:.3f}",
-        f"{components.verdict(score)}" if chosen is None else None,
-        delta_color="off",
-        delta_arrow="off",
-    )
     weight = score.text_weight
-    cells[1].metric(
-        "Visual",
-        f"{split.visual:.3f}",
-        f"× {1 - weight:.2f} = {(1 - weight) * split.visual:.3f}",
-        delta_color="off",
-        delta_arrow="off",
-    )
-    cells[2].metric(
-        "Cross-modal",
-        f"{split.cross_modal:.3f}",
-        f"× {weight:.2f} = {weight * split.cross_modal:.3f}",
-        delta_color="off",
-        delta_arrow="off",
+    components.metrics(
+        [
+            (what, f"{total:.3f}", components.verdict(score) if chosen is None else None),
+            ("Visual", f"{split.visual:.3f}", f"× {1 - weight:.2f} = {(1 - weight) * split.visual:.3f}"),
+            ("Cross-modal", f"{split.cross_modal:.3f}", f"× {weight:.2f} = {weight * split.cross_modal:.3f}"),
+        ]
     )
     st.plotly_chart(
         figures.split_bars(score.ledger(chosen, level="layer"), total, score.threshold),

@@ -16,7 +16,7 @@ SORTS = {
     "name": lambda item: item[1].picture.name,
     "label": lambda item: (str(item[0].label), -item[1].score),
 }
-CARD = 420
+CARD, CARD_WIDTH = 420, 240
 
 
 def table_of(found: Analysis) -> pd.DataFrame:
@@ -72,19 +72,19 @@ def threshold_control(found: Analysis) -> None:
 def numbers(found: Analysis) -> None:
     """The headline: how many, how many above, and how well with labels."""
     above = sum(score.is_anomalous for score in found.scores)
-    cells: list[tuple[str, str | int]] = [
-        ("Normal pictures", len(found.workspace.normals)),
-        ("Test pictures", len(found.scores)),
+    cells: list[tuple[str, str | int, None]] = [
+        ("Normal pictures", len(found.workspace.normals), None),
+        ("Test pictures", len(found.scores), None),
+        ("Above threshold", f"{above} of {len(found.scores)}", None),
     ]
-    cells.append(("Above threshold", f"{above} of {len(found.scores)}"))
     labels = found.labels
     if labels and found.auroc is not None:
+        defective = np.array(labels)
         anomalous = np.array([score.is_anomalous for score in found.scores])
-        cells.append(("Image AUROC", f"{found.auroc:.3f}"))
-        cells.append(("Defects found", f"{anomalous[labels].sum()} of {sum(labels)}"))
-        cells.append(("False alarms", f"{anomalous[~np.array(labels)].sum()} of {len(labels) - sum(labels)}"))
-    for column, (name, value) in zip(st.columns(len(cells)), cells, strict=True):
-        column.metric(name, value)
+        cells.append(("Image AUROC", f"{found.auroc:.3f}", None))
+        cells.append(("Defects found", f"{anomalous[defective].sum()} of {defective.sum()}", None))
+        cells.append(("False alarms", f"{anomalous[~defective].sum()} of {(~defective).sum()}", None))
+    components.metrics(cells)
 
 
 def cards(found: Analysis) -> None:
@@ -97,23 +97,20 @@ def cards(found: Analysis) -> None:
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
     if not items:
         st.info(f"No picture is {shown} the threshold.", icon=":material/filter_alt:")
-    per_row = 4
-    for start in range(0, len(items), per_row):
-        columns = st.columns(per_row)
-        for column, (example, score) in zip(columns, items[start : start + per_row], strict=False):
-            picture = score.picture
-            with column, st.container(border=True):
-                jpeg = compute.score_picture(
-                    picture.sha256, found.key, score.text_weight, found.scale, CARD, opacity, score
-                )
-                st.image(
-                    jpeg, width="stretch", alt=f"{picture.name}: score {score.score:.3f}, {components.verdict(score)}"
-                )
-                st.markdown(f"**{score.score:.2f}** {components.verdict(score)}")
-                st.caption(f"{picture.name} · {components.label_text(example.label)}")
-                if st.button("Why this score?", key=f"open_{picture.sha256}", width="stretch"):
-                    state.set_focus(picture=picture.sha256)
-                    st.switch_page(st.session_state.pages["split"])
+    with st.container(horizontal=True):
+        places = [st.container(border=True, width=CARD_WIDTH) for _ in items]
+    for place, (example, score) in zip(places, items, strict=True):
+        picture = score.picture
+        with place:
+            jpeg = compute.score_picture(
+                picture.sha256, found.key, score.text_weight, found.scale, CARD, opacity, score
+            )
+            st.image(jpeg, width="stretch", alt=f"{picture.name}: score {score.score:.3f}, {components.verdict(score)}")
+            st.markdown(f"**{score.score:.2f}** {components.verdict(score)}")
+            st.caption(f"{picture.name} · {components.label_text(example.label)}")
+            if st.button("Why this score?", key=f"open_{picture.sha256}", width="stretch"):
+                state.set_focus(picture=picture.sha256)
+                st.switch_page(st.session_state.pages["split"])
 
 
 components.heading(

@@ -15,10 +15,13 @@ def layer_section(selection: Selection) -> None:
     kind = sidebar.KIND_NAMES[selection.kind]
     st.subheader(f"Layer {selection.layer}", anchor=False)
     n_kept, n_units = len(selection.units), selection.n_units
-    kept, share, fair = st.columns(3)
-    kept.metric(f"{kind.capitalize()} kept", f"{n_kept} of {n_units}")
-    share.metric("Sensitivity kept", f"{selection.share_kept:.0%}", help="Share of the layer's total sensitivity.")
-    fair.metric("If spread evenly", f"{n_kept / n_units:.0%}", help="The share that many units would hold on average.")
+    components.metrics(
+        [
+            (f"{kind.capitalize()} kept", f"{n_kept} of {n_units}", None),
+            ("Sensitivity kept", f"{selection.share_kept:.0%}", "of the layer's total"),
+            ("If spread evenly", f"{n_kept / n_units:.0%}", "of the layer's total"),
+        ]
+    )
     event = st.plotly_chart(
         figures.ranking(selection, state.focus().unit if state.focus().layer == selection.layer else None),
         on_select="rerun",
@@ -86,6 +89,8 @@ def control_section(found: Analysis) -> None:
         + (
             "Here selecting sensitive neurons helps."
             if n_beaten >= 0.9 * len(known)
+            else "Here random neurons do better: high variance is not what finds these defects."
+            if n_beaten <= 0.1 * len(known)
             else "Here random neurons do about as well: high variance alone explains little."
         )
     )

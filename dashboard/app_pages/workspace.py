@@ -43,10 +43,11 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
     """Thumbnails with a way to remove each, and to label test pictures."""
     everything = st.toggle(f"Show all {len(examples)}", key=f"all_{side}") if len(examples) > N_SHOWN else True
     shown = examples if everything else examples[:N_SHOWN]
-    columns = st.columns(6)
-    for index, example in enumerate(shown):
+    with st.container(horizontal=True):
+        cards = [st.container(border=True, width=164) for _ in shown]
+    for card, example in zip(cards, shown, strict=True):
         picture = example.picture
-        with columns[index % 6], st.container(border=True):
+        with card:
             st.image(
                 compute.plain_picture(picture.sha256, THUMBNAIL, picture),
                 width="stretch",
