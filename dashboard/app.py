@@ -12,7 +12,7 @@ from lake_core.threads import limit_threads
 FOLDER = Path(__file__).parent
 PAGES, LOGO, STYLE = FOLDER / "app_pages", FOLDER / "logo.svg", FOLDER / "style.css"
 limit_threads()
-st.set_page_config(page_title="LAKE Explorer", page_icon=":material/water:", layout="wide")
+st.set_page_config(page_title="LAKE Explorer", page_icon=str(FOLDER / "icon.png"), layout="wide")
 
 arguments = sys.argv[1:]
 launch_sample = arguments[arguments.index("--sample") + 1] if "--sample" in arguments[:-1] else None

@@ -1,6 +1,5 @@
 """Data sets of pictures: folders in MVTec's layout or plain ones, uploads and archives, and the built-in samples."""
 
-from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -222,12 +221,12 @@ def _free(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosixPath
 def _remarks(placed: Iterable[Placed]) -> list[str]:
     """One sentence for each kind of file that was left out and may have been meant as a picture."""
     ignored = [item.path for item in placed if item.role.role == "ignored" and not is_hidden(item.path)]
-    n_by_suffix = Counter(path.suffix.lower() for path in ignored if not is_picture_name(path))
-    remarks = [
-        f"{n} file{'s' * (n > 1)} of the kind '{suffix}' cannot be read as pictures: convert to PNG or JPEG."
-        for suffix, n in sorted(n_by_suffix.items())
-        if suffix not in _SIDE_FILES
-    ]
+    suffixes = sorted({path.suffix.lower() for path in ignored if not is_picture_name(path)} - _SIDE_FILES)
+    remarks = []
+    for suffix in suffixes:
+        names = [path.as_posix() for path in ignored if path.suffix.lower() == suffix]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        remarks.append(f"{', '.join(names[:3])}{more}: '{suffix}' is not read as a picture; convert to PNG or JPEG.")
     n_unclear = sum(is_picture_name(path) for path in ignored)
     if n_unclear:
         remarks.append(f"{_count(n_unclear)} left out, in folders of unknown meaning below 'train': use 'train/good'.")

@@ -14,7 +14,6 @@ from lake_core.geometry import PatchGrid
 from lake_core.prompts import TextDirections
 from lake_core.selection import Selection
 
-
 _ROUNDING = 1e-5
 """Relative differences up to here are float32 rounding: the same picture in another batch differs by as much. They
 count as none, or a calibration by them would blow them up to scores."""

@@ -267,7 +267,7 @@ def _tokenizer(spec: str, name: str) -> Callable[[Sequence[str]], Tensor]:
         return open_clip.get_tokenizer(name)
     except ImportError as error:
         raise BackboneError(
-            f"{spec}: its tokenizer needs another package ({_first_line(error)}); pip install transformers sentencepiece."
+            f"{spec}: its tokenizer needs another package ({_first_line(error)}); install transformers with pip."
         ) from error
     except Exception as error:
         raise BackboneError(

@@ -7,7 +7,7 @@ from dashboard import components, compute, figures, sidebar, state
 from dashboard.compute import Analysis, ModelKey
 from lake_core.datasets import Example
 
-CARD, CARD_WIDTH = 300, 186
+CARD, CARD_WIDTH = 300, 166
 
 
 def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:

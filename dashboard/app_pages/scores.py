@@ -16,7 +16,7 @@ SORTS = {
     "name": lambda item: item[1].picture.name,
     "label": lambda item: (str(item[0].label), -item[1].score),
 }
-CARD, CARD_WIDTH = 420, 240
+CARD, CARD_WIDTH = 420, 228
 
 
 def table_of(found: Analysis) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def cards(found: Analysis) -> None:
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
     if not items:
         st.info(f"No picture is {shown} the threshold.", icon=":material/filter_alt:")
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, key="score_cards"):
         places = [st.container(border=True, width=CARD_WIDTH) for _ in items]
     for place, (example, score) in zip(places, items, strict=True):
         picture = score.picture

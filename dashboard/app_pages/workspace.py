@@ -44,7 +44,7 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
     everything = st.toggle(f"Show all {len(examples)}", key=f"all_{side}") if len(examples) > N_SHOWN else True
     shown = examples if everything else examples[:N_SHOWN]
     with st.container(horizontal=True):
-        cards = [st.container(border=True, width=164) for _ in shown]
+        cards = [st.container(border=True, width=148) for _ in shown]
     for card, example in zip(cards, shown, strict=True):
         picture = example.picture
         with card:

@@ -269,7 +269,7 @@ def test_broken_files_are_named_and_skipped(tmp_path: Path) -> None:
     assert "train/good/001.png is empty" in said
     assert "test/crack/001.png is damaged" in said
     assert "ground_truth/hole/000.png is 24 x 32 pixels, another aspect" in said
-    assert "1 file of the kind '.heic'" in said
+    assert "test/good/photo.heic: '.heic' is not read as a picture" in said
     assert "1 picture was left out, in folders of unknown meaning below 'train'" in said
 
 
