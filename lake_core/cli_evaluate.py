@@ -56,8 +56,9 @@ def evaluate_command(
 
     from lake_core.backbones import open_backbone
     from lake_core.config import LakeConfig
-    from lake_core.evaluation import checked_methods, evaluate
+    from lake_core.evaluation import evaluate
     from lake_core.threads import limit_threads
+    from lake_core.trials import checked_methods
 
     folders = _chosen(folder, _words(only))
     plan_shots, plan_seeds = _numbers("--shots", shots), _numbers("--seeds", seeds)

@@ -17,36 +17,23 @@ masks.
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 import torch
 
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
-from lake_core.datasets import Entry, Example, index_folder, read_example
-from lake_core.detector import Lake
-from lake_core.errors import ConfigError, DatasetError, ImageError
-from lake_core.features import FeatureStore
-from lake_core.geometry import PatchGrid, Placement, map_to_picture
-from lake_core.images import Picture
-from lake_core.metrics import auroc, average_precision, bootstrap_auroc, f1_max, interval, pixel_metrics
-from lake_core.scoring import ImageScore
+from lake_core.datasets import index_folder
+from lake_core.errors import DatasetError
+from lake_core.metrics import bootstrap_auroc, interval
+from lake_core.trials import METHODS, METRICS, Method, Plan, Report, Run, run_category
 
-Method = Literal["lake", "random", "all", "visual", "text"]
-METHODS: tuple[Method, ...] = get_args(Method)
-METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_aupro")
-N_RANDOM_DRAWS = 5
 SCHEMA = 1
-MAX_PIXEL_SIDE = 256
-
-Report: TypeAlias = Callable[[str, int, int], None]
-"""Called with the category, its pictures done and its pictures in all; it may raise to cancel."""
-
 _MEAN = "mean"
 _PACKAGES = ("lake-explorer", "torch", "open_clip_torch", "timm", "numpy", "scipy", "scikit-learn", "pillow")
 
@@ -101,7 +88,7 @@ def evaluate(
         DatasetError: if a category has too few normal pictures or no labelled test picture.
     """
     config = config or LakeConfig()
-    plan = _Plan(tuple(sorted(set(shots))), tuple(dict.fromkeys(seeds)), tuple(dict.fromkeys(methods)), pixel)
+    plan = Plan(tuple(sorted(set(shots))), tuple(dict.fromkeys(seeds)), tuple(dict.fromkeys(methods)), pixel)
     indexed = {name: index_folder(folder) for name, folder in _named(folders).items()}
     for name, entries in indexed.items():
         plan.check(name, entries)
@@ -124,7 +111,7 @@ def evaluate(
         started = time.perf_counter()
         object_name = (object_names or {}).get(name) or _object_name(name, config)
         own_config = replace(config, object_name=object_name)
-        runs, normals, problems = _run_category(name, entries, backbone, own_config, plan, on_progress)
+        runs, normals, problems = run_category(name, entries, backbone, own_config, plan, on_progress)
         document["config"] = own_config.resolved(backbone.recommended).as_dict()
         document["object_names"][name] = object_name
         document["normals"].extend(normals)
@@ -142,24 +129,6 @@ def evaluate(
     return document
 
 
-def choose_normals(entries: Sequence[Entry], seed: int) -> list[Entry]:
-    """The normal pictures of a data set in the order in which a seed takes them."""
-    normals = [entry for entry in entries if entry.role == "normal"]
-    return [normals[i] for i in np.random.default_rng(seed).permutation(len(normals))]
-
-
-def checked_methods(names: Sequence[str]) -> tuple[Method, ...]:
-    """Names of methods, each once.
-
-    Raises:
-        ConfigError: if there is none, or one is not known.
-    """
-    unknown = [name for name in names if name not in METHODS]
-    if unknown or not names:
-        raise ConfigError(f"methods is {', '.join(names) or 'empty'}; choose from {', '.join(METHODS)}.")
-    return tuple(method for method in dict.fromkeys(names) if method in METHODS)
-
-
 def environment() -> dict[str, str]:
     """Versions of what the figures depend on."""
     found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
@@ -171,232 +140,7 @@ def environment() -> dict[str, str]:
     return found | {"torch_threads": str(torch.get_num_threads())}
 
 
-@dataclass(frozen=True)
-class _Plan:
-    shots: tuple[int, ...]
-    seeds: tuple[int, ...]
-    methods: tuple[Method, ...]
-    pixel: bool
-
-    def __post_init__(self) -> None:
-        if not self.shots or self.shots[0] < 1:
-            raise ConfigError(f"shots is {list(self.shots)}; give whole numbers of normal pictures, at least 1 each.")
-        if not self.seeds or min(self.seeds) < 0:
-            raise ConfigError(f"seeds is {list(self.seeds)}; give whole numbers of at least 0.")
-        checked_methods(self.methods)
-
-    def check(self, name: str, entries: Sequence[Entry]) -> None:
-        n_normal = sum(entry.role == "normal" for entry in entries)
-        if n_normal < self.shots[-1]:
-            raise DatasetError(
-                f"{name} has {n_normal} normal pictures and {self.shots[-1]} shots are asked for: ask for fewer."
-            )
-        if not any(_is_labelled_test(entry) for entry in entries):
-            raise DatasetError(f"{name} has no labelled test picture: put them into test/good and test/<kind>.")
-
-    def variants(self) -> list[tuple[Method, int]]:
-        """The detectors that learn for themselves, with the number of the draw; visual and text come out of lake's."""
-        learning: list[tuple[Method, int]] = []
-        if {"lake", "visual", "text"} & set(self.methods):
-            learning.append(("lake", 0))
-        if "random" in self.methods:
-            learning.extend(("random", draw) for draw in range(N_RANDOM_DRAWS))
-        if "all" in self.methods:
-            learning.append(("all", 0))
-        return learning
-
-
-@dataclass
-class _Run:
-    """One method (one draw of it) with one choice of normal pictures, and what it said of each test picture.
-
-    `weight` is the text weight that replaces the configured one, or None. `scores` stays empty where the method needs a
-    text part that the backbone does not have.
-    """
-
-    shots: int
-    seed: int
-    method: Method
-    weight: float | None
-    detector: Lake
-    labels: np.ndarray
-    masks: "list[_Mask | None]"
-    seconds: float
-    scores: list[float] = field(default_factory=list)
-    maps: list[np.ndarray] = field(default_factory=list)
-
-    def take(self, result: ImageScore, keep_map: bool) -> None:
-        if self.method == "text" and result.witnesses.cross_modal is None:
-            return
-        self.scores.append(result.score)
-        if keep_map:
-            self.maps.append(result.map.ravel())
-
-    @property
-    def grid(self) -> PatchGrid:
-        return self.detector.normality_.grid
-
-    def figures(self) -> dict[str, float | None]:
-        """The five metrics."""
-        if not self.scores:
-            return dict.fromkeys(METRICS)
-        pixel_auroc, pixel_aupro = self._pixel_figures() if self.maps else (None, None)
-        return {
-            "image_auroc": auroc(self.labels, self.scores),
-            "image_ap": average_precision(self.labels, self.scores),
-            "image_f1_max": f1_max(self.labels, self.scores),
-            "pixel_auroc": pixel_auroc,
-            "pixel_aupro": pixel_aupro,
-        }
-
-    def _pixel_figures(self) -> tuple[float | None, float | None]:
-        pairs = [(values, mask) for values, mask in zip(self.maps, self.masks, strict=True) if mask is not None]
-        spread = [mask.spread(values, self.grid) for values, mask in pairs]
-        return pixel_metrics(spread, [mask.defect for _, mask in pairs])
-
-
-@dataclass(frozen=True)
-class _Mask:
-    """A mask reduced for comparison, and where its picture lies in the model's input."""
-
-    defect: np.ndarray
-    placement: Placement
-
-    def spread(self, values: np.ndarray, grid: PatchGrid) -> np.ndarray:
-        height, width = self.defect.shape
-        return map_to_picture(values, grid, self.placement, (width, height), smooth=True)
-
-
-def _run_category(
-    name: str,
-    entries: Sequence[Entry],
-    backbone: Backbone,
-    config: LakeConfig,
-    plan: _Plan,
-    on_progress: Report | None,
-) -> tuple[list[_Run], list[dict[str, Any]], list[str]]:
-    """All runs of one category, the normal pictures they learned from, and what was left out."""
-    store = FeatureStore(backbone)
-    problems: list[str] = []
-    tests = [entry for entry in entries if _is_labelled_test(entry)]
-    chosen = {seed: _read_normals(name, choose_normals(entries, seed), plan.shots[-1], problems) for seed in plan.seeds}
-    n_normals = len({picture.sha256 for pictures in chosen.values() for picture in pictures})
-    n_all = n_normals + len(tests)
-
-    labels: list[bool] = []
-    masks: list[_Mask | None] = []
-    places = Lake(backbone, config, store).places
-    unique = list({p.sha256: p for pictures in chosen.values() for p in pictures}.values())
-    store.ensure(unique, places, None if on_progress is None else lambda done, _: on_progress(name, done, n_all))
-    normals = [
-        {"category": name, "shots": n, "seed": seed, "names": [picture.name for picture in chosen[seed][:n]]}
-        for n in plan.shots
-        for seed in plan.seeds
-    ]
-    runs = [
-        run
-        for n in plan.shots
-        for seed in plan.seeds
-        for run in _learn(chosen[seed][:n], n, seed, backbone, config, plan, store)
-    ]
-
-    n_done = n_normals
-    for examples in _read_tests(tests, store.batch_size, problems):
-        store.ensure([example.picture for example in examples], places)
-        for example in examples:
-            _score(example.picture, runs, plan.pixel)
-            labels.append(example.label == "defective")
-            masks.append(_reduced(example, backbone) if plan.pixel else None)
-        n_done += len(examples)
-        if on_progress is not None:
-            on_progress(name, min(n_done, n_all), n_all)
-    for run in runs:
-        run.labels, run.masks = np.array(labels, dtype=bool), masks
-    return runs, normals, list(dict.fromkeys(problems))
-
-
-def _learn(
-    pictures: Sequence[Picture],
-    n_shots: int,
-    seed: int,
-    backbone: Backbone,
-    config: LakeConfig,
-    plan: _Plan,
-    store: FeatureStore,
-) -> Iterator[_Run]:
-    """The runs of one choice of normal pictures; lake, visual and text share a detector."""
-    own_weights: dict[Method, float | None] = {"lake": None, "visual": 0.0, "text": 1.0}
-    for learning, draw in plan.variants():
-        changes: dict[str, Any] = {"lake": {}, "all": {"criterion": "all"}}.get(
-            learning, {"criterion": "random", "seed": N_RANDOM_DRAWS * seed + draw}
-        )
-        started = time.perf_counter()
-        detector = Lake(backbone, replace(config, **changes), store).fit(pictures)
-        seconds = time.perf_counter() - started
-        weights = own_weights if learning == "lake" else {learning: None}
-        for method, weight in weights.items():
-            if method in plan.methods:
-                yield _Run(n_shots, seed, method, weight, detector, np.zeros(0, bool), [], seconds)
-
-
-def _score(picture: Picture, runs: Sequence[_Run], keep_maps: bool) -> None:
-    """Lets every detector search once, and every run weigh what its detector found."""
-    by_detector: dict[int, list[_Run]] = {}
-    for run in runs:
-        by_detector.setdefault(id(run.detector), []).append(run)
-    for sharing in by_detector.values():
-        detector = sharing[0].detector
-        started = time.perf_counter()
-        witnesses = detector.measure(picture)
-        for run in sharing:
-            weight = detector.config.text_weight if run.weight is None else run.weight
-            run.take(ImageScore(witnesses, weight, detector.config.top_q, detector.threshold_), keep_maps)
-        for run in sharing:
-            run.seconds += time.perf_counter() - started
-
-
-def _read_normals(name: str, entries: Iterable[Entry], n: int, problems: list[str]) -> list[Picture]:
-    """The first n pictures that can be read and are not copies of each other."""
-    found: dict[str, Picture] = {}
-    for entry in entries:
-        if len(found) == n:
-            break
-        try:
-            picture = read_example(entry).picture
-        except ImageError as error:
-            problems.append(f"{name}: {error}")
-            continue
-        found.setdefault(picture.sha256, picture)
-    if len(found) < n:
-        raise DatasetError(f"{name} has only {len(found)} different normal pictures that can be read: ask for fewer.")
-    return list(found.values())
-
-
-def _read_tests(entries: Sequence[Entry], at_a_time: int, problems: list[str]) -> Iterator[list[Example]]:
-    for start in range(0, len(entries), at_a_time):
-        examples = []
-        for entry in entries[start : start + at_a_time]:
-            try:
-                examples.append(read_example(entry))
-            except ImageError as error:
-                problems.append(str(error))
-        if examples:
-            yield examples
-
-
-def _reduced(example: Example, backbone: Backbone) -> _Mask | None:
-    """The mask at the size of comparison; an empty one for a good picture, None for a defective one without mask."""
-    picture = example.picture
-    if example.mask is None and example.label != "good":
-        return None
-    factor = -(-max(picture.size) // MAX_PIXEL_SIDE)
-    mask = np.zeros((picture.height, picture.width), dtype=bool) if example.mask is None else example.mask
-    for axis in (0, 1):
-        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], factor), axis=axis)
-    return _Mask(mask, backbone.placement(picture))
-
-
-def _rows(name: str, runs: Sequence[_Run], plan: _Plan) -> list[dict[str, Any]]:
+def _rows(name: str, runs: Sequence[Run], plan: Plan) -> list[dict[str, Any]]:
     rows = []
     for n_shots in plan.shots:
         for seed in plan.seeds:
@@ -416,7 +160,7 @@ def _rows(name: str, runs: Sequence[_Run], plan: _Plan) -> list[dict[str, Any]]:
     return rows
 
 
-def _bootstrap(runs: Sequence[_Run], n_shots: int, method: Method) -> np.ndarray | None:
+def _bootstrap(runs: Sequence[Run], n_shots: int, method: Method) -> np.ndarray | None:
     own = [run for run in runs if run.shots == n_shots and run.method == method]
     return bootstrap_auroc(own[0].labels, [run.scores for run in own]) if own[0].scores else None
 
@@ -435,7 +179,7 @@ def _summary(
 
 
 def _means(
-    document: Mapping[str, Any], plan: _Plan, draws: Mapping[tuple[int, Method], list[np.ndarray]]
+    document: Mapping[str, Any], plan: Plan, draws: Mapping[tuple[int, Method], list[np.ndarray]]
 ) -> Iterator[dict[str, Any]]:
     """The rows over all categories: a metric counts where every category has it."""
     n_categories = len(document["object_names"])
@@ -462,10 +206,6 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
-
-
-def _is_labelled_test(entry: Entry) -> bool:
-    return entry.role == "test" and entry.label is not None
 
 
 def _named(folders: Iterable[Path]) -> dict[str, Path]:

@@ -12,15 +12,16 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from lake_core import backbones, cli_evaluate, evaluation
+from lake_core import backbones, cli_evaluate, trials
 from lake_core.backbones import Backbone, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.datasets import index_folder, read_folder
 from lake_core.detector import Lake
 from lake_core.errors import ConfigError, DatasetError, LakeError
-from lake_core.evaluation import METHODS, METRICS, choose_normals, evaluate
+from lake_core.evaluation import evaluate
 from lake_core.features import FeatureStore
 from lake_core.metrics import auroc
+from lake_core.trials import METHODS, METRICS, choose_normals
 
 SIDE = 96
 N_NORMAL, N_GOOD, N_BAD = 5, 4, 5
@@ -168,7 +169,7 @@ def test_the_network_runs_once_per_picture(
             super().__init__(*args, **kwargs)
             stores.append(self)
 
-    monkeypatch.setattr(evaluation, "FeatureStore", Watched)
+    monkeypatch.setattr(trials, "FeatureStore", Watched)
     seen: list[tuple[str, int, int]] = []
     evaluate(
         folders[:1],
