@@ -180,11 +180,12 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -
     """
     key = fit_key(settings, workspace)
     lake = fitted(key, workspace.normals).reweighed(text_weight=settings.text_weight, top_q=settings.top_q)
+    own_threshold = lake.threshold_
     if threshold is not None:
         lake.threshold_ = threshold
     witnesses = measured(key, shas(workspace.tests), workspace.normals, workspace.tests)
     scores = tuple(lake.fuse(found) for found in witnesses)
-    scale = score_scale([score.map for score in scores], lake.threshold_)
+    scale = replace(score_scale([score.map for score in scores], own_threshold), threshold=lake.threshold_)
     return Analysis(workspace, lake, scores, key, scale)
 
 

@@ -27,6 +27,8 @@ SCORE_COLOURS = "inferno"
 SIGNED_COLOURS = "RdBu_r"
 """Diverging: blue below zero, red above."""
 
+MAX_THRESHOLDS = 5.0
+
 _NICE = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _LOW, _HIGH = 0.15, 0.97  # of the colour map: neither black nor white, which could be the picture's own
 _FADE_FROM, _FADE_TO = 0.5, 1.25  # in thresholds: colour begins to cover the picture, and covers it fully
@@ -35,21 +37,33 @@ _BESIDE = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=np.bool_)
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """The colours of scores, shared by all pictures: from 0 to vmax, with the decision threshold marked."""
+    """The colours of scores, shared by all pictures: from 0 to vmax, with the decision threshold marked.
+
+    Attributes:
+        vmax: Value of the last colour.
+        threshold: The decision threshold.
+        is_open: Whether some values are greater than vmax; they take the last colour.
+    """
 
     vmax: float
     threshold: float
+    is_open: bool = False
 
 
 def score_scale(maps: Iterable[Any], threshold: float) -> ScoreScale:
     """One scale for all pictures, from 0 to a round number that covers every map and twice the threshold.
 
+    Where a map reaches beyond MAX_THRESHOLDS thresholds the scale ends there, so that one glaring defect does not
+    make all the others look alike.
+
     Args:
         maps: Maps or scores: arrays or numbers, NaN where there is no value.
         threshold: The decision threshold.
     """
-    greatest = [float(values.max()) for values in map(_finite, maps) if values.size]
-    return ScoreScale(nice_ceiling(max([2 * threshold, *greatest])), threshold)
+    greatest = max([0.0, *(float(values.max()) for values in map(_finite, maps) if values.size)])
+    covered = min(greatest, MAX_THRESHOLDS * threshold) if threshold > 0 else greatest
+    vmax = nice_ceiling(max(2 * threshold, covered))
+    return ScoreScale(vmax, threshold, greatest > vmax)
 
 
 def nice_ceiling(value: float) -> float:
@@ -154,7 +168,7 @@ def colour_bar(scale: ScoreScale, width: int = 360, height: int = 56, dark: bool
     """
     share = scale.threshold / scale.vmax
     middle = [(share, f"threshold {_number(scale.threshold)}")] if 0 < share <= 1 else []
-    ticks = [(0.0, "0"), *middle, (1.0, _number(scale.vmax))]
+    ticks = [(0.0, "0"), *middle, (1.0, f"{'≥ ' if scale.is_open else ''}{_number(scale.vmax)}")]
     colours = _score_colours(np.linspace(0, 1, width, dtype=np.float32)[None])
     return _bar(colours, ticks, [at for at, _ in middle], height, dark)
 

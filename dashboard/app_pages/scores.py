@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import components, compute, figures, sidebar, state
 from dashboard.compute import Analysis
 from lake_core.metrics import best_f1
+from lake_core.overlays import nice_ceiling
 
 SORTS = {
     "score, highest first": lambda item: -item[1].score,
@@ -37,12 +38,13 @@ def table_of(found: Analysis) -> pd.DataFrame:
 def threshold_control(found: Analysis) -> None:
     """Shows the threshold, lets the user move it, and puts it back."""
     left, middle, right = st.columns([4, 1.4, 1.4], vertical_alignment="bottom")
-    st.session_state.threshold_slider = min(found.lake.threshold_, found.scale.vmax)
+    top = nice_ceiling(max(2 * found.lake.threshold_, *(score.score for score in found.scores)))
+    st.session_state.threshold_slider = found.lake.threshold_
     with left:
         st.slider(
             "Decision threshold",
             0.0,
-            float(found.scale.vmax),
+            top,
             step=0.01,
             key="threshold_slider",
             format="%.2f",

@@ -60,7 +60,8 @@ def test_the_scale_covers_every_map_and_twice_the_threshold() -> None:
     maps = [with_peak(1.7), with_peak(np.nan), with_peak(3.3), np.full((2, 2), np.nan)]
     assert score_scale(maps, 1.1) == ScoreScale(4.0, 1.1)
     assert score_scale(maps, 2.9) == ScoreScale(6.0, 2.9)
-    assert score_scale([0.4, 1.9], 0.2) == ScoreScale(2.0, 0.2)
+    assert score_scale([0.4, 1.9], 0.2) == ScoreScale(1.0, 0.2, is_open=True)
+    assert score_scale([0.4, 1.9], 0.4) == ScoreScale(2.0, 0.4)
     assert score_scale([], 0.0) == ScoreScale(1.0, 0.0)
 
 

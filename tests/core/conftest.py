@@ -1,0 +1,74 @@
+"""What the tests of the core share: one thread, the shipped backbones, and a tiny one of every family."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from tiny import FAMILIES, Family, small_nets, write
+
+from lake_core.backbones import Backbone, open_backbone
+from lake_core.images import Picture, read_picture
+
+OpenTiny = Callable[..., Backbone]
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A tiny backbone and what must be found in it."""
+
+    name: str
+    family: Family
+    backbone: Backbone
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def lake_cnn(one_thread: None) -> Backbone:
+    return open_backbone("lake-cnn")
+
+
+@pytest.fixture(scope="session")
+def lake_vit(one_thread: None) -> Backbone:
+    return open_backbone("lake-vit")
+
+
+@pytest.fixture(scope="session")
+def open_tiny(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> OpenTiny:
+    """Opens a tiny backbone of a family; each is written and opened once per set of options."""
+    root = tmp_path_factory.mktemp("tiny")
+    opened: dict[tuple[object, ...], Backbone] = {}
+
+    def open_it(name: str, **options: object) -> Backbone:
+        key = (name, *sorted(options.items()))
+        if key not in opened:
+            if not (root / name).exists():
+                write(name, root / name)
+            with small_nets(FAMILIES[name]):
+                opened[key] = open_backbone(f"local-dir:{root / name}", **options)  # type: ignore[arg-type]
+        return opened[key]
+
+    return open_it
+
+
+@pytest.fixture(params=FAMILIES)
+def tiny(request: pytest.FixtureRequest, open_tiny: OpenTiny) -> Tiny:
+    """One tiny backbone of each family in turn."""
+    return Tiny(request.param, FAMILIES[request.param], open_tiny(request.param))
+
+
+@pytest.fixture(scope="session")
+def noise_pictures() -> list[Picture]:
+    """Eight pictures of coloured noise, 50 wide and 30 high, all different."""
+    rng = np.random.default_rng(7)
+    pixels = rng.integers(0, 256, (8, 30, 50, 3), dtype=np.uint8)
+    return [read_picture(rgb, f"noise {i}") for i, rgb in enumerate(pixels)]

@@ -1,0 +1,146 @@
+"""Parameters that cannot be wrong, and the text directions that prompts become."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lake_core.backbones import Backbone
+from lake_core.config import LakeConfig, Recommended, ResolvedConfig
+from lake_core.errors import ConfigError
+from lake_core.prompts import PromptEnsemble, text_directions
+
+SMALL = PromptEnsemble(("{}", "good {}"), ("broken {}", "{} with a hole", "bad {}"), ("a photo of a {}.", "the {}."))
+
+
+def test_defaults_are_those_of_the_method() -> None:
+    config = LakeConfig()
+    assert (config.top_k, config.criterion, config.text_weight, config.top_q) == (100, "variance", 0.3, 1)
+    assert config.calibration_quantile == 0.99
+    assert config.layers is config.kind is config.normalise is config.smooth is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"layers": ()}, {"layers": (0, 2)}, {"layers": (1.5,)}, {"top_k": 2.5}, {"seed": -1}, {"smooth": 3.5},
+        {"kind": "neuron"}, {"top_k": 0}, {"criterion": "entropy"}, {"normalise": "l1"},
+        {"smooth": 2}, {"smooth": 0}, {"smooth": -1}, {"calibration_quantile": 0.0}, {"calibration_quantile": 1.01},
+        {"text_weight": -0.1}, {"text_weight": 1.1}, {"text_weight": float("nan")}, {"top_q": 0},
+        {"threshold_quantile": 1.5}, {"threshold_quantile": -0.5},
+    ],
+)  # fmt: skip
+def test_values_that_are_not_allowed_are_refused_in_one_sentence(wrong: dict[str, Any]) -> None:
+    name = next(iter(wrong))
+    with pytest.raises(ConfigError, match=f"^{name} is .*; it must be ") as caught:
+        LakeConfig(**wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_configurations_are_frozen_equal_by_value_and_usable_as_keys() -> None:
+    one, other = (
+        LakeConfig(layers=(3, 1, 3), object_name="  metal \n plate "),
+        LakeConfig(layers=(1, 3), object_name="metal plate"),
+    )
+    assert one == other
+    assert hash(one) == hash(other)
+    assert one.layers == (1, 3)
+    assert {one: 1}[other] == 1
+    assert LakeConfig(top_k=5) != LakeConfig(top_k=6)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.top_k = 3  # type: ignore[misc]
+
+
+def test_an_empty_object_name_becomes_object() -> None:
+    assert LakeConfig(object_name="  ").object_name == "object"
+
+
+def test_open_parameters_come_from_the_backbone_and_chosen_ones_stay() -> None:
+    recommended = Recommended((8,), "channel", "none", 1)
+    resolved = LakeConfig(top_k=7).resolved(recommended)
+    assert isinstance(resolved, ResolvedConfig)
+    assert (resolved.layers, resolved.kind, resolved.normalise, resolved.smooth) == ((8,), "channel", "none", 1)
+    assert resolved.top_k == 7
+    chosen = LakeConfig(layers=(2,), kind="hidden", normalise="unit", smooth=5).resolved(recommended)
+    assert (chosen.layers, chosen.kind, chosen.normalise, chosen.smooth) == ((2,), "hidden", "unit", 5)
+    assert resolved.resolved(Recommended((1,), "hidden")) == resolved
+
+
+def test_a_configuration_survives_json() -> None:
+    config = LakeConfig(layers=(2, 5), kind="hidden", text_weight=0.1, prompts=SMALL, object_name="cable")
+    assert LakeConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    assert LakeConfig.from_dict({}) == LakeConfig()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"top_q": 0}, {"topk": 3}, {"layers": 5}, {"layers": ["x"]}, {"top_k": "many"}, {"prompts": {"states": []}},
+        {"prompts": {"templates": []}}, {"prompts": 5}, {"object_name": 5}, {"seed": "x"}, {"top_k": 2.5},
+        {"seed": -1}, {"layers": [1.5]}, {"text_weight": None}, {"prompts": {"templates": "a {}"}},
+    ],
+)  # fmt: skip
+def test_a_configuration_that_cannot_be_read_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        LakeConfig.from_dict(values)
+    assert "\n" not in str(caught.value)
+
+
+# Prompts -------------------------------------------------------------------------------------------------------------
+
+
+def test_each_combination_of_state_and_template_is_one_prompt() -> None:
+    assert SMALL.normal_texts("cable") == [
+        "a photo of a cable.", "the cable.", "a photo of a good cable.", "the good cable."
+    ]  # fmt: skip
+    assert len(SMALL.anomalous_texts("cable")) == 6
+    assert "the cable with a hole." in SMALL.anomalous_texts("cable")
+    assert len(PromptEnsemble().normal_texts("x")) == 42
+    assert all(text.count("pcb") == 1 and "{" not in text for text in PromptEnsemble().anomalous_texts("pcb"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"normal_states": ()}, {"templates": ()}, {"templates": ("no hole",)}, {"anomalous_states": ("{} and {}",)}],
+)
+def test_phrases_need_exactly_one_hole(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        PromptEnsemble(**wrong)
+
+
+def test_braces_in_an_object_name_are_only_text() -> None:
+    assert SMALL.normal_texts("{x} {0}")[0] == "a photo of a {x} {0}."
+
+
+def test_text_directions_are_normalised_means() -> None:
+    rng = np.random.default_rng(0)
+    known = {text: rng.normal(size=6) for text in [*SMALL.normal_texts("cable"), *SMALL.anomalous_texts("cable")]}
+    known = {text: row / np.linalg.norm(row) for text, row in known.items()}
+    calls: list[int] = []
+
+    def encode(texts: Sequence[str]) -> Tensor:
+        calls.append(len(texts))
+        return torch.tensor(np.stack([known[text] for text in texts]), dtype=torch.float32)
+
+    found = text_directions(encode, SMALL, "cable")
+    assert calls == [10]
+    for direction, texts in zip(found, (SMALL.normal_texts("cable"), SMALL.anomalous_texts("cable")), strict=True):
+        mean = np.mean([known[text] for text in texts], axis=0)
+        np.testing.assert_allclose(direction, mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_the_object_name_and_the_wording_change_the_directions(lake_cnn: Backbone) -> None:
+    one, other, worded = (
+        text_directions(lake_cnn.encode_text, prompts, name)
+        for prompts, name in ((SMALL, "cable"), (SMALL, "gravel"), (PromptEnsemble(), "cable"))
+    )
+    for direction in (one, other, worded):
+        torch.testing.assert_close(direction.normal.norm(), torch.tensor(1.0))
+        assert float(direction.normal @ direction.anomalous) < 0.9999
+    assert float((one.normal - other.normal).norm()) > 0.05
+    assert float((one.anomalous - worded.anomalous).norm()) > 0.01
