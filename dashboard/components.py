@@ -47,6 +47,7 @@ def take_sample(name: str) -> None:
     state.set_focus(picture=None, layer=None, unit=None, patch=None)
     st.session_state.object_name = OBJECT_NAMES.get(name, name)
     st.session_state.paused = False
+    st.session_state.pop("own_threshold", None)
 
 
 OBJECT_NAMES = {"metal": "metal flange", "textile": "woven fabric", "gravel": "gravel"}

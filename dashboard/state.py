@@ -180,6 +180,10 @@ def workspace() -> Workspace:
 
 
 def set_workspace(changed: Workspace) -> None:
+    """Keeps a changed workspace; a threshold moved by hand belongs to the pictures it was moved for."""
+    held = workspace()
+    if len(changed.normals) != len(held.normals) or len(changed.tests) != len(held.tests):
+        st.session_state.pop("own_threshold", None)
     st.session_state.registry.keep(st.session_state.number, workspace=changed)
 
 

@@ -38,8 +38,8 @@ def table_of(found: Analysis) -> pd.DataFrame:
 def threshold_control(found: Analysis) -> None:
     """Shows the threshold, lets the user move it, and puts it back."""
     left, middle, right = st.columns([4, 1.4, 1.4], vertical_alignment="bottom")
-    top = nice_ceiling(max(2 * found.lake.threshold_, *(score.score for score in found.scores)))
-    st.session_state.threshold_slider = found.lake.threshold_
+    top = nice_ceiling(max(found.scale.vmax, *(score.score for score in found.scores)))
+    st.session_state.threshold_slider = min(found.lake.threshold_, top)
     with left:
         st.slider(
             "Decision threshold",
@@ -49,7 +49,7 @@ def threshold_control(found: Analysis) -> None:
             key="threshold_slider",
             format="%.2f",
             on_change=lambda: st.session_state.update(own_threshold=st.session_state.threshold_slider),
-            help="At first the highest leave-one-out score of the normal pictures; above it counts as anomalous.",
+            help="At first the 0.9 quantile of the normal pictures' own leave-one-out scores.",
         )
     with middle:
         st.button(
