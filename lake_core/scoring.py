@@ -249,24 +249,27 @@ class ImageScore:
         for index in patches:
             self.split(int(index))
         w = self.witnesses
-        frames = []
+        numbers, units, contributions = [], [], []
         for layer, fine_to_layer in zip(w.layers, w.fine_to_layer, strict=True):
+            selection = layer.normality.selection
             terms = np.mean([layer.terms(int(fine_to_layer[index])) for index in patches], axis=0)
-            frame = pd.DataFrame(
-                {
-                    "part": "visual",
-                    "layer": layer.normality.selection.layer,
-                    "unit": layer.normality.selection.units,
-                    "contribution": terms * (1 - self.text_weight) / len(w.layers),
-                }
-            )
-            frames.append(frame.sort_values("contribution", ascending=False, kind="stable"))
+            order = np.argsort(-terms, kind="stable")
+            numbers.append(np.full(len(order), selection.layer))
+            units.append(selection.units[order])
+            contributions.append(terms[order] * (1 - self.text_weight) / len(w.layers))
+        n_visual = sum(map(len, units))
+        has_text = w.cross_modal is not None
         if w.cross_modal is not None:
-            text = self.text_weight * float(np.mean([w.cross_modal[index] for index in patches]))
-            frames.append(
-                pd.DataFrame({"part": ["cross_modal"], "layer": [pd.NA], "unit": [pd.NA], "contribution": [text]})
-            )
-        table = pd.concat([frame.astype({"layer": "Int64", "unit": "Int64"}) for frame in frames], ignore_index=True)
+            contributions.append(np.array([self.text_weight * np.mean(w.cross_modal[patches], dtype=np.float64)]))
+        missing = np.arange(n_visual + has_text) >= n_visual
+        table = pd.DataFrame(
+            {
+                "part": np.where(missing, "cross_modal", "visual"),
+                "layer": pd.arrays.IntegerArray(_padded(numbers, has_text), missing),
+                "unit": pd.arrays.IntegerArray(_padded(units, has_text), missing.copy()),
+                "contribution": np.concatenate(contributions),
+            }
+        )
         if level == "unit":
             return table
         keys = ["part", "layer"] if level == "layer" else ["part"]
@@ -296,3 +299,7 @@ class ImageScore:
     def _on_grid(self, values: np.ndarray) -> np.ndarray:
         grid = self.witnesses.grid
         return np.where(self.witnesses.inside, values, np.nan).astype(np.float32).reshape(grid.rows, grid.cols)
+
+
+def _padded(columns: list[np.ndarray], by_one: bool) -> np.ndarray:
+    return np.concatenate([*columns, np.zeros(int(by_one))]).astype(np.int64)
