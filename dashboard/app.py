@@ -32,6 +32,7 @@ pages = {
     ),
     "selection": st.Page(PAGES / "selection.py", title="Selection", icon=":material/bar_chart:"),
     "neurons": st.Page(PAGES / "neurons.py", title="Neurons", icon=":material/blur_on:"),
+    "layer": st.Page(PAGES / "layer.py", title="Layer", icon=":material/layers:"),
     "split": st.Page(
         PAGES / "score_split.py", title="Score split", icon=":material/call_split:", url_path="score_split"
     ),
@@ -40,7 +41,7 @@ st.session_state.pages = pages
 st.logo(LOGO, size="large")
 st.html(STYLE)
 page = st.navigation(list(pages.values()))
-settings = sidebar.draw(state.snapshot().settings, is_new)
+settings = sidebar.draw(state.snapshot().settings)
 if settings is not None:
     state.set_settings(settings)
     st.session_state.settings = settings

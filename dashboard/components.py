@@ -1,7 +1,7 @@
 """Pieces that several pages draw: the way into an analysis, pickers of the shared selection, score chips, legends."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -10,8 +10,11 @@ from dashboard.compute import Analysis
 from dashboard.state import Settings
 from lake_core.datasets import sample_names
 from lake_core.errors import LakeError
+from lake_core.features import Progress
 from lake_core.overlays import colour_bar, signed_colour_bar
 from lake_core.scoring import ImageScore
+
+T = TypeVar("T")
 
 SAMPLE_TITLES = {
     "metal": "Machined flange: scratches, dents, rust",
@@ -44,7 +47,9 @@ def take_sample(name: str) -> None:
     dataset = compute.sample(name)
     fresh, _ = state.Workspace().with_added(dataset)
     state.set_workspace(fresh)
-    state.set_focus(picture=None, layer=None, unit=None, patch=None)
+    known = {example.picture.sha256 for example in dataset.tests}
+    if state.focus().picture not in known:
+        state.set_focus(picture=None, patch=None)
     st.session_state.object_name = OBJECT_NAMES.get(name, name)
     st.session_state.paused = False
     st.session_state.pop("own_threshold", None)
@@ -132,6 +137,42 @@ def metrics(cells: Sequence[tuple[str, str | int, str | None]]) -> None:
             st.metric(name, value, beneath, delta_color="off", delta_arrow="off", width="content")
 
 
+def computed(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:
+    """A result that takes a while: the one made before, else made now, with progress and a way to cancel.
+
+    Returns:
+        The result, or None after the user cancelled it.
+    """
+    made = compute.results().get(key)
+    if made is not None:
+        return made
+    if st.session_state.get("stopped") == key:
+        st.info("Stopped.", icon=":material/pause_circle:")
+        st.button("Start again", on_click=start_anew, key=f"again_{title}")
+        return None
+    holder = st.empty()
+    with holder.container(border=True):
+        progress = st.progress(0.0, text=f"{title} …")
+        st.button("Cancel", on_click=_stop, args=(key,), key=f"cancel_{title}")
+
+    def show(done: int, total: int) -> None:
+        progress.progress(min(done / max(total, 1), 1.0), text=f"{title}: {done} of {total}")
+
+    result = work(show)
+    compute.results().put(key, result)
+    holder.empty()
+    return result
+
+
+def start_anew() -> None:
+    """Forgets that a computation was cancelled."""
+    _stop(None)
+
+
+def _stop(key: Hashable) -> None:
+    st.session_state.stopped = key
+
+
 def is_dark() -> bool:
     return st.context.theme.type == "dark"
 
@@ -187,19 +228,21 @@ def pick_picture(found: Analysis) -> ImageScore:
 
 
 def pick_layer(found: Analysis) -> int:
-    """Picker of the shared layer, among those that take part in the score."""
-    layers = list(found.lake.selection_)
-    current = state.focus().layer if state.focus().layer in layers else layers[-1]
+    """Picker of the shared layer, among all that have the kind of unit; those in the score are marked."""
+    in_use = list(found.lake.selection_)
+    layers = list(found.lake.backbone.layers_with(found.lake.config.kind))
+    layer = state.focus().layer
+    current = layer if layer in layers else in_use[-1]
     _keep_in_step("picked_layer", current)
-    if len(layers) == 1:
-        return layers[0]
     st.selectbox(
         "Layer",
         layers,
         key="picked_layer",
+        format_func=lambda number: f"{number}, in the score" if number in in_use else f"{number}, not in the score",
         on_change=lambda: state.set_focus(layer=st.session_state.picked_layer, unit=None),
+        width=220,
     )
-    return current  # type: ignore[return-value]
+    return int(st.session_state.picked_layer)
 
 
 def _keep_in_step(key: str, value: Any) -> None:

@@ -5,9 +5,11 @@ take two pictures that differ in a small defect for the same one.
 """
 
 import io
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -24,9 +26,10 @@ from lake_core.images import Picture
 from lake_core.metrics import auroc
 from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit, thumbnail, unit_overlay
 from lake_core.scoring import ImageScore, Witnesses
+from lake_core.selection import Selection
 from lake_core.specs import SHIPPED, cached_pretrained
+from lake_core.units import selection_of
 
-N_RANDOM_DRAWS = 10
 Key = tuple[str, ...]
 
 
@@ -69,12 +72,27 @@ class Analysis:
         return [label == "defective" for label in found] if found and all(found) else None
 
     @property
+    def known_labels(self) -> tuple[bool | None, ...]:
+        """For each test picture True where defective, False where good, None without a label."""
+        return tuple(None if e.label is None else e.label == "defective" for e in self.workspace.tests)
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """The test pictures."""
+        return [example.picture for example in self.workspace.tests]
+
+    @property
+    def result_key(self) -> tuple[Hashable, ...]:
+        """What a result depends on that looks at normal and test pictures and their labels."""
+        return self.key, self.lake.config, shas(self.workspace.tests), self.known_labels
+
+    @property
     def auroc(self) -> float | None:
         """Image AUROC over the labelled test pictures, or None without labels of both sides."""
         known = [
-            (example.label == "defective", score.score)
-            for example, score in zip(self.workspace.tests, self.scores, strict=True)
-            if example.label is not None
+            (label, score.score)
+            for label, score in zip(self.known_labels, self.scores, strict=True)
+            if label is not None
         ]
         return auroc(*zip(*known, strict=True)) if known else None
 
@@ -189,12 +207,31 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -
     return Analysis(workspace, lake, scores, key, scale)
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def random_draw(key: FitKey, seed: int, text_weight: float, top_q: int, _workspace: Workspace) -> list[float]:
-    """Scores of the test pictures with K units drawn at random instead of selected."""
-    control = FitKey(key.model, replace(key.config, criterion="random", seed=seed), key.normals)
-    lake = fitted(control, _workspace.normals).reweighed(text_weight=text_weight, top_q=top_q)
-    return [lake.fuse(lake.measure(example.picture)).score for example in _workspace.tests]
+class Results:
+    """Results that take a while, kept for all sessions; the ones used longest ago are forgotten first."""
+
+    def __init__(self, max_entries: int = 64) -> None:
+        self._max = max_entries
+        self._held: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> Any:
+        """The result of that key, or None."""
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, key: Hashable, result: Any) -> None:
+        with self._lock:
+            self._held[key] = result
+            while len(self._held) > self._max:
+                self._held.popitem(last=False)
+
+
+@st.cache_resource
+def results() -> Results:
+    return Results()
 
 
 def unit_values(analysis: Analysis, layer: int, unit: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -208,6 +245,12 @@ def unit_values(analysis: Analysis, layer: int, unit: int) -> tuple[list[np.ndar
         return np.where(inside, store.get(example.picture, place)[:, unit].numpy(), np.nan)
 
     return [values(e) for e in analysis.workspace.normals], [values(e) for e in analysis.workspace.tests]
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def all_selections(key: FitKey, _lake: Lake) -> dict[int, Selection]:
+    """What is, or would be, selected in every layer that has the kind of unit."""
+    return {layer: selection_of(_lake, layer) for layer in _lake.backbone.layers_with(key.config.kind)}
 
 
 @st.cache_data(max_entries=600, show_spinner=False)

@@ -19,7 +19,7 @@ NORMAL, TEST, VISUAL, CROSS, TOTAL, MUTED, LINE = (
     "#9AA5AA",
     "#CC79A7",
 )
-_MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}
+MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}
 
 
 def score_histogram(
@@ -54,7 +54,7 @@ def score_histogram(
         xaxis_title="image score (1 = most unusual normal patch)",
         yaxis_title="pictures",
         height=320,
-        margin=_MARGIN,
+        margin=MARGIN,
         legend={"orientation": "h", "y": -0.3},
     )
     return figure
@@ -102,7 +102,7 @@ def ranking(selection: Selection, highlighted: int | None = None) -> go.Figure:
         if selection.criterion == "range"
         else "sensitivity: variance of the activation",
         height=320,
-        margin=_MARGIN,
+        margin=MARGIN,
         legend={"orientation": "h", "y": -0.3},
     )
     return figure
@@ -127,7 +127,7 @@ def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
         marker={"size": 15, "color": VISUAL, "symbol": "diamond"},
         hovertemplate="selected: %{x:.3f}<extra></extra>",
     )
-    figure.update_layout(xaxis_title=measure, height=200, margin=_MARGIN, showlegend=False)
+    figure.update_layout(xaxis_title=measure, height=200, margin=MARGIN, showlegend=False)
     return figure
 
 
@@ -152,7 +152,7 @@ def activation_histogram(normal: np.ndarray, test: np.ndarray) -> go.Figure:
         yaxis_title="% of patches (log)",
         yaxis_type="log",
         height=300,
-        margin=_MARGIN,
+        margin=MARGIN,
         legend={"orientation": "h", "y": -0.3},
     )
     return figure
@@ -188,7 +188,7 @@ def split_bars(by_layer: pd.DataFrame, score: float, threshold: float) -> go.Fig
     figure.update_layout(
         yaxis_title="contribution to the score",
         height=340,
-        margin=_MARGIN | {"r": 110},
+        margin=MARGIN | {"r": 110},
         showlegend=False,
         yaxis_range=[0, 1.18 * max(score, threshold, 1e-6)],
     )
@@ -221,7 +221,7 @@ def unit_bars(units: pd.DataFrame, n_shown: int = 15) -> go.Figure:
     figure.update_layout(
         xaxis_title="contribution to the score",
         height=60 + 26 * len(values),
-        margin=_MARGIN,
+        margin=MARGIN,
         yaxis={"autorange": "reversed"},
     )
     return figure
@@ -264,7 +264,7 @@ def clickable_map(
         marker={"symbol": "square", "size": max(8.0, cell), "opacity": 0},
         selected=invisible,
         unselected=invisible,
-        customdata=np.stack([patches, values[patches]], axis=1),
+        customdata=[[int(patch), float(values[patch])] for patch in patches],  # an array would come back as a dict
         hovertemplate="patch %{customdata[0]}: %{customdata[1]:.3f}<extra></extra>",
     )
     if marked is not None and 0 <= marked < grid.n_patches:

@@ -27,17 +27,16 @@ CRITERION_NAMES = {
 SIZES = (224, 256, 288, 320, 384, 448, 512)
 
 
-def draw(kept: Settings, is_new: bool) -> Settings | None:
+def draw(kept: Settings) -> Settings | None:
     """Draws the sidebar.
 
     Args:
-        kept: Settings kept on the server for this session.
-        is_new: Whether the widgets must be set from them first.
+        kept: Settings kept on the server for this session; widgets that have no value yet, or lost it because they
+            were not drawn for a while, take it from there.
     Returns:
         The settings as they stand, or None if the backbone cannot be opened (which is said).
     """
-    if is_new:
-        _set_widgets(kept)
+    _set_widgets(kept)
     with st.sidebar:
         st.subheader("Set-up", anchor=False)
         spec = _pick_backbone()
@@ -109,6 +108,7 @@ def _set_widgets(kept: Settings) -> None:
         "criterion": kept.criterion,
         "text_weight": kept.text_weight,
         "top_q": kept.top_q,
+        "object_name": kept.object_name,
         f"size_{kept.spec}": kept.image_size,
         f"kind_{kept.spec}": kept.kind,
         f"layers_{kept.spec}_{kept.kind}": list(kept.layers) if kept.layers else None,
@@ -117,8 +117,7 @@ def _set_widgets(kept: Settings) -> None:
     }
     for name, value in values.items():
         if value is not None:
-            st.session_state[name] = value
-    st.session_state.setdefault("object_name", kept.object_name)
+            st.session_state.setdefault(name, value)
 
 
 def _pick_backbone() -> str | None:

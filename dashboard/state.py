@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from lake_core.capture import Kind
+from lake_core.capture import KINDS, Kind
 from lake_core.config import Criterion, Normalise
 from lake_core.datasets import Dataset, Example
 from lake_core.layout import Label
@@ -162,7 +162,8 @@ def start(registry: Registry) -> bool:
         st.session_state.focus = _focus_from_link()
     else:
         st.session_state.number = registry.create()
-        st.session_state.focus = Focus()
+        st.session_state.focus = _focus_from_link()
+        registry.keep(st.session_state.number, settings=_settings_from_link())
         if asked:
             say(["The pictures of this link are no longer on the server; add them again."])
     st.session_state.registry = registry
@@ -207,6 +208,8 @@ def set_focus(**changes: Any) -> None:
 def write_link() -> None:
     """Puts the session's number and the shared selection into the address, where they differ from it."""
     wanted = {"w": st.session_state.number}
+    settings = snapshot().settings
+    wanted |= {"model": settings.spec} | ({"kind": settings.kind} if settings.kind else {})
     wanted |= {name: str(value) for name, value in vars(focus()).items() if value is not None}
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
@@ -221,6 +224,17 @@ def take_said() -> list[str]:
     """The sentences kept so far, once."""
     said: list[str] = st.session_state.pop("said", [])
     return said
+
+
+def _settings_from_link() -> Settings:
+    """The backbone and the kind of unit that a link names; the sidebar checks them like any other.
+
+    A path on the server is not taken from a link: whoever sent it need not be who opens it.
+    """
+    kind, spec = st.query_params.get("kind"), st.query_params.get("model", Settings.spec)
+    if spec.startswith(("local-dir:", "checkpoint:")):
+        spec = Settings.spec
+    return Settings(spec=spec, kind=kind if kind in KINDS else None)
 
 
 def _focus_from_link() -> Focus:

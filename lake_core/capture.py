@@ -1,8 +1,9 @@
 """Activations of chosen places of a network, taken with permanent hooks that are inert unless a call asks.
 
 Hooks added and removed per call on a shared model corrupt data between threads. Here each place has one hook for the
-life of the model; it hands its tensor to the collector that the *calling* context has opened, if any. Collectors live
-in a `ContextVar`, so two threads (or two sessions of the dashboard) never see each other's activations.
+life of the model; it hands its tensor to the collector that the *calling* context has opened, if any, and puts another
+one in its place if that context asks for it. Both live in a `ContextVar`, so two threads (or two sessions of the
+dashboard) never see each other's activations.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -44,7 +45,14 @@ class _Collector:
     found: dict[Place, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Replacer:
+    owner: "Taps"
+    functions: Mapping[Place, Callable[[Tensor], Tensor]]
+
+
 _COLLECTOR: ContextVar[_Collector | None] = ContextVar("lake_collector", default=None)
+_REPLACER: ContextVar[_Replacer | None] = ContextVar("lake_replacer", default=None)
 
 
 class Taps:
@@ -74,9 +82,7 @@ class Taps:
         Raises:
             KeyError: if a wanted place has no hook.
         """
-        missing = wanted - self.places
-        if missing:
-            raise KeyError(f"no hook at {sorted(missing)}")
+        self._check(wanted)
         collector = _Collector(self, wanted, self._convert)
         token = _COLLECTOR.set(collector)
         try:
@@ -84,19 +90,53 @@ class Taps:
         finally:
             _COLLECTOR.reset(token)
 
-    def _visit(self, place: Place, tensor: Tensor) -> None:
-        collector = _COLLECTOR.get()
-        if collector is not None and collector.owner is self and place in collector.wanted:
-            collector.found[place] = collector.convert(place, tensor)
+    @contextmanager
+    def replacing(self, functions: Mapping[Place, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+        """Puts other tensors at places during the forward passes made inside the `with` block by this thread.
 
-    def _input_hook(self, place: Place) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            self._visit(place, inputs[0])
+        What is collected at a place, there and later in the network, is what was put in. Only the innermost block
+        counts where they are nested.
+
+        Args:
+            functions: For each place, a function of the raw tensor as the tower has it. It returns a tensor of that
+                shape, and must not change the one it was given.
+        Raises:
+            KeyError: if a place has no hook.
+        """
+        self._check(frozenset(functions))
+        token = _REPLACER.set(_Replacer(self, functions))
+        try:
+            yield
+        finally:
+            _REPLACER.reset(token)
+
+    def _check(self, places: frozenset[Place]) -> None:
+        missing = places - self.places
+        if missing:
+            raise KeyError(f"no hook at {sorted(missing)}")
+
+    def _visit(self, place: Place, tensor: Tensor) -> Tensor | None:
+        """Collects, and returns the tensor that takes this one's place, or None where it stays."""
+        replacer, collector = _REPLACER.get(), _COLLECTOR.get()
+        put: Tensor | None = None
+        if replacer is not None and replacer.owner is self and place in replacer.functions:
+            put = replacer.functions[place](tensor)
+        if collector is not None and collector.owner is self and place in collector.wanted:
+            collector.found[place] = collector.convert(place, tensor if put is None else put)
+        return put
+
+    def _input_hook(self, place: Place) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+            put = self._visit(place, inputs[0])
+            return None if put is None else (put, *inputs[1:])
 
         return hook
 
-    def _output_hook(self, place: Place) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
-            self._visit(place, output[0] if isinstance(output, tuple) else output)
+    def _output_hook(self, place: Place) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+        def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
+            if isinstance(output, tuple):
+                put = self._visit(place, output[0])
+                return None if put is None else (put, *output[1:])
+            return self._visit(place, output)
 
         return hook

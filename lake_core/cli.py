@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lake_core import cli_evaluate
+from lake_core import cli_evaluate, cli_units
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError
 
 _WRONG_USAGE = (BackboneError, ConfigError, DatasetError)
@@ -138,6 +138,7 @@ def dashboard(
 
 
 cli_evaluate.register(app)
+cli_units.register(app)
 
 
 def _layers(text: str | None) -> tuple[int, ...] | None:

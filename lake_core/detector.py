@@ -18,6 +18,7 @@ from lake_core.normality import LayerNormality, Normality, TextNormality, finest
 from lake_core.prompts import TextDirections, text_directions
 from lake_core.scoring import ImageScore, Witnesses, cross_modal_map, fused_map, measure, top_patches, visual_map
 from lake_core.selection import Selection, select
+from lake_core.units import Tested, UnitTable, unit_table
 
 _WEIGHING = {"text_weight", "top_q", "threshold_quantile"}
 
@@ -140,6 +141,18 @@ class Lake:
         other.config = replace(self.config, **changes)
         other._weigh()
         return other
+
+    def units(
+        self,
+        layer: int,
+        tests: Sequence[Tested] | None = None,
+        describe: bool = False,
+        top: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> UnitTable:
+        """The units of a layer, most sensitive first; see `lake_core.units.unit_table`."""
+        self._fitted()
+        return unit_table(self, layer, tests, describe, top, on_progress=on_progress)
 
     def _fitted(self) -> Normality:
         if not hasattr(self, "normality_"):

@@ -1,13 +1,20 @@
-"""Neurons: one unit's activation map on every picture, its histogram, and its place in the ranking."""
+"""Neurons: one unit's activation map on every picture, what it answers to, and its place in the ranking."""
 
 import numpy as np
 import streamlit as st
 
-from dashboard import components, compute, figures, sidebar, state
-from dashboard.compute import Analysis, ModelKey
-from lake_core.datasets import Example
+from dashboard import components, compute, figures, sidebar, state, unit_sections
+from dashboard.compute import Analysis
+from lake_core.effects import activations
+from lake_core.metrics import auroc, auroc_interval
+from lake_core.selection import Selection
+from lake_core.units import flags, selection_of
 
-CARD, CARD_WIDTH = 300, 166
+FLAGS = {
+    "register_like": "register-like: its maximum sits on the same few patches of all normal pictures",
+    "dead": "dead: it never varies over the normal pictures",
+    "saturated": "saturated: many normal patches are at its ceiling",
+}
 
 
 def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:
@@ -19,9 +26,9 @@ def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:
     return [int(unit) for unit in ledger[ledger["layer"] == layer]["unit"].head(n)]
 
 
-def pick_unit(found: Analysis, layer: int) -> int:
+def pick_unit(found: Analysis, selection: Selection) -> int:
     """Picker of the shared unit: by rank among the selected, or any by number."""
-    selection = found.lake.selection_[layer]
+    layer = selection.layer
     unit = state.focus().unit
     carriers = strongest(found, layer)
     if unit is None or not 0 <= unit < selection.n_units:
@@ -29,7 +36,7 @@ def pick_unit(found: Analysis, layer: int) -> int:
     rank = selection.rank_of(unit)
     st.session_state.picked_unit = unit
     shown = found.score_of(state.focus().picture)
-    if shown is not None:
+    if shown is not None and carriers:
         st.session_state.carrier = unit if unit in carriers else None
         st.pills(
             f"Neurons that carry most of the score of {shown.picture.name}",
@@ -71,36 +78,29 @@ def pick_unit(found: Analysis, layer: int) -> int:
     return unit
 
 
-def by_score(found: Analysis) -> tuple[Example, ...]:
-    """The test pictures, highest score first."""
-    pairs = sorted(zip(found.workspace.tests, found.scores, strict=True), key=lambda pair: -pair[1].score)
-    return tuple(example for example, _ in pairs)
-
-
-def maps(
-    title: str, examples: tuple[Example, ...], found: Analysis, layer: int, unit: int, limit: float, smooth: bool
+def own_numbers(
+    found: Analysis, selection: Selection, unit: int, normals: list[np.ndarray], tests: list[np.ndarray]
 ) -> None:
-    """The unit's map on each picture, and the picture's greatest activation."""
-    st.subheader(f"{title} ({len(examples)})", anchor=False)
-    if not examples:
-        st.caption("None yet.")
-        return
-    store = found.lake.store
-    place = store.backbone.place(layer, found.lake.config.kind)
-    model_key: ModelKey = found.key.model
-    with st.container(horizontal=True):
-        cards = [st.container(width=CARD_WIDTH) for _ in examples]
-    for card, example in zip(cards, examples, strict=True):
-        picture = example.picture
-        peak = float(store.get(picture, place)[:, unit].max())
-        with card:
-            st.image(
-                compute.unit_picture(picture.sha256, model_key, place, unit, limit, CARD, smooth, picture),
-                width="stretch",
-                alt=f"Activation of unit {unit} on {picture.name}, greatest {peak:.3g}",
-            )
-            label = "" if title.startswith("Normal") else f" · {components.label_text(example.label)}"
-            st.caption(f"{picture.name}{label} · max {peak:.2f}")
+    """The unit's place in the ranking, its means, and how well it tells defects by itself."""
+    cells: list[tuple[str, str | int, str | None]] = [
+        ("Place in the ranking", f"{selection.rank_of(unit)} of {selection.n_units}", None),
+        ("Selected", "yes" if unit in selection.units else "no", None),
+        ("Mean, normal patches", f"{flat(normals).mean():.3f}", None),
+    ]
+    if tests:
+        cells.append(("Mean, test patches", f"{flat(tests).mean():.3f}", None))
+    labels = found.labels
+    if labels is not None and len(set(labels)) == 2:
+        peaks = [float(np.nanmax(values)) for values in tests]
+        area, bounds = auroc(labels, peaks), auroc_interval(labels, peaks)
+        between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f}"
+        cells.append(("Alone as a detector (AUROC)", f"{area:.3f}", between))
+    components.metrics(cells)
+
+
+def flat(values: list[np.ndarray]) -> np.ndarray:
+    """All values that lie on the pictures, one after the other."""
+    return np.concatenate([own[np.isfinite(own)] for own in values] or [np.zeros(0)])
 
 
 components.heading(
@@ -109,38 +109,53 @@ components.heading(
     "are near zero.",
 )
 found = components.analysis(sidebar.current(), tests_needed=False)
-layer = components.pick_layer(found)
-unit = pick_unit(found, layer)
-selection = found.lake.selection_[layer]
-normals, tests = compute.unit_values(found, layer, unit)
-flat_normals, flat_tests = (
-    np.concatenate([v[np.isfinite(v)] for v in side] or [np.zeros(0)]) for side in (normals, tests)
-)
-limit = compute.unit_limit(normals, tests)
+selection = selection_of(found.lake, components.pick_layer(found))
+place = found.lake.backbone.place(selection.layer, selection.kind)
+unit = pick_unit(found, selection)
+normals, tests = compute.unit_values(found, selection.layer, unit)
+own_numbers(found, selection, unit, normals, tests)
+acts_ipu, inside_ip = activations(found.lake, found.lake.normals_, place)
+for flag in flags(acts_ipu[:, :, unit : unit + 1].numpy(), inside_ip).of(0):
+    st.warning(f"This neuron is {FLAGS[flag]}.", icon=":material/flag:")
 
-rank = selection.rank_of(unit)
-components.metrics(
-    [
-        ("Place in the ranking", f"{rank} of {selection.n_units}", None),
-        ("Selected", "yes" if unit in selection.units else "no", None),
-        ("Mean over normal patches", f"{flat_normals.mean():.3f}", None),
-        ("Mean over test patches", f"{flat_tests.mean():.3f}" if len(flat_tests) else "–", None),
-    ]
+maps_tab, patches_tab, numbers_tab, words_tab, pixels_tab, pins_tab = st.tabs(
+    ["Maps", "Patches", "Distribution", "Words", "Pixels behind it", "Pinned"]
 )
-components.unit_legend(limit)
-smooth = st.toggle("Smooth display", True, help="Interpolates between patches for display only; numbers never change.")
-maps("Test pictures", by_score(found), found, layer, unit, limit, smooth)
-maps("Normal pictures", found.workspace.normals, found, layer, unit, limit, smooth)
-
-st.subheader("How it behaves over all patches", anchor=False)
-left, right = st.columns(2)
-with left:
-    st.plotly_chart(
-        figures.ranking(selection, unit), key="ranking", alt=f"Unit {unit} is number {rank} of {selection.n_units}"
+with maps_tab:
+    limit = compute.unit_limit(normals, tests)
+    components.unit_legend(limit)
+    smooth = st.toggle(
+        "Smooth display", True, help="Interpolates between patches for display only; numbers never change."
     )
-with right:
+    for title, examples in (
+        ("Test pictures", unit_sections.by_score(found)),
+        ("Normal pictures", found.workspace.normals),
+    ):
+        unit_sections.maps(title, examples, found, place, unit, limit, smooth)
+with patches_tab:
+    unit_sections.extremes(found, place, normals, tests)
+with numbers_tab:
+    rank = selection.rank_of(unit)
     st.plotly_chart(
-        figures.activation_histogram(flat_normals, flat_tests),
+        figures.activation_histogram(flat(normals), flat(tests)),
         key="histogram",
         alt=f"Activations of unit {unit} over normal and test patches",
     )
+    st.plotly_chart(
+        figures.ranking(selection, unit), key="ranking", alt=f"Unit {unit} is number {rank} of {selection.n_units}"
+    )
+    table = unit_sections.table_of(found, place, normals, tests)
+    st.dataframe(table, hide_index=True, alt=f"Activations of unit {unit}, picture by picture")
+    st.download_button(
+        "Download the numbers (CSV)",
+        table.to_csv(index=False),
+        file_name=f"layer{selection.layer}_unit{unit}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+    )
+with words_tab:
+    unit_sections.words(found, place, unit)
+with pixels_tab:
+    unit_sections.pixels(found, place, unit)
+with pins_tab:
+    unit_sections.pins(found, place, unit)

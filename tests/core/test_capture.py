@@ -176,3 +176,38 @@ def test_hooks_are_installed_once(lake_cnn: Backbone, open_tiny: OpenTiny) -> No
     for _ in range(3):
         backbone.forward(torch.randn(1, 3, *backbone.input_size), backbone.places)
     assert n_hooks(backbone._model) == before == len(backbone._taps.places)
+
+
+def test_what_is_put_in_is_collected_and_goes_on() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    taps = Taps({FIRST: Tap(net[0], "output"), SECOND: Tap(net[1], "input")}, copy)
+    x = torch.randn(5, 3)
+    plain = net(x)
+    with taps.replacing({FIRST: lambda raw: raw * 2}), taps.collecting(frozenset({FIRST, SECOND})) as found:
+        net(x)
+    torch.testing.assert_close(found[FIRST], found[SECOND])
+    with taps.replacing({FIRST: lambda raw: raw * 2}), taps.collecting(frozenset({FIRST})) as found:
+        changed = net(x)
+    torch.testing.assert_close(found[FIRST], 2 * net[0](x))
+    torch.testing.assert_close(changed, nn.functional.linear(2 * net[0](x), net[1].weight, net[1].bias))
+    torch.testing.assert_close(net(x), plain)
+    with taps.replacing({SECOND: torch.zeros_like}):
+        torch.testing.assert_close(net(x), net[1].bias.expand(5, 2))
+
+
+def test_a_replacement_is_not_seen_by_another_thread_or_after_an_error() -> None:
+    net = nn.Linear(3, 4)
+    taps = Taps({FIRST: Tap(net, "output")}, copy)
+    x = torch.randn(2, 3)
+    plain, elsewhere = net(x), []
+    with taps.replacing({FIRST: torch.zeros_like}):
+        thread = threading.Thread(target=lambda: elsewhere.append(net(x)))
+        thread.start()
+        thread.join()
+        assert not net(x).any()
+        with pytest.raises(RuntimeError):
+            net(torch.randn(5, 7))
+    torch.testing.assert_close(elsewhere[0], plain)
+    torch.testing.assert_close(net(x), plain)
+    with pytest.raises(KeyError, match="layer=2"), taps.replacing({SECOND: torch.zeros_like}):
+        pass

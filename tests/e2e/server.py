@@ -39,7 +39,8 @@ def running_dashboard(log: Path, *arguments: str) -> Iterator[str]:
         Its address.
     """
     port = free_port()
-    command = [sys.executable, "-m", "lake_core.cli", "dashboard", "--port", str(port), "--headless", *arguments]
+    lake = Path(sys.executable).with_name("lake")
+    command = [str(lake), "dashboard", "--port", str(port), "--headless", *arguments]
     with log.open("w") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}

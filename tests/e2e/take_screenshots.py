@@ -11,14 +11,20 @@ from playwright.sync_api import Browser, Page
 
 from tests.e2e.server import browser, running_dashboard, wait_until_idle
 
-PAGES = {"scores": "", "selection": "selection", "neurons": "neurons", "score_split": "score_split", "workspace": "workspace"}
+PAGES = {
+    "scores": "",
+    "selection": "selection",
+    "neurons": "neurons",
+    "score_split": "score_split",
+    "workspace": "workspace",
+}
 
 
-def walk(opened: Browser, address: str, out: Path, width: int, height: int, suffix: str, dark: bool, full: bool) -> None:
+def walk(
+    opened: Browser, address: str, out: Path, width: int, height: int, suffix: str, dark: bool, full: bool
+) -> None:
     """Opens each page from the navigation of one session and takes its picture."""
-    context = opened.new_context(
-        viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
-    )
+    context = opened.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
     page = context.new_page()
     page.goto(address)
     wait_until_idle(page)

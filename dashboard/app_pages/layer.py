@@ -1,0 +1,118 @@
+"""Layer: one picture through the eyes of a whole layer, and through all layers in turn."""
+
+from dataclasses import replace
+
+import numpy as np
+import streamlit as st
+
+from dashboard import components, compute, sidebar, state
+from dashboard.compute import Analysis
+from lake_core.detector import Lake
+from lake_core.features import Progress
+from lake_core.overlays import overlay, score_scale, symmetric_limit
+from lake_core.scoring import ImageScore
+from lake_core.selection import Selection
+from lake_core.units import selection_of
+
+CARD, CARD_WIDTH, MOST = 200, 124, 100
+
+
+def units_in_order(score: ImageScore, selection: Selection, order: str) -> list[tuple[int, float]]:
+    """The layer's selected units with the number that orders them."""
+    if order == "sensitivity":
+        return [(int(unit), float(selection.sensitivity[unit])) for unit in selection.units]
+    ledger = score.ledger()
+    rows = ledger[ledger["layer"] == selection.layer]
+    return list(zip(rows["unit"].astype(int), rows["contribution"], strict=True))
+
+
+def contact_sheet(found: Analysis, score: ImageScore, selection: Selection) -> None:
+    """The selected units' maps on the picture, small, in order; a click leads to the unit."""
+    in_score = selection.layer in found.lake.selection_
+    order = st.segmented_control(
+        "Order",
+        ["contribution to this score", "sensitivity"] if in_score else ["sensitivity"],
+        default="contribution to this score" if in_score else "sensitivity",
+        required=True,
+        key=f"sheet_order_{in_score}",
+    )
+    units = units_in_order(score, selection, order)
+    n_shown = (
+        st.slider("Neurons shown", 1, min(MOST, len(units)), min(24, len(units)), key="sheet_n")
+        if len(units) > 1
+        else 1
+    )
+    place = found.lake.backbone.place(selection.layer, selection.kind)
+    picture = score.picture
+    acts = found.lake.store.get(picture, place)
+    shown = units[:n_shown]
+    limit = symmetric_limit([acts[:, unit].numpy() for unit, _ in shown], quantile=0.999)
+    components.unit_legend(limit)
+    with st.container(horizontal=True):
+        cards = [st.container(width=CARD_WIDTH) for _ in shown]
+    for card, (unit, number) in zip(cards, shown, strict=True):
+        with card:
+            st.image(
+                compute.unit_picture(picture.sha256, found.key.model, place, unit, limit, CARD, True, picture),
+                width="stretch",
+                alt=f"Unit {unit} on {picture.name}",
+            )
+            if st.button(f"{unit} · {number:.3f}", key=f"sheet_{unit}", width="stretch", help="Open this neuron"):
+                state.set_focus(layer=selection.layer, unit=unit)
+                st.switch_page(st.session_state.pages["neurons"])
+
+
+def maps_by_depth(found: Analysis, score: ImageScore, show: Progress) -> dict[int, ImageScore]:
+    """The visual score of the picture from each layer alone; layers in which nothing varies are left out."""
+    lake = found.lake
+    layers = lake.backbone.layers_with(lake.config.kind)
+    maps = {}
+    for index, layer in enumerate(layers):
+        config = replace(lake.config, layers=(layer,), text_weight=0.0)
+        alone = Lake(lake.backbone, config, lake.store).fit(lake.normals_)
+        maps[layer] = alone.score(score.picture)
+        show(index + 1, len(layers))
+    return maps
+
+
+def depth(found: Analysis, score: ImageScore) -> None:
+    """How the map changes from the input to the output of the tower, on demand."""
+    key = ("depth", found.key, score.picture.sha256)
+    made = compute.results().get(key) is not None
+    if not made and not st.button("Compute every layer", icon=":material/layers:", on_click=components.start_anew):
+        return
+    maps = components.computed(key, "Layers", lambda show: maps_by_depth(found, score, show))
+    if maps is None:
+        return
+    scale = score_scale([one.map for one in maps.values()], 1.0)
+    in_use = found.lake.selection_
+    with st.container(horizontal=True):
+        cards = [st.container(width=CARD_WIDTH + 40) for _ in maps]
+    for card, (layer, one) in zip(cards, maps.items(), strict=True):
+        with card:
+            witnesses = one.witnesses
+            st.image(
+                overlay(one.picture, one.map, witnesses.grid, witnesses.placement, scale, max_side=240),
+                width="stretch",
+                alt=f"Visual map of layer {layer}, greatest {one.score:.2f}",
+            )
+            mark = " ●" if layer in in_use else ""
+            st.caption(
+                f"layer {layer}{mark} · {witnesses.grid.rows} × {witnesses.grid.cols} · max {np.nanmax(one.map):.2f}"
+            )
+    st.caption(f"One scale from 0 to {scale.vmax:g}; a line surrounds values above 1, the most unusual normal patch.")
+
+
+components.heading(
+    "Layer",
+    "One picture through a whole layer: the small maps of its selected neurons, and how the layer's own map changes "
+    "from the first block to the last.",
+)
+found = components.analysis(sidebar.current())
+score = components.pick_picture(found)
+selection = selection_of(found.lake, components.pick_layer(found))
+sheet_tab, depth_tab = st.tabs(["Its neurons", "From first to last layer"])
+with sheet_tab:
+    contact_sheet(found, score, selection)
+with depth_tab:
+    depth(found, score)

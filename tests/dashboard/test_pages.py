@@ -1,0 +1,167 @@
+"""Every page, empty and full, through Streamlit's AppTest with the real default model."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from dashboard import compute, state
+from dashboard.compute import ModelKey
+from lake_core.config import LakeConfig
+from lake_core.datasets import Dataset, load_sample
+from lake_core.detector import Lake
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+PAGES = ("workspace", "scores", "selection", "neurons", "layer", "score_split")
+
+
+@pytest.fixture(autouse=True)
+def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["app.py"])
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Dataset]:
+    """Three normal pictures of the metal sample, and one good and two defective ones."""
+    metal = load_sample("metal")
+    good = next(example for example in metal.tests if example.label == "good")
+    yield Dataset("metal", metal.normals[:3], (good, metal.tests[0], metal.tests[-1]))
+    st.cache_resource.clear()
+
+
+def opened(workspace: state.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
+    """The app on a page, in a session of its own that already has pictures."""
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    registry = compute.registry()
+    number = registry.create()
+    if workspace is not None:
+        registry.keep(number, workspace=workspace)
+    app.query_params["w"] = number
+    for key, value in session.items():
+        app.session_state[key] = value
+    app.run()
+    if page != "workspace":
+        app.switch_page(f"app_pages/{page}.py").run()
+    return app
+
+
+def full(small: Dataset, page: str) -> AppTest:
+    return opened(state.Workspace(small.normals, small.tests, small.name), page)
+
+
+def store() -> Any:
+    return compute.model(ModelKey("lake-cnn", 384))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_page_opens_empty_and_says_what_to_do(page: str) -> None:
+    app = opened(page=page)
+    assert not app.exception
+    labels = [button.label for button in app.button]
+    assert {"Open metal", "Open textile", "Open gravel"} <= set(labels)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_page_opens_with_pictures(page: str, small: Dataset) -> None:
+    app = full(small, page)
+    assert not app.exception
+    assert not app.error
+
+
+@pytest.mark.parametrize("page", ["scores", "selection", "neurons", "score_split"])
+def test_one_normal_picture_is_enough(page: str, small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals[:1], small.tests[:1], "one"), page)
+    assert not app.exception
+    assert not app.error
+
+
+def test_scores_equal_those_of_the_core(small: Dataset) -> None:
+    app = full(small, "scores")
+    lake = Lake(store().backbone, LakeConfig(), store()).fit([example.picture for example in small.normals])
+    table = app.dataframe[0].value
+    for example in small.tests:
+        row = table[table["path"] == example.picture.name].iloc[0]
+        assert row["score"] == pytest.approx(lake.score(example.picture).score, abs=1e-6)
+        assert row["threshold"] == pytest.approx(lake.threshold_, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "label", "value"),
+    [
+        ("slider", "Neurons kept per layer (K)", 20),
+        ("slider", "Text weight (w)", 0.8),
+        ("selectbox", "Sensitivity criterion", "robust"),
+        ("multiselect", "Layers (of 21)", [12, 15]),
+    ],
+)
+def test_moving_a_control_changes_scores_without_running_the_network(
+    kind: str, label: str, value: Any, small: Dataset
+) -> None:
+    app = full(small, "scores")
+    before, n_forwards = app.dataframe[0].value["score"].tolist(), store().n_forwards
+    next(widget for widget in getattr(app.sidebar, kind) if widget.label == label).set_value(value)
+    app.run()
+    assert not app.exception
+    assert app.dataframe[0].value["score"].tolist() != pytest.approx(before, abs=1e-6)
+    assert store().n_forwards == n_forwards
+
+
+def test_moving_the_threshold_changes_decisions_and_can_be_undone(small: Dataset) -> None:
+    app = full(small, "scores")
+    own = app.dataframe[0].value["threshold"][0]
+    next(widget for widget in app.slider if widget.label == "Decision threshold").set_value(0.0)
+    app.run()
+    assert app.dataframe[0].value["is_anomalous"].all()
+    next(button for button in app.button if button.label == "From the normals").click()
+    app.run()
+    assert app.dataframe[0].value["threshold"][0] == pytest.approx(own)
+
+
+def test_a_wrong_model_gives_one_sentence(small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals, small.tests, "metal"))
+    next(widget for widget in app.selectbox if widget.label == "Backbone").set_value("another model …")
+    app.run()
+    next(widget for widget in app.text_input if widget.label == "Model").set_value("ViT-B-32:nope")
+    app.run()
+    assert not app.exception
+    assert any("has no pretrained tag 'nope'" in error.value for error in app.error)
+
+
+def test_settings_survive_a_model_that_cannot_be_opened(small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals, small.tests, "metal"))
+    next(widget for widget in app.slider if widget.label == "Text weight (w)").set_value(0.75)
+    app.run()
+    for choice in ("another model …", "lake-cnn"):
+        next(widget for widget in app.selectbox if widget.label == "Backbone").set_value(choice)
+        app.run()
+    assert next(widget for widget in app.slider if widget.label == "Text weight (w)").value == 0.75
+
+
+def test_a_new_session_with_the_link_finds_pictures_and_selection(small: Dataset) -> None:
+    first = full(small, "score_split")
+    link = {name: values[0] if isinstance(values, list) else values for name, values in first.query_params.items()}
+    second = AppTest.from_file(str(APP), default_timeout=120)
+    for name, value in link.items():
+        second.query_params[name] = value
+    second.run()
+    assert not second.exception
+    assert second.session_state.number == first.session_state.number
+    assert second.session_state.focus.picture == first.session_state.focus.picture
+
+
+def test_a_link_that_the_server_forgot_is_told_in_one_sentence() -> None:
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    app.query_params["w"] = "unknown"
+    app.run()
+    assert any("no longer on the server" in warning.value for warning in app.warning)
+
+
+def test_two_sessions_do_not_share_a_workspace(small: Dataset) -> None:
+    full(small, "scores")
+    other = opened()
+    assert other.session_state.number
+    assert state.Workspace().is_empty
+    assert any(button.label == "Open metal" for button in other.button)

@@ -1,0 +1,67 @@
+"""Pure parts of the dashboard's state and figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashboard import figures
+from dashboard.state import Registry, Workspace
+from lake_core.datasets import load_sample
+from lake_core.geometry import PatchGrid, Placement
+
+
+def test_a_picture_with_the_same_bytes_is_kept_once_and_named() -> None:
+    sample = load_sample("metal")
+    once, said = Workspace().with_added(sample)
+    assert said == []
+    twice, said = once.with_added(sample)
+    assert twice.n_pictures == once.n_pictures
+    assert len(said) == once.n_pictures
+    assert all("the same bytes" in sentence for sentence in said)
+
+
+def test_removing_and_labelling_touch_one_picture() -> None:
+    held, _ = Workspace().with_added(load_sample("metal"))
+    sha = held.tests[3].picture.sha256
+    assert len(held.without("tests", sha).tests) == len(held.tests) - 1
+    assert held.without("tests", sha).normals == held.normals
+    labelled = held.labelled(sha, None)
+    changed = [i for i, (a, b) in enumerate(zip(held.tests, labelled.tests, strict=True)) if a.label != b.label]
+    assert changed == [3]
+
+
+def test_the_registry_forgets_the_session_used_longest_ago() -> None:
+    registry = Registry(max_snapshots=2)
+    first, second = registry.create(), registry.create()
+    assert registry.find(first) is not None
+    third = registry.create()
+    assert registry.find(second) is None
+    assert registry.find(first) is not None
+    assert registry.find(third) is not None
+
+
+def test_split_bars_stand_on_each_other_and_reach_the_score() -> None:
+    ledger = pd.DataFrame(
+        {"part": ["visual", "visual", "cross_modal"], "layer": [9, 15, pd.NA], "contribution": [0.4, 0.3, 0.2]}
+    )
+    bar = figures.split_bars(ledger, 0.9, 0.5).data[0]
+    assert list(bar.y) == pytest.approx([0.4, 0.3, 0.2, 0.9])
+    assert list(bar.base) == pytest.approx([0.0, 0.4, 0.7, 0.0])
+
+
+def test_unit_bars_add_up_to_the_visual_part() -> None:
+    rng = np.random.default_rng(0)
+    units = pd.DataFrame({"part": "visual", "layer": 15, "unit": np.arange(60), "contribution": rng.random(60)})
+    bar = figures.unit_bars(units).data[0]
+    assert len(bar.x) == 16
+    assert sum(bar.x) == pytest.approx(units["contribution"].sum())
+
+
+def test_the_clickable_map_has_each_patch_at_its_place_as_plain_numbers() -> None:
+    grid, placement = PatchGrid(2, 4, 32, 64), Placement(32, 64, 0, 0, 32, 64)
+    values = np.arange(8, dtype=np.float64)
+    values[5] = np.nan
+    points = figures.clickable_map(b"", (128, 64), grid, placement, values, None).data[0]
+    assert [point[0] for point in points.customdata] == [0, 1, 2, 3, 4, 6, 7]
+    assert all(isinstance(point[0], int) for point in points.customdata)
+    assert (points.x[4], points.y[4]) == (16.0, 48.0)

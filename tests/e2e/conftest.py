@@ -1,0 +1,81 @@
+"""One server and one browser for all end-to-end tests; every tab is watched for errors until the test ends."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page
+
+from tests.e2e.server import BROWSERS, browser, running_dashboard, wait_until_idle
+
+HARMLESS: tuple[tuple[str, str], ...] = (
+    ("/_stcore/health", "Streamlit's page looks for its server below the page's own path first, then at the root"),
+    ("/_stcore/host-config", "the same"),
+)
+"""(part of a console error, why it is harmless)."""
+
+OpenTab = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A browser; its absence is an error, never a skip."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(browser())
+        except Error as error:
+            pytest.fail(
+                f"The end-to-end tests need Chromium: install one of {', '.join(BROWSERS)} "
+                f"(apt-get install chromium) or run 'playwright install chromium'. {error}"
+            )
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a dashboard that begins empty."""
+    with running_dashboard(tmp_path_factory.mktemp("server") / "dashboard.log") as found:
+        yield found
+
+
+@pytest.fixture
+def open_tab(chromium: Browser, address: str) -> Iterator[OpenTab]:
+    """Opens the dashboard in a tab of its own, like another visitor; checks in the end that no tab complained."""
+    complaints: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(
+            part in f"{message.text} {message.location.get('url', '')}" for part, _ in HARMLESS
+        ):
+            complaints.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def open_one(path: str = "", **options: Any) -> Page:
+        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", on_console)
+        page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
+        page.goto(f"{address}/{path}" if not path.startswith("http") else path)
+        settle(page)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not complaints, complaints
+
+
+def settle(page: Page) -> None:
+    """Waits until the page is drawn, and checks that it holds no traceback."""
+    wait_until_idle(page)
+    failures = page.get_by_test_id("stException")
+    assert failures.count() == 0, failures.first.inner_text()
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the pictures that a visitor brings."""
+    return tmp_path_factory.mktemp("pictures")

@@ -1,0 +1,414 @@
+"""Walks through the dashboard as a visitor takes them: real server, real browser, real network."""
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from lake_core.assets import assets_folder
+from tests.e2e.conftest import OpenTab, settle
+
+METAL = assets_folder() / "samples" / "metal"
+NORMALS = [METAL / "train" / "good" / f"{n:03}.jpg" for n in range(4)]
+TESTS = [METAL / "test" / part for part in ("scratch/000.jpg", "scratch/002.jpg", "rust/001.jpg", "good/000.jpg")]
+PAGES = {
+    "Workspace": "Look inside a model while it finds defects",
+    "Scores": "Scores",
+    "Selection": "Selection",
+    "Neurons": "Neurons",
+    "Layer": "Layer",
+    "Score split": "Score split",
+}
+PATHS = {title: title.lower().replace(" ", "_") for title in PAGES} | {"Workspace": ""}
+PATIENCE = 40_000  # milliseconds for one run of a page, on a slow machine
+
+
+@pytest.fixture(scope="module")
+def brought(files: Path) -> tuple[list[Path], list[Path], Path]:
+    """Four normal pictures, four test pictures and a file that is no picture, under names of their own."""
+    normals = [_copied(path, files / f"normal_{i}.jpg") for i, path in enumerate(NORMALS)]
+    tests = [_copied(path, files / f"{path.parent.name}_{path.stem}.jpg") for path in TESTS]
+    broken = files / "holiday_notes.png"
+    broken.write_text("This is a text, whatever its name says.\n")
+    return normals, tests, broken
+
+
+def _copied(source: Path, target: Path) -> Path:
+    target.write_bytes(source.read_bytes())
+    return target
+
+
+def upload(page: Page, place: str, paths: list[Path]) -> None:
+    uploader = page.get_by_test_id("stFileUploader").filter(has_text=place)
+    uploader.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(paths)
+
+
+def heading(page: Page, text: str) -> Locator:
+    return page.get_by_role("heading", name=text, exact=True)
+
+
+def bring(page: Page, normals: list[Path], tests: list[Path]) -> None:
+    """Uploads normal and test pictures and waits until both galleries show them."""
+    upload(page, "Normal pictures", normals)
+    expect(heading(page, f"Normal pictures ({len(normals)})")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    upload(page, "Test pictures", tests)
+    expect(heading(page, f"Test pictures ({len(tests)})")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+
+
+def run(page: Page, n_pictures: int) -> None:
+    """Runs the model, here or wherever another test has already run it on these pictures."""
+    page.get_by_role("button", name=re.compile(f"Run on {n_pictures} pictures|See the scores")).click()
+    expect(heading(page, "Scores")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Download the scores (CSV)")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+
+
+def go_to(page: Page, title: str) -> None:
+    page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
+    expect(heading(page, PAGES[title])).to_be_visible(timeout=PATIENCE)
+    settle(page)
+
+
+def query(page: Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def wait_for_query(page: Page, **wanted: object) -> None:
+    """Waits until the address holds these parameters."""
+    pairs = "".join(f"(?=.*[?&]{name}={value}(&|$))" for name, value in wanted.items())
+    expect(page).to_have_url(re.compile(pairs), timeout=10_000)
+
+
+def metric(page: Page, name: str) -> Locator:
+    found = page.get_by_test_id("stMetric").filter(has=page.get_by_text(name, exact=True))
+    return found.get_by_test_id("stMetricValue")
+
+
+def number_of(cell: Locator) -> float:
+    return float(cell.inner_text())
+
+
+def slider(page: Page, label: str) -> Locator:
+    return page.get_by_role("group", name=label, exact=True).locator("input[type=range]")
+
+
+def other_row(page: Page) -> int:
+    """Chooses another row of the split map by keyboard, and returns it."""
+    field = page.get_by_label("Row", exact=True)
+    row = 5 if field.input_value() != "5" else 6
+    field.fill(str(row))
+    field.press("Enter")
+    return row
+
+
+def on_page(page: Page, title: str) -> str:
+    """The address of another page with the same session and selection."""
+    parts = urlsplit(page.url)
+    return f"{parts.scheme}://{parts.netloc}/{PATHS[title]}?{parts.query}"
+
+
+@pytest.fixture
+def link(chromium: Browser, address: str, brought: tuple[list[Path], list[Path], Path]) -> str:
+    """The address of the page Scores of a session of its own that has run: settings are kept with the session."""
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        settle(page)
+        bring(page, brought[0], brought[1])
+        run(page, 8)
+        return page.url
+
+
+@pytest.fixture
+def scored(open_tab: OpenTab, link: str) -> Page:
+    """A tab on the page Scores, with the brought pictures."""
+    return open_tab(link)
+
+
+def test_a_visitor_brings_pictures_is_told_of_the_broken_one_and_opens_every_page(
+    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
+) -> None:
+    normals, tests, broken = brought
+    page = open_tab()
+    expect(page.get_by_role("button", name="Open metal")).to_be_visible()
+    upload(page, "Normal pictures", [*normals, broken])
+    expect(heading(page, "Normal pictures (4)")).to_be_visible(timeout=PATIENCE)
+    remarks = page.get_by_test_id("stAlert").filter(has_text=broken.name)
+    expect(remarks).to_have_count(1)
+    expect(remarks).to_contain_text("is a text file, not a picture")
+    settle(page)
+
+    upload(page, "Test pictures", tests)
+    expect(heading(page, "Test pictures (4)")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stAlert").filter(has_text=broken.name)).to_have_count(0)
+    settle(page)
+    run(page, 8)
+    expect(metric(page, "Test pictures")).to_have_text("4")
+    for path in tests:
+        expect(page.get_by_test_id("stMain").get_by_role("img", name=re.compile(path.name))).to_have_count(1)
+
+    number = query(page)["w"]
+    for title in PAGES:
+        go_to(page, title)
+        wait_for_query(page, w=number)
+        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+
+
+def test_one_click_opens_a_sample_and_shows_its_scores(open_tab: OpenTab) -> None:
+    page = open_tab()
+    page.get_by_role("button", name="Open metal").click()
+    expect(heading(page, "Scores")).to_be_visible(timeout=PATIENCE)
+    expect(metric(page, "Normal pictures")).to_have_text("8", timeout=PATIENCE)
+    settle(page)
+    expect(metric(page, "Test pictures")).to_have_text("18")
+    assert float(metric(page, "Image AUROC").inner_text()) > 0.9
+    expect(page.get_by_role("textbox", name="Object name")).to_have_value("metal flange")
+    expect(slider(page, "Text weight (w)")).to_have_value("0.3")
+
+
+def test_a_click_on_the_map_chooses_the_patch_under_the_pointer(scored: Page) -> None:
+    page = scored
+    go_to(page, "Score split")
+    row, col = page.get_by_label("Row", exact=True), page.get_by_label("Column", exact=True)
+    n_rows, n_cols = int(row.get_attribute("max") or 0), int(col.get_attribute("max") or 0)
+    assert n_rows >= 8
+    assert n_cols >= 8
+    for wanted_row, wanted_col in ((3, n_cols - 4), (n_rows - 2, 2)):
+        plot = page.get_by_test_id("stPlotlyChart").first.locator(".nsewdrag")
+        plot.scroll_into_view_if_needed()
+        box = plot.bounding_box()
+        assert box is not None
+        page.mouse.click(
+            box["x"] + (wanted_col - 0.5) / n_cols * box["width"],
+            box["y"] + (wanted_row - 0.5) / n_rows * box["height"],
+        )
+        patch = (wanted_row - 1) * n_cols + wanted_col - 1
+        expect(metric(page, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        wait_for_query(page, patch=patch)
+        expect(row).to_have_value(str(wanted_row))
+        expect(col).to_have_value(str(wanted_col))
+    page.get_by_role("button", name="Deciding patch").click()
+    expect(metric(page, "Image score")).to_be_visible(timeout=PATIENCE)
+
+
+def test_row_and_column_choose_a_patch_without_a_mouse(scored: Page) -> None:
+    page = scored
+    go_to(page, "Score split")
+    n_cols = int(page.get_by_label("Column", exact=True).get_attribute("max") or 0)
+    deciding_col = int(page.get_by_label("Column", exact=True).input_value())
+    row = other_row(page)
+    patch = (row - 1) * n_cols + deciding_col - 1
+    expect(metric(page, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    wait_for_query(page, patch=patch)
+
+
+def test_a_click_on_a_bar_leads_to_its_neuron(scored: Page) -> None:
+    page = scored
+    go_to(page, "Score split")
+    bars = page.get_by_test_id("stPlotlyChart").filter(has_text="unit").last.locator(".bars .point path")
+    bars.first.scroll_into_view_if_needed()
+    bars.first.click(force=True)
+    button = page.get_by_role("button", name=re.compile(r"See neuron \d+ of layer \d+"))
+    expect(button).to_be_visible(timeout=PATIENCE)
+    unit = re.findall(r"\d+", button.inner_text())[0]
+    settle(page)
+    button.click()
+    expect(heading(page, "Neurons")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    wait_for_query(page, unit=unit)
+    expect(page.get_by_label(re.compile(r"^Unit \(0 to"))).to_have_value(unit)
+
+
+def test_the_text_weight_moves_by_keyboard_and_the_score_with_it(
+    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
+) -> None:
+    page = open_tab()
+    bring(page, brought[0], brought[1])
+    run(page, 8)
+    go_to(page, "Score split")
+    visual, cross = number_of(metric(page, "Visual")), number_of(metric(page, "Cross-modal"))
+    before = metric(page, "Image score").inner_text()
+    assert float(before) == pytest.approx(0.7 * visual + 0.3 * cross, abs=0.002)
+    thumb = slider(page, "Text weight (w)")
+    thumb.focus()
+    for _ in range(14):
+        thumb.press("ArrowRight")
+    expect(page.get_by_test_id("stMetric").filter(has_text="× 0.00")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    expect(metric(page, "Image score")).not_to_have_text(before)
+    assert number_of(metric(page, "Image score")) == pytest.approx(number_of(metric(page, "Cross-modal")), abs=1e-9)
+
+
+def test_the_downloaded_table_has_a_row_for_each_test_picture(
+    scored: Page, brought: tuple[list[Path], list[Path], Path], tmp_path: Path
+) -> None:
+    with scored.expect_download() as waiting:
+        scored.get_by_role("button", name="Download the scores (CSV)").click()
+    waiting.value.save_as(tmp_path / "scores.csv")
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert list(table.columns) == ["path", "score", "visual", "cross_modal", "threshold", "is_anomalous", "label"]
+    assert sorted(table["path"]) == sorted(path.name for path in brought[1])
+    assert table["score"].to_numpy() == pytest.approx((0.7 * table["visual"] + 0.3 * table["cross_modal"]).to_numpy())
+    assert (table["is_anomalous"] == (table["score"] > table["threshold"])).all()
+    expect(metric(scored, "Above threshold")).to_have_text(f"{table['is_anomalous'].sum()} of 4")
+
+
+def test_a_reload_finds_pictures_settings_and_selection_again(
+    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
+) -> None:
+    page = open_tab()
+    bring(page, brought[0], brought[1])
+    run(page, 8)
+    go_to(page, "Score split")
+    thumb = slider(page, "Text weight (w)")
+    thumb.focus()
+    thumb.press("ArrowRight")
+    expect(page.get_by_test_id("stMetric").filter(has_text="× 0.65")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    other_row(page)
+    expect(page).to_have_url(re.compile(r"[?&]patch=\d+"), timeout=PATIENCE)
+    settle(page)
+    shown, patch = page.get_by_test_id("stMetric").all_inner_texts(), query(page)["patch"]
+
+    page.reload()
+    expect(metric(page, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    assert page.get_by_test_id("stMetric").all_inner_texts() == shown
+
+    other = open_tab(page.url)
+    expect(metric(other, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+    assert other.get_by_test_id("stMetric").all_inner_texts() == shown
+
+
+def test_a_reload_before_the_run_finds_the_pictures_again(
+    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
+) -> None:
+    page = open_tab()
+    bring(page, brought[0], brought[1])
+    page.reload()
+    settle(page)
+    expect(heading(page, "Normal pictures (4)")).to_be_visible(timeout=PATIENCE)
+    expect(heading(page, "Test pictures (4)")).to_be_visible()
+
+
+def test_a_link_whose_pictures_are_gone_says_so_in_one_sentence(open_tab: OpenTab) -> None:
+    page = open_tab("?w=no-such-number")
+    expect(page.get_by_test_id("stAlert")).to_have_count(1)
+    expect(page.get_by_test_id("stAlert")).to_contain_text("no longer on the server")
+    assert query(page)["w"] != "no-such-number"
+
+
+def test_two_tabs_at_once_keep_their_pictures_apart(
+    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
+) -> None:
+    normals, tests, _ = brought
+    first, second = open_tab(), open_tab()
+    upload(first, "Normal pictures", normals[:1])
+    upload(second, "Normal pictures", normals[1:4])
+    expect(heading(first, "Normal pictures (1)")).to_be_visible(timeout=PATIENCE)
+    expect(heading(second, "Normal pictures (3)")).to_be_visible(timeout=PATIENCE)
+    upload(second, "Test pictures", tests[:1])
+    expect(heading(second, "Test pictures (1)")).to_be_visible(timeout=PATIENCE)
+    settle(first)
+    settle(second)
+    expect(heading(first, "Test pictures (0)")).to_be_visible()
+    first.reload()
+    settle(first)
+    expect(heading(first, "Normal pictures (1)")).to_be_visible(timeout=PATIENCE)
+    expect(heading(first, "Test pictures (0)")).to_be_visible()
+    assert query(first)["w"] != query(second)["w"]
+
+
+def test_a_run_can_be_cancelled_and_gone_on_with(open_tab: OpenTab, files: Path) -> None:
+    normals, tests = _many_pictures(files, 28)
+    page = open_tab()
+    bring(page, normals, tests)
+    page.get_by_role("button", name="Run on 28 pictures").click()
+    page.get_by_role("button", name="Cancel").click(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(page.get_by_role("button", name=re.compile(r"Run on \d+ pictures"))).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    go_to(page, "Scores")
+    stopped = page.get_by_text(re.compile(r"\d+ of 28 pictures are done and kept"))
+    expect(stopped).to_be_visible(timeout=PATIENCE)
+    assert int(re.findall(r"(\d+) of 28", stopped.inner_text())[0]) < 28
+    page.get_by_role("button", name="Go on").click()
+    expect(metric(page, "Test pictures")).to_have_text("24", timeout=PATIENCE)
+    settle(page)
+
+
+def _many_pictures(folder: Path, n: int) -> tuple[list[Path], list[Path]]:
+    """Four normal pictures and n - 4 test pictures that no other test has: the samples with one grey pixel changed."""
+    sources = sorted(METAL.glob("t*/*/*.jpg"))
+    paths = []
+    for i in range(n):
+        pixels = np.asarray(Image.open(sources[i % len(sources)]).convert("RGB")).copy()
+        pixels[0, 0] = i
+        paths.append(folder / f"many_{i:02}.png")
+        Image.fromarray(pixels).save(paths[-1], compress_level=1)
+    return paths[:4], paths[4:]
+
+
+def test_a_page_opened_before_the_run_keeps_the_link(
+    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
+) -> None:
+    page = open_tab()
+    number = query(page)["w"]
+    upload(page, "Normal pictures", brought[0])
+    expect(heading(page, "Normal pictures (4)")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    go_to(page, "Scores")
+    expect(page.get_by_text("There are no test pictures to look at yet")).to_be_visible()
+    wait_for_query(page, w=number)
+
+
+def test_every_page_loads_in_the_dark_theme(scored: Page, open_tab: OpenTab) -> None:
+    for title in PAGES:
+        page = open_tab(on_page(scored, title), color_scheme="dark")
+        expect(heading(page, PAGES[title])).to_be_visible(timeout=PATIENCE)
+        red, green, blue = _rgb(page.get_by_test_id("stApp"), "background-color")
+        assert max(red, green, blue) < 80
+        assert min(_rgb(heading(page, PAGES[title]), "color")) > 170
+
+
+def _rgb(element: Locator, style: str) -> list[int]:
+    text = element.evaluate("(node, style) => getComputedStyle(node).getPropertyValue(style)", style)
+    return [int(float(number)) for number in re.findall(r"[\d.]+", text)[:3]]
+
+
+def test_every_page_fits_a_phone(scored: Page, open_tab: OpenTab) -> None:
+    page = open_tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    too_wide = _overflow(page)
+    assert not too_wide, ("empty Workspace", too_wide)
+    for title in PAGES:
+        page.goto(on_page(scored, title))
+        expect(heading(page, PAGES[title])).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        too_wide = _overflow(page)
+        assert not too_wide, (title, too_wide)
+
+
+def _overflow(page: Page) -> list[str]:
+    """What makes the page scroll sideways: empty where nothing does."""
+    return list(
+        page.evaluate(
+            """() => {
+                const main = document.querySelector('[data-testid=stMain]');
+                const wide = main.scrollWidth > main.clientWidth
+                    || document.documentElement.scrollWidth > window.innerWidth || window.innerWidth > 390;
+                if (!wide) return [];
+                const over = [...main.querySelectorAll('*')].filter(
+                    node => node.getBoundingClientRect().right > main.getBoundingClientRect().right + 1);
+                return ['the page', ...over.map(node => node.dataset.testid || node.className).slice(0, 12)];
+            }"""
+        )
+    )
