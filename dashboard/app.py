@@ -41,6 +41,8 @@ st.session_state.pages = pages
 st.logo(LOGO, size="large")
 st.html(STYLE)
 page = st.navigation(list(pages.values()))
+if "go_to" in st.session_state:
+    st.switch_page(pages[st.session_state.pop("go_to")])
 settings = sidebar.draw(state.snapshot().settings)
 if settings is not None:
     state.set_settings(settings)

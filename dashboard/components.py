@@ -58,7 +58,13 @@ def take_sample(name: str) -> None:
 OBJECT_NAMES = {"metal": "metal flange", "textile": "woven fabric", "gravel": "gravel"}
 
 
-def sample_cards(page_after: Any) -> None:
+def _open_sample(name: str, page_after: str) -> None:
+    """Before the sidebar is drawn, since the sample names the object there."""
+    take_sample(name)
+    st.session_state.go_to = page_after
+
+
+def sample_cards(page_after: str) -> None:
     """One card per built-in sample; a click opens it and goes on to a page."""
     with st.container(horizontal=True):
         cards = [st.container(border=True, width=260) for _ in sample_names()]
@@ -66,9 +72,9 @@ def sample_cards(page_after: Any) -> None:
         with card:
             st.image(compute.sample_covers()[name], width="stretch", alt=f"A defective picture of the sample {name}")
             st.markdown(SAMPLE_TITLES.get(name, name))
-            if st.button(f"Open {name}", key=f"sample_{name}", width="stretch"):
-                take_sample(name)
-                st.switch_page(page_after)
+            st.button(
+                f"Open {name}", key=f"sample_{name}", on_click=_open_sample, args=(name, page_after), width="stretch"
+            )
 
 
 def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
@@ -81,7 +87,7 @@ def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
         missing = "normal pictures to learn from" if not workspace.normals else "test pictures to look at"
         st.info(f"There are no {missing} yet. Add some in the workspace, or open a sample.", icon=":material/image:")
         st.page_link(st.session_state.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
-        sample_cards(st.session_state.pages["scores"])
+        sample_cards("scores")
         st.stop()
     try:
         run_model(settings)

@@ -85,7 +85,7 @@ workspace = state.workspace()
 
 if workspace.is_empty:
     st.subheader("Start with a built-in sample", anchor=False)
-    components.sample_cards(st.session_state.pages["scores"])
+    components.sample_cards("scores")
     st.subheader("Or with your own pictures", anchor=False)
 
 as_folder = st.toggle("Upload whole folders", help="Labels are taken from folder names such as good or defective.")
@@ -147,4 +147,4 @@ if not workspace.is_empty:
         else:
             st.caption("None yet.")
     with st.expander("Replace them with a built-in sample"):
-        components.sample_cards(st.session_state.pages["scores"])
+        components.sample_cards("scores")
