@@ -47,5 +47,6 @@ settings = sidebar.draw(state.snapshot().settings)
 if settings is not None:
     state.set_settings(settings)
     st.session_state.settings = settings
+    state.write_link()  # before the page, which may stop early, and after it, since it may move the shared selection
     page.run()
 state.write_link()

@@ -1,7 +1,8 @@
 """Pieces that several pages draw: the way into an analysis, pickers of the shared selection, score chips, legends."""
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import streamlit as st
 
@@ -217,17 +218,11 @@ def pick_picture(found: Analysis) -> ImageScore:
     names = {score.picture.sha256: f"{score.picture.name}  ·  {score.score:.3f}" for score in by_score}
     picture = state.focus().picture
     current = order.index(picture) if picture in order else 0
-    _keep_in_step("picked_picture", order[current])
     last = len(order) - 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _step("◀", "Previous picture", current > 0, lambda: state.set_focus(picture=order[current - 1]))
-        st.selectbox(
-            "Test picture (highest score first)",
-            order,
-            key="picked_picture",
-            format_func=names.__getitem__,
-            on_change=lambda: state.set_focus(picture=st.session_state.picked_picture),
-            width=480,
+        _pick(
+            "Test picture (highest score first)", names, order[current], lambda sha: state.set_focus(picture=sha), 480
         )
         _step("▶", "Next picture", current < last, lambda: state.set_focus(picture=order[current + 1]))
     return by_score[current]
@@ -239,22 +234,33 @@ def pick_layer(found: Analysis) -> int:
     layers = list(found.lake.backbone.layers_with(found.lake.config.kind))
     layer = state.focus().layer
     current = layer if layer in layers else in_use[-1]
-    _keep_in_step("picked_layer", current)
+    names = {number: f"{number}, {'' if number in in_use else 'not '}in the score" for number in layers}
+    _pick("Layer", names, current, lambda number: state.set_focus(layer=number, unit=None), 220)
+    return current
+
+
+def _pick(label: str, names: Mapping[T, str], current: T, choose: Callable[[T], None], width: int) -> None:
+    """A picker that follows the shared selection.
+
+    The browser answers with the name of an option, not with its place. So names are made unique, and names that
+    change (with a score, say) make another widget: else the name on screen would be of no option any more.
+    """
+    taken = Counter(names.values())
+    unique = {
+        option: f"{name}  ({place})" if taken[name] > 1 else name
+        for place, (option, name) in enumerate(names.items(), start=1)
+    }
+    key = f"{label}:{hash(tuple(unique.values()))}"
+    if st.session_state.get(key) != current:
+        st.session_state[key] = current
     st.selectbox(
-        "Layer",
-        layers,
-        key="picked_layer",
-        format_func=lambda number: f"{number}, in the score" if number in in_use else f"{number}, not in the score",
-        on_change=lambda: state.set_focus(layer=st.session_state.picked_layer, unit=None),
-        width=220,
+        label,
+        list(unique),
+        key=key,
+        format_func=unique.__getitem__,
+        on_change=lambda: choose(st.session_state[key]),
+        width=width,
     )
-    return int(st.session_state.picked_layer)
-
-
-def _keep_in_step(key: str, value: Any) -> None:
-    """Sets a picker to the shared selection before it is drawn."""
-    if st.session_state.get(key) != value:
-        st.session_state[key] = value
 
 
 def _step(sign: str, says: str, enabled: bool, action: Callable[[], None]) -> None:

@@ -262,6 +262,33 @@ def test_the_downloaded_table_has_a_row_for_each_test_picture(
     expect(metric(scored, "Above threshold")).to_have_text(f"{table['is_anomalous'].sum()} of 4")
 
 
+def test_a_reload_finds_pictures_settings_and_selection_again(
+    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
+) -> None:
+    page = open_tab()
+    bring(page, brought[0], brought[1])
+    run(page, 8)
+    go_to(page, "Score split")
+    thumb = slider(page, "Text weight (w)")
+    thumb.focus()
+    thumb.press("ArrowRight")
+    expect(page.get_by_test_id("stMetric").filter(has_text="× 0.65")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    other_row(page)
+    expect(page).to_have_url(re.compile(r"[?&]patch=\d+"), timeout=PATIENCE)
+    settle(page)
+    shown, patch = page.get_by_test_id("stMetric").all_inner_texts(), query(page)["patch"]
+
+    page.reload()
+    expect(metric(page, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    assert page.get_by_test_id("stMetric").all_inner_texts() == shown
+
+    other = open_tab(page.url)
+    expect(metric(other, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+    assert other.get_by_test_id("stMetric").all_inner_texts() == shown
+
+
 def test_a_reload_before_the_run_finds_the_pictures_again(
     open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
 ) -> None:
@@ -329,6 +356,19 @@ def _many_pictures(folder: Path, n: int) -> tuple[list[Path], list[Path]]:
         paths.append(folder / f"many_{i:02}.png")
         Image.fromarray(pixels).save(paths[-1], compress_level=1)
     return paths[:4], paths[4:]
+
+
+def test_a_page_opened_before_the_run_keeps_the_link(
+    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
+) -> None:
+    page = open_tab()
+    number = query(page)["w"]
+    upload(page, "Normal pictures", brought[0])
+    expect(heading(page, "Normal pictures (4)")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    go_to(page, "Scores")
+    expect(page.get_by_text("There are no test pictures to look at yet")).to_be_visible()
+    wait_for_query(page, w=number)
 
 
 def test_every_page_loads_in_the_dark_theme(scored: Page, open_tab: OpenTab) -> None:
