@@ -91,6 +91,21 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
     return Stability(runs, units, mean, _verdict(lake, mean), _sentence(lake, mean, units))
 
 
+def left_out_selections(lake: Lake, layer: int) -> list[np.ndarray]:
+    """The units of any layer that are selected when one normal picture is left out, for each in turn.
+
+    Returns:
+        One (k,) int64 per normal picture, most sensitive first; with a single normal picture one, from all of it.
+    """
+    config, patches = lake.config, normal_patches(lake, layer)
+    n_normals = len(patches)
+    choices = [[i for i in range(n_normals) if i != left_out] for left_out in range(n_normals)]
+    return [
+        select(stacked(patches, kept), layer, config.kind, config.criterion, config.top_k, config.seed).units
+        for kept in (choices if n_normals > 1 else [[0]])
+    ]
+
+
 def normal_patches(lake: Lake, layer: int) -> list[Tensor]:
     """For each fitted normal picture, (n_patches on the picture, n_units) float32."""
     place = Place(layer, lake.config.kind)

@@ -29,6 +29,14 @@ def test_a_unit_that_peaks_on_the_same_patches_of_all_pictures_is_register_like(
     assert flags(acts, EVERYWHERE).register_like.tolist() == [False, True, True, False]
 
 
+def test_a_unit_that_follows_a_part_that_stays_in_place_is_no_register() -> None:
+    acts = noise(2)
+    acts[:, 7, :] = 3.5
+    assert not flags(acts, EVERYWHERE).register_like.any()
+    acts[:, 7, 1] = 12
+    assert flags(acts, EVERYWHERE).register_like.tolist() == [False, True]
+
+
 def test_one_picture_tells_no_register() -> None:
     assert not flags(noise(3)[:1], EVERYWHERE[:1]).register_like.any()
 
