@@ -171,6 +171,17 @@ def computed(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | No
     return result
 
 
+def asked_for(key: Hashable, label: str, icon: str) -> bool:
+    """Whether a result that takes a while is there or was just asked for; else a button to ask for it."""
+    if compute.results().get(key) is not None:
+        return True
+    holder = st.empty()
+    asked = holder.button(label, icon=icon, on_click=start_anew)
+    if asked:
+        holder.empty()
+    return asked
+
+
 def start_anew() -> None:
     """Forgets that a computation was cancelled."""
     _stop(None)
@@ -221,9 +232,7 @@ def pick_picture(found: Analysis) -> ImageScore:
     last = len(order) - 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _step("◀", "Previous picture", current > 0, lambda: state.set_focus(picture=order[current - 1]))
-        _pick(
-            "Test picture (highest score first)", names, order[current], lambda sha: state.set_focus(picture=sha), 480
-        )
+        pick("Test picture (highest score first)", names, order[current], lambda sha: state.set_focus(picture=sha), 480)
         _step("▶", "Next picture", current < last, lambda: state.set_focus(picture=order[current + 1]))
     return by_score[current]
 
@@ -235,11 +244,11 @@ def pick_layer(found: Analysis) -> int:
     layer = state.focus().layer
     current = layer if layer in layers else in_use[-1]
     names = {number: f"{number}, {'' if number in in_use else 'not '}in the score" for number in layers}
-    _pick("Layer", names, current, lambda number: state.set_focus(layer=number, unit=None), 220)
+    pick("Layer", names, current, lambda number: state.set_focus(layer=number, unit=None), 220)
     return current
 
 
-def _pick(label: str, names: Mapping[T, str], current: T, choose: Callable[[T], None], width: int) -> None:
+def pick(label: str, names: Mapping[T, str], current: T, choose: Callable[[T], None], width: int) -> None:
     """A picker that follows the shared selection.
 
     The browser answers with the name of an option, not with its place. So names are made unique, and names that

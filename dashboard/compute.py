@@ -21,6 +21,7 @@ from lake_core.capture import Place
 from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.datasets import Dataset, Example, load_sample, sample_names
 from lake_core.detector import Lake
+from lake_core.effects import activations
 from lake_core.features import FeatureStore
 from lake_core.images import Picture
 from lake_core.metrics import auroc
@@ -28,7 +29,7 @@ from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit
 from lake_core.scoring import ImageScore, Witnesses
 from lake_core.selection import Selection
 from lake_core.specs import SHIPPED, cached_pretrained
-from lake_core.units import selection_of
+from lake_core.units import Flags, flags, selection_of
 
 Key = tuple[str, ...]
 
@@ -274,12 +275,27 @@ def unit_picture(
     max_side: int,
     smooth: bool,
     _picture: Picture,
+    opacity: float = 0.7,
 ) -> bytes:
     """A picture with one unit's activation map, as JPEG; the place's activations must be in the store."""
     store = model(model_key)
     values = store.get(_picture, place)[:, unit].numpy()
     grid, placement = store.backbone.grid(place), store.backbone.placement(_picture)
-    return _jpeg(unit_overlay(_picture, values, grid, placement, limit, max_side=max_side, smooth=smooth))
+    reduced = reduced_picture(sha256, max_side, _picture)
+    return _jpeg(unit_overlay(reduced, values, grid, placement, limit, opacity, smooth, max_side))
+
+
+@st.cache_resource(max_entries=800, show_spinner=False)
+def reduced_picture(sha256: str, max_side: int, _picture: Picture) -> Picture:
+    """A picture with its longest side at most max_side; reducing costs more than drawing a map over it."""
+    return replace(_picture, rgb=np.asarray(thumbnail(_picture, max_side)))
+
+
+@st.cache_resource(max_entries=24, show_spinner=False)
+def unit_flags(key: FitKey, layer: int, _lake: Lake) -> Flags:
+    """What is odd about the units of a layer."""
+    acts_ipu, inside_ip = activations(_lake, _lake.normals_, _lake.backbone.place(layer, key.config.kind))
+    return flags(acts_ipu.numpy(), inside_ip)
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)

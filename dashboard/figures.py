@@ -1,7 +1,7 @@
 """Results to Plotly figures: pure functions, no Streamlit, no computation beyond what drawing needs."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -131,22 +131,26 @@ def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
     return figure
 
 
-def activation_histogram(normal: np.ndarray, test: np.ndarray) -> go.Figure:
-    """Activations of one unit over all patches, normal against test, as shares of each side's patches."""
-    low, high = float(min(normal.min(), test.min(initial=np.inf))), float(max(normal.max(), test.max(initial=-np.inf)))
+def activation_histogram(groups: Mapping[str, np.ndarray]) -> go.Figure:
+    """Activations of one unit over the patches of two groups, as shares of each group's patches.
+
+    Args:
+        groups: Name -> values; the second, if any, is drawn dotted.
+    """
+    everything = np.concatenate(list(groups.values()))
+    low, high = float(everything.min()), float(everything.max())
     size = (high - low) / 60 or 1.0
     figure = go.Figure()
-    for name, values, colour in (("normal", normal, NORMAL), ("test", test, TEST)):
-        if len(values):
-            counts, edges = np.histogram(values, bins=60, range=(low, low + 60 * size))
-            figure.add_scatter(
-                x=(edges[:-1] + edges[1:]) / 2,
-                y=100 * counts / len(values),
-                mode="lines",
-                name=f"{name} patches",
-                line={"shape": "hvh", "color": colour, "dash": "solid" if name == "normal" else "dot", "width": 2},
-                hovertemplate="activation %{x:.3g}: %{y:.2f} %<extra></extra>",
-            )
+    for (name, values), colour, dash in zip(groups.items(), (NORMAL, TEST), ("solid", "dot"), strict=False):
+        counts, edges = np.histogram(values, bins=60, range=(low, low + 60 * size))
+        figure.add_scatter(
+            x=(edges[:-1] + edges[1:]) / 2,
+            y=100 * counts / len(values),
+            mode="lines",
+            name=name,
+            line={"shape": "hvh", "color": colour, "dash": dash, "width": 2},
+            hovertemplate="activation %{x:.3g}: %{y:.2f} %<extra></extra>",
+        )
     figure.update_layout(
         xaxis_title="activation",
         yaxis_title="% of patches (log)",

@@ -182,3 +182,31 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
         legend={"orientation": "h", "y": -0.3},
     )
     return figure
+
+
+def best_matches(matches: pd.DataFrame, alike: float) -> go.Figure:
+    """Absolute agreement of each selected hidden unit with its best channel, most first.
+
+    Args:
+        matches: Columns unit, channel and correlation, greatest absolute correlation first.
+        alike: From which two maps are called alike; drawn as a line.
+    """
+    figure = go.Figure(
+        go.Bar(
+            x=list(range(1, len(matches) + 1)),
+            y=matches["correlation"].abs().tolist(),
+            customdata=matches[["unit", "channel", "correlation"]].to_numpy().tolist(),
+            marker={"color": VISUAL, "line": {"width": 0}},
+            hovertemplate="hidden unit %{customdata[0]:d} and channel %{customdata[1]:d}: %{customdata[2]:.2f}"
+            "<extra></extra>",
+        )
+    )
+    figure.add_hline(y=alike, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text="alike")
+    figure.update_layout(
+        bargap=0,
+        xaxis_title="selected hidden units, best matched first",
+        yaxis={"title": "agreement of maps (absolute correlation)", "range": [0, 1]},
+        height=280,
+        margin=MARGIN,
+    )
+    return figure

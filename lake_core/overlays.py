@@ -6,6 +6,7 @@ it is, the colour of a value is the same on every picture, and a line surrounds 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import matplotlib
@@ -265,14 +266,25 @@ def _smoothstep(x: np.ndarray, start: float, end: float) -> FloatArray:
 
 def _score_colours(shares: np.ndarray) -> FloatArray:
     """(..., 3) float32 in 0..255 for shares of vmax."""
-    t = _LOW + (_HIGH - _LOW) * np.clip(np.nan_to_num(shares), 0, 1)
-    return np.asarray(matplotlib.colormaps[SCORE_COLOURS](t)[..., :3] * 255, dtype=np.float32)
+    return _colours(SCORE_COLOURS, _LOW + (_HIGH - _LOW) * np.clip(np.nan_to_num(shares), 0, 1))
 
 
 def _signed_colours(shares: np.ndarray) -> FloatArray:
     """(..., 3) float32 in 0..255 for shares of the limit, -1 to 1."""
-    t = 0.5 + 0.46 * np.clip(np.nan_to_num(shares), -1, 1)
-    return np.asarray(matplotlib.colormaps[SIGNED_COLOURS](t)[..., :3] * 255, dtype=np.float32)
+    return _colours(SIGNED_COLOURS, 0.5 + 0.46 * np.clip(np.nan_to_num(shares), -1, 1))
+
+
+def _colours(name: str, shares: np.ndarray) -> FloatArray:
+    table = _colour_table(name)
+    found: FloatArray = table[np.minimum((shares * len(table)).astype(np.intp), len(table) - 1)]
+    return found
+
+
+@cache
+def _colour_table(name: str) -> FloatArray:
+    """(n_colours, 3) float32 in 0..255 of a colour map, which Matplotlib looks up far more slowly."""
+    colours = matplotlib.colormaps[name]
+    return np.asarray(colours(np.arange(colours.N))[:, :3] * 255, dtype=np.float32)
 
 
 def _blend(base: Image.Image, colours: FloatArray, cover: FloatArray, opacity: float) -> Image.Image:

@@ -78,8 +78,7 @@ def maps_by_depth(found: Analysis, score: ImageScore, show: Progress) -> dict[in
 def depth(found: Analysis, score: ImageScore) -> None:
     """How the map changes from the input to the output of the tower, on demand."""
     key = ("depth", found.key, score.picture.sha256)
-    made = compute.results().get(key) is not None
-    if not made and not st.button("Compute every layer", icon=":material/layers:", on_click=components.start_anew):
+    if not components.asked_for(key, "Compute every layer", ":material/layers:"):
         return
     maps = components.computed(key, "Layers", lambda show: maps_by_depth(found, score, show))
     if maps is None:

@@ -1,17 +1,21 @@
 """Neurons: one unit's activation map on every picture, what it answers to, and its place in the ranking."""
 
+from functools import partial
+
 import numpy as np
 import streamlit as st
 
-from dashboard import components, compute, figures, sidebar, state, unit_sections
+from dashboard import components, compute, sidebar, state, unit_maps, unit_meaning, unit_numbers
 from dashboard.compute import Analysis
-from lake_core.effects import activations
-from lake_core.metrics import auroc, auroc_interval
+from dashboard.unit_sheet import Form, sheet
+from dashboard.unit_view import UnitView
 from lake_core.selection import Selection
-from lake_core.units import flags, selection_of
+from lake_core.units import selection_of
 
+SECTIONS = ("Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned")
+FORMS: dict[Form, str] = {"png": "image/png", "svg": "image/svg+xml"}
 FLAGS = {
-    "register_like": "register-like: its maximum sits on the same few patches of all normal pictures",
+    "register_like": "register-like: an outlying maximum sits on the same few patches of all normal pictures",
     "dead": "dead: it never varies over the normal pictures",
     "saturated": "saturated: many normal patches are at its ceiling",
 }
@@ -78,29 +82,19 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
     return unit
 
 
-def own_numbers(
-    found: Analysis, selection: Selection, unit: int, normals: list[np.ndarray], tests: list[np.ndarray]
-) -> None:
-    """The unit's place in the ranking, its means, and how well it tells defects by itself."""
-    cells: list[tuple[str, str | int, str | None]] = [
-        ("Place in the ranking", f"{selection.rank_of(unit)} of {selection.n_units}", None),
-        ("Selected", "yes" if unit in selection.units else "no", None),
-        ("Mean, normal patches", f"{flat(normals).mean():.3f}", None),
-    ]
-    if tests:
-        cells.append(("Mean, test patches", f"{flat(tests).mean():.3f}", None))
-    labels = found.labels
-    if labels is not None and len(set(labels)) == 2:
-        peaks = [float(np.nanmax(values)) for values in tests]
-        area, bounds = auroc(labels, peaks), auroc_interval(labels, peaks)
-        between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f}"
-        cells.append(("Alone as a detector (AUROC)", f"{area:.3f}", between))
-    components.metrics(cells)
-
-
-def flat(values: list[np.ndarray]) -> np.ndarray:
-    """All values that lie on the pictures, one after the other."""
-    return np.concatenate([own[np.isfinite(own)] for own in values] or [np.zeros(0)])
+def download(view: UnitView) -> None:
+    """The unit on one sheet."""
+    name = f"layer{view.selection.layer}_unit{view.unit}"
+    with st.container(horizontal=True):
+        for form, mime in FORMS.items():
+            st.download_button(
+                f"Download the figure ({form.upper()})",
+                partial(sheet, view, form),
+                file_name=f"{name}.{form}",
+                mime=mime,
+                icon=":material/download:",
+                on_click="ignore",
+            )
 
 
 components.heading(
@@ -110,52 +104,29 @@ components.heading(
 )
 found = components.analysis(sidebar.current(), tests_needed=False)
 selection = selection_of(found.lake, components.pick_layer(found))
-place = found.lake.backbone.place(selection.layer, selection.kind)
-unit = pick_unit(found, selection)
-normals, tests = compute.unit_values(found, selection.layer, unit)
-own_numbers(found, selection, unit, normals, tests)
-acts_ipu, inside_ip = activations(found.lake, found.lake.normals_, place)
-for flag in flags(acts_ipu[:, :, unit : unit + 1].numpy(), inside_ip).of(0):
+view = UnitView.of(found, selection, pick_unit(found, selection))
+unit_numbers.own_numbers(view)
+for flag in compute.unit_flags(found.key, selection.layer, found.lake).of(view.unit):
     st.warning(f"This neuron is {FLAGS[flag]}.", icon=":material/flag:")
 
-maps_tab, patches_tab, numbers_tab, words_tab, pixels_tab, pins_tab = st.tabs(
-    ["Maps", "Patches", "Distribution", "Words", "Pixels behind it", "Pinned"]
+section = st.segmented_control(
+    "Section", SECTIONS, default="Maps", required=True, key="unit_section", label_visibility="collapsed"
 )
-with maps_tab:
-    limit = compute.unit_limit(normals, tests)
-    components.unit_legend(limit)
-    smooth = st.toggle(
-        "Smooth display", True, help="Interpolates between patches for display only; numbers never change."
-    )
-    for title, examples in (
-        ("Test pictures", unit_sections.by_score(found)),
-        ("Normal pictures", found.workspace.normals),
-    ):
-        unit_sections.maps(title, examples, found, place, unit, limit, smooth)
-with patches_tab:
-    unit_sections.extremes(found, place, normals, tests)
-with numbers_tab:
-    rank = selection.rank_of(unit)
-    st.plotly_chart(
-        figures.activation_histogram(flat(normals), flat(tests)),
-        key="histogram",
-        alt=f"Activations of unit {unit} over normal and test patches",
-    )
-    st.plotly_chart(
-        figures.ranking(selection, unit), key="ranking", alt=f"Unit {unit} is number {rank} of {selection.n_units}"
-    )
-    table = unit_sections.table_of(found, place, normals, tests)
-    st.dataframe(table, hide_index=True, alt=f"Activations of unit {unit}, picture by picture")
-    st.download_button(
-        "Download the numbers (CSV)",
-        table.to_csv(index=False),
-        file_name=f"layer{selection.layer}_unit{unit}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-    )
-with words_tab:
-    unit_sections.words(found, place, unit)
-with pixels_tab:
-    unit_sections.pixels(found, place, unit)
-with pins_tab:
-    unit_sections.pins(found, place, unit)
+if section == "Maps":
+    components.unit_legend(view.limit)
+    unit_maps.in_full(view)
+    unit_maps.gallery("Test pictures", view.tests_by_score, view)
+    unit_maps.gallery("Normal pictures", found.workspace.normals, view)
+    download(view)
+elif section == "Patches":
+    unit_maps.extremes(view)
+elif section == "Distribution":
+    unit_numbers.distribution(view)
+elif section == "Neighbours":
+    unit_numbers.company(view)
+elif section == "Words":
+    unit_meaning.words(view)
+elif section == "Pixels behind it":
+    unit_meaning.pixels(view)
+else:
+    unit_maps.pins(view)

@@ -8,7 +8,9 @@ import streamlit as st
 
 from dashboard import components, compute, figures, selection_figures, sidebar, state
 from dashboard.compute import Analysis
+from lake_core.capture import KINDS
 from lake_core.controls import compare_criteria, effective_dimension, knee, random_control, separation_measure, sweep_k
+from lake_core.neighbours import ALIKE, kinds_overlap
 from lake_core.selection import Selection
 from lake_core.stability import stability
 
@@ -134,6 +136,44 @@ def criteria(found: Analysis) -> None:
             selection_figures.overlap(table), key=f"overlap_{layer}", alt=f"Overlap of criteria in layer {layer}"
         )
     st.caption("Share of units that two criteria have in common, of all units that either selects (Jaccard).")
+    kinds(found)
+
+
+def kinds(found: Analysis) -> None:
+    """Hidden units and channels of a layer matched by what they do."""
+    backbone = found.lake.backbone
+    layers = [layer for layer in found.lake.selection_ if all(layer in backbone.layers_with(kind) for kind in KINDS)]
+    if not layers:
+        return
+    st.subheader("Do the two kinds of neuron find the same?", anchor=False)
+    st.markdown(
+        "Numbers of hidden units and of channels name different things, so they are matched by their maps: each "
+        "selected hidden unit with the selected channel whose map agrees most (correlation)."
+    )
+    for layer in layers:
+        kinds_of_layer(found, layer)
+
+
+def kinds_of_layer(found: Analysis, layer: int) -> None:
+    """The best match of each selected hidden unit of a layer."""
+    overlap = components.computed(
+        ("kinds", found.key, compute.shas(found.workspace.tests), layer),
+        f"Matching the kinds in layer {layer}",
+        lambda _: kinds_overlap(found.lake, layer, compute.pictures_of(found.workspace)),
+    )
+    if overlap is None:
+        return
+    st.plotly_chart(
+        selection_figures.best_matches(overlap.matches, ALIKE),
+        key=f"kinds_{layer}",
+        alt=f"Agreement of each selected hidden unit of layer {layer} with its best channel",
+    )
+    chance = overlap.strength_by_chance
+    st.markdown(
+        f"**Layer {layer}**: {overlap.share_alike:.0%} of the selected hidden units have a channel that does alike "
+        f"(agreement of {ALIKE:g} or more). The best match has {overlap.strength:.2f} on average"
+        + ("." if chance is None else f", and {chance:.2f} for random units that are not selected.")
+    )
 
 
 def steadiness(found: Analysis) -> None:

@@ -1,55 +1,18 @@
 """Every page, empty and full, through Streamlit's AppTest with the real default model."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
+from visit import APP, full, opened
 
 from dashboard import compute, state
 from dashboard.compute import ModelKey
 from lake_core.config import LakeConfig
-from lake_core.datasets import Dataset, load_sample
+from lake_core.datasets import Dataset
 from lake_core.detector import Lake
 
-APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = ("workspace", "scores", "selection", "neurons", "layer", "score_split")
-
-
-@pytest.fixture(autouse=True)
-def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["app.py"])
-
-
-@pytest.fixture(scope="module")
-def small() -> Iterator[Dataset]:
-    """Three normal pictures of the metal sample, and one good and two defective ones."""
-    metal = load_sample("metal")
-    good = next(example for example in metal.tests if example.label == "good")
-    yield Dataset("metal", metal.normals[:3], (good, metal.tests[0], metal.tests[-1]))
-    st.cache_resource.clear()
-
-
-def opened(workspace: state.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
-    """The app on a page, in a session of its own that already has pictures."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    registry = compute.registry()
-    number = registry.create()
-    if workspace is not None:
-        registry.keep(number, workspace=workspace)
-    app.query_params["w"] = number
-    for key, value in session.items():
-        app.session_state[key] = value
-    app.run()
-    if page != "workspace":
-        app.switch_page(f"app_pages/{page}.py").run()
-    return app
-
-
-def full(small: Dataset, page: str) -> AppTest:
-    return opened(state.Workspace(small.normals, small.tests, small.name), page)
 
 
 def store() -> Any:

@@ -1,0 +1,163 @@
+"""Where a neuron is active: one picture in full, all pictures small, its strongest patches, and pinned neurons."""
+
+import numpy as np
+import streamlit as st
+
+from dashboard import components, compute, figures, state
+from dashboard.unit_view import UnitView
+from lake_core.capture import Place
+from lake_core.datasets import Example
+from lake_core.overlays import crop_with_box, symmetric_limit
+from lake_core.units import extreme_patches
+
+CARD, CARD_WIDTH, CROP_WIDTH, LARGE = 256, 166, 128, 640
+MAX_PINS = 8
+N_EXTREMES = 8
+
+
+def look_at(sha256: str, view: UnitView) -> None:
+    """Makes a picture the one shown in full; a test picture becomes the shared one."""
+    if view.found.score_of(sha256) is not None:
+        state.set_focus(picture=sha256)
+        st.session_state.normal_looked_at = None
+    else:
+        st.session_state.normal_looked_at = sha256
+    st.session_state.unit_section = "Maps"
+
+
+def looked_at(view: UnitView) -> Example:
+    """The picture shown in full: a normal one that was chosen, else the shared test picture."""
+    chosen = st.session_state.get("normal_looked_at") or state.focus().picture
+    return next((one for one in view.examples if one.picture.sha256 == chosen), view.examples[0])
+
+
+def in_full(view: UnitView) -> None:
+    """One picture beside its map, with the value of each patch on hover."""
+    example, backbone = looked_at(view), view.found.lake.backbone
+    names = {one.picture.sha256: f"test · {one.picture.name}" for one in view.tests_by_score} | {
+        one.picture.sha256: f"normal · {one.picture.name}" for one in view.found.workspace.normals
+    }
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        components.pick(
+            "Picture (test pictures by score, then normal ones)",
+            names,
+            example.picture.sha256,
+            lambda sha256: look_at(sha256, view),
+            420,
+        )
+        opacity = st.slider("Opacity of the map", 0.0, 1.0, 0.7, 0.05, key="unit_opacity", width=220)
+        smooth = st.toggle(
+            "Smooth display",
+            True,
+            key="unit_smooth",
+            help="Interpolates between patches for display only; numbers never change.",
+        )
+    picture, own = example.picture, view.value_on(example)
+    left, right = st.columns(2)
+    left.image(
+        compute.plain_picture(picture.sha256, LARGE, picture), width="stretch", alt=picture.name, caption=picture.name
+    )
+    jpeg = compute.unit_picture(
+        picture.sha256, view.found.key.model, view.place, view.unit, view.limit, LARGE, smooth, picture, opacity
+    )
+    peak = int(np.nanargmax(own))
+    right.plotly_chart(
+        figures.clickable_map(jpeg, picture.size, view.grid, backbone.placement(picture), own, peak),
+        key="unit_in_full",
+        config={"displayModeBar": False},
+        alt=f"Activation of unit {view.unit} on {picture.name}; its greatest, {own[peak]:.3g}, is at patch {peak}",
+    )
+    right.caption(
+        f"Greatest activation {own[peak]:.3f}, at the patch in the frame. Point at a patch to read its value."
+    )
+
+
+def gallery(title: str, examples: tuple[Example, ...], view: UnitView) -> None:
+    """The unit's map on each picture, and the picture's greatest activation; a click shows the picture in full."""
+    st.subheader(f"{title} ({len(examples)})", anchor=False)
+    if not examples:
+        st.caption("None yet.")
+        return
+    smooth = st.session_state.unit_smooth
+    with st.container(horizontal=True):
+        cards = [st.container(width=CARD_WIDTH) for _ in examples]
+    for card, example in zip(cards, examples, strict=True):
+        picture = example.picture
+        peak = float(np.nanmax(view.value_on(example)))
+        with card:
+            st.image(
+                compute.unit_picture(
+                    picture.sha256, view.found.key.model, view.place, view.unit, view.limit, CARD, smooth, picture
+                ),
+                width="stretch",
+                alt=f"Activation of unit {view.unit} on {picture.name}, greatest {peak:.3g}",
+            )
+            label = "" if title.startswith("Normal") else f" · {components.label_text(example.label)}"
+            st.caption(f"{picture.name}{label} · max {peak:.2f}")
+
+
+def extremes(view: UnitView) -> None:
+    """The patches of all pictures that the unit answers to most, and least; a click leads to the picture."""
+    values = np.stack(view.values)
+    backbone = view.found.lake.backbone
+    for title, lowest in (("Patches it answers to most", False), ("Patches it answers to least", True)):
+        st.markdown(f"**{title}**, at most two of one picture")
+        shown = extreme_patches(values, np.isfinite(values), N_EXTREMES, lowest=lowest, per_picture=2)
+        with st.container(horizontal=True):
+            cards = [st.container(width=CROP_WIDTH) for _ in shown]
+        for card, patch in zip(cards, shown, strict=True):
+            picture = view.examples[patch.picture].picture
+            box = view.grid.box(patch.patch, backbone.placement(picture), picture.size)
+            with card:
+                st.image(
+                    crop_with_box(picture, box, context=5, side=160),
+                    width="stretch",
+                    alt=f"Patch {patch.patch} of {picture.name}, activation {patch.value:.3g}",
+                )
+                st.button(
+                    f"{patch.value:.2f} · {picture.name}",
+                    key=f"crop_{lowest}_{picture.sha256}_{patch.patch}",
+                    on_click=look_at,
+                    args=(picture.sha256, view),
+                    type="tertiary",
+                    help="Show this picture",
+                )
+
+
+def pins(view: UnitView) -> None:
+    """Units pinned by the user, side by side on one picture."""
+    held: list[tuple[Place, int]] = st.session_state.setdefault("pins", [])
+    this = (view.place, view.unit)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if this in held:
+            st.button("Unpin this neuron", on_click=lambda: held.remove(this), icon=":material/keep_off:")
+        else:
+            st.button(
+                "Pin this neuron",
+                on_click=lambda: held.append(this),
+                icon=":material/keep:",
+                disabled=len(held) >= MAX_PINS,
+                help=f"Up to {MAX_PINS} neurons, compared below on one picture.",
+            )
+        if held:
+            st.button("Unpin all", on_click=held.clear, type="tertiary")
+    lake = view.found.lake
+    picture = looked_at(view).picture
+    shown = [(pinned, number) for pinned, number in held if pinned in lake.backbone.places]
+    if not shown:
+        st.caption("Pin neurons to compare them side by side.")
+        return
+    values = [lake.store.get(picture, pinned)[:, number].numpy() for pinned, number in shown]
+    limit = symmetric_limit(values)
+    components.unit_legend(limit)
+    with st.container(horizontal=True):
+        cards = [st.container(width=CARD_WIDTH) for _ in shown]
+    for card, (pinned, number), own in zip(cards, shown, values, strict=True):
+        with card:
+            st.image(
+                compute.unit_picture(picture.sha256, view.found.key.model, pinned, number, limit, CARD, True, picture),
+                width="stretch",
+                alt=f"Activation of unit {number} of layer {pinned.layer} on {picture.name}",
+            )
+            st.caption(f"layer {pinned.layer} · {pinned.kind} · unit {number} · max {own.max():.2f}")
+    st.caption(f"On {picture.name}, one scale from {-limit:g} to {limit:g}.")

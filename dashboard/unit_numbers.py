@@ -1,0 +1,144 @@
+"""A neuron in numbers: its place in the ranking, distributions, quantiles, and neurons that do alike."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import components, compute, figures, state
+from dashboard.unit_view import UnitView, flat
+from lake_core.metrics import auroc, auroc_interval
+from lake_core.neighbours import neighbours, selected_together
+from lake_core.units import QUANTILES
+
+N_NEIGHBOURS = 12
+NORMAL, TEST, INSIDE, OUTSIDE = "normal patches", "test patches", "inside of masks", "outside of masks"
+
+
+def own_numbers(view: UnitView) -> None:
+    """The unit's place in the ranking, its means, and how well it tells defects by itself."""
+    selection, unit = view.selection, view.unit
+    cells: list[tuple[str, str | int, str | None]] = [
+        ("Place in the ranking", f"{selection.rank_of(unit)} of {selection.n_units}", None),
+        ("Selected", "yes" if unit in selection.units else "no", None),
+        ("Mean, normal patches", f"{flat(view.normals).mean():.3f}", None),
+    ]
+    if view.tests:
+        cells.append(("Mean, test patches", f"{flat(view.tests).mean():.3f}", None))
+    labels = view.found.labels
+    if labels is not None and len(set(labels)) == 2:
+        peaks = [float(np.nanmax(values)) for values in view.tests]
+        area, bounds = auroc(labels, peaks), auroc_interval(labels, peaks)
+        between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f}"
+        cells.append(("Alone as a detector (AUROC)", f"{area:.3f}", between))
+    components.metrics(cells)
+
+
+def groups_of(view: UnitView) -> dict[str, np.ndarray]:
+    """Values of patches by what they belong to; inside and outside of masks where there are any."""
+    groups = {NORMAL: flat(view.normals), TEST: flat(view.tests)}
+    masked = [found for example in view.found.workspace.tests if (found := view.by_mask(example)) is not None]
+    if masked:
+        groups[INSIDE] = np.concatenate([inside for inside, _ in masked])
+        groups[OUTSIDE] = np.concatenate([outside for _, outside in masked])
+    return {name: values for name, values in groups.items() if len(values)}
+
+
+def distribution(view: UnitView) -> None:
+    """Histogram, quantiles, place in the ranking and the numbers picture by picture."""
+    unit, layer = view.unit, view.selection.layer
+    groups = groups_of(view)
+    pairs = {" and ".join(pair): pair for pair in ((NORMAL, TEST), (INSIDE, OUTSIDE))[: 1 + (INSIDE in groups)]}
+    names = pairs[st.segmented_control("Compare", list(pairs), default=next(iter(pairs)), required=True)]
+    st.plotly_chart(
+        figures.activation_histogram({name: groups[name] for name in names if name in groups}),
+        key="histogram",
+        alt=f"Activations of unit {unit}: {' against '.join(names)}",
+    )
+    levels = pd.DataFrame({name: np.quantile(values, QUANTILES) for name, values in groups.items()})
+    levels.insert(0, "quantile", [f"{level:g}" for level in QUANTILES])
+    st.dataframe(levels, hide_index=True, alt=f"Quantiles of the activation of unit {unit}")
+    st.plotly_chart(
+        figures.ranking(view.selection, unit),
+        key="ranking",
+        alt=f"Unit {unit} is number {view.selection.rank_of(unit)} of {view.selection.n_units}",
+    )
+    table = table_of(view)
+    with st.expander("Picture by picture"):
+        st.dataframe(table, hide_index=True, alt=f"Activations of unit {unit}, picture by picture")
+    st.download_button(
+        "Download the numbers (CSV)",
+        table.to_csv(index=False),
+        file_name=f"layer{layer}_unit{unit}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+    )
+
+
+def table_of(view: UnitView) -> pd.DataFrame:
+    """One row per picture: what the unit does on it."""
+    n_normals = len(view.normals)
+    rows = []
+    for index, (example, own) in enumerate(zip(view.examples, view.values, strict=True)):
+        levels = np.nanquantile(own, [0.0, 0.5, 0.99, 1.0])
+        masked = view.by_mask(example)
+        rows.append(
+            {
+                "side": "normal" if index < n_normals else "test",
+                "path": example.picture.name,
+                "label": example.label,
+                "mean": np.nanmean(own),
+            }
+            | dict(zip(("min", "median", "q99", "max"), levels, strict=True))
+            | ({} if masked is None else {"mean_inside_mask": masked[0].mean(), "mean_outside_mask": masked[1].mean()})
+        )
+    return pd.DataFrame(rows)
+
+
+def company(view: UnitView) -> None:
+    """Units of all layers whose maps agree most with this one's, and units selected together with it."""
+    lake, layer, unit = view.found.lake, view.selection.layer, view.unit
+    pictures = [example.picture for example in view.examples]
+    st.markdown(
+        "Neurons whose maps agree most, over all patches of all pictures. Agreement is correlation: 1 rises and falls "
+        "together, −1 does the opposite, 0 has nothing in common. It does not say that one drives the other."
+    )
+    table = components.computed(
+        ("neighbours", view.found.key, view.place, unit, compute.shas(view.found.workspace.tests)),
+        "Comparing maps with every layer",
+        lambda show: neighbours(lake, layer, unit, pictures, N_NEIGHBOURS, on_progress=show),
+    )
+    if table is None:
+        return
+    for row in table.to_dict("records"):
+        can_open = row["kind"] == lake.config.kind
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button(
+                f"layer {row['layer']} · unit {row['unit']}",
+                key=f"neighbour_{row['layer']}_{row['kind']}_{row['unit']}",
+                on_click=state.set_focus,
+                kwargs={"layer": row["layer"], "unit": row["unit"]},
+                disabled=not can_open,
+                help="Open this neuron" if can_open else f"Switch the kind of neuron to {row['kind']} to open it",
+                width=180,
+            )
+            st.markdown(f"{row['correlation']:+.2f} · {row['kind']}{' · selected' if row['selected'] else ''}")
+    together = components.computed(
+        ("together", view.found.key, view.place, unit, compute.shas(view.found.workspace.tests)),
+        "Leaving normal pictures out",
+        lambda _: selected_together(lake, layer, unit, pictures),
+    )
+    if together is None:
+        return
+    st.markdown("**Selected together with it** in this layer, when one normal picture after the other is left out")
+    if together.empty:
+        st.caption("This neuron is not selected, whichever normal picture is left out.")
+    else:
+        st.dataframe(
+            together.head(N_NEIGHBOURS),
+            hide_index=True,
+            column_config={
+                "together": st.column_config.NumberColumn("share of the selections", format="percent"),
+                "correlation": st.column_config.NumberColumn("agreement of maps", format="%.2f"),
+            },
+            alt="Units selected together with this one",
+        )

@@ -1,0 +1,22 @@
+"""What the dashboard's tests share: no command-line arguments, and a small set of pictures."""
+
+from collections.abc import Iterator
+
+import pytest
+import streamlit as st
+
+from lake_core.datasets import Dataset, load_sample
+
+
+@pytest.fixture(autouse=True)
+def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["app.py"])
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Dataset]:
+    """Three normal pictures of the metal sample, and one good and two defective ones."""
+    metal = load_sample("metal")
+    good = next(example for example in metal.tests if example.label == "good")
+    yield Dataset("metal", metal.normals[:3], (good, metal.tests[0], metal.tests[-1]))
+    st.cache_resource.clear()

@@ -1,0 +1,155 @@
+"""The page of a neuron: every section of it, with numbers recomputed from the core."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+from visit import full, opened
+
+from dashboard import state
+from dashboard.unit_sheet import sheet
+from dashboard.unit_view import UnitView
+from lake_core.config import LakeConfig
+from lake_core.datasets import Dataset
+from lake_core.detector import Lake
+from lake_core.geometry import mask_to_patches
+from lake_core.neighbours import neighbours
+
+
+def section(app: AppTest, name: str, **session: Any) -> AppTest:
+    app.session_state["unit_section"] = name
+    for key, value in session.items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+@pytest.fixture
+def page(small: Dataset) -> AppTest:
+    app = full(small, "neurons")
+    app.session_state["focus"] = state.Focus(app.session_state.focus.picture, 15, 276)
+    return app.run()
+
+
+@pytest.fixture
+def lake(small: Dataset, page: AppTest) -> Lake:
+    from dashboard import compute
+    from dashboard.compute import ModelKey
+
+    store = compute.model(ModelKey("lake-cnn", 384))
+    return Lake(store.backbone, LakeConfig(), store).fit([example.picture for example in small.normals])
+
+
+def texts(app: AppTest) -> str:
+    return "\n".join(element.value for element in (*app.markdown, *app.caption, *app.info, *app.success))
+
+
+@pytest.mark.parametrize(
+    "name", ["Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned"]
+)
+@pytest.mark.parametrize("with_tests", [True, False])
+def test_every_section_opens_with_and_without_test_pictures(name: str, with_tests: bool, small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals, small.tests if with_tests else (), "metal"), "neurons")
+    section(app, name)
+
+
+def test_the_picture_in_full_says_its_greatest_activation(page: AppTest, lake: Lake, small: Dataset) -> None:
+    place = lake.backbone.place(15, "hidden")
+    shown = next(e.picture for e in small.tests if e.picture.sha256 == page.session_state.focus.picture)
+    peak = float(lake.store.get(shown, place)[:, 276].max())
+    assert f"Greatest activation {peak:.3f}" in texts(page)
+
+
+def test_a_crop_leads_to_its_picture(page: AppTest, small: Dataset) -> None:
+    section(page, "Patches")
+    names = {example.picture.name: example.picture.sha256 for example in small.normals}
+    crop = next(b for b in page.button if b.key and b.key.startswith("crop_") and b.label.split(" · ")[1] in names)
+    sha256 = names[crop.label.split(" · ")[1]]
+    crop.click().run()
+    assert not page.exception
+    assert page.session_state.unit_section == "Maps"
+    picker = next(box for box in page.selectbox if box.label.startswith("Picture ("))
+    assert picker.value == sha256
+
+
+def test_quantiles_inside_and_outside_of_masks(page: AppTest, lake: Lake, small: Dataset) -> None:
+    section(page, "Distribution")
+    place = lake.backbone.place(15, "hidden")
+    grid = lake.backbone.grid(place)
+    inside, outside = [], []
+    for example in small.tests:
+        if example.mask is None or not example.mask.any():
+            continue
+        placement = lake.backbone.placement(example.picture)
+        touched = mask_to_patches(example.mask, grid, placement) > 0
+        own, on_picture = lake.store.get(example.picture, place)[:, 276].numpy(), grid.inside(placement)
+        inside.append(own[touched & on_picture])
+        outside.append(own[~touched & on_picture])
+    levels = page.dataframe[0].value.set_index("quantile")
+    for name, values in (("inside of masks", inside), ("outside of masks", outside)):
+        assert levels.loc["0.99", name] == pytest.approx(np.quantile(np.concatenate(values), 0.99), abs=1e-5)
+
+
+def test_neighbours_are_those_of_the_core_and_can_be_opened(page: AppTest, lake: Lake, small: Dataset) -> None:
+    section(page, "Neighbours")
+    pictures = [example.picture for example in (*small.normals, *small.tests)]
+    expected = neighbours(lake, 15, 276, pictures, 12)
+    buttons = [button for button in page.button if button.key and button.key.startswith("neighbour_")]
+    assert [b.label for b in buttons] == [f"layer {row.layer} · unit {row.unit}" for row in expected.itertuples()]
+    first = next(index for index, kind in enumerate(expected["kind"]) if kind == "hidden")
+    buttons[first].click().run()
+    assert not page.exception
+    assert page.session_state.focus.unit == expected["unit"][first]
+    assert page.session_state.focus.layer == expected["layer"][first]
+
+
+def test_too_few_own_words_are_told_in_one_sentence(page: AppTest) -> None:
+    section(page, "Words", vocabulary="scratch\nrust")
+    assert any("give at least 3" in warning.value for warning in page.warning)
+
+
+def test_own_words_are_the_only_ones_that_can_be_given(page: AppTest) -> None:
+    section(page, "Words", vocabulary="bolt hole\nrust\nscratch\nwood\npaper")
+    next(button for button in page.button if button.label == "Describe this neuron").click().run()
+    assert not page.exception
+    said = "\n".join(element.value for element in (*page.info, *page.success))
+    assert "No word describes this unit" in said or any(
+        word in said for word in ("bolt hole", "rust", "scratch", "wood", "paper")
+    )
+
+
+def test_pixels_of_a_clicked_patch_state_their_baseline_and_error(page: AppTest) -> None:
+    section(page, "Pixels behind it", attribution_steps="32 steps")
+    next(button for button in page.button if button.label == "Show the pixels behind it").click().run()
+    assert not page.exception
+    assert "on the blurred picture it is compared with" in texts(page)
+    assert "Completeness error" in texts(page)
+    assert not any(button.label == "Show the pixels behind it" for button in page.button)
+
+
+def test_two_pinned_neurons_stand_side_by_side(page: AppTest) -> None:
+    section(page, "Pinned")
+    for unit in (276, 448):
+        page.session_state["focus"] = state.Focus(page.session_state.focus.picture, 15, unit)
+        page.run()
+        next(button for button in page.button if button.label == "Pin this neuron").click().run()
+    assert not page.exception
+    assert "unit 276" in texts(page)
+    assert "unit 448" in texts(page)
+    next(button for button in page.button if button.label == "Unpin all").click().run()
+    assert "unit 276" not in texts(page)
+
+
+def test_the_sheet_is_a_png_and_an_svg_with_its_names_as_text(page: AppTest, lake: Lake, small: Dataset) -> None:
+    from dashboard import compute
+
+    workspace = state.Workspace(small.normals, small.tests, "metal")
+    found = compute.analyse(state.Settings(), workspace, None)
+    view = UnitView.of(found, found.lake.selection_[15], 276)
+    assert sheet(view, "png").startswith(b"\x89PNG")
+    drawing = sheet(view, "svg").decode()
+    assert drawing.startswith("<?xml")
+    assert "hidden unit 276" in drawing

@@ -1,0 +1,31 @@
+"""Opens the dashboard through Streamlit's AppTest, in a session that already has pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from dashboard import compute, state
+from lake_core.datasets import Dataset
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+
+
+def opened(workspace: state.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
+    """The app on a page, in a session of its own that already has pictures."""
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    registry = compute.registry()
+    number = registry.create()
+    if workspace is not None:
+        registry.keep(number, workspace=workspace)
+    app.query_params["w"] = number
+    for key, value in session.items():
+        app.session_state[key] = value
+    app.run()
+    if page != "workspace":
+        app.switch_page(f"app_pages/{page}.py").run()
+    return app
+
+
+def full(small: Dataset, page: str) -> AppTest:
+    return opened(state.Workspace(small.normals, small.tests, small.name), page)
