@@ -98,7 +98,7 @@ def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
         st.stop()
     for warning in found.lake.normality_.warnings:
         st.warning(warning, icon=":material/warning:")
-    if workspace.tests and found.score_of(state.focus().picture) is None:
+    if workspace.tests and state.focus().picture not in compute.shas(workspace.tests):
         most_anomalous = max(found.scores, key=lambda score: score.score)
         state.set_focus(picture=most_anomalous.picture.sha256)
     return found

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,17 +55,27 @@ class Analysis:
     """One workspace seen with one set of settings.
 
     Attributes:
-        lake: The fitted detector, with the sidebar's weights.
-        scores: One per test picture, in the workspace's order.
+        lake: The fitted detector, with the sidebar's weights and the user's threshold.
         key: Of the fit.
-        scale: The colour scale shared by all score maps.
+        own_threshold: The threshold that the normal pictures give.
     """
 
     workspace: Workspace
     lake: Lake
-    scores: tuple[ImageScore, ...]
     key: FitKey
-    scale: ScoreScale
+    own_threshold: float
+
+    @cached_property
+    def scores(self) -> tuple[ImageScore, ...]:
+        """One per test picture, in the workspace's order; pages that need none don't wait for them."""
+        tests = self.workspace.tests
+        return tuple(map(self.lake.fuse, measured(self.key, shas(tests), self.workspace.normals, tests)))
+
+    @cached_property
+    def scale(self) -> ScoreScale:
+        """The colour scale shared by all score maps."""
+        scale = score_scale([score.map for score in self.scores], self.own_threshold)
+        return replace(scale, threshold=self.lake.threshold_)
 
     @property
     def labels(self) -> list[bool] | None:
@@ -202,10 +213,7 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -
     own_threshold = lake.threshold_
     if threshold is not None:
         lake.threshold_ = threshold
-    witnesses = measured(key, shas(workspace.tests), workspace.normals, workspace.tests)
-    scores = tuple(lake.fuse(found) for found in witnesses)
-    scale = replace(score_scale([score.map for score in scores], own_threshold), threshold=lake.threshold_)
-    return Analysis(workspace, lake, scores, key, scale)
+    return Analysis(workspace, lake, key, own_threshold)
 
 
 class Results:
@@ -248,9 +256,16 @@ def unit_values(analysis: Analysis, layer: int, unit: int) -> tuple[list[np.ndar
     return [values(e) for e in analysis.workspace.normals], [values(e) for e in analysis.workspace.tests]
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def all_selections(key: FitKey, _lake: Lake) -> dict[int, Selection]:
+def all_selections(found: Analysis) -> dict[int, Selection]:
     """What is, or would be, selected in every layer that has the kind of unit."""
+    key, config = found.key, found.key.config
+    rankings = _rankings(key._replace(config=replace(config, top_k=1, layers=config.layers[:1])), found.lake)
+    return {layer: ranked.cut(config.top_k) for layer, ranked in rankings.items()}
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _rankings(key: FitKey, _lake: Lake) -> dict[int, Selection]:
+    """Every layer's ranking, whatever K and the layers in the score are."""
     return {layer: selection_of(_lake, layer) for layer in _lake.backbone.layers_with(key.config.kind)}
 
 

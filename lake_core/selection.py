@@ -5,7 +5,7 @@ other criteria are ours, as alternatives and controls.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,11 @@ class Selection:
         """Sensitivity of the selected units as a share of the layer's total, 0 to 1."""
         total = float(self.sensitivity.sum(dtype=np.float64))
         return float(self.sensitivity[self.units].sum(dtype=np.float64)) / total if total > 0 else 0.0
+
+    def cut(self, top_k: int) -> "Selection":
+        """The same ranking cut at another K; "all" stays all."""
+        k = self.n_units if self.criterion == "all" else min(top_k, self.n_units)
+        return replace(self, units=self.order[:k].copy())
 
     def rank_of(self, unit: int) -> int:
         """Rank of a unit, from 1 for the most sensitive."""
@@ -109,8 +114,7 @@ def select(
         order = np.random.default_rng([seed, layer]).permutation(n_units)
     else:
         order = np.argsort(-values, kind="stable")
-    k = n_units if criterion == "all" else min(top_k, n_units)
-    return Selection(layer, kind, criterion, values, order[:k].copy(), order)
+    return Selection(layer, kind, criterion, values, order, order).cut(top_k)
 
 
 def jaccard(units_a: np.ndarray, units_b: np.ndarray) -> float:

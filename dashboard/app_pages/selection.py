@@ -34,7 +34,7 @@ def see_unit(layer: int, unit: int, key: str) -> None:
 
 def glance(found: Analysis) -> None:
     """All layers in one map."""
-    selections = compute.all_selections(found.key, found.lake)
+    selections = compute.all_selections(found)
     event = st.plotly_chart(
         selection_figures.xray(selections, tuple(found.lake.selection_)),
         on_select="rerun",

@@ -1,0 +1,124 @@
+"""Server time of the interactions that run no model, as ratios to one forward pass of the same run.
+
+python -m pytest tests/benchmarks/test_pages.py -q
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import streamlit as st
+import torch
+from streamlit.testing.v1 import AppTest
+
+from dashboard import compute, state
+from dashboard.compute import ModelKey
+from lake_core.datasets import Example, load_sample
+from lake_core.images import read_picture
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+N_NORMALS, N_TESTS = 8, 20
+ROUNDS = 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    st.cache_resource.clear()
+
+
+@pytest.fixture(scope="module")
+def workspace() -> state.Workspace:
+    """The metal sample, with mirrored test pictures to make 20."""
+    metal = load_sample("metal")
+    n_more = N_TESTS - len(metal.tests)
+    mirrored = tuple(
+        Example(read_picture(np.ascontiguousarray(one.picture.rgb[:, ::-1]), f"mirrored {one.picture.name}"), one.label)
+        for one in metal.tests[:n_more]
+    )
+    return state.Workspace(metal.normals[:N_NORMALS], (*metal.tests, *mirrored), "metal")
+
+
+@pytest.fixture(scope="module")
+def opened(workspace: state.Workspace) -> Callable[..., AppTest]:
+    """Opens a page; the first run of the model is over when it returns."""
+
+    def open_it(page: str, **session: Any) -> AppTest:
+        app = AppTest.from_file(str(APP), default_timeout=300)
+        number = compute.registry().create()
+        compute.registry().keep(number, workspace=workspace)
+        app.query_params["w"] = number
+        for key, value in session.items():
+            app.session_state[key] = value
+        app.run()
+        app.switch_page(f"app_pages/{page}.py").run()
+        assert not app.exception
+        return app
+
+    return open_it
+
+
+@pytest.fixture(autouse=True)
+def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["app.py"])
+
+
+def one_forward() -> float:
+    """Seconds of one forward pass of one picture: the median of several."""
+    backbone = compute.model(ModelKey("lake-cnn", 384)).backbone
+    pixels = backbone.prepare(load_sample("metal").normals[0].picture)[None]
+    wanted = {backbone.image_place}
+    return float(np.median([_seconds(lambda: backbone.forward(pixels, wanted)) for _ in range(ROUNDS)]))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def measured(benchmark: Any, ratios: list[str], what: str, change: Callable[[], None], app: AppTest) -> None:
+    """Times a run of the page after each change, and writes down its ratio to one forward pass."""
+    n_forwards = compute.model(ModelKey("lake-cnn", 384)).n_forwards
+
+    def change_and_run() -> None:
+        change()
+        app.run()
+        assert not app.exception
+
+    benchmark.pedantic(change_and_run, rounds=ROUNDS, warmup_rounds=2)
+    seconds = benchmark.stats.stats.median
+    ratio = seconds / one_forward()
+    benchmark.extra_info["ratio_to_one_forward"] = ratio
+    ratios.append(f"{what}, {N_NORMALS} normals and {N_TESTS} tests: {ratio:.1f} x one forward pass ({seconds:.2f} s)")
+    assert compute.model(ModelKey("lake-cnn", 384)).n_forwards == n_forwards
+    assert ratio < 12
+
+
+def test_opening_the_page_of_another_unit(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app = opened("neurons")
+    units = iter(range(100, 700))
+
+    def another() -> None:
+        app.session_state["focus"] = replace(app.session_state["focus"], layer=15, unit=next(units))
+
+    measured(benchmark, ratios, "another unit's page", another, app)
+
+
+def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app = opened("selection", selection_view="Layers at a glance")
+    values = cycle(range(30, 130, 7))
+
+    def another() -> None:
+        slider = next(one for one in app.sidebar.slider if one.label.startswith("Neurons kept"))
+        slider.set_value(next(values))
+
+    measured(benchmark, ratios, "K changed on the X-ray", another, app)

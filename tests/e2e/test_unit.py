@@ -1,0 +1,118 @@
+"""Follows one neuron through the dashboard: from the X-ray to its page, by its link, pinned, and down to pixels."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.conftest import OpenTab, settle
+
+PATIENCE = 60_000  # milliseconds for one run of a page, on a slow machine
+
+
+def query(page: Page) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=re.compile(name))
+
+
+def choice(page: Page, name: str) -> Locator:
+    """One option of a row of options."""
+    return page.get_by_test_id("stButtonGroup").get_by_text(name, exact=True)
+
+
+def go_to(page: Page, title: str) -> None:
+    page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
+    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible(timeout=PATIENCE)
+    settle(page)
+
+
+def section(page: Page, name: str) -> None:
+    choice(page, name).click()
+    settle(page)
+
+
+def open_metal(page: Page) -> None:
+    page.get_by_role("button", name="Open metal").click()
+    expect(button(page, r"Download the scores \(CSV\)")).to_be_visible(timeout=2 * PATIENCE)
+    settle(page)
+
+
+@pytest.fixture
+def metal(open_tab: OpenTab) -> Page:
+    page = open_tab()
+    open_metal(page)
+    return page
+
+
+def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal: Page, open_tab: OpenTab) -> None:
+    page = metal
+    go_to(page, "Selection")
+    section(page, "Layers at a glance")
+    chart = page.get_by_test_id("stPlotlyChart").first
+    expect(chart.locator(".main-svg").first).to_be_visible(timeout=PATIENCE)
+    plot = chart.locator(".nsewdrag").first.bounding_box()
+    assert plot is not None
+    see = button(page, r"See neuron \d+ of layer \d+")
+    page.mouse.click(plot["x"] + 0.3 * plot["width"], plot["y"] + 0.5 * plot["height"])
+    expect(see).to_be_visible(timeout=PATIENCE)
+    unit, layer = re.findall(r"\d+", see.inner_text())
+    see.click()
+    expect(page.get_by_role("heading", name="Neurons", exact=True)).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    assert (query(page)["unit"], query(page)["layer"]) == (unit, layer)
+    expect(page.get_by_label(re.compile("Unit"))).to_have_value(unit)
+    said = page.get_by_text(re.compile(r"Greatest activation")).inner_text()
+
+    parts = urlsplit(page.url)
+    kept = {name: value for name, value in query(page).items() if name != "w"}  # of a server that forgot the pictures
+    other = open_tab(f"{parts.path.strip('/')}?{'&'.join(f'{name}={value}' for name, value in kept.items())}")
+    expect(other.get_by_text("There are no normal pictures to learn from yet")).to_be_visible(timeout=PATIENCE)
+    open_metal(other)
+    go_to(other, "Neurons")
+    expect(other.get_by_label(re.compile("Unit"))).to_have_value(unit, timeout=PATIENCE)
+    assert other.get_by_text(re.compile(r"Greatest activation")).inner_text() == said
+
+
+def test_two_pinned_neurons_are_compared_on_one_picture(metal: Page) -> None:
+    page = metal
+    go_to(page, "Neurons")
+    section(page, "Pinned")
+    units = []
+    for _ in range(2):
+        units.append(page.get_by_label(re.compile("Unit")).input_value())
+        button(page, "Pin this neuron").click()
+        expect(button(page, "Unpin this neuron")).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        button(page, "less sensitive").click()
+        expect(button(page, "Pin this neuron")).to_be_visible(timeout=PATIENCE)
+        settle(page)
+    for unit in units:
+        expect(page.get_by_text(re.compile(rf"layer 15 · hidden · unit {unit} · max"))).to_be_visible()
+        expect(page.get_by_alt_text(re.compile(rf"Activation of unit {unit} of layer 15"))).to_be_visible()
+    assert units[0] != units[1]
+
+
+def test_pixels_behind_a_neuron_can_be_cancelled_and_computed(metal: Page) -> None:
+    page = metal
+    go_to(page, "Neurons")
+    section(page, "Pixels behind it")
+    choice(page, "128 steps").click()
+    settle(page)
+    button(page, "Show the pixels behind it").click()
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible(timeout=PATIENCE)
+    cancel.click()
+    ask = button(page, "Show the pixels behind it")
+    expect(ask).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    expect(page.get_by_text("Completeness error")).to_have_count(0)
+
+    choice(page, "32 steps").click()
+    settle(page)
+    ask.click()
+    expect(page.get_by_text("Completeness error")).to_be_visible(timeout=2 * PATIENCE)
+    expect(page.get_by_alt_text(re.compile(r"Pixels that move unit \d+"))).to_be_visible()
