@@ -10,7 +10,7 @@ from lake_core.datasets import Example
 from lake_core.overlays import crop_with_box, symmetric_limit
 from lake_core.units import extreme_patches
 
-CARD, CARD_WIDTH, CROP_WIDTH, LARGE = 256, 166, 128, 640
+CARD, CARD_WIDTH, CROP_WIDTH, LARGE = 200, 166, 128, 640
 MAX_PINS = 8
 N_EXTREMES = 8
 

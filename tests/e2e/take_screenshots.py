@@ -15,6 +15,7 @@ PAGES = {
     "scores": "",
     "selection": "selection",
     "neurons": "neurons",
+    "layer": "layer",
     "score_split": "score_split",
     "workspace": "workspace",
 }
