@@ -154,6 +154,19 @@ class Lake:
         other._weigh()
         return other
 
+    def with_normality(self, normality: Normality) -> "Lake":
+        """A detector with the same parameters and normal pictures that has learned `normality`; its threshold follows.
+
+        Args:
+            normality: Of the same normal pictures, for instance with fewer units.
+        """
+        self._fitted()
+        other = copy(self)
+        other.normality_ = normality
+        other.selection_ = {layer.selection.layer: layer.selection for layer in normality.layers}
+        other._weigh()
+        return other
+
     def units(
         self,
         layer: int,
