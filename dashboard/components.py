@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import compute, state
@@ -169,6 +170,13 @@ def computed(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | No
     compute.results().put(key, result)
     holder.empty()
     return result
+
+
+def download_table(table: pd.DataFrame, file_name: str, label: str = "Download (CSV)") -> None:
+    """A button that downloads a table."""
+    st.download_button(
+        label, table.to_csv(index=False), file_name=file_name, mime="text/csv", icon=":material/download:"
+    )
 
 
 def asked_for(key: Hashable, label: str, icon: str) -> bool:

@@ -22,6 +22,7 @@ from lake_core.capture import Place
 from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.datasets import Dataset, Example, load_sample, sample_names
 from lake_core.detector import Lake
+from lake_core.draws import Units
 from lake_core.effects import activations
 from lake_core.features import FeatureStore
 from lake_core.images import Picture
@@ -30,6 +31,7 @@ from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit
 from lake_core.scoring import ImageScore, Witnesses
 from lake_core.selection import Selection
 from lake_core.specs import SHIPPED, cached_pretrained
+from lake_core.switching import switched_off
 from lake_core.units import Flags, flags, selection_of
 
 Key = tuple[str, ...]
@@ -269,11 +271,31 @@ def _rankings(key: FitKey, _lake: Lake) -> dict[int, Selection]:
     return {layer: selection_of(_lake, layer) for layer in _lake.backbone.layers_with(key.config.kind)}
 
 
+UnitKey = tuple[tuple[int, tuple[int, ...]], ...]
+
+
+def unit_key(units: Units) -> UnitKey:
+    """Units of layers as a key."""
+    return tuple((layer, tuple(int(unit) for unit in chosen)) for layer, chosen in sorted(units.items()))
+
+
+def without(found: Analysis, units: Units) -> Lake:
+    """The detector without some of its selected units, with the sidebar's weights."""
+    config = found.lake.config
+    lake = _without(found.key, unit_key(units), found.workspace.normals)
+    return lake.reweighed(text_weight=config.text_weight, top_q=config.top_q)
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _without(key: FitKey, units: UnitKey, _normals: Sequence[Example]) -> Lake:
+    return switched_off(fitted(key, _normals), dict(units))
+
+
 @st.cache_data(max_entries=600, show_spinner=False)
 def score_picture(
-    sha256: str, key: FitKey, text_weight: float, scale: ScoreScale, max_side: int, opacity: float, _score: ImageScore
+    sha256: str, key: Hashable, text_weight: float, scale: ScoreScale, max_side: int, opacity: float, _score: ImageScore
 ) -> bytes:
-    """A test picture with its fused map, as JPEG."""
+    """A test picture with its fused map, as JPEG; the key stands for all that the map depends on but the weight."""
     found = _score.witnesses
     return _jpeg(
         overlay(found.picture, _score.map, found.grid, found.placement, scale, opacity=opacity, max_side=max_side)

@@ -65,13 +65,7 @@ def distribution(view: UnitView) -> None:
     table = table_of(view)
     with st.expander("Picture by picture"):
         st.dataframe(table, hide_index=True, alt=f"Activations of unit {unit}, picture by picture")
-    st.download_button(
-        "Download the numbers (CSV)",
-        table.to_csv(index=False),
-        file_name=f"layer{layer}_unit{unit}.csv",
-        mime="text/csv",
-        icon=":material/download:",
-    )
+    components.download_table(table, f"layer{layer}_unit{unit}.csv", "Download the numbers (CSV)")
 
 
 def table_of(view: UnitView) -> pd.DataFrame:

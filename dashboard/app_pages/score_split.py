@@ -99,13 +99,7 @@ def unit_section(found: Analysis, score: ImageScore, patch: int | None) -> None:
     with st.expander("The whole ledger"):
         st.dataframe(table, hide_index=True, alt="Ledger: part, layer, unit, contribution")
         st.caption(f"{len(table)} rows that add up to {table['contribution'].sum():.4f}.")
-    st.download_button(
-        "Download the ledger (CSV)",
-        table.to_csv(index=False),
-        file_name="ledger.csv",
-        mime="text/csv",
-        icon=":material/download:",
-    )
+    components.download_table(table, "ledger.csv", "Download the ledger (CSV)")
 
 
 components.heading(

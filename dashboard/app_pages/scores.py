@@ -158,10 +158,4 @@ with histogram_tab:
         ),
         alt="Histogram of image scores of normal and test pictures with the decision threshold",
     )
-st.download_button(
-    "Download the scores (CSV)",
-    table_of(found).to_csv(index=False),
-    file_name="scores.csv",
-    mime="text/csv",
-    icon=":material/download:",
-)
+components.download_table(table_of(found), "scores.csv", "Download the scores (CSV)")

@@ -213,9 +213,7 @@ def over_k(found: Analysis) -> None:
         selection_figures.sweep(rows, found.lake.config.top_k, measure), alt=f"{measure} against K, selected and random"
     )
     st.caption("The band is one standard deviation over three random draws. Choosing K here looks at your test labels.")
-    st.download_button(
-        "Download (CSV)", rows.to_csv(index=False), file_name="sweep.csv", mime="text/csv", icon=":material/download:"
-    )
+    components.download_table(rows, "sweep.csv")
 
 
 components.heading(

@@ -1,0 +1,210 @@
+"""What if neurons were off: in the score's arithmetic, and inside the running network; always beside random draws."""
+
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from dashboard import components, compute, what_if_figures
+from dashboard.compute import Analysis
+from lake_core.causal import CausalChange, ablate, deciding_patches, evidence_sources, patch_in
+from lake_core.draws import N_DRAWS
+from lake_core.features import Progress
+from lake_core.interventions import SwitchOff, switch_off, switch_off_control, switch_off_tests
+from lake_core.overlays import crop_with_box
+from lake_core.replacing import Pool
+from lake_core.scoring import ImageScore
+from lake_core.switching import selected_among, top_of_ledger, whole_layer
+
+TOP, ONE, LAYER, PINNED = "top of this picture's ledger", "one neuron", "a whole layer", "pinned neurons"
+POOLS: tuple[Pool, ...] = ("selected", "layer")
+POOL_NAMES: dict[Pool, str] = {"selected": "selected neurons", "layer": "all neurons of the layer"}
+MAP_SIDE = 420
+
+
+def choose_units(found: Analysis, score: ImageScore, key: str) -> dict[int, np.ndarray]:
+    """The user's choice of selected units, layer by layer; empty where there is none yet."""
+    lake = found.lake
+    layers = list(lake.selection_)
+    way = st.segmented_control("Which neurons", [TOP, ONE, LAYER, PINNED], default=TOP, required=True, key=f"{key}_way")
+    n_units = sum(len(selection.units) for selection in lake.selection_.values())
+    if way == TOP:
+        n = st.slider("How many", 1, n_units, min(10, n_units), key=f"{key}_n") if n_units > 1 else 1
+        return top_of_ledger(score, n)
+    if way == PINNED:
+        pins: list[Any] = st.session_state.get("pins", [])
+        pinned: dict[int, list[int]] = {}
+        for place, unit in pins:
+            if place.kind == lake.config.kind:
+                pinned.setdefault(place.layer, []).append(unit)
+        chosen = selected_among(lake, pinned)
+        if not chosen:
+            st.info(
+                "None of your pinned neurons is selected in this set-up. Pin some on the Neurons page.",
+                icon=":material/keep:",
+            )
+        return chosen
+    layer = st.selectbox("Layer", layers, key=f"{key}_layer", width=160) if len(layers) > 1 else layers[0]
+    if way == LAYER:
+        return whole_layer(lake, layer)
+    ledger = score.ledger()
+    ranked = ledger[ledger["layer"] == layer]["unit"].astype(int).tolist()
+    unit = st.selectbox("Neuron (greatest contribution first)", ranked, key=f"{key}_unit_{layer}", width=280)
+    return {layer: np.array([unit])}
+
+
+def off(found: Analysis, score: ImageScore) -> None:
+    """Selected units left out of the score's arithmetic: at once for this picture, on demand for the rest."""
+    st.markdown(
+        "The chosen neurons are left out of the distances; gallery, calibration and threshold are computed anew from "
+        "the others. The network does not run: this tells what the **score** is made of."
+    )
+    units = choose_units(found, score, "off")
+    if not units:
+        return
+    reduced = compute.without(found, units)
+    outcome = switch_off(found.lake, units, score.picture, reduced)
+    _before_after(found, outcome.before, outcome.after, (found.key, compute.unit_key(units)))
+    st.markdown(outcome.sentence)
+    for warning in outcome.warnings:
+        st.warning(warning, icon=":material/warning:")
+    _evidence(found, outcome)
+    _off_everywhere(found, score, units)
+
+
+def _off_everywhere(found: Analysis, score: ImageScore, units: dict[int, np.ndarray]) -> None:
+    """The same for all test pictures, and beside random draws; on demand."""
+    key = ("off", found.result_key, score.picture.sha256, compute.unit_key(units))
+    if not components.asked_for(key, f"Compare with {N_DRAWS} random draws, over all pictures", ":material/casino:"):
+        return
+    labels = found.known_labels
+    made = components.computed(
+        key,
+        "Random draws",
+        lambda show: (
+            switch_off_tests(found.lake, units, found.pictures, labels, reduced=compute.without(found, units)),
+            switch_off_control(found.lake, units, score.picture, found.pictures, labels, on_progress=show),
+        ),
+    )
+    if made is None:
+        return
+    tests, control = made
+    st.markdown(control.sentence)
+    if len(control.changes):
+        st.plotly_chart(
+            what_if_figures.among_draws(control.change, control.changes.tolist(), "change of this picture's score"),
+            key="off_draws",
+            alt=f"Change {control.change:.3f} by the chosen neurons among {len(control.changes)} random draws",
+        )
+    if tests.auroc_before is not None and tests.auroc_after is not None:
+        st.markdown(
+            f"Image AUROC over your labels: {tests.auroc_before:.3f} before, **{tests.auroc_after:.3f}** after."
+        )
+    with st.expander("Picture by picture"):
+        st.dataframe(tests.table, hide_index=True, alt="Scores before and after, picture by picture")
+    components.download_table(tests.table, "neurons_off.csv")
+
+
+def inside(found: Analysis, score: ImageScore) -> None:
+    """Units replaced inside the running network, on demand."""
+    st.markdown(
+        "The chosen neurons get other values **inside the running network**, and the rest of it runs on: what happens "
+        "to later layers, to what the picture says in words, and to the score. Random draws stand beside it."
+    )
+    units = choose_units(found, score, "causal")
+    if not units:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        how = st.segmented_control(
+            "Their new value",
+            ["their normal mean", "as in the evidence"],
+            default="their normal mean",
+            required=True,
+            key="causal_how",
+            help="The evidence is the nearest normal patch of the deciding patch.",
+        )
+        where = st.segmented_control(
+            "Where", ["all patches", "the deciding patch"], default="all patches", required=True, key="causal_where"
+        )
+        pool = st.segmented_control(
+            "Random draws from",
+            POOLS,
+            default="selected",
+            required=True,
+            key="causal_pool",
+            format_func=POOL_NAMES.__getitem__,
+        )
+    key = ("causal", found.result_key, score.picture.sha256, compute.unit_key(units), how, where, pool)
+    if not components.asked_for(key, "Run the network with and without them", ":material/play_arrow:"):
+        return
+    patches = deciding_patches(score) if where == "the deciding patch" else None
+
+    def work(show: Progress) -> CausalChange:
+        lake, picture = found.lake, score.picture
+        if how == "their normal mean":
+            return ablate(lake, picture, units, patches, pool=pool, on_progress=show)
+        return patch_in(lake, picture, units, evidence_sources(lake, score), patches, pool=pool, on_progress=show)
+
+    change = components.computed(key, "Forward passes", work)
+    if change is not None:
+        _causal(found, change, key)
+
+
+def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
+    _before_after(found, change.before, change.after, key)
+    components.metrics(
+        [
+            ("Change of the score", f"{change.change:+.3f}", None),
+            ("Change of the whole picture's text margin", f"{change.text_change:+.4f}", "cos anomalous − cos normal"),
+            (f"Change of layer {change.layers[-1].layer}", f"{change.layers[-1].relative:.1%}", "the last"),
+        ]
+    )
+    st.markdown(change.sentence)
+    st.plotly_chart(
+        what_if_figures.through_layers(change.layers, change.layer_changes),
+        key="causal_layers",
+        alt="Change of each later layer's output, with the range of the random draws",
+    )
+    if len(change.score_changes):
+        st.plotly_chart(
+            what_if_figures.among_draws(change.change, change.score_changes.tolist(), "change of this picture's score"),
+            key="causal_draws",
+            alt=f"Change {change.change:.3f} of the score among {len(change.score_changes)} random draws",
+        )
+    st.caption("Neurons that were selected for their variance are changed by more than random ones; read it so.")
+
+
+def _before_after(found: Analysis, before: ImageScore, after: ImageScore, key: Any) -> None:
+    """The picture's map before and after, on one scale."""
+    left, right = st.columns(2)
+    for column, title, one, own_key in ((left, "As it is", before, found.key), (right, "Changed", after, key)):
+        column.image(
+            compute.score_picture(one.picture.sha256, own_key, one.text_weight, found.scale, MAP_SIDE, 0.6, one),
+            width="stretch",
+            alt=f"{title}: map of {one.picture.name}, score {one.score:.3f}",
+        )
+        column.markdown(f"**{title}**: score {one.score:.3f}, {components.verdict(one)} {one.threshold:.3f}")
+    components.score_legend(found)
+
+
+def _evidence(found: Analysis, outcome: SwitchOff) -> None:
+    """The nearest normal patch of the patch that decided, before and after."""
+    pairs = list(zip(outcome.evidence_before, outcome.evidence_after, strict=True))
+    if not pairs:
+        return
+    backbone = found.lake.backbone
+    with st.expander("The nearest normal patch, before and after"):
+        for before, after in pairs:
+            grid = backbone.layer(before.layer).grid
+            same = before[2:4] == after[2:4]
+            st.markdown(f"Layer {before.layer}: {'the same patch' if same else 'another patch'}")
+            with st.container(horizontal=True):
+                for title, item in (("before", before), ("after", after)):
+                    normal = found.lake.normals_[item.normal_picture]
+                    box = grid.box(item.normal_patch, backbone.placement(normal), normal.size)
+                    st.image(
+                        crop_with_box(normal, box, context=5, side=180),
+                        caption=f"{title}: {normal.name}",
+                        width=180,
+                        alt=f"Nearest normal patch {title}",
+                    )
