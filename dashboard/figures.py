@@ -4,7 +4,6 @@ import base64
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from lake_core.geometry import PatchGrid, Placement
@@ -162,77 +161,8 @@ def activation_histogram(groups: Mapping[str, np.ndarray]) -> go.Figure:
     return figure
 
 
-def split_bars(by_layer: pd.DataFrame, score: float, threshold: float) -> go.Figure:
-    """The account of one value: visual by layer, then cross-modal, adding up to it, with the threshold."""
-    names = [
-        "cross-modal (text)" if row.part == "cross_modal" else f"visual, layer {row.layer}"
-        for row in by_layer.itertuples()
-    ]
-    values = by_layer["contribution"].tolist()
-    colours = [CROSS if part == "cross_modal" else VISUAL for part in by_layer["part"]]
-    patterns = ["/" if part == "cross_modal" else "" for part in by_layer["part"]]
-    figure = go.Figure(
-        go.Bar(
-            x=[*names, "score"],
-            y=[*values, score],
-            base=[*np.concatenate([[0.0], np.cumsum(values)[:-1]]), 0.0],
-            marker={"color": [*colours, TOTAL], "pattern": {"shape": [*patterns, ""]}},
-            text=[f"{value:.3f}" for value in [*values, score]],
-            textposition="outside",
-            customdata=[*values, score],
-            hovertemplate="%{x}: %{customdata:.4f}<extra></extra>",
-        )
-    )
-    figure.add_hline(
-        y=threshold,
-        line={"dash": "dash", "color": LINE, "width": 2},
-        annotation_text=f"threshold {threshold:.3f}",
-        annotation_position="right",
-    )
-    figure.update_layout(
-        yaxis_title="contribution to the score",
-        height=340,
-        margin=MARGIN | {"r": 110},
-        showlegend=False,
-        yaxis_range=[0, 1.18 * max(score, threshold, 1e-6)],
-    )
-    return figure
-
-
-def unit_bars(units: pd.DataFrame, n_shown: int = 15) -> go.Figure:
-    """The units that carry most of the visual part, the rest as one bar, so that the bars add up."""
-    visual = units[units["part"] == "visual"].sort_values("contribution", ascending=False, kind="stable")
-    shown, rest = visual.head(n_shown), visual.iloc[n_shown:]
-    names = [f"layer {row.layer} · unit {row.unit}" for row in shown.itertuples()]
-    values = shown["contribution"].tolist()
-    codes = [f"{row.layer}:{row.unit}" for row in shown.itertuples()]
-    if len(rest):
-        names.append(f"the other {len(rest)} units")
-        values.append(float(rest["contribution"].sum()))
-        codes.append("")
-    figure = go.Figure(
-        go.Bar(
-            x=values,
-            y=names,
-            customdata=codes,
-            orientation="h",
-            marker={"color": [VISUAL] * len(shown) + [MUTED] * (len(values) - len(shown))},
-            text=[f"{value:.3f}" for value in values],
-            textposition="auto",
-            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        xaxis_title="contribution to the score",
-        height=60 + 26 * len(values),
-        margin=MARGIN,
-        yaxis={"autorange": "reversed"},
-    )
-    return figure
-
-
 def clickable_map(
-    jpeg: bytes, size: tuple[int, int], grid: PatchGrid, placement: Placement, values: np.ndarray, marked: int | None
+    jpeg: bytes, size: tuple[int, int], grid: PatchGrid, placement: Placement, values: np.ndarray, marked: Sequence[int]
 ) -> go.Figure:
     """A picture (already overlaid) whose patches can be clicked; the point's customdata is the patch.
 
@@ -242,7 +172,7 @@ def clickable_map(
         grid: The patches.
         placement: Where the picture lies in the model's input.
         values: (n_patches,) shown on hover; NaN where a patch is not on the picture.
-        marked: A patch to surround.
+        marked: Patches to surround.
     """
     width, height = size
     patches = np.flatnonzero(np.isfinite(values))
@@ -271,9 +201,9 @@ def clickable_map(
         customdata=[[int(patch), float(values[patch])] for patch in patches],  # an array would come back as a dict
         hovertemplate="patch %{customdata[0]}: %{customdata[1]:.3f}<extra></extra>",
     )
-    if marked is not None and 0 <= marked < grid.n_patches:
-        left, top, right, bottom = grid.box(marked, placement, size)
-        for colour, line_width in (("black", 5), ("white", 2)):
+    for colour, line_width in (("black", 5), ("white", 2)):
+        for patch in marked:
+            left, top, right, bottom = grid.box(patch, placement, size)
             figure.add_shape(
                 type="rect", x0=left, x1=right, y0=top, y1=bottom, line={"color": colour, "width": line_width}
             )

@@ -62,7 +62,7 @@ def in_full(view: UnitView) -> None:
     )
     peak = int(np.nanargmax(own))
     right.plotly_chart(
-        figures.clickable_map(jpeg, picture.size, view.grid, backbone.placement(picture), own, peak),
+        figures.clickable_map(jpeg, picture.size, view.grid, backbone.placement(picture), own, [peak]),
         key="unit_in_full",
         config={"displayModeBar": False},
         alt=f"Activation of unit {view.unit} on {picture.name}; its greatest, {own[peak]:.3g}, is at patch {peak}",

@@ -120,7 +120,9 @@ def pixels(view: UnitView) -> None:
         )
         chart = f"pixels_{picture.sha256[:12]}"
         st.plotly_chart(
-            figures.clickable_map(jpeg, picture.size, view.grid, backbone.placement(picture), own, patch),
+            figures.clickable_map(
+                jpeg, picture.size, view.grid, backbone.placement(picture), own, [] if patch is None else [patch]
+            ),
             key=chart,
             on_select=lambda: choose_patch(chart, example, view),
             selection_mode="points",

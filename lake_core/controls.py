@@ -37,6 +37,7 @@ __all__ = [
     "separation_measure",
     "stability",
     "sweep_k",
+    "weight_curve",
 ]
 
 Labels = Sequence[bool | None]
@@ -292,3 +293,33 @@ def _counted(results: Iterable[Any], n_in_all: int, on_progress: Progress | None
 def _selections(lake: Lake) -> list[Selection]:
     lake._fitted()
     return list(lake.selection_.values())
+
+
+def weight_curve(
+    lake: Lake,
+    pictures: Sequence[Picture],
+    labels: Labels | None = None,
+    weights: Sequence[float] = tuple(np.linspace(0, 1, 21).round(2).tolist()),
+    on_progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Separation against the text weight; the witnesses are heard once and weighed anew.
+
+    Args:
+        lake: Fitted.
+        pictures: Test pictures, at least one.
+        labels: One per picture, or None.
+        weights: Each in [0, 1].
+        on_progress: Called with weights done and in all; may raise to cancel.
+    Returns:
+        Columns text_weight, separation (see `separation`), threshold and n_anomalous (pictures above it).
+    """
+    witnesses = [lake.measure(picture) for picture in pictures]
+    rows = []
+    for n_done, weight in enumerate(weights, start=1):
+        other = lake.reweighed(text_weight=float(weight))
+        scores = [other.fuse(found).score for found in witnesses]
+        above = sum(score > other.threshold_ for score in scores)
+        rows.append((float(weight), separation(other, scores, labels), other.threshold_, above))
+        if on_progress is not None:
+            on_progress(n_done, len(weights))
+    return pd.DataFrame(rows, columns=["text_weight", "separation", "threshold", "n_anomalous"])

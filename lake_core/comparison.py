@@ -1,0 +1,15 @@
+"""Two pictures' accounts side by side: where one score is higher, unit by unit."""
+
+import numpy as np
+import pandas as pd
+
+from lake_core.scoring import ImageScore, Level
+
+
+def compare_ledgers(a: ImageScore, b: ImageScore, level: Level = "unit") -> pd.DataFrame:
+    """temporary"""
+    keys = {"unit": ["part", "layer", "unit"], "layer": ["part", "layer"], "part": ["part"]}[level]
+    table = a.ledger(level=level).merge(b.ledger(level=level), on=keys, how="outer", suffixes=("_a", "_b"))
+    table[["contribution_a", "contribution_b"]] = table[["contribution_a", "contribution_b"]].fillna(0.0)
+    table["difference"] = table["contribution_a"] - table["contribution_b"]
+    return table.sort_values("difference", key=np.abs, ascending=False, kind="stable").reset_index(drop=True)
