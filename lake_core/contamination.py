@@ -62,16 +62,16 @@ class Contamination:
     def n_missed(self) -> int:
         """Defective test pictures that were found before and are not any more."""
         table = self.table
-        is_missed = (table["label"] == True) & table["anomalous_before"] & ~table["anomalous_after"]  # noqa: E712
-        return int(is_missed.fillna(False).sum())
+        is_defective = table["label"].fillna(False).astype(bool)
+        return int((is_defective & table["anomalous_before"] & ~table["anomalous_after"].astype(bool)).sum())
 
     @property
     def sentence(self) -> str:
         """The outcome in words."""
         n_units = sum(len(shift.gained) for shift in self.layers)
-        names = "a picture" if len(self.added) == 1 else f"{len(self.added)} pictures"
+        names = "one picture" if len(self.added) == 1 else f"{len(self.added)} pictures"
         said = (
-            f"With {names} more among the normal ones, {n_units} selected "
+            f"With {names} more among the normal ones, {n_units or 'no'} selected "
             f"{'unit is another' if n_units == 1 else 'units are others'} and the threshold goes from "
             f"{self.threshold_before:.2f} to {self.threshold_after:.2f}"
         )
@@ -79,7 +79,8 @@ class Contamination:
             return f"{said}."
         return (
             f"{said}; the AUROC over the other test pictures goes from {self.auroc_before:.3f} to "
-            f"{self.auroc_after:.3f}, and {self.n_missed} defective ones are no longer found."
+            f"{self.auroc_after:.3f}, and {self.n_missed or 'none'} of the defective ones found before now "
+            "fall below the threshold."
         )
 
 
@@ -136,8 +137,7 @@ def contaminate(
         if on_progress is not None:
             on_progress(n_done, len(pairs))
     names = ["picture", "label", "before", "after", "change", "anomalous_before", "anomalous_after"]
-    kinds = {"label": "boolean", "anomalous_before": bool, "anomalous_after": bool}
-    table = pd.DataFrame(rows, columns=names).astype(kinds)
+    table = pd.DataFrame(rows, columns=names).astype({"label": "boolean"})
     kept = [label for _, label in pairs]
     return Contamination(
         tuple(added),
