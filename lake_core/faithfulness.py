@@ -32,7 +32,7 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 REPLACEMENTS: tuple[Replacement, ...] = get_args(Replacement)
 N_STEPS = 12
 N_ORDERS = 5
-_BATCH = 4
+_BATCH = 2
 
 
 @dataclass(frozen=True, eq=False)

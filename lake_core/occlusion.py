@@ -23,7 +23,7 @@ from lake_core.scoring import ImageScore
 
 Target = Literal["score", "map"]
 N_REGIONS = 64
-_BATCH = 4
+_BATCH = 2
 
 
 @dataclass(frozen=True, eq=False)
