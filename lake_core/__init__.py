@@ -11,24 +11,30 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lake_core.backbones import Backbone, open_backbone
+    from lake_core.causal import ablate, patch_in
     from lake_core.config import LakeConfig
+    from lake_core.contamination import contaminate
     from lake_core.datasets import Dataset, Example, load_sample, read_folder, sample_names
     from lake_core.detector import Lake
     from lake_core.errors import LakeError
     from lake_core.features import FeatureStore
     from lake_core.images import Picture, read_picture, read_pictures
+    from lake_core.interventions import switch_off, switch_off_control, switch_off_tests
     from lake_core.prompts import PromptEnsemble
     from lake_core.scoring import ImageScore
     from lake_core.selection import Selection
 
 _MODULES = {
     "backbones": ("Backbone", "open_backbone"),
+    "causal": ("ablate", "patch_in"),
     "config": ("LakeConfig",),
+    "contamination": ("contaminate",),
     "datasets": ("Dataset", "Example", "load_sample", "read_folder", "sample_names"),
     "detector": ("Lake",),
     "errors": ("LakeError",),
     "features": ("FeatureStore",),
     "images": ("Picture", "read_picture", "read_pictures"),
+    "interventions": ("switch_off", "switch_off_control", "switch_off_tests"),
     "prompts": ("PromptEnsemble",),
     "scoring": ("ImageScore",),
     "selection": ("Selection",),
@@ -47,12 +53,18 @@ __all__ = [
     "Picture",
     "PromptEnsemble",
     "Selection",
+    "ablate",
+    "contaminate",
     "load_sample",
     "open_backbone",
+    "patch_in",
     "read_folder",
     "read_picture",
     "read_pictures",
     "sample_names",
+    "switch_off",
+    "switch_off_control",
+    "switch_off_tests",
 ]
 
 

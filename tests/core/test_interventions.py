@@ -142,6 +142,8 @@ def test_the_ledger_still_adds_up_and_lacks_the_units(fitted: Lake, noise_pictur
 def test_all_units_of_all_layers_off_leaves_no_visual_part(fitted: Lake, noise_pictures: list[Picture]) -> None:
     after = switch_off(fitted, all_selected(fitted), noise_pictures[5]).after
     assert after.visual == 0
+    scores = naive_normal_scores(fitted, noise_pictures[:N_NORMALS], all_selected(fitted))  # type: ignore[arg-type]
+    assert after.threshold == pytest.approx(np.quantile(scores, fitted.config.threshold_quantile), rel=1e-3)
     assert (after.visual_map[np.isfinite(after.visual_map)] == 0).all()
     expected = naive(fitted, noise_pictures[:N_NORMALS], noise_pictures[5], all_selected(fitted))  # type: ignore[arg-type]
     assert after.score == pytest.approx(expected.score, rel=5e-4)
