@@ -26,17 +26,18 @@ def steps_of(ledger: pd.DataFrame, unfolded: int | None = None, n_units: int = 8
     """
     steps = []
     visual = ledger[ledger["part"] == "visual"]
-    for layer, rows in visual.groupby("layer", sort=True):
+    for layer in sorted(visual["layer"].unique().tolist()):
+        rows = visual[visual["layer"] == layer]
         if layer != unfolded:
             steps.append(Step(f"visual, layer {layer}", float(rows["contribution"].sum()), "visual"))
             continue
         ranked = rows.sort_values("contribution", ascending=False, kind="stable")
         for row in ranked.head(n_units).to_dict("records"):
             code = f"{row['layer']}:{row['unit']}"
-            steps.append(Step(f"layer {row['layer']} · unit {row['unit']}", row["contribution"], "visual", code))
+            steps.append(Step(f"unit {row['unit']}", row["contribution"], "visual", code))
         rest = ranked.iloc[n_units:]
         if len(rest):
-            steps.append(Step(f"layer {layer}, other {len(rest)}", float(rest["contribution"].sum()), "rest"))
+            steps.append(Step(f"other {len(rest)} units", float(rest["contribution"].sum()), "rest"))
     cross = ledger[ledger["part"] == "cross_modal"]
     if len(cross):
         steps.append(Step("cross-modal (text)", float(cross["contribution"].sum()), "cross_modal"))

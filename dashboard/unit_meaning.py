@@ -118,11 +118,10 @@ def pixels(view: UnitView) -> None:
         jpeg = compute.unit_picture(
             picture.sha256, view.found.key.model, view.place, view.unit, view.limit, LARGE, True, picture
         )
+        marked = [] if patch is None else [patch]
         chart = f"pixels_{picture.sha256[:12]}"
         st.plotly_chart(
-            figures.clickable_map(
-                jpeg, picture.size, view.grid, backbone.placement(picture), own, [] if patch is None else [patch]
-            ),
+            figures.clickable_map(jpeg, picture.size, view.grid, backbone.placement(picture), own, marked),
             key=chart,
             on_select=lambda: choose_patch(chart, example, view),
             selection_mode="points",

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.figures import LINE, MARGIN, MUTED, TEST, VISUAL
+from dashboard.figures import LINE, MARGIN, MUTED, NORMAL, TEST, VISUAL
 from lake_core.causal import LayerChange
+from lake_core.faithfulness import Curve
 
 
 def among_draws(own: float, draws: Sequence[float], what: str, chosen: str = "chosen neurons") -> go.Figure:
@@ -67,5 +69,88 @@ def through_layers(layers: Sequence[LayerChange], draws: np.ndarray) -> go.Figur
         height=300,
         margin=MARGIN,
         legend={"orientation": "h", "y": -0.3},
+    )
+    return figure
+
+
+def removal_curve(curve: Curve, threshold: float) -> go.Figure:
+    """The score while patches are removed, or put back, by the map and in random orders."""
+    shares = (100 * curve.shares).tolist()
+    figure = go.Figure()
+    for index, row in enumerate(curve.at_random):
+        figure.add_scatter(
+            x=shares,
+            y=row.tolist(),
+            mode="lines",
+            name="random order",
+            line={"color": MUTED, "dash": "dot", "width": 1.5},
+            showlegend=index == 0,
+            hovertemplate="%{x:.0f} %: %{y:.3f}<extra>random order</extra>",
+        )
+    figure.add_scatter(
+        x=shares,
+        y=curve.by_map.tolist(),
+        mode="lines+markers",
+        name="in the order of the map",
+        line={"color": TEST, "width": 2.5},
+        hovertemplate="%{x:.0f} %: %{y:.3f}<extra>by the map</extra>",
+    )
+    figure.add_hline(
+        y=threshold, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text=f"threshold {threshold:.3f}"
+    )
+    done = "removed" if curve.direction == "deletion" else "put back"
+    figure.update_layout(
+        xaxis_title=f"patches {done} (%)",
+        yaxis_title="image score",
+        height=340,
+        margin=MARGIN,
+        legend={"orientation": "h", "y": -0.3},
+    )
+    return figure
+
+
+def before_after(table: pd.DataFrame, threshold_before: float, threshold_after: float) -> go.Figure:
+    """Scores before against scores after; the shape of a point is its label.
+
+    Args:
+        table: Columns picture, label (True, False or missing), before and after.
+        threshold_before, threshold_after: Drawn as lines.
+    """
+    groups = (
+        ("labelled defective", table["label"].fillna(False).astype(bool), "x", TEST),
+        ("labelled good", table["label"].notna() & ~table["label"].fillna(False).astype(bool), "circle", NORMAL),
+        ("no label", table["label"].isna(), "diamond-open", MUTED),
+    )
+    figure = go.Figure()
+    for name, mask, symbol, colour in groups:
+        rows = table[mask]
+        if len(rows):
+            figure.add_scatter(
+                x=rows["before"].tolist(),
+                y=rows["after"].tolist(),
+                mode="markers",
+                name=name,
+                marker={"symbol": symbol, "size": 10, "color": colour},
+                customdata=rows["picture"].tolist(),
+                hovertemplate="%{customdata}<br>%{x:.3f} before, %{y:.3f} after<extra></extra>",
+            )
+    top = 1.05 * max(table["before"].max(), table["after"].max(), threshold_before, threshold_after)
+    figure.add_scatter(
+        x=[0, top],
+        y=[0, top],
+        mode="lines",
+        name="no change",
+        line={"color": MUTED, "dash": "dot", "width": 1},
+        hoverinfo="skip",
+    )
+    lines = {"dash": "dash", "color": LINE, "width": 2}
+    figure.add_vline(x=threshold_before, line=lines, annotation_text="threshold before")
+    figure.add_hline(y=threshold_after, line=lines, annotation_text="threshold after")
+    figure.update_layout(
+        xaxis_title="image score before",
+        yaxis_title="image score after",
+        height=380,
+        margin=MARGIN,
+        legend={"orientation": "h", "y": -0.25},
     )
     return figure

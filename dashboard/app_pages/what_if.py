@@ -2,9 +2,14 @@
 
 import streamlit as st
 
-from dashboard import components, sidebar, what_if_neurons
+from dashboard import components, sidebar, what_if_neurons, what_if_pictures
 
-EXPERIMENTS = {"Neurons off": what_if_neurons.off, "Inside the network": what_if_neurons.inside}
+EXPERIMENTS = {
+    "Neurons off": what_if_neurons.off,
+    "Inside the network": what_if_neurons.inside,
+    "Patches removed": what_if_pictures.removed,
+    "Contaminated normals": what_if_pictures.contaminated,
+}
 
 components.heading(
     "What if",

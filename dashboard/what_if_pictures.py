@@ -1,0 +1,153 @@
+"""What if the pictures were others: patches removed or covered, and a defective picture among the normal ones."""
+
+import streamlit as st
+
+from dashboard import components, compute, what_if_figures
+from dashboard.compute import Analysis
+from lake_core import faithfulness, occlusion
+from lake_core.contamination import contaminate
+from lake_core.faithfulness import Replacement
+from lake_core.overlays import symmetric_limit, unit_overlay
+from lake_core.scoring import ImageScore
+
+REPLACEMENTS: dict[Replacement, str] = {
+    "normal": "the most alike normal picture",
+    "blurred": "a blurred picture",
+    "mean": "its mean colour",
+}
+DIRECTIONS: dict[faithfulness.Direction, str] = {"deletion": "removed", "insertion": "put back"}
+
+
+def removed(found: Analysis, score: ImageScore) -> None:
+    """Deletion and insertion curves, and an independent check by occlusion; all on demand."""
+    st.markdown(
+        "If the map is right, taking its hottest patches away makes the score fall sooner than taking patches away "
+        "at random. The network runs anew on each changed picture."
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        direction = st.segmented_control(
+            "Patches are",
+            list(DIRECTIONS),
+            default="deletion",
+            required=True,
+            key="curve_direction",
+            format_func=DIRECTIONS.__getitem__,
+        )
+        replacement = st.segmented_control(
+            "In their place",
+            list(REPLACEMENTS),
+            default="normal",
+            required=True,
+            key="curve_replacement",
+            format_func=REPLACEMENTS.__getitem__,
+            help="A blurred picture is the custom, but blur is itself unusual beside sharp normal pictures.",
+        )
+    lake, picture = found.lake, score.picture
+    key = ("curve", found.result_key, picture.sha256, direction, replacement)
+    if components.asked_for(key, "Compute the curve", ":material/show_chart:"):
+        curve = components.computed(
+            key,
+            "Changed pictures",
+            lambda show: faithfulness.curve(lake, picture, direction, replacement, n_orders=3, on_progress=show),
+        )
+        if curve is not None:
+            st.plotly_chart(
+                what_if_figures.removal_curve(curve, score.threshold),
+                key="removal",
+                alt=f"Score against share of patches {DIRECTIONS[direction]}, by the map and at random",
+            )
+            st.markdown(curve.sentence)
+    _covered(found, score, replacement)
+
+
+def _covered(found: Analysis, score: ImageScore, replacement: Replacement) -> None:
+    """Captum's occlusion beside the map."""
+    st.subheader("An independent check", anchor=False)
+    st.markdown(
+        "Captum's FeatureAblation covers one region after the other and watches the score. The score is a maximum, so "
+        "covering most regions changes nothing; the question is what covering the hottest one does."
+    )
+    lake, picture = found.lake, score.picture
+    key = ("occlusion", found.result_key, picture.sha256, replacement)
+    if not components.asked_for(key, "Cover region by region", ":material/grid_on:"):
+        return
+    result = components.computed(
+        key,
+        "Covered pictures",
+        lambda show: occlusion.occlusion(lake, picture, "score", replacement, n_regions=36, on_progress=show),
+    )
+    if result is None:
+        return
+    limit = symmetric_limit([result.importance])
+    left, right = st.columns(2)
+    left.image(
+        compute.score_picture(picture.sha256, found.key, score.text_weight, found.scale, 420, 0.6, score),
+        width="stretch",
+        caption="the score map",
+        alt=f"Score map of {picture.name}",
+    )
+    right.image(
+        unit_overlay(
+            picture,
+            result.importance_map,
+            result.grid,
+            score.witnesses.placement,
+            limit,
+            smooth=False,
+            max_side=420,
+        ),
+        width="stretch",
+        caption="red: the score falls when this region is covered; blue: it rises",
+        alt=f"Importance of each region of {picture.name} by occlusion",
+    )
+    components.unit_legend(limit)
+    st.markdown(result.sentence)
+
+
+def contaminated(found: Analysis, score: ImageScore) -> None:
+    """A test picture among the normal ones, by one click."""
+    st.markdown(
+        "What if a defective picture had slipped in among the normal ones? It is learned from like the others, and no "
+        "longer scored."
+    )
+    examples = {
+        e.picture.sha256: f"{e.picture.name}  ·  {components.label_text(e.label)}" for e in found.workspace.tests
+    }
+    shared = score.picture.sha256
+    chosen = st.multiselect(
+        "Pictures to slip in",
+        list(examples),
+        default=[shared],
+        format_func=examples.__getitem__,
+        key=f"slipped_{shared[:12]}",
+        max_selections=8,
+    )
+    if not chosen:
+        st.caption("Choose at least one.")
+        return
+    pictures = [picture for picture in found.pictures if picture.sha256 in chosen]
+    key = ("contaminated", found.result_key, tuple(sorted(chosen)))
+    made = components.computed(
+        key,
+        "Learning again",
+        lambda show: contaminate(found.lake, pictures, found.pictures, found.known_labels, show),
+    )
+    if made is None:
+        return
+    cells: list[tuple[str, str | int, str | None]] = [
+        ("Threshold", f"{made.threshold_after:.3f}", f"was {made.threshold_before:.3f}")
+    ]
+    if made.auroc_before is not None and made.auroc_after is not None:
+        cells.append(("Image AUROC, other pictures", f"{made.auroc_after:.3f}", f"was {made.auroc_before:.3f}"))
+    cells += [
+        (f"Selection of layer {one.layer}", f"{one.jaccard:.2f}", f"{len(one.gained)} neurons are others")
+        for one in made.layers
+    ]
+    components.metrics(cells)
+    st.markdown(made.sentence)
+    st.plotly_chart(
+        what_if_figures.before_after(made.table, made.threshold_before, made.threshold_after),
+        key="contaminated_scores",
+        alt="Score of each test picture before and after, with both thresholds",
+    )
+    components.download_table(made.table, "contaminated.csv")
