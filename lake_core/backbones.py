@@ -1,7 +1,7 @@
 """A backbone: an open_clip model opened for looking inside, with its layers, units, patches and text side."""
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,8 @@ from lake_core.specs import DEFAULT_BACKBONE, Opened, open_spec
 from lake_core.towers import Tower, tower_of
 
 Resize = Literal["squash", "letterbox"]
+Change = Callable[[Tensor], None]
+"""Writes other values into (batch, units, rows, cols) maps of a place: the tower's own, without class tokens."""
 
 _FORWARD_LOCK = threading.Lock()
 """One forward pass at a time in a process: two at once on busy cores are many times slower than one after the other."""
@@ -154,17 +156,27 @@ class Backbone:
         )
 
     @torch.inference_mode()
-    def forward(self, pixels: Tensor, places: Iterable[Place]) -> dict[Place, Tensor]:
+    def forward(
+        self, pixels: Tensor, places: Iterable[Place], changes: Mapping[Place, Change] | None = None
+    ) -> dict[Place, Tensor]:
         """Activations at the places, in one pass through the image tower.
 
         Args:
             pixels: (batch, 3, height, width) float32 from `prepare`.
             places: Any of `self.places`.
+            changes: What to change inside the network on the way, in this pass only. For each place ("channel" or
+                "hidden") a function that is handed a copy of the patch tokens as maps (batch, units, rows, cols) and
+                writes into it; class tokens stay. The rows and cols are the tower's own, which in the first blocks
+                of a convolutional tower are a whole multiple of the patch grid's. What is collected there and later
+                is what was written.
         Returns:
             Place -> (batch, n_patches, n_units) float32 on the CPU. Rows of "joint" and "image" have length 1.
+        Raises:
+            KeyError: if nothing can be changed at a place.
         """
         wanted = frozenset(places)
-        with _FORWARD_LOCK, self._taps.collecting(wanted - self.text_places) as found:
+        put = {key: self._written(key, change) for key, change in (changes or {}).items()}
+        with _FORWARD_LOCK, self._taps.replacing(put), self._taps.collecting(wanted - self.text_places) as found:
             image, directions = self._tower.forward(pixels.to(self.device))
             maps = dict(found)
             if directions is not None and self.joint_place in wanted:
@@ -172,6 +184,15 @@ class Backbone:
             if self.image_place in wanted:
                 maps[self.image_place] = F.normalize(image.float(), dim=1)[:, :, None, None]
             return {key: value.flatten(2).transpose(1, 2).contiguous().cpu() for key, value in maps.items()}
+
+    def _written(self, key: Place, change: Change) -> Callable[[Tensor], Tensor]:
+        def put(raw: Tensor) -> Tensor:
+            changed = raw.clone()
+            # Maps are views of the tower's own tensor in every family, so writing to them writes to `changed`.
+            change(self._tower.maps(changed, key))
+            return changed
+
+        return put
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings of texts in the joint space, (n, joint) float32 on the CPU, each of length 1.

@@ -1,6 +1,6 @@
 """Lake: fit on a few normal pictures, score any number of others. The one object most users need."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -109,18 +109,30 @@ class Lake:
 
     def measure(self, picture: Picture) -> Witnesses:
         """What both witnesses say of a picture, whatever their weights."""
-        normality = self._fitted()
+        self._fitted()
         self.store.ensure([picture], self.places)
-        text = normality.text
-        joint_place = self.backbone.joint_place
+        return self.measure_activations(picture, {place: self.store.get(picture, place) for place in self.places})
+
+    def measure_activations(self, picture: Picture, acts: Mapping[Place, torch.Tensor]) -> Witnesses:
+        """What both witnesses say of given activations, which need not be those that the network has for a picture.
+
+        Nothing is read from the store or written to it: experiments that change the network or the pixels are
+        measured with this.
+
+        Args:
+            picture: Which picture they stand for; it gives the placement and the name.
+            acts: For each of `places`, (n_patches, n_units) float32.
+        """
+        normality = self._fitted()
+        text, joint_place = normality.text, self.backbone.joint_place
         return measure(
             picture,
             self.backbone.placement(picture),
             normality,
             self.config,
-            {place.layer: self.store.get(picture, place) for place in self._layer_places},
-            None if text is None or joint_place is None else self.store.get(picture, joint_place),
-            None if text is None else self._image_probability(picture, text.directions),
+            {place.layer: acts[place] for place in self._layer_places},
+            None if text is None or joint_place is None else acts[joint_place],
+            None if text is None else self._image_probability(acts[self.backbone.image_place][0], text.directions),
         )
 
     def fuse(self, witnesses: Witnesses) -> ImageScore:
@@ -139,6 +151,19 @@ class Lake:
         self._fitted()
         other = copy(self)
         other.config = replace(self.config, **changes)
+        other._weigh()
+        return other
+
+    def with_normality(self, normality: Normality) -> "Lake":
+        """A detector with the same parameters and normal pictures that has learned `normality`; its threshold follows.
+
+        Args:
+            normality: Of the same normal pictures, for instance with fewer units.
+        """
+        self._fitted()
+        other = copy(self)
+        other.normality_ = normality
+        other.selection_ = {layer.selection.layer: layer.selection for layer in normality.layers}
         other._weigh()
         return other
 
@@ -214,7 +239,6 @@ class Lake:
         self.normal_scores_ = np.array(own_scores)
         self.threshold_ = float(np.quantile(self.normal_scores_, self.config.threshold_quantile))
 
-    def _image_probability(self, picture: Picture, directions: TextDirections) -> float:
-        image = self.store.get(picture, self.backbone.image_place)[0]
+    def _image_probability(self, image: torch.Tensor, directions: TextDirections) -> float:
         logits = self.backbone.logit_scale * (image @ torch.stack([directions.normal, directions.anomalous]).T)
         return float(logits.softmax(0)[1])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lake_core.backbones import Backbone
+from lake_core.backbones import Backbone, Change
 from lake_core.capture import Place
 from lake_core.descriptions import (
     LEVEL,
@@ -93,25 +93,21 @@ def ablation_effects(
     whole = [backbone.forward(batch, {image})[image][:, 0] for batch in batches]
     effects = np.zeros((len(units), backbone.joint_width), dtype=np.float32)
     for row, unit in enumerate(units):
-        with backbone._taps.replacing({place: _Clipped(backbone, place, int(unit), float(ceilings[unit]))}):
-            ablated = [backbone.forward(batch, {image})[image][:, 0] for batch in batches]
+        changes = {place: clipped(int(unit), float(ceilings[unit]))}
+        ablated = [backbone.forward(batch, {image}, changes)[image][:, 0] for batch in batches]
         effects[row] = (torch.cat(whole) - torch.cat(ablated)).mean(0).numpy()
         if on_progress is not None:
             on_progress(row + 1, len(units))
     return effects
 
 
-class _Clipped:
-    """A tensor of the tower with one unit bounded from above at all patches; class tokens stay."""
+def clipped(unit: int, ceiling: float) -> Change:
+    """The change that bounds one unit from above at all patches."""
 
-    def __init__(self, backbone: Backbone, place: Place, unit: int, ceiling: float) -> None:
-        self._maps, self._place, self._unit, self._ceiling = backbone._tower.maps, place, unit, ceiling
+    def clip(maps: Tensor) -> None:
+        maps[:, unit].clamp_(max=ceiling)
 
-    def __call__(self, raw: Tensor) -> Tensor:
-        put = raw.clone()
-        # Maps are views of the tower's own tensor in every family, so writing to them writes to `put`.
-        self._maps(put, self._place)[:, self._unit].clamp_(max=self._ceiling)
-        return put
+    return clip
 
 
 def describe(

@@ -31,7 +31,7 @@ def subspace(acts_ipu: Tensor, units: np.ndarray, grid: PatchGrid, smooth: int, 
 
     Args:
         acts_ipu: (n_pictures, n_patches, n_units) float32.
-        units: (k,) the selected units.
+        units: (k,) the selected units; without any, vectors have length 0 and all distances are 0.
         grid: Of the patches.
         smooth: Side of the square of patches to average over; at the border over the patches that exist.
         normalise: "unit" scales each vector to length 1 (a zero vector stays zero), "none" leaves it.
@@ -39,7 +39,7 @@ def subspace(acts_ipu: Tensor, units: np.ndarray, grid: PatchGrid, smooth: int, 
         (n_pictures, n_patches, k) float32.
     """
     acts_ipk = acts_ipu[:, :, torch.from_numpy(units)]
-    if smooth > 1:
+    if smooth > 1 and len(units):
         maps = acts_ipk.transpose(1, 2).unflatten(2, (grid.rows, grid.cols))
         maps = F.avg_pool2d(maps, smooth, stride=1, padding=smooth // 2, count_include_pad=False)
         acts_ipk = maps.flatten(2).transpose(1, 2)

@@ -276,11 +276,16 @@ class ImageScore:
         return table.groupby(keys, sort=False, dropna=False)["contribution"].sum().reset_index()
 
     def evidence(self, patch: int | None = None) -> list[Evidence]:
-        """The nearest normal patch in each layer, for a patch of the fused map (default: the deciding one)."""
+        """The nearest normal patch in each layer, for a patch of the fused map (default: the deciding one).
+
+        A layer whose units are all switched off has none: to it every patch is equally near.
+        """
         index = self.patch if patch is None else patch
         self.split(index)
         found = []
         for layer, fine_to_layer in zip(self.witnesses.layers, self.witnesses.fine_to_layer, strict=True):
+            if not len(layer.normality.selection.units):
+                continue
             own = int(fine_to_layer[index])
             row = int(layer.neighbour[own])
             learned = layer.normality

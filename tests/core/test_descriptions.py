@@ -26,7 +26,7 @@ from lake_core.descriptions import (
     word_directions,
 )
 from lake_core.detector import Lake
-from lake_core.effects import _Clipped, ablation_effects, describe, written_directions
+from lake_core.effects import ablation_effects, clipped, describe, written_directions
 from lake_core.errors import ConfigError
 from lake_core.images import Picture, read_picture
 
@@ -172,8 +172,7 @@ def test_clipping_changes_one_unit_at_patches_and_what_comes_after(tiny: Tiny) -
     before = backbone.forward(pixels, {place, after, image})
     unit = int(before[place].flatten(0, 1).std(0).argmax())
     ceiling = float(before[place][:, :, unit].mean())
-    with backbone._taps.replacing({place: _Clipped(backbone, place, unit, ceiling)}):
-        during = backbone.forward(pixels, {place, after, image})
+    during = backbone.forward(pixels, {place, after, image}, {place: clipped(unit, ceiling)})
     wanted = before[place].clone()
     wanted[:, :, unit] = wanted[:, :, unit].clamp(max=ceiling)
     torch.testing.assert_close(during[place], wanted)

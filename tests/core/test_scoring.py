@@ -71,8 +71,11 @@ def under(fine: PatchGrid, coarse: PatchGrid) -> np.ndarray:
     return np.array(found)
 
 
-def naive(lake: Lake, normals: list[Picture], picture: Picture) -> Naive:
-    """Sections 1 to 5, from the raw activations of the store and the prompts alone."""
+def naive(lake: Lake, normals: list[Picture], picture: Picture, off: dict[int, list[int]] | None = None) -> Naive:
+    """Sections 1 to 5, from the raw activations of the store and the prompts alone.
+
+    Units in `off` are taken out of the selection; a layer without any has no distance to anything.
+    """
     config, backbone, store = lake.config, lake.backbone, lake.store
     per_layer = []
     for number in config.layers:
@@ -81,6 +84,11 @@ def naive(lake: Lake, normals: list[Picture], picture: Picture) -> Naive:
         test = store.get(picture, place).double().numpy()[None]
         inside = np.stack([lies_inside(grid, backbone, normal) for normal in normals])
         units = np.argsort(-acts[inside].var(0, ddof=1), kind="stable")[: config.top_k]
+        units = np.array([unit for unit in units if unit not in (off or {}).get(number, [])], int)
+        if not len(units):
+            nothing = np.zeros(grid.n_patches)
+            per_layer.append((number, grid, units, 1.0, nothing, nothing[:, None][:, :0]))
+            continue
         vectors = naive_subspace(acts, units, grid, config.smooth, config.normalise)
         probe = naive_subspace(test, units, grid, config.smooth, config.normalise)[0]
         own = []

@@ -1,0 +1,289 @@
+"""Score-level interventions: what a score, a map and a decision become without some of the selected units.
+
+Everything is computed anew from stored activations (`lake_core.switching`); the network never runs. So this tells what
+a score is made of, not what the network would do: for that see `lake_core.causal`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from lake_core.controls import Labels
+from lake_core.detector import Lake
+from lake_core.draws import N_DRAWS, Rank, Units, matched_draws, rank_among
+from lake_core.features import Progress
+from lake_core.images import Picture
+from lake_core.metrics import auroc
+from lake_core.scoring import Evidence, ImageScore
+from lake_core.switching import all_selected, checked, selected_among, switched_off, top_of_ledger, whole_layer
+
+__all__ = [
+    "SwitchOff",
+    "SwitchOffControl",
+    "SwitchOffTests",
+    "all_selected",
+    "known_auroc",
+    "selected_among",
+    "switch_off",
+    "switch_off_control",
+    "switch_off_tests",
+    "switched_off",
+    "top_of_ledger",
+    "whole_layer",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class SwitchOff:
+    """What switching units off does to one picture.
+
+    Attributes:
+        units: Layer number -> units that are off, ascending.
+        before, after: The picture's score with all units and without them: score, visual, cross_modal, map, patch,
+            ledger() and evidence() of each; each with its own threshold.
+        warnings: What could not be kept, one sentence each.
+    """
+
+    units: dict[int, np.ndarray]
+    before: ImageScore
+    after: ImageScore
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def n_units(self) -> int:
+        return sum(len(chosen) for chosen in self.units.values())
+
+    @property
+    def change(self) -> float:
+        """Score after less score before."""
+        return self.after.score - self.before.score
+
+    @property
+    def map_change(self) -> np.ndarray:
+        """(rows, cols) float32, fused map after less before; NaN where a patch is not on the picture."""
+        return self.after.map - self.before.map
+
+    @property
+    def patch_moved(self) -> bool:
+        """Whether another patch decides the score."""
+        return self.after.patch != self.before.patch
+
+    @property
+    def evidence_before(self) -> list[Evidence]:
+        """The nearest normal patches of the patch that decided before, in the layers that still have units."""
+        left = {found.layer for found in self.evidence_after}
+        return [found for found in self.before.evidence() if found.layer in left]
+
+    @property
+    def evidence_after(self) -> list[Evidence]:
+        """The same patch's nearest normal patches now."""
+        return self.after.evidence(self.before.patch)
+
+    @property
+    def is_anomalous_at_kept_threshold(self) -> bool:
+        """The decision after, by the threshold from before."""
+        return self.after.score > self.before.threshold
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in words."""
+        units = "1 unit" if self.n_units == 1 else f"{self.n_units} units"
+        words = {True: "anomalous", False: "normal"}
+        before, after = words[self.before.is_anomalous], words[self.after.is_anomalous]
+        decision = f"stays {after}" if before == after else f"turns from {before} to {after}"
+        return (
+            f"Without {units} the score goes from {self.before.score:.2f} to {self.after.score:.2f} and the picture "
+            f"{decision} (threshold {self.before.threshold:.2f}, then {self.after.threshold:.2f})."
+        )
+
+
+def switch_off(lake: Lake, units: Units, picture: Picture, reduced: Lake | None = None) -> SwitchOff:
+    """Switches units off for one picture.
+
+    Args:
+        lake: Fitted.
+        units: Layer number -> selected units.
+        picture: The picture.
+        reduced: `switched_off(lake, units)`, where the caller has it already.
+    Raises:
+        ConfigError: if a unit is not selected.
+    """
+    off = checked(lake, units)
+    without = switched_off(lake, off) if reduced is None else reduced
+    new = tuple(said for said in without.normality_.warnings if said not in lake.normality_.warnings)
+    return SwitchOff(off, lake.score(picture), without.score(picture), new)
+
+
+@dataclass(frozen=True, eq=False)
+class SwitchOffTests:
+    """What switching units off does to many pictures.
+
+    Attributes:
+        table: One row per picture: picture (name), label (True, False or missing), before, after, change,
+            anomalous_before, anomalous_after, anomalous_at_kept_threshold.
+        auroc_before, auroc_after: Image AUROC over the labelled pictures, or None without both labels.
+        threshold_before, threshold_after: Decision thresholds.
+    """
+
+    table: pd.DataFrame = field(repr=False)
+    auroc_before: float | None
+    auroc_after: float | None
+    threshold_before: float
+    threshold_after: float
+
+
+def switch_off_tests(
+    lake: Lake,
+    units: Units,
+    pictures: Sequence[Picture],
+    labels: Labels | None = None,
+    on_progress: Progress | None = None,
+    reduced: Lake | None = None,
+) -> SwitchOffTests:
+    """Switches units off for many pictures.
+
+    Args:
+        lake: Fitted.
+        units: Layer number -> selected units.
+        pictures: Any number.
+        labels: One per picture, or None.
+        on_progress: Called after each picture with pictures done and in all; may raise to cancel.
+        reduced: `switched_off(lake, units)`, where the caller has it already.
+    """
+    without = switched_off(lake, units) if reduced is None else reduced
+    known = _labels(pictures, labels)
+    rows = []
+    for n_done, (picture, label) in enumerate(zip(pictures, known, strict=True), start=1):
+        before, after = lake.score(picture), without.score(picture)
+        rows.append(
+            (
+                picture.name,
+                pd.NA if label is None else label,
+                before.score,
+                after.score,
+                after.score - before.score,
+                before.is_anomalous,
+                after.is_anomalous,
+                after.score > before.threshold,
+            )
+        )
+        if on_progress is not None:
+            on_progress(n_done, len(pictures))
+    names = ["picture", "label", "before", "after", "change"]
+    names += ["anomalous_before", "anomalous_after", "anomalous_at_kept_threshold"]
+    table = pd.DataFrame(rows, columns=names).astype({"label": "boolean"})
+    return SwitchOffTests(
+        table,
+        known_auroc(known, table["before"].to_numpy()),
+        known_auroc(known, table["after"].to_numpy()),
+        lake.threshold_,
+        without.threshold_,
+    )
+
+
+# Beside random draws -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class SwitchOffControl:
+    """The same with random selected units.
+
+    Attributes:
+        draws: The units of each draw, matched with the chosen ones for layer and number, none of them among them.
+        change: Change of the picture's score by the chosen units.
+        changes: (n_draws,) float64, by each draw.
+        rank: Of the change among them, by size.
+        auroc_change: Change of the AUROC by the chosen units, or None without test pictures of both labels.
+        auroc_changes: (n_draws,) float64, by each draw, or None.
+        auroc_rank: Of the change of the AUROC, or None.
+    """
+
+    draws: list[dict[int, np.ndarray]] = field(repr=False)
+    change: float
+    changes: np.ndarray = field(repr=False)
+    rank: Rank
+    auroc_change: float | None = None
+    auroc_changes: np.ndarray | None = field(default=None, repr=False)
+    auroc_rank: Rank | None = None
+
+    @property
+    def sentence(self) -> str:
+        """The ranks in words."""
+        said = self.rank.sentence("changed the score")
+        if self.auroc_rank is None or not self.auroc_rank.n_draws:
+            return said
+        return f"{said} {self.auroc_rank.sentence('changed the AUROC')}"
+
+
+def switch_off_control(
+    lake: Lake,
+    units: Units,
+    picture: Picture,
+    pictures: Sequence[Picture] = (),
+    labels: Labels | None = None,
+    n_draws: int = N_DRAWS,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> SwitchOffControl:
+    """Sets switching units off beside switching off as many random selected units.
+
+    Args:
+        lake: Fitted.
+        units: Layer number -> selected units. Of a layer with more of its units chosen than left, nothing can be drawn.
+        picture: The picture whose score is looked at.
+        pictures: Test pictures for the AUROC; none leaves it out, which is about ten times as fast.
+        labels: One per test picture.
+        n_draws: Random draws.
+        seed: Of the draws.
+        on_progress: Called after each draw with draws done and in all; may raise to cancel.
+    """
+    off = checked(lake, units)
+    known = _labels(pictures, labels)
+    before = lake.score(picture).score
+    auroc_before = known_auroc(known, [lake.score(one).score for one in pictures])
+
+    def outcome(chosen: Units) -> tuple[float, float]:
+        without = switched_off(lake, chosen)
+        change = without.score(picture).score - before
+        if auroc_before is None:
+            return change, 0.0
+        after = known_auroc(known, [without.score(one).score for one in pictures])
+        assert after is not None
+        return change, after - auroc_before
+
+    change, auroc_change = outcome(off)
+    draws = matched_draws(off, all_selected(lake), n_draws, seed)
+    found = []
+    for n_done, draw in enumerate(draws, start=1):
+        found.append(outcome(draw))
+        if on_progress is not None:
+            on_progress(n_done, len(draws))
+    changes, auroc_changes = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    if auroc_before is None:
+        return SwitchOffControl(draws, change, changes, rank_among(change, changes))
+    return SwitchOffControl(
+        draws,
+        change,
+        changes,
+        rank_among(change, changes),
+        auroc_change,
+        auroc_changes,
+        rank_among(auroc_change, auroc_changes),
+    )
+
+
+# What the parts above share ------------------------------------------------------------------------------------------
+
+
+def known_auroc(labels: Labels, scores: Sequence[float] | np.ndarray) -> float | None:
+    """Image AUROC over the pictures whose label is known; None without both classes."""
+    pairs = [(label, score) for label, score in zip(labels, scores, strict=True) if label is not None]
+    return auroc([label for label, _ in pairs], [score for _, score in pairs])
+
+
+def _labels(pictures: Sequence[Picture], labels: Labels | None) -> Labels:
+    if labels is not None and len(labels) != len(pictures):
+        raise ValueError(f"{len(labels)} labels for {len(pictures)} pictures")
+    return [None] * len(pictures) if labels is None else labels
