@@ -16,8 +16,9 @@ from lake_core.draws import N_DRAWS, Rank, Units, matched_draws, rank_among
 from lake_core.features import Progress
 from lake_core.images import Picture
 from lake_core.metrics import auroc
-from lake_core.scoring import Evidence, ImageScore
+from lake_core.scoring import ImageScore
 from lake_core.switching import all_selected, checked, selected_among, switched_off, top_of_ledger, whole_layer
+from lake_core.witnesses import Evidence
 
 __all__ = [
     "SwitchOff",

@@ -4,7 +4,7 @@
 weighed. Changing the weight makes a new `ImageScore` from the same `Witnesses`, which costs next to nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -16,31 +16,10 @@ from torch import Tensor
 from lake_core.config import ResolvedConfig
 from lake_core.geometry import PatchGrid, Placement, coarse_of_fine
 from lake_core.images import Picture
-from lake_core.normality import LayerNormality, Normality, margins, nearest_normal, subspace
+from lake_core.normality import Normality, margins, nearest_normal, subspace
+from lake_core.witnesses import Evidence, LayerWitness
 
 Level = Literal["unit", "layer", "part"]
-
-
-@dataclass(frozen=True, eq=False)
-class LayerWitness:
-    """One layer's patches of a picture, and the nearest normal patch of each.
-
-    Attributes:
-        normality: What was learned of the layer.
-        patches: (n_patches, k) float32, as distances see them.
-        distance: (n_patches,) float32 >= 0, squared distance to the nearest normal patch.
-        neighbour: (n_patches,) int64, its row of the layer's gallery.
-    """
-
-    normality: LayerNormality
-    patches: Tensor = field(repr=False)
-    distance: Tensor = field(repr=False)
-    neighbour: Tensor = field(repr=False)
-
-    def terms(self, patch: int) -> np.ndarray:
-        """(k,) float64: each selected unit's share of the patch's distance / tau, in the order of `selection.units`."""
-        difference = self.patches[patch] - self.normality.gallery[self.neighbour[patch]]
-        return difference.numpy().astype(np.float64) ** 2 / self.normality.tau
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,17 +49,6 @@ class Witnesses:
     cross_modal: np.ndarray | None = field(repr=False)
     margin: np.ndarray | None = field(repr=False)
     image_probability: float | None
-
-
-class Evidence(NamedTuple):
-    """The nearest normal patch of a patch, in one layer."""
-
-    layer: int
-    patch: int
-    normal_picture: int
-    normal_patch: int
-    distance: float
-    tau: float
 
 
 class Split(NamedTuple):
@@ -235,28 +203,33 @@ class ImageScore:
         cross = 0.0 if self.witnesses.cross_modal is None else float(self.witnesses.cross_modal[patch])
         return Split(float(self._fused[patch]), float(self.witnesses.visual[patch]), cross)
 
-    def ledger(self, patch: int | None = None, level: Level = "unit") -> pd.DataFrame:
-        """The exact additive account of the image score, or of the fused value of any patch.
+    def ledger(self, patch: int | Sequence[int] | None = None, level: Level = "unit") -> pd.DataFrame:
+        """The exact additive account of the image score, or of the fused value of any patch or region.
 
         Args:
-            patch: Index into the flattened map; None accounts for the image score (the mean of its top q patches).
+            patch: Index into the flattened map; several account for the mean of their fused values; None accounts
+                for the image score (the mean of its top q patches).
             level: "unit" has a row per layer and unit, "layer" a row per layer, "part" one row per part.
         Returns:
             Columns part ("visual" or "cross_modal"), layer, unit (missing where they do not apply) and contribution
             (float64); the contributions add up to the score, to float32 rounding. Greatest first within a layer.
+        Raises:
+            ValueError: if a patch is not on the picture, or there is none.
         """
-        patches = self.patches if patch is None else [patch]
+        patches = self.patches if patch is None else np.atleast_1d(np.asarray(patch, dtype=np.int64))
+        if not len(patches):
+            raise ValueError("an account needs at least one patch")
         for index in patches:
             self.split(int(index))
         w = self.witnesses
         numbers, units, contributions = [], [], []
         for layer, fine_to_layer in zip(w.layers, w.fine_to_layer, strict=True):
             selection = layer.normality.selection
-            terms = np.mean([layer.terms(int(fine_to_layer[index])) for index in patches], axis=0)
+            terms = layer.terms(fine_to_layer[patches])
             order = np.argsort(-terms, kind="stable")
             numbers.append(np.full(len(order), selection.layer))
             units.append(selection.units[order])
-            contributions.append(terms[order] * (1 - self.text_weight) / len(w.layers))
+            contributions.append(terms[order] * self._layer_weight)
         n_visual = sum(map(len, units))
         has_text = w.cross_modal is not None
         if w.cross_modal is not None:
@@ -275,31 +248,51 @@ class ImageScore:
         keys = ["part", "layer"] if level == "layer" else ["part"]
         return table.groupby(keys, sort=False, dropna=False)["contribution"].sum().reset_index()
 
-    def evidence(self, patch: int | None = None) -> list[Evidence]:
-        """The nearest normal patch in each layer, for a patch of the fused map (default: the deciding one).
+    def evidence(self, patch: int | None = None, n: int = 1) -> list[Evidence]:
+        """The nearest normal patches in each layer, for a patch of the fused map (default: the deciding one).
 
         A layer whose units are all switched off has none: to it every patch is equally near.
+
+        Args:
+            patch: Index into the flattened map.
+            n: How many in each layer, layer by layer, nearest first; fewer where the gallery is smaller. The first
+                is the one that the score is computed from.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}; it must be at least 1")
+        index = self.patch if patch is None else patch
+        self.split(index)
+        return [
+            found
+            for layer, fine_to_layer in zip(self.witnesses.layers, self.witnesses.fine_to_layer, strict=True)
+            if len(layer.normality.selection.units)
+            for found in layer.evidence(int(fine_to_layer[index]), n)
+        ]
+
+    def carriers(self, patch: int | None, layer: int, top: int = 5) -> pd.DataFrame:
+        """The units of a layer that carry most of a patch's distance to its nearest normal patch.
+
+        Args:
+            patch: Index into the flattened map; None takes the deciding one.
+            layer: Number of a layer that takes part.
+            top: How many units at most.
+        Returns:
+            Columns unit, here and normal (its values at the patch and at the nearest normal patch, as distances see
+            them: smoothed and scaled), and contribution (float64, as in the patch's ledger). Greatest first.
+        Raises:
+            ValueError: if the layer takes no part in the score or the patch is not on the picture.
         """
         index = self.patch if patch is None else patch
         self.split(index)
-        found = []
-        for layer, fine_to_layer in zip(self.witnesses.layers, self.witnesses.fine_to_layer, strict=True):
-            if not len(layer.normality.selection.units):
-                continue
-            own = int(fine_to_layer[index])
-            row = int(layer.neighbour[own])
-            learned = layer.normality
-            found.append(
-                Evidence(
-                    learned.selection.layer,
-                    own,
-                    int(learned.gallery_picture[row]),
-                    int(learned.gallery_patch[row]),
-                    float(layer.distance[own]),
-                    learned.tau,
-                )
-            )
-        return found
+        for own, fine_to_layer in zip(self.witnesses.layers, self.witnesses.fine_to_layer, strict=True):
+            if own.normality.selection.layer == layer:
+                return own.carriers(int(fine_to_layer[index]), self._layer_weight, top)
+        raise ValueError(f"layer {layer} takes no part in the score")
+
+    @property
+    def _layer_weight(self) -> float:
+        """What a layer's distance / tau counts for in the fused value."""
+        return (1 - self.text_weight) / len(self.witnesses.layers)
 
     def _on_grid(self, values: np.ndarray) -> np.ndarray:
         grid = self.witnesses.grid
