@@ -1,0 +1,144 @@
+"""The pages that account for a score and change it: numbers on screen against the core."""
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from visit import full
+
+from dashboard import compute, split_figures, state
+from lake_core.datasets import Dataset
+from lake_core.interventions import switch_off, top_of_ledger
+from lake_core.scoring import ImageScore
+
+SECTIONS = ("Neurons", "Evidence", "Text weight", "Against another picture")
+EXPERIMENTS = ("Neurons off", "Inside the network", "Patches removed", "Contaminated normals")
+
+
+def run(app: AppTest, **session: Any) -> AppTest:
+    for key, value in session.items():
+        app.session_state[key] = value
+    app.run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(button for button in app.button if button.label.startswith(label)).click().run()
+    assert not app.exception
+    return app
+
+
+def texts(app: AppTest) -> str:
+    return "\n".join(element.value for element in (*app.markdown, *app.caption, *app.info))
+
+
+@pytest.fixture
+def found(small: Dataset) -> compute.Analysis:
+    """The same analysis from the core, once a page has run the model."""
+    workspace = state.Workspace(small.normals, small.tests, small.name)
+    store = compute.model(compute.ModelKey("lake-cnn", 384))
+    store.ensure(compute.pictures_of(workspace), store.backbone.places)
+    return compute.analyse(state.Settings(), workspace, None)
+
+
+def highest(found: compute.Analysis) -> ImageScore:
+    return max(found.scores, key=lambda one: one.score)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
+    run(full(small, "score_split"), split_section=section)
+
+
+@pytest.mark.parametrize("unfolded", [None, 15])
+@pytest.mark.parametrize("n_units", [3, 1000])
+def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_units: int, found: compute.Analysis) -> None:
+    score = highest(found)
+    steps = split_figures.steps_of(score.ledger(), unfolded, n_units)
+    assert sum(step.value for step in steps) == pytest.approx(score.score, rel=1e-5)
+    assert steps[-1].part == "cross_modal"
+    if unfolded == 15 and n_units == 3:
+        assert [step.part for step in steps] == ["visual", "visual", "visual", "rest", "cross_modal"]
+
+
+def test_a_region_shows_the_mean_of_its_patches(small: Dataset, found: compute.Analysis) -> None:
+    score = highest(found)
+    region = [score.patch - 1, score.patch, score.patch + 1]
+    app = run(full(small, "score_split"), region=(score.picture.sha256, region))
+    expected = score.map.ravel()[region].mean()
+    metric = next(metric for metric in app.metric if metric.label == "Mean of 3 patches")
+    assert metric.value == f"{expected:.3f}"
+    press(app, "Deciding patch")
+    assert next(metric for metric in app.metric if metric.label == "Image score").value == f"{score.score:.3f}"
+
+
+def test_the_parts_on_screen_are_those_at_the_chosen_patch(small: Dataset, found: compute.Analysis) -> None:
+    score = highest(found)
+    patch = score.patch + 2
+    app = full(small, "score_split")
+    app.session_state["focus"] = state.Focus(score.picture.sha256, patch=patch)
+    run(app)
+    split = score.split(patch)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown[f"Patch {patch}"] == f"{split.score:.3f}"
+    assert shown["Visual"] == f"{split.visual:.3f}"
+    assert shown["Cross-modal"] == f"{split.cross_modal:.3f}"
+
+
+def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, found: compute.Analysis) -> None:
+    app = run(full(small, "score_split"), split_section="Evidence")
+    score = highest(found)
+    expected = score.carriers(None, 15)
+    table = app.dataframe[0].value
+    assert table["unit"].tolist() == expected["unit"].tolist()
+    assert table["contribution"].tolist() == pytest.approx(expected["contribution"].tolist())
+
+
+def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, found: compute.Analysis) -> None:
+    app = run(full(small, "score_split"), split_section="Against another picture")
+    ranked = sorted(found.scores, key=lambda one: -one.score)
+    assert f"= {ranked[0].score - ranked[-1].score:+.4f}." in texts(app)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_opens(experiment: str, small: Dataset) -> None:
+    run(full(small, "what_if"), experiment=experiment)
+
+
+def test_neurons_off_says_what_the_core_says(small: Dataset, found: compute.Analysis) -> None:
+    app = run(full(small, "what_if"), off_n=5)
+    score = highest(found)
+    expected = switch_off(found.lake, top_of_ledger(score, 5), score.picture)
+    assert expected.sentence in texts(app)
+    press(app, "Compare with 20 random draws")
+    assert "random draws of as many selected units" in texts(app)
+
+
+def test_neurons_off_needs_no_forward_pass(small: Dataset) -> None:
+    app = run(full(small, "what_if"))
+    store = compute.model(compute.ModelKey("lake-cnn", 384))
+    n_before = store.n_forwards
+    run(app, off_n=7)
+    assert store.n_forwards == n_before
+
+
+def test_a_causal_ablation_stands_beside_random_draws(small: Dataset) -> None:
+    app = run(full(small, "what_if"), experiment="Inside the network", causal_n=3)
+    press(app, "Run the network with and without them")
+    labels = {metric.label for metric in app.metric}
+    assert {"Change of the score", "Change of layer 21"} <= labels
+    assert "Of 20 random draws" in texts(app)
+
+
+def test_a_picture_among_the_normals_is_no_longer_scored(small: Dataset) -> None:
+    app = run(full(small, "what_if"), experiment="Contaminated normals")
+    assert "With one picture more among the normal ones" in texts(app)
+    threshold = next(metric for metric in app.metric if metric.label == "Threshold")
+    assert threshold.value != threshold.delta.removeprefix("was ")
+
+
+def test_pinned_neurons_that_are_not_selected_are_explained(small: Dataset) -> None:
+    app = run(full(small, "what_if"), off_way="pinned neurons")
+    assert "None of your pinned neurons is selected" in texts(app)
