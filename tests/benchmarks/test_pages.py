@@ -122,3 +122,33 @@ def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Call
         slider.set_value(next(values))
 
     measured(benchmark, ratios, "K changed on the X-ray", another, app)
+
+
+def test_moving_the_weight_on_the_split(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app = opened("score_split")
+    values = cycle((0.1, 0.45, 0.2, 0.6, 0.35))
+
+    def another() -> None:
+        next(one for one in app.sidebar.slider if one.label.startswith("Text weight")).set_value(next(values))
+
+    measured(benchmark, ratios, "text weight moved on the Score split", another, app)
+
+
+def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app = opened("score_split", split_section="Evidence")
+    patches = cycle(range(150, 400, 7))
+
+    def another() -> None:
+        app.session_state["focus"] = replace(app.session_state["focus"], patch=next(patches))
+
+    measured(benchmark, ratios, "another patch on the Score split, with its evidence", another, app)
+
+
+def test_switching_neurons_off(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app = opened("what_if")
+    numbers = iter(range(2, 90))
+
+    def another() -> None:
+        next(one for one in app.slider if one.label == "How many").set_value(next(numbers))
+
+    measured(benchmark, ratios, "another number of neurons switched off", another, app)

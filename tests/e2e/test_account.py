@@ -1,0 +1,106 @@
+"""Where a score comes from and what would change it, as a visitor asks: click, brush, weigh, switch off, cancel."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.conftest import OpenTab, settle
+from tests.e2e.test_unit import PATIENCE, button, choice, go_to, open_metal, query, section
+
+
+@pytest.fixture
+def metal(open_tab: OpenTab) -> Page:
+    page = open_tab()
+    open_metal(page)
+    return page
+
+
+def metric(page: Page, name: str) -> Locator:
+    return page.get_by_test_id("stMetric").filter(has_text=name).get_by_test_id("stMetricValue")
+
+
+def map_box(page: Page) -> dict[str, float]:
+    area = page.locator(".nsewdrag").first
+    expect(area).to_be_visible(timeout=PATIENCE)
+    box = area.bounding_box()
+    assert box is not None
+    return dict(box)
+
+
+def test_a_patch_by_a_click_and_a_region_by_a_brush(metal: Page) -> None:
+    page = metal
+    go_to(page, "Score split")
+    box = map_box(page)
+    page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"])
+    expect(page.get_by_test_id("stMetric").filter(has_text=re.compile(r"Patch \d+"))).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    assert "patch" in query(page)
+
+    page.get_by_text("Brush a region").click()
+    settle(page)
+    box = map_box(page)
+    x, y = box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"]
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 0.1 * box["width"], y + 0.1 * box["height"], steps=5)
+    page.mouse.move(x + 0.2 * box["width"], y + 0.15 * box["height"], steps=5)
+    page.mouse.up()
+    region = page.get_by_test_id("stMetric").filter(has_text=re.compile(r"Mean of \d+ patches"))
+    expect(region).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    choice(page, "layer 15").click()
+    settle(page)
+    expect(page.get_by_text(re.compile("other 92 units")).first).to_be_visible(timeout=PATIENCE)
+    button(page, "Deciding patch").click()
+    expect(page.get_by_test_id("stMetric").filter(has_text="Image score")).to_be_visible(timeout=PATIENCE)
+
+
+def test_the_weight_moves_the_score_and_two_pictures_are_compared(metal: Page) -> None:
+    page = metal
+    go_to(page, "Score split")
+    section(page, "Text weight")
+    expect(page.get_by_text("now: 0.30")).to_be_visible(timeout=PATIENCE)
+    before = metric(page, "Image score").inner_text()
+    thumb = page.get_by_test_id("stSlider").filter(has_text="Text weight (w)").get_by_role("slider")
+    thumb.focus()
+    thumb.press("ArrowRight")
+    expect(page.get_by_text("now: 0.35")).to_be_visible(timeout=PATIENCE)
+    expect(metric(page, "Image score")).not_to_have_text(before)
+    settle(page)
+
+    section(page, "Against another picture")
+    said = page.get_by_text(re.compile(r"All differences add up to")).inner_text()
+    first, second, difference = (float(number) for number in re.findall(r"\d+\.\d+", said))
+    assert first - second == pytest.approx(difference, abs=2e-4)
+
+
+def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) -> None:
+    page = metal
+    go_to(page, "What if")
+    expect(page.get_by_text(re.compile(r"Without 10 units the score goes from"))).to_be_visible(timeout=PATIENCE)
+    choice(page, "one neuron").click()
+    expect(page.get_by_text(re.compile(r"Without 1 unit the score goes from"))).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    button(page, "Compare with 20 random draws").click()
+    expect(page.get_by_text(re.compile(r"Of 20 random draws of as many selected units")).first).to_be_visible(
+        timeout=3 * PATIENCE
+    )
+
+
+def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
+    page = metal
+    go_to(page, "What if")
+    section(page, "Inside the network")
+    ask = button(page, "Run the network with and without them")
+    ask.click()
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible(timeout=PATIENCE)
+    cancel.click()
+    expect(ask).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    expect(page.get_by_text("Change of the score")).to_have_count(0)
+    ask.click()
+    expect(page.get_by_text("Change of the score")).to_be_visible(timeout=3 * PATIENCE)
+    settle(page)
+    expect(page.get_by_alt_text(re.compile("Changed: map of"))).to_be_visible()
