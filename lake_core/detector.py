@@ -20,6 +20,8 @@ from lake_core.scoring import ImageScore, Witnesses, cross_modal_map, fused_map,
 from lake_core.selection import Selection, select
 from lake_core.units import Tested, UnitTable, unit_table
 
+TEXT_LEFT_OUT = "The cross-modal part is left out"
+"""How a warning of `fit` about the cross-modal part begins."""
 _WEIGHING = {"text_weight", "top_q", "threshold_quantile"}
 
 
@@ -209,9 +211,7 @@ class Lake:
     def _fit_text(self, pictures: Sequence[Picture], warnings: list[str]) -> TextNormality | None:
         place = self.backbone.joint_place
         if place is None:
-            warnings.append(
-                f"The cross-modal part is left out: the head of {self.backbone.spec} does not act on single patches."
-            )
+            warnings.append(f"{TEXT_LEFT_OUT}: the head of {self.backbone.spec} does not act on single patches.")
             return None
         text = fit_text(
             self.store.stack(pictures, place),
@@ -222,7 +222,7 @@ class Lake:
         )
         if text.m99 > text.m50:
             return text
-        warnings.append("The cross-modal part is left out: all normal patches sound the same to it.")
+        warnings.append(f"{TEXT_LEFT_OUT}: all normal patches sound the same to it.")
         return None
 
     def _weigh(self) -> None:

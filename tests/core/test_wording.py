@@ -1,0 +1,189 @@
+"""Words and pictures: similarities by hand in float64, and rewording against detectors fitted anew."""
+
+import numpy as np
+import pytest
+from conftest import OpenTiny
+from tiny import FAMILIES
+
+from lake_core.config import LakeConfig
+from lake_core.detector import Lake
+from lake_core.errors import ConfigError, LakeError
+from lake_core.geometry import coarse_of_fine
+from lake_core.images import Picture
+from lake_core.prompts import PromptEnsemble
+from lake_core.wording import (
+    anomalous_probability,
+    prompt_table,
+    reworded,
+    reworded_witnesses,
+    text_map,
+)
+from lake_core.wording_sensitivity import wording_sensitivity
+
+N_NORMALS = 3
+SPEAKING = [name for name, family in FAMILIES.items() if family.joint is not None]
+PROMPTS = PromptEnsemble(("{}", "good {}"), ("bad {}", "{} with a hole"), ("a photo of a {}.", "a {}, up close"))
+OTHER = PromptEnsemble(("fine {}",), ("torn {}", "{} with a hole", "burnt {}"), ("this is {}",))
+
+
+@pytest.fixture(params=SPEAKING, scope="module")
+def lake(request: pytest.FixtureRequest, open_tiny: OpenTiny, noise_pictures: list[Picture]) -> Lake:
+    backbone = open_tiny(request.param, resize="letterbox")
+    config = LakeConfig(top_k=9, text_weight=0.6, prompts=PROMPTS, object_name="plate", top_q=2)
+    return Lake(backbone, config).fit(noise_pictures[:N_NORMALS])
+
+
+def same(one: Lake, other: Lake, picture: Picture) -> None:
+    assert one.config == other.config
+    assert one.normality_.warnings == other.normality_.warnings
+    np.testing.assert_array_equal(one.normal_scores_, other.normal_scores_)
+    a, b = one.score(picture), other.score(picture)
+    assert (a.score, a.threshold, a.cross_modal) == (b.score, b.threshold, b.cross_modal)
+    np.testing.assert_array_equal(a.map, b.map)
+    assert a.witnesses.image_probability == b.witnesses.image_probability
+
+
+@pytest.mark.parametrize(
+    "change", [{"prompts": OTHER}, {"object_name": "woven cloth"}, {"prompts": OTHER} | {"object_name": "x"}]
+)
+def test_rewording_equals_fitting_with_the_other_words(
+    lake: Lake, noise_pictures: list[Picture], change: dict[str, object]
+) -> None:
+    picture = noise_pictures[5]
+    before = lake.score(picture)
+    n_forwards = lake.store.n_forwards
+    other = reworded(lake, **change)  # type: ignore[arg-type]
+    config = LakeConfig(**{name: getattr(lake.config, name) for name in LakeConfig.__dataclass_fields__} | change)
+    fresh = Lake(lake.backbone, config, lake.store).fit(noise_pictures[:N_NORMALS])
+    same(other, fresh, picture)
+    assert all(a is b for a, b in zip(other.normality_.layers, lake.normality_.layers, strict=True))
+    assert lake.store.n_forwards == n_forwards
+    again = other.fuse(reworded_witnesses(other, before.witnesses))
+    assert again.score == fresh.score(picture).score
+    assert again.score != before.score
+    assert again.witnesses.layers is before.witnesses.layers
+    assert again.witnesses.image_probability == fresh.score(picture).witnesses.image_probability
+    assert lake.score(picture).score == before.score
+
+
+def test_rewording_may_lose_the_text_part_and_find_it_again(lake: Lake, noise_pictures: list[Picture]) -> None:
+    silent_words = PromptEnsemble(("{} so",), ("{} so",), ("a {}",))
+    silent = reworded(lake, silent_words)
+    assert silent.normality_.text is None
+    assert reworded_witnesses(silent, lake.measure(noise_pictures[5])).cross_modal is None
+    assert len(reworded(silent, OTHER).normality_.warnings) == len(lake.normality_.warnings)
+    same(reworded(silent, PROMPTS), lake, noise_pictures[5])
+
+
+def test_prompts_have_the_similarities_of_their_own_texts(lake: Lake, noise_pictures: list[Picture]) -> None:
+    picture, backbone = noise_pictures[5], lake.backbone
+    result = lake.score(picture)
+    patch = int(np.flatnonzero(result.witnesses.inside)[-1])
+    assert backbone.joint_place is not None
+    under = int(coarse_of_fine(result.witnesses.grid, backbone.grid(backbone.joint_place))[patch])
+    joint = lake.store.get(picture, backbone.joint_place)[under].double().numpy()
+    image = lake.store.get(picture, backbone.image_place)[0].double().numpy()
+    table = prompt_table(lake, picture, patch)
+    assert table["state"].tolist() == ["normal"] * 4 + ["anomalous"] * 4
+    for row in table.itertuples():
+        assert row.prompt == str(row.template).replace("{}", str(row.phrase).replace("{}", "plate"))
+        text = backbone.encode_text([row.prompt])[0].double().numpy()
+        assert row.cos_patch == pytest.approx(text @ joint, abs=1e-5)
+        assert row.cos_picture == pytest.approx(text @ image, abs=1e-5)
+    directions = {}
+    for state, rows in table.groupby("state"):
+        mean = backbone.encode_text(rows["prompt"].tolist()).double().numpy().mean(0)
+        directions[state] = mean / np.linalg.norm(mean)
+    odds = [
+        np.exp(backbone.logit_scale * (v @ directions["normal"] - v @ directions["anomalous"])) for v in (joint, image)
+    ]
+    assert anomalous_probability(lake, picture, patch) == pytest.approx([1 / (1 + value) for value in odds], rel=1e-3)
+    assert anomalous_probability(lake, picture).picture == pytest.approx(result.witnesses.image_probability, rel=1e-5)
+    assert prompt_table(lake, picture).equals(prompt_table(lake, picture, result.patch))
+    with pytest.raises(ValueError, match="not on the picture"):
+        prompt_table(lake, picture, 10_000)
+
+
+def test_a_text_map_is_the_cosine_and_its_place_among_the_normal_patches(
+    lake: Lake, noise_pictures: list[Picture]
+) -> None:
+    backbone, place = lake.backbone, lake.backbone.joint_place
+    assert place is not None
+    found = text_map(lake, noise_pictures[5], "  a  hole ")
+    assert found.text == "a hole"
+    text = backbone.encode_text(["a hole"])[0].double().numpy()
+    grid = backbone.grid(place)
+    inside = grid.inside(backbone.placement(noise_pictures[5]))
+    own = lake.store.get(noise_pictures[5], place).double().numpy() @ text
+    normal = np.concatenate([(lake.store.get(p, place).double().numpy() @ text)[inside] for p in lake.normals_])
+    m50, m99 = np.median(normal), np.quantile(normal, 0.99)
+    expected = np.where(inside, own, np.nan).reshape(grid.rows, grid.cols)
+    np.testing.assert_allclose(found.cosine, expected, atol=1e-5)
+    assert found.relative is not None
+    np.testing.assert_allclose(found.relative, (expected - m50) / (m99 - m50), rtol=2e-3, atol=2e-3)
+    image = lake.store.get(noise_pictures[5], backbone.image_place)[0].double().numpy()
+    assert found.cos_picture == pytest.approx(image @ text, abs=1e-5)
+    with pytest.raises(ConfigError, match="empty"):
+        text_map(lake, noise_pictures[5], " ")
+
+
+def test_each_wording_is_a_detector_fitted_with_it(lake: Lake, noise_pictures: list[Picture]) -> None:
+    words = {"fine / torn": (("fine {}",), ("torn {}",))}
+    steps: list[tuple[int, int]] = []
+    found = wording_sensitivity(lake, noise_pictures[5], words, ("plate", "sheet"), lambda *step: steps.append(step))
+    n, a, t = PROMPTS.normal_states, PROMPTS.anomalous_states, PROMPTS.templates
+    expected = [
+        (PROMPTS, "plate"),
+        (PromptEnsemble(n[1:], a, t), "plate"),
+        (PromptEnsemble(n[:1], a, t), "plate"),
+        (PromptEnsemble(n, a[1:], t), "plate"),
+        (PromptEnsemble(n, a[:1], t), "plate"),
+        (PromptEnsemble(n, a, t[1:]), "plate"),
+        (PromptEnsemble(n, a, t[:1]), "plate"),
+        (PromptEnsemble(("fine {}",), ("torn {}",), t), "plate"),
+        (PROMPTS, "sheet"),
+    ]
+    assert steps == [(i, 8) for i in range(1, 9)]
+    assert len(found.table) == len(expected)
+    for row, (prompts, name) in zip(found.table.itertuples(), expected, strict=True):
+        config = LakeConfig(top_k=9, text_weight=0.6, prompts=prompts, object_name=name, top_q=2)
+        fresh = Lake(lake.backbone, config, lake.store).fit(noise_pictures[:N_NORMALS]).score(noise_pictures[5])
+        assert (row.score, row.cross_modal, row.threshold) == (fresh.score, fresh.cross_modal, fresh.threshold)
+        assert row.is_anomalous == fresh.is_anomalous
+    assert found.table["what"].tolist()[1:] == [
+        "normal: plate",
+        "normal: good plate",
+        "anomalous: bad plate",
+        "anomalous: plate with a hole",
+        *t,
+        "fine / torn",
+        "sheet",
+    ]
+    assert found.spread == (found.table["score"].min(), found.table["score"].max())
+    assert found.by_family()["n"].tolist() == [4, 2, 1, 1]
+    assert found.by_family()["n_turned"].sum() == len(found.turned)
+    depends = (found.turned["family"] == "without a phrase").any()
+    assert ("depends on a phrase" in found.sentence) == depends
+    assert ("does not depend on the wording" in found.sentence) == (len(found.turned) == 0)
+
+
+def test_without_weight_no_wording_matters(lake: Lake, noise_pictures: list[Picture]) -> None:
+    found = wording_sensitivity(lake.reweighed(text_weight=0.0), noise_pictures[5])
+    assert found.spread[0] == found.spread[1]
+    assert "no wording can change" in found.sentence
+
+
+def test_a_head_without_patch_directions_is_said_in_one_sentence(
+    open_tiny: OpenTiny, noise_pictures: list[Picture]
+) -> None:
+    lake = Lake(open_tiny("native-vit-attention-pool")).fit(noise_pictures[:N_NORMALS])
+    picture = noise_pictures[5]
+    for work in (
+        lambda: prompt_table(lake, picture),
+        lambda: reworded(lake, OTHER),
+        lambda: text_map(lake, picture, "a hole"),
+        lambda: anomalous_probability(lake, picture),
+        lambda: wording_sensitivity(lake, picture),
+    ):
+        with pytest.raises(LakeError, match="does not act on single patches"):
+            work()
