@@ -36,6 +36,7 @@ pages = {
     "split": st.Page(
         PAGES / "score_split.py", title="Score split", icon=":material/call_split:", url_path="score_split"
     ),
+    "words": st.Page(PAGES / "words.py", title="Words", icon=":material/translate:"),
     "what_if": st.Page(PAGES / "what_if.py", title="What if", icon=":material/experiment:"),
 }
 st.session_state.pages = pages

@@ -7,7 +7,7 @@ from typing import TypeVar
 import pandas as pd
 import streamlit as st
 
-from dashboard import compute, state
+from dashboard import compute, figures, state
 from dashboard.compute import Analysis
 from dashboard.state import Settings
 from lake_core.datasets import sample_names
@@ -15,6 +15,7 @@ from lake_core.errors import LakeError
 from lake_core.features import Progress
 from lake_core.overlays import colour_bar, signed_colour_bar
 from lake_core.scoring import ImageScore
+from lake_core.sensitivity import Sensitivity
 
 T = TypeVar("T")
 
@@ -179,6 +180,20 @@ def download_table(table: pd.DataFrame, file_name: str, label: str = "Download (
     )
 
 
+def sensitivity(result: Sensitivity, name: str) -> None:
+    """How far a score moves under changes that should not matter: in words, as a plot and as a table."""
+    low, high = result.spread
+    st.markdown(f"**{result.sentence}**")
+    st.plotly_chart(
+        figures.sensitivity(result.table),
+        key=f"{name}_spread",
+        alt=f"Scores from {low:.3f} to {high:.3f}",
+    )
+    with st.expander("Change by change"):
+        st.dataframe(result.table, hide_index=True, alt="Score, threshold and decision for each change")
+    download_table(result.table, f"{name}.csv")
+
+
 def asked_for(key: Hashable, label: str, icon: str) -> bool:
     """Whether a result that takes a while is there or was just asked for; else a button to ask for it."""
     if compute.results().get(key) is not None:
@@ -240,7 +255,7 @@ def pick_picture(found: Analysis) -> ImageScore:
     last = len(order) - 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _step("◀", "Previous picture", current > 0, lambda: state.set_focus(picture=order[current - 1]))
-        pick("Test picture (highest score first)", names, order[current], lambda sha: state.set_focus(picture=sha), 480)
+        pick("Test picture (highest score first)", names, order[current], lambda sha: state.set_focus(picture=sha), 256)
         _step("▶", "Next picture", current < last, lambda: state.set_focus(picture=order[current + 1]))
     return by_score[current]
 

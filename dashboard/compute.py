@@ -28,11 +28,13 @@ from lake_core.features import FeatureStore
 from lake_core.images import Picture
 from lake_core.metrics import auroc
 from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit, thumbnail, unit_overlay
+from lake_core.prompts import PromptEnsemble
 from lake_core.scoring import ImageScore, Witnesses
 from lake_core.selection import Selection
 from lake_core.specs import SHIPPED, cached_pretrained
 from lake_core.switching import switched_off
 from lake_core.units import Flags, flags, selection_of
+from lake_core.wording import reworded, reworded_witnesses
 
 Key = tuple[str, ...]
 
@@ -160,6 +162,7 @@ def config_of(settings: Settings, backbone: Backbone) -> ResolvedConfig:
         normalise=settings.normalise,
         smooth=settings.smooth,
         top_q=settings.top_q,
+        prompts=settings.prompts or PromptEnsemble(),
     )
     return config.resolved(backbone.recommended)
 
@@ -188,15 +191,26 @@ def pictures_of(workspace: Workspace) -> list[Picture]:
     return [example.picture for example in (*workspace.normals, *workspace.tests)]
 
 
+def wordless(key: FitKey) -> FitKey:
+    """The same key whatever is asked in words: the visual part does not depend on it."""
+    neutral = LakeConfig()
+    return key._replace(config=replace(key.config, prompts=neutral.prompts, object_name=neutral.object_name))
+
+
 @st.cache_resource(max_entries=24, show_spinner=False)
 def fitted(key: FitKey, _normals: Sequence[Example]) -> Lake:
-    store = model(key.model)
-    return Lake(store.backbone, key.config, store).fit([example.picture for example in _normals])
+    """The detector; with other words it is the same but for its text part, which is learned anew at once."""
+    store, config = model(key.model), key.config
+    if key != wordless(key) and store.backbone.joint_place is not None:
+        return reworded(fitted(wordless(key), _normals), config.prompts, config.object_name)
+    return Lake(store.backbone, config, store).fit([example.picture for example in _normals])
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def measured(key: FitKey, tests: Key, _normals: Sequence[Example], _tests: Sequence[Example]) -> list[Witnesses]:
     lake = fitted(key, _normals)
+    if key != wordless(key) and lake.backbone.joint_place is not None:
+        return [reworded_witnesses(lake, found) for found in measured(wordless(key), tests, _normals, _tests)]
     return [lake.measure(example.picture) for example in _tests]
 
 

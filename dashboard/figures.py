@@ -4,6 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 from lake_core.geometry import PatchGrid, Placement
@@ -218,5 +219,48 @@ def clickable_map(
         plot_bgcolor="rgba(0,0,0,0)",
         paper_bgcolor="rgba(0,0,0,0)",
         showlegend=False,
+    )
+    return figure
+
+
+def sensitivity(table: pd.DataFrame) -> go.Figure:
+    """Scores under changes, one row per family of changes, with each one's threshold; crosses changed the decision.
+
+    Args:
+        table: Columns family, what, score, threshold and is_anomalous; the first row is without a change.
+    """
+    first = table.iloc[0]
+    turned = table["is_anomalous"] != first["is_anomalous"]
+    figure = go.Figure()
+    groups = (
+        ("same decision", table[~turned], "circle-open", VISUAL),
+        ("decision turned", table[turned], "x", TEST),
+    )
+    for name, rows, symbol, colour in groups:
+        if len(rows):
+            figure.add_scatter(
+                x=rows["score"].tolist(),
+                y=rows["family"].tolist(),
+                mode="markers",
+                name=name,
+                marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2}},
+                customdata=rows["what"].tolist(),
+                hovertemplate="%{customdata}: %{x:.3f}<extra></extra>",
+            )
+    figure.add_scatter(
+        x=table["threshold"].tolist(),
+        y=table["family"].tolist(),
+        mode="markers",
+        name="its threshold",
+        marker={"symbol": "line-ns", "size": 16, "line": {"color": LINE, "width": 2}},
+        hovertemplate="threshold %{x:.3f}<extra></extra>",
+    )
+    figure.add_vline(x=float(first["score"]), line={"dash": "dot", "color": MUTED, "width": 1.5})
+    figure.update_layout(
+        xaxis_title="image score",
+        yaxis={"autorange": "reversed"},
+        height=130 + 44 * table["family"].nunique(),
+        margin=MARGIN,
+        legend={"orientation": "h", "y": -0.4},
     )
     return figure

@@ -96,6 +96,7 @@ def draw(kept: Settings) -> Settings | None:
         normalise=st.session_state[f"normalise_{spec}"],
         smooth=st.session_state[f"smooth_{spec}"],
         top_q=st.session_state.top_q,
+        prompts=st.session_state.prompts,
     )
 
 
@@ -118,6 +119,7 @@ def _set_widgets(kept: Settings) -> None:
     for name, value in values.items():
         if value is not None:
             st.session_state.setdefault(name, value)
+    st.session_state.setdefault("prompts", kept.prompts)
 
 
 def _pick_backbone() -> str | None:

@@ -181,3 +181,33 @@ def difference_bars(table: pd.DataFrame, names: tuple[str, str], n_shown: int = 
         yaxis={"autorange": "reversed"},
     )
     return figure
+
+
+def prompt_bars(by_phrase: pd.DataFrame) -> go.Figure:
+    """Similarity of each phrase with the patch and with the whole picture.
+
+    Args:
+        by_phrase: Columns state, phrase, cos_patch and cos_picture.
+    """
+    names = [f"{row['state']}: {row['phrase']}" for row in by_phrase.to_dict("records")]
+    figure = go.Figure()
+    for name, column, colour, symbol in (
+        ("patch", "cos_patch", TEST, "circle"),
+        ("whole picture", "cos_picture", VISUAL, "diamond-open"),
+    ):
+        figure.add_scatter(
+            x=by_phrase[column].tolist(),
+            y=names,
+            mode="markers",
+            name=name,
+            marker={"size": 11, "color": colour, "symbol": symbol, "line": {"width": 2}},
+            hovertemplate="%{y}: %{x:.3f}<extra>" + name + "</extra>",
+        )
+    figure.update_layout(
+        xaxis_title="cosine similarity",
+        height=110 + 24 * len(names),
+        margin=MARGIN,
+        yaxis={"autorange": "reversed"},
+        legend={"orientation": "h", "y": -0.15},
+    )
+    return figure

@@ -17,6 +17,7 @@ from lake_core.capture import KINDS, Kind
 from lake_core.config import Criterion, Normalise
 from lake_core.datasets import Dataset, Example
 from lake_core.layout import Label
+from lake_core.prompts import PromptEnsemble
 
 Side = Literal["normals", "tests"]
 MAX_PICTURES = 400
@@ -98,6 +99,7 @@ class Settings:
     normalise: Normalise | None = None
     smooth: int | None = None
     top_q: int = 1
+    prompts: PromptEnsemble | None = None
 
 
 @dataclass(frozen=True)

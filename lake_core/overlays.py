@@ -157,19 +157,22 @@ def thumbnail(picture: Picture, max_side: int = 512) -> Image.Image:
     return image
 
 
-def colour_bar(scale: ScoreScale, width: int = 360, height: int = 56, dark: bool = False) -> Image.Image:
+def colour_bar(
+    scale: ScoreScale, width: int = 360, height: int = 56, dark: bool = False, mark: str = "threshold"
+) -> Image.Image:
     """The legend of `overlay`: 0, the threshold (a white line cased in black, as in the pictures), and vmax.
 
     Args:
         scale: The scale.
         width, height: Of the legend in pixels.
         dark: Light writing for a dark page.
+        mark: What the threshold is called.
     Returns:
         RGBA on a transparent ground.
     """
     share = scale.threshold / scale.vmax
-    middle = [(share, f"threshold {_number(scale.threshold)}")] if 0 < share <= 1 else []
-    ticks = [(0.0, "0"), *middle, (1.0, f"{'≥ ' if scale.is_open else ''}{_number(scale.vmax)}")]
+    middle = [(share, f"{mark} {_number(scale.threshold)}")] if 0 < share <= 1 else []
+    ticks = [(0.0, "0"), *middle, (1.0, f"{_number(scale.vmax)}{' or more' if scale.is_open else ''}")]
     colours = _score_colours(np.linspace(0, 1, width, dtype=np.float32)[None])
     return _bar(colours, ticks, [at for at, _ in middle], height, dark)
 

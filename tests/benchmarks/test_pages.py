@@ -152,3 +152,15 @@ def test_switching_neurons_off(benchmark: Any, ratios: list[str], opened: Callab
         next(one for one in app.slider if one.label == "How many").set_value(next(numbers))
 
     measured(benchmark, ratios, "another number of neurons switched off", another, app)
+
+
+def test_editing_prompts(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    """Of phrases met before: an unknown phrase needs the text tower once, which is not measured here."""
+    app = opened("words")
+    texts = cycle(("flawless {}", "perfect {}\nunblemished {}", "{}\nflawless {}"))
+
+    def another() -> None:
+        app.text_area(key="typed_normal_states").set_value(next(texts))
+        next(button for button in app.button if button.label == "Use these prompts").click()
+
+    measured(benchmark, ratios, "prompts edited", another, app)

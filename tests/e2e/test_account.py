@@ -104,3 +104,20 @@ def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
     expect(page.get_by_text("Change of the score")).to_be_visible(timeout=3 * PATIENCE)
     settle(page)
     expect(page.get_by_alt_text(re.compile("Changed: map of"))).to_be_visible()
+
+
+def test_a_prompt_is_edited_and_the_score_follows(metal: Page) -> None:
+    page = metal
+    go_to(page, "Words")
+    shown = metric(page, "Cross-modal, deciding patch")
+    before = shown.inner_text()
+    field = page.get_by_label("Phrases for anomalous")
+    field.fill("rusty {}\n# broken {}")
+    button(page, "Use these prompts").click()
+    expect(shown).not_to_have_text(before, timeout=PATIENCE)
+    settle(page)
+    expect(page.get_by_text("anomalous: rusty {}")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("anomalous: rusty {}")).to_be_visible(timeout=PATIENCE)
+    button(page, "Back to the built-in prompts").click()
+    expect(shown).to_have_text(before, timeout=PATIENCE)

@@ -1,0 +1,38 @@
+"""Words: the cross-modal part opened, from the prompts to any text."""
+
+import streamlit as st
+
+from dashboard import components, sidebar, words_sections
+from lake_core.wording import anomalous_probability
+
+components.heading(
+    "Words",
+    "The text part opened: which prompts are asked, how alike each is to this picture, and whether the answer depends "
+    "on the wording.",
+)
+found = components.analysis(sidebar.current())
+score = components.pick_picture(found)
+if found.lake.backbone.joint_place is None:
+    st.info(
+        f"{found.lake.backbone.spec} cannot compare single patches with words, so its scores have no text part. Choose "
+        "another backbone to use this page.",
+        icon=":material/translate:",
+    )
+    st.stop()
+probability = anomalous_probability(found.lake, score.picture)
+components.metrics(
+    [
+        ("Cross-modal, deciding patch", f"{score.cross_modal:.3f}", "1 = most anomalous-sounding normal patch"),
+        ("Probability of “anomalous”, patch", f"{probability.patch:.0%}", "zero-shot, not in the score"),
+        ("Probability of “anomalous”, picture", f"{probability.picture:.0%}", "zero-shot, not in the score"),
+    ]
+)
+section = st.segmented_control(
+    "Section",
+    list(words_sections.SECTIONS),
+    default=next(iter(words_sections.SECTIONS)),
+    required=True,
+    key="words_section",
+    label_visibility="collapsed",
+)
+words_sections.SECTIONS[section](found, score)

@@ -1,0 +1,71 @@
+"""The Words page: prompts edited on screen against detectors fitted with them."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from visit import full
+
+from dashboard import compute
+from dashboard.words_sections import lines_of
+from lake_core.config import LakeConfig
+from lake_core.datasets import Dataset
+from lake_core.detector import Lake
+from lake_core.prompts import ANOMALOUS_STATES, NORMAL_STATES, TEMPLATES, PromptEnsemble
+
+
+def use(app: AppTest, **texts: str) -> AppTest:
+    for name, text in texts.items():
+        app.text_area(key=f"typed_{name}").set_value(text)
+    next(button for button in app.button if button.label == "Use these prompts").click().run()
+    assert not app.exception
+    return app
+
+
+def test_lines_that_begin_with_a_number_sign_are_off() -> None:
+    assert lines_of("flawless {}\n# perfect {}\n\n  {} without flaw  ") == ("flawless {}", "{} without flaw")
+
+
+@pytest.mark.parametrize("section", ["Prompts", "Does the wording matter?", "Any text"])
+def test_every_section_opens(section: str, small: Dataset) -> None:
+    app = full(small, "words")
+    app.session_state["words_section"] = section
+    app.run()
+    assert not app.exception
+    assert not app.error
+
+
+def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -> None:
+    app = use(full(small, "words"), anomalous_states="rusty {}\n# {} with a crack", templates="a photo of a {}.")
+    app.switch_page("app_pages/scores.py").run()
+    assert not app.exception
+    prompts = PromptEnsemble(NORMAL_STATES, ("rusty {}",), ("a photo of a {}.",))
+    store = compute.model(compute.ModelKey("lake-cnn", 384))
+    lake = Lake(store.backbone, LakeConfig(prompts=prompts), store).fit([e.picture for e in small.normals])
+    table = app.dataframe[0].value
+    for example in small.tests:
+        row = table[table["path"] == example.picture.name].iloc[0]
+        expected = lake.score(example.picture)
+        assert row["score"] == pytest.approx(expected.score, abs=1e-5)
+        assert row["cross_modal"] == pytest.approx(expected.cross_modal, abs=1e-5)
+
+
+def test_the_built_in_prompts_come_back(small: Dataset) -> None:
+    app = use(full(small, "words"), normal_states="a {}")
+    assert app.session_state["prompts"] == PromptEnsemble(("a {}",), ANOMALOUS_STATES, TEMPLATES)
+    next(button for button in app.button if button.label == "Back to the built-in prompts").click().run()
+    assert not app.exception
+    assert app.session_state["prompts"] is None
+
+
+@pytest.mark.parametrize(("text", "says"), [("", "at least one phrase"), ("flawless", "exactly one {}")])
+def test_prompts_that_cannot_be_used_are_told_and_nothing_changes(text: str, says: str, small: Dataset) -> None:
+    app = use(full(small, "words"), normal_states=text)
+    assert any(says in warning.value for warning in app.warning)
+    assert app.session_state["prompts"] is None
+
+
+def test_edited_prompts_run_no_model_on_pictures(small: Dataset) -> None:
+    app = full(small, "words")
+    store = compute.model(compute.ModelKey("lake-cnn", 384))
+    n_before = store.n_forwards
+    use(app, normal_states="spotless {}")
+    assert store.n_forwards == n_before
