@@ -120,6 +120,33 @@ def account(found: Analysis, score: ImageScore, where: Where) -> None:
         )
 
 
+def nearest(found: Analysis, score: ImageScore, where: Where) -> None:
+    """The patch beside its nearest normal patch in the layer that counts most, at a glance."""
+    patch = where if isinstance(where, int) else score.patch
+    items = score.evidence(patch)
+    if not items:
+        return
+    item = max(items, key=lambda one: one.distance / one.tau)
+    backbone = found.lake.backbone
+    grid, normal = backbone.layer(item.layer).grid, found.lake.normals_[item.normal_picture]
+    pairs = (
+        ("this patch", score.picture, grid.box(item.patch, score.witnesses.placement, score.picture.size)),
+        (
+            f"nearest normal patch, layer {item.layer}",
+            normal,
+            grid.box(item.normal_patch, backbone.placement(normal), normal.size),
+        ),
+    )
+    with st.container(horizontal=True):
+        for title, picture, box in pairs:
+            st.image(
+                crop_with_box(picture, box, context=5, side=CROP),
+                caption=title,
+                width=170,
+                alt=f"{title} in {picture.name}, close up",
+            )
+
+
 # Which neurons -------------------------------------------------------------------------------------------------------
 
 

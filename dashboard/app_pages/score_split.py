@@ -24,6 +24,7 @@ with left:
     split_sections.clickable(found, score, where)
 with right:
     split_sections.account(found, score, where)
+    split_sections.nearest(found, score, where)
 section = st.segmented_control(
     "Section",
     list(SECTIONS),

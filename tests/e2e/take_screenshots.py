@@ -6,9 +6,11 @@ Writes <page>.png at 1440 x 900 and, with --all, also the phone's size (390 x 84
 import argparse
 import tempfile
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, Page
 
+from lake_core.datasets import load_sample
 from tests.e2e.server import browser, running_dashboard, wait_until_idle
 
 PAGES = {
@@ -17,6 +19,8 @@ PAGES = {
     "neurons": "neurons",
     "layer": "layer",
     "score_split": "score_split",
+    "words": "words",
+    "what_if": "what_if",
     "workspace": "workspace",
 }
 
@@ -41,6 +45,20 @@ def walk(
     context.close()
 
 
+def scratch(opened: Browser, address: str, out: Path) -> None:
+    """The account of a scratched flange, as the README shows it."""
+    scratched = next(e.picture for e in load_sample("metal").tests if e.picture.name.endswith("scratch/000.jpg"))
+    page = opened.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.goto(address)
+    wait_until_idle(page)
+    number = parse_qs(urlsplit(page.url).query)["w"][0]
+    page.goto(f"{address}/score_split?w={number}&picture={scratched.sha256}")
+    wait_until_idle(page)
+    page.wait_for_timeout(1500)
+    stretch(page, 1440)
+    page.screenshot(path=out / "scratch.png")
+
+
 def stretch(page: Page, width: int) -> None:
     """Makes the window as high as the page, which scrolls inside of an element."""
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
@@ -58,6 +76,8 @@ def main() -> None:
     log = Path(tempfile.mkdtemp()) / "dashboard.log"
     with running_dashboard(log, "--sample", chosen.sample) as address, browser() as opened:
         walk(opened, address, chosen.out, 1440, 900, "", dark=False, full=False)
+        if chosen.sample == "metal":
+            scratch(opened, address, chosen.out)
         if chosen.all:
             walk(opened, address, chosen.out, 1440, 900, "_full", dark=False, full=True)
             walk(opened, address, chosen.out, 390, 844, "_phone", dark=False, full=True)
