@@ -1,0 +1,92 @@
+"""Files a visitor brings that are no good: each gets one clear sentence, and the good ones stay."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+from visit import opened
+
+from dashboard import state
+from lake_core.datasets import Dataset
+
+PNG = "image/png"
+
+
+def picture(seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (64, 48), form: str = "PNG") -> bytes:
+    rng = np.random.default_rng(seed)
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 65536, size[::-1], dtype=np.uint16))
+    else:
+        image = Image.fromarray(rng.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, form)
+    return buffer.getvalue()
+
+
+def upload(app: AppTest, place: str, files: list[tuple[str, bytes, str]]) -> AppTest:
+    uploader = next(one for one in app.file_uploader if one.label.startswith(place))
+    uploader.set_value(files).run()
+    assert not app.exception
+    return app
+
+
+def said(app: AppTest) -> str:
+    return "\n".join(element.value for element in (*app.warning, *app.error, *app.markdown))
+
+
+def headings(app: AppTest) -> str:
+    return "\n".join(element.value for element in (*app.subheader, *app.header))
+
+
+def too_large() -> bytes:
+    """The header of a PNG of 100 megapixels, and next to nothing behind it."""
+    buffer = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "a text named .png": ("notes.png", lambda: b"This is a text, whatever its name says.\n"),
+    "an empty file": ("empty.png", lambda: b""),
+    "a picture cut short": ("short.png", lambda: picture()[:200]),
+    "100 megapixels": ("huge.png", too_large),
+}
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_file_is_named_with_the_reason_and_the_good_one_stays(kind: str) -> None:
+    name, content = BAD[kind]
+    app = upload(opened(), "Normal pictures", [("good.png", picture(), PNG), (name, content(), PNG)])
+    assert name in said(app)
+    assert "Normal pictures (1)" in headings(app)
+
+
+@pytest.mark.parametrize(
+    ("mode", "form", "name"), [("I;16", "PNG", "deep.png"), ("CMYK", "JPEG", "print.jpg"), ("L", "PNG", "grey.png")]
+)
+def test_unusual_but_good_pictures_are_taken(mode: str, form: str, name: str) -> None:
+    app = upload(opened(), "Normal pictures", [(name, picture(1, mode, form=form), f"image/{form.lower()}")])
+    assert "Normal pictures (1)" in headings(app)
+
+
+def test_forty_pictures_at_once() -> None:
+    files = [(f"part_{index}.png", picture(index), PNG) for index in range(40)]
+    app = upload(opened(), "Test pictures", files)
+    assert "Test pictures (40)" in headings(app)
+
+
+def test_the_same_picture_twice_is_kept_once_and_said() -> None:
+    app = upload(opened(), "Normal pictures", [("one.png", picture(), PNG), ("two.png", picture(), PNG)])
+    assert "Normal pictures (1)" in headings(app)
+    assert "byte for byte (also as two.png)" in said(app)
+
+
+def test_what_was_there_stays_when_bad_files_come(small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals, small.tests, "metal"))
+    upload(app, "Test pictures", [("notes.png", b"no picture", PNG)])
+    assert f"Test pictures ({len(small.tests)})" in headings(app)
+    assert f"Normal pictures ({len(small.normals)})" in headings(app)
