@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lake_core.backbones import Backbone, open_backbone
+    from lake_core.comparison import compare_ledgers
     from lake_core.config import LakeConfig
     from lake_core.datasets import Dataset, Example, load_sample, read_folder, sample_names
     from lake_core.detector import Lake
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
     from lake_core.features import FeatureStore
     from lake_core.images import Picture, read_picture, read_pictures
     from lake_core.prompts import PromptEnsemble
+    from lake_core.rewording import wording_sensitivity
+    from lake_core.robustness import score_stability
     from lake_core.scoring import ImageScore
     from lake_core.selection import Selection
+    from lake_core.wording import prompt_table, reworded, text_map
 
 _MODULES = {
     "backbones": ("Backbone", "open_backbone"),
+    "comparison": ("compare_ledgers",),
     "config": ("LakeConfig",),
     "datasets": ("Dataset", "Example", "load_sample", "read_folder", "sample_names"),
     "detector": ("Lake",),
@@ -30,8 +35,15 @@ _MODULES = {
     "features": ("FeatureStore",),
     "images": ("Picture", "read_picture", "read_pictures"),
     "prompts": ("PromptEnsemble",),
+    "rewording": ("wording_sensitivity",),
+    "robustness": ("score_stability",),
     "scoring": ("ImageScore",),
     "selection": ("Selection",),
+    "wording": (
+        "prompt_table",
+        "reworded",
+        "text_map",
+    ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -47,12 +59,18 @@ __all__ = [
     "Picture",
     "PromptEnsemble",
     "Selection",
+    "compare_ledgers",
     "load_sample",
     "open_backbone",
+    "prompt_table",
     "read_folder",
     "read_picture",
     "read_pictures",
+    "reworded",
     "sample_names",
+    "score_stability",
+    "text_map",
+    "wording_sensitivity",
 ]
 
 
