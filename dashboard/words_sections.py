@@ -7,9 +7,9 @@ from dashboard.compute import Analysis
 from lake_core.errors import LakeError
 from lake_core.overlays import ScoreScale, colour_bar, overlay
 from lake_core.prompts import PromptEnsemble
+from lake_core.rewording import wording_sensitivity
 from lake_core.scoring import ImageScore
 from lake_core.wording import prompt_table, text_map
-from lake_core.wording_sensitivity import wording_sensitivity
 
 FIELDS = {
     "normal_states": "Phrases for normal",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lake_core.backbones import Backbone, open_backbone
     from lake_core.causal import ablate, patch_in
+    from lake_core.comparison import compare_ledgers
     from lake_core.config import LakeConfig
     from lake_core.contamination import contaminate
     from lake_core.datasets import Dataset, Example, load_sample, read_folder, sample_names
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     from lake_core.images import Picture, read_picture, read_pictures
     from lake_core.interventions import switch_off, switch_off_control, switch_off_tests
     from lake_core.prompts import PromptEnsemble
+    from lake_core.rewording import wording_sensitivity
+    from lake_core.robustness import score_stability
     from lake_core.scoring import ImageScore
     from lake_core.selection import Selection
+    from lake_core.wording import prompt_table, reworded, text_map
 
 _MODULES = {
     "backbones": ("Backbone", "open_backbone"),
     "causal": ("ablate", "patch_in"),
+    "comparison": ("compare_ledgers",),
     "config": ("LakeConfig",),
     "contamination": ("contaminate",),
     "datasets": ("Dataset", "Example", "load_sample", "read_folder", "sample_names"),
@@ -36,8 +41,15 @@ _MODULES = {
     "images": ("Picture", "read_picture", "read_pictures"),
     "interventions": ("switch_off", "switch_off_control", "switch_off_tests"),
     "prompts": ("PromptEnsemble",),
+    "rewording": ("wording_sensitivity",),
+    "robustness": ("score_stability",),
     "scoring": ("ImageScore",),
     "selection": ("Selection",),
+    "wording": (
+        "prompt_table",
+        "reworded",
+        "text_map",
+    ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -54,17 +66,23 @@ __all__ = [
     "PromptEnsemble",
     "Selection",
     "ablate",
+    "compare_ledgers",
     "contaminate",
     "load_sample",
     "open_backbone",
     "patch_in",
+    "prompt_table",
     "read_folder",
     "read_picture",
     "read_pictures",
+    "reworded",
     "sample_names",
+    "score_stability",
     "switch_off",
     "switch_off_control",
     "switch_off_tests",
+    "text_map",
+    "wording_sensitivity",
 ]
 
 

@@ -88,6 +88,9 @@ def score(
         str, typer.Option(metavar="squash|letterbox", help="Fill the model's input, or keep the aspect.")
     ] = "squash",
     device: Annotated[str, typer.Option(metavar="cpu|cuda|auto", help="Where the model runs.")] = "cpu",
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Also write ledgers.json: what each score is made of.")
+    ] = False,
 ) -> None:
     """Score pictures against a few normal ones; write scores, maps and settings.
 
@@ -105,7 +108,7 @@ def score(
         "seed": seed,
     }
     given = {name: value for name, value in parameters.items() if value is not None}
-    run(Request(normal, test, out, model, image_size, resize, device, given))
+    run(Request(normal, test, out, model, image_size, resize, device, given, ledger))
 
 
 @app.command()

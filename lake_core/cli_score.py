@@ -28,6 +28,7 @@ from lake_core.detector import Lake
 from lake_core.errors import ConfigError, ImageError, LakeError
 from lake_core.geometry import PatchGrid, Placement
 from lake_core.images import Picture, read_picture
+from lake_core.ledgers import SCHEMA, account
 from lake_core.overlays import ScoreScale, colour_bar, overlay, score_scale
 from lake_core.scoring import ImageScore
 from lake_core.threads import limit_threads
@@ -49,6 +50,7 @@ class Request:
     resize: str
     device: str
     parameters: Mapping[str, Any]
+    ledger: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Scored:
     map: np.ndarray
     grid: PatchGrid
     placement: Placement
+    account: dict[str, Any] | None
 
 
 class Reporter:
@@ -99,7 +102,7 @@ class Reporter:
 
 
 def run(request: Request) -> None:
-    """Scores, and writes scores.csv, config.json, scale.png and maps/.
+    """Scores, and writes scores.csv, config.json, scale.png, maps/ and, if asked for, ledgers.json.
 
     Raises:
         ConfigError, BackboneError: if something was asked for that cannot be.
@@ -121,11 +124,14 @@ def run(request: Request) -> None:
         reporter.note(note)
     with reporter.progress:
         _fit(lake, normals, reporter)
-        scored = _score(lake, tests, reporter)
+        scored = _score(lake, tests, reporter, request.ledger)
         scale = score_scale([item.map for item in scored], lake.threshold_)
         try:
             write_scores(request.out / "scores.csv", scored, lake.threshold_)
             _write_json(request.out / "config.json", settings(request, lake, scale, reporter))
+            if request.ledger:
+                accounts = [{"path": item.source.name} | (item.account or {}) for item in scored]
+                _write_json(request.out / "ledgers.json", {"schema": SCHEMA, "pictures": accounts})
             _legend(scale).save(request.out / "scale.png")
             _draw(request.out / "maps", scored, scale, reporter)
         except OSError as error:
@@ -242,7 +248,7 @@ def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
         reporter.note(warning)
 
 
-def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter) -> list[Scored]:
+def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_account: bool) -> list[Scored]:
     task = reporter.progress.add_task("Scoring", total=len(tests))
     normals = {picture.sha256: picture.name for picture in lake.normals_}
     scored: list[Scored] = []
@@ -250,7 +256,7 @@ def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter) -> list[Scor
         chunk = tests[start : start + _CHUNK]
         pairs = _read(chunk, "test", reporter)
         results = lake.score_all([picture for _, picture in pairs])
-        scored += [_kept(source, result) for (source, _), result in zip(pairs, results, strict=True)]
+        scored += [_kept(source, result, with_account) for (source, _), result in zip(pairs, results, strict=True)]
         reporter.progress.advance(task, len(chunk))
     if not scored:
         raise LakeError("None of the test pictures can be read, so there is nothing to score.")
@@ -263,7 +269,7 @@ def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter) -> list[Scor
     return scored
 
 
-def _kept(source: Source, result: ImageScore) -> Scored:
+def _kept(source: Source, result: ImageScore, with_account: bool) -> Scored:
     witnesses = result.witnesses
     return Scored(
         source,
@@ -275,6 +281,7 @@ def _kept(source: Source, result: ImageScore) -> Scored:
         result.map,
         witnesses.grid,
         witnesses.placement,
+        account(result) if with_account else None,
     )
 
 

@@ -62,7 +62,7 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
     """
     lake._fitted()
     n_normals = len(lake.normals_)
-    plan = _plan(n_normals, n_seeds)
+    plan = fewer_normals(n_normals, n_seeds)
     patches = {layer: normal_patches(lake, layer) for layer in lake.selection_}
     rows: list[dict[str, object]] = []
     left_out_units: dict[int, list[np.ndarray]] = {layer: [] for layer in patches}
@@ -126,7 +126,7 @@ def _select(lake: Lake, acts_nu: Tensor, full: Selection) -> np.ndarray:
     return select(acts_nu, full.layer, full.kind, full.criterion, config.top_k, config.seed).units
 
 
-def _plan(n_normals: int, n_seeds: int) -> list[tuple[list[int], int | None, int | None]]:
+def fewer_normals(n_normals: int, n_seeds: int) -> list[tuple[list[int], int | None, int | None]]:
     """Which normal pictures each run sees, which one is left out, which seed chose them."""
     everyone = range(n_normals)
     plan: list[tuple[list[int], int | None, int | None]] = []

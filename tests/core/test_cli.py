@@ -396,3 +396,34 @@ def _answer(url: str, process: "subprocess.Popen[str]") -> str:
             assert process.poll() is None, "the dashboard stopped"
             time.sleep(0.2)
     raise AssertionError("the dashboard does not answer")
+
+
+def test_ledgers_add_up_to_the_scores_of_the_table(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "with ledgers"
+    result = score(parts, out, "--top-k", 30, "--layers", "12,15", "--ledger")
+    assert result.exit_code == 0, result.output
+    document = json.loads((out / "ledgers.json").read_text(encoding="utf-8"))
+    assert document["schema"] == 1
+    rows = rows_of(out)
+    assert [item["path"] for item in document["pictures"]] == [row["path"] for row in rows]
+    lake_again = lk.Lake(lk.open_backbone("lake-cnn", image_size=128), lk.LakeConfig(top_k=30, layers=(12, 15)))
+    lake_again.fit(sorted((parts / "normal").iterdir()))
+    for item, row in zip(document["pictures"], rows, strict=True):
+        for name in ("score", "threshold", "visual", "cross_modal"):
+            assert item[name] == float(row[name])
+        assert sum(item["parts"].values()) == pytest.approx(item["score"], rel=1e-4)
+        assert sum(layer["contribution"] for layer in item["layers"]) == pytest.approx(item["parts"]["visual"])
+        assert [layer["layer"] for layer in item["layers"]] == [12, 15]
+        again = lake_again.score(parts / "test" / item["path"])
+        assert item["patch"] == again.patch
+        assert [item["grid"]["rows"], item["grid"]["cols"]] == list(again.map.shape)
+        for layer in item["layers"]:
+            assert (len(layer["units"]), layer["rest"]["n_units"]) == (10, 20)
+            named = sum(unit["contribution"] for unit in layer["units"])
+            assert named + layer["rest"]["contribution"] == pytest.approx(layer["contribution"])
+            carriers = again.carriers(None, layer["layer"], top=10)
+            assert [unit["unit"] for unit in layer["units"]] == carriers["unit"].tolist()
+
+
+def test_ledgers_are_written_only_when_asked_for(scored: tuple[Result, Path]) -> None:
+    assert not (scored[1] / "ledgers.json").exists()

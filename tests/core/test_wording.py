@@ -11,6 +11,7 @@ from lake_core.errors import ConfigError, LakeError
 from lake_core.geometry import coarse_of_fine
 from lake_core.images import Picture
 from lake_core.prompts import PromptEnsemble
+from lake_core.rewording import wording_sensitivity
 from lake_core.wording import (
     anomalous_probability,
     prompt_table,
@@ -18,7 +19,6 @@ from lake_core.wording import (
     reworded_witnesses,
     text_map,
 )
-from lake_core.wording_sensitivity import wording_sensitivity
 
 N_NORMALS = 3
 SPEAKING = [name for name, family in FAMILIES.items() if family.joint is not None]
