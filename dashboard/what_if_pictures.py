@@ -8,6 +8,7 @@ from lake_core import faithfulness, occlusion
 from lake_core.contamination import contaminate
 from lake_core.faithfulness import Replacement
 from lake_core.overlays import symmetric_limit, unit_overlay
+from lake_core.robustness import score_stability
 from lake_core.scoring import ImageScore
 
 REPLACEMENTS: dict[Replacement, str] = {
@@ -151,3 +152,20 @@ def contaminated(found: Analysis, score: ImageScore) -> None:
         alt="Score of each test picture before and after, with both thresholds",
     )
     components.download_table(made.table, "contaminated.csv")
+
+
+def steady(found: Analysis, score: ImageScore) -> None:
+    """The score with other normal pictures, and of the picture a little changed; on demand."""
+    st.markdown(
+        "Does the score stay where it is with other or fewer normal pictures, and when the picture is shifted by a "
+        "pixel, turned by a few degrees, or saved as JPEG?"
+    )
+    key = ("steady", found.result_key, score.picture.sha256)
+    if not components.asked_for(key, "Try other normals and small changes", ":material/tune:"):
+        return
+    result = components.computed(
+        key, "Changes", lambda show: score_stability(found.lake, score.picture, on_progress=show)
+    )
+    if result is not None:
+        components.sensitivity(result, "stability")
+        st.caption("A turned picture is filled at its corners from its edge; such streaks can count as unusual.")

@@ -9,6 +9,7 @@ EXPERIMENTS = {
     "Inside the network": what_if_neurons.inside,
     "Patches removed": what_if_pictures.removed,
     "Contaminated normals": what_if_pictures.contaminated,
+    "Stability of the score": what_if_pictures.steady,
 }
 
 components.heading(

@@ -12,7 +12,7 @@ from lake_core.interventions import switch_off, top_of_ledger
 from lake_core.scoring import ImageScore
 
 SECTIONS = ("Neurons", "Evidence", "Text weight", "Against another picture")
-EXPERIMENTS = ("Neurons off", "Inside the network", "Patches removed", "Contaminated normals")
+EXPERIMENTS = ("Neurons off", "Inside the network", "Patches removed", "Contaminated normals", "Stability of the score")
 
 
 def run(app: AppTest, **session: Any) -> AppTest:
