@@ -69,12 +69,15 @@ def clickable(found: Analysis, score: ImageScore, where: Where) -> None:
         figure,
         key=key,
         on_select=lambda: choose_place(key, picture.sha256),
-        selection_mode=("points", "box"),
+        selection_mode=("points", "box") if brush else "points",
         config={"displayModeBar": False},
         alt=f"{picture.name} with its score map; choose a patch by a click, or by its row and column below.",
     )
     components.score_legend(found)
-    patch = score.patch if not isinstance(where, int) else where
+    if brush:
+        st.button("Deciding patch", on_click=forget_place, disabled=where is None)
+        return
+    patch = where if isinstance(where, int) else score.patch
     st.session_state.patch_row, st.session_state.patch_col = patch // grid.cols + 1, patch % grid.cols + 1
 
     def by_number() -> None:
