@@ -48,6 +48,7 @@ def evaluate(
     methods: Sequence[Method] = METHODS,
     object_names: Mapping[str, str] | None = None,
     pixel: bool = True,
+    with_scores: bool = False,
     on_progress: Report | None = None,
 ) -> dict[str, Any]:
     """Runs the protocol.
@@ -66,6 +67,7 @@ def evaluate(
             picture reduced by the least whole factor that brings its longest side to MAX_PIXEL_SIDE or below; a
             reduced pixel is defect if any of its pixels is. Defective pictures without a mask take no part, and
             without any mask the pixel metrics are null.
+        with_scores: Also give the score of each test picture, from which curves are drawn and misses are listed.
         on_progress: Called after each few pictures.
     Returns:
         The result document, plain values for JSON:
@@ -83,6 +85,9 @@ def evaluate(
         - seconds: category -> whole time, with the network
         - problems: one sentence for each picture left out
         - environment: versions
+        - scores, if asked for: one row per category, shots, seed, method and test picture with its path below the
+          category's folder, label ("good" or "defective") and score; random's is the mean over its draws. A method
+          without a score (text where there is no text part) has no rows
     Raises:
         ConfigError: if shots, seeds or methods make no sense.
         DatasetError: if a category has too few normal pictures or no labelled test picture.
@@ -106,6 +111,8 @@ def evaluate(
         "problems": [],
         "environment": environment(),
     }
+    if with_scores:
+        document["scores"] = []
     draws: dict[tuple[int, Method], list[np.ndarray]] = {}
     for name, entries in indexed.items():
         started = time.perf_counter()
@@ -117,6 +124,8 @@ def evaluate(
         document["normals"].extend(normals)
         document["problems"].extend(problems)
         document["results"].extend(_rows(name, runs, plan))
+        if with_scores:
+            document["scores"].extend(score_rows(name, runs, plan))
         for n_shots in plan.shots:
             for method in plan.methods:
                 found = _bootstrap(runs, n_shots, method)
@@ -158,6 +167,28 @@ def _rows(name: str, runs: Sequence[Run], plan: Plan) -> list[dict[str, Any]]:
                     }
                 )
     return rows
+
+
+def score_rows(name: str, runs: Sequence[Run], plan: Plan) -> Iterator[dict[str, Any]]:
+    """What each method said of each test picture; see `evaluate`."""
+    for n_shots in plan.shots:
+        for seed in plan.seeds:
+            for method in plan.methods:
+                draws = [run for run in runs if (run.shots, run.seed, run.method) == (n_shots, seed, method)]
+                if not draws[0].scores:
+                    continue
+                for path, is_defective, score in zip(
+                    draws[0].names, draws[0].labels, np.mean([run.scores for run in draws], axis=0), strict=True
+                ):
+                    yield {
+                        "category": name,
+                        "shots": n_shots,
+                        "seed": seed,
+                        "method": method,
+                        "path": path,
+                        "label": "defective" if is_defective else "good",
+                        "score": float(score),
+                    }
 
 
 def _bootstrap(runs: Sequence[Run], n_shots: int, method: Method) -> np.ndarray | None:

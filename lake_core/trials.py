@@ -103,6 +103,7 @@ class Run:
     labels: np.ndarray
     masks: "list[Mask | None]"
     seconds: float
+    names: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     maps: list[np.ndarray] = field(default_factory=list)
 
@@ -164,6 +165,7 @@ def run_category(
     n_normals = len({picture.sha256 for pictures in chosen.values() for picture in pictures})
     n_all = n_normals + len(tests)
 
+    names: list[str] = []
     labels: list[bool] = []
     masks: list[Mask | None] = []
     places = Lake(backbone, config, store).places
@@ -186,13 +188,14 @@ def run_category(
         store.ensure([example.picture for example in examples], places)
         for example in examples:
             _score(example.picture, runs, plan.pixel)
+            names.append(example.picture.name)
             labels.append(example.label == "defective")
             masks.append(_reduced(example, backbone) if plan.pixel else None)
         n_done += len(examples)
         if on_progress is not None:
             on_progress(name, min(n_done, n_all), n_all)
     for run in runs:
-        run.labels, run.masks = np.array(labels, dtype=bool), masks
+        run.names, run.labels, run.masks = names, np.array(labels, dtype=bool), masks
     return runs, normals, list(dict.fromkeys(problems))
 
 

@@ -120,6 +120,23 @@ def test_figures_are_those_of_the_detector_itself(
         assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_scores_of_each_picture_give_the_figures(
+    folders: list[Path], backbone: Backbone, document: dict[str, Any]
+) -> None:
+    found = evaluate(folders[:1], backbone, LakeConfig(top_k=20), shots=(1, 3), seeds=(0, 1), with_scores=True)
+    assert "scores" not in document
+    assert found["results"][0].keys() == document["results"][0].keys()
+    assert len(found["scores"]) == 2 * 2 * len(METHODS) * (N_GOOD + N_BAD)
+    for row in found["results"]:
+        keys = ("category", "shots", "seed", "method")
+        own = [score for score in found["scores"] if all(score[key] == row[key] for key in keys)]
+        assert all((folders[0] / score["path"]).is_file() for score in own)
+        assert [score["label"] == "defective" for score in own] == ["stain" in score["path"] for score in own]
+        if row["method"] != "random":  # whose figure is the mean of those of its draws
+            expected = auroc([score["label"] == "defective" for score in own], [score["score"] for score in own])
+            assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_choices_of_normal_pictures_are_nested_seeded_and_told(document: dict[str, Any]) -> None:
     for seed in (0, 1):
         few = one(document["normals"], category="red_stain", shots=1, seed=seed)["names"]
