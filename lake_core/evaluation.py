@@ -113,7 +113,6 @@ def evaluate(
         - seconds: category -> whole time, with the network
         - problems: one sentence for each picture left out
         - environment: versions
-        - fingerprint: of all that was asked for; see `lake_core.journal`
         - scores, if asked for: one row per category, shots, seed, method and test picture with its path below the
           category's folder, label ("good" or "defective") and score; random's is the mean over its draws. A method
           without a score (text where there is no text part) has no rows
@@ -132,8 +131,9 @@ def evaluate(
     for name, folder in named.items():
         object_name = (object_names or {}).get(name) or _object_name(name, config)
         tasks.append(Task(name, folder.resolve(), replace(config, object_name=object_name), plan, batch_size))
-    asked = fingerprint(engine.model_key(), tasks, indexed)
-    outcomes = journal.begin(asked) if journal is not None else {}
+    outcomes: dict[str, Outcome] = {}
+    if journal is not None:
+        outcomes = journal.begin(fingerprint(engine.model_key(), tasks, indexed))
     for name, outcome in outcomes.items():
         if on_progress is not None:
             on_progress(name, len(outcome["paths"]), len(outcome["paths"]))
@@ -141,8 +141,7 @@ def evaluate(
         outcomes[outcome["category"]] = outcome
         if journal is not None:
             journal.keep(outcome)
-    document = _document([outcomes[task.category] for task in tasks], plan, with_scores)
-    return document | {"fingerprint": asked.digest}
+    return _document([outcomes[task.category] for task in tasks], plan, with_scores)
 
 
 def _document(outcomes: Sequence[Outcome], plan: Plan, with_scores: bool) -> dict[str, Any]:

@@ -29,10 +29,6 @@ class Fingerprint:
 
     parts: Mapping[str, str]
 
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.parts, sort_keys=True).encode()).hexdigest()
-
 
 def fingerprint(model_key: str, tasks: Sequence[Task], indexed: Mapping[str, Sequence[Entry]]) -> Fingerprint:
     """Of model, configuration, plan, and the files (names, roles, sizes, times of change) of all data sets."""
@@ -77,13 +73,13 @@ class Journal:
         Raises:
             ConfigError: if the file is of another evaluation, or is there and was not to be resumed.
         """
-        if not self.path.exists():
+        lines = _whole_lines(self.path) if self.path.exists() else []
+        if not lines or (len(lines) == 1 and not self.resume):  # nothing was finished
             self._write_head(asked)
             return {}
         if not self.resume:
             raise ConfigError(f"{self.path} holds what an interrupted run finished: go on with --resume, or remove it.")
-        lines = _whole_lines(self.path)
-        head = _parsed(lines[0]) if lines else None
+        head = _parsed(lines[0])
         if head is None or head.get("format") != _FORMAT:
             raise ConfigError(f"{self.path} is not the file of an interrupted run: remove it, or choose another OUT.")
         other = [name for name, value in asked.parts.items() if head["asked"].get(name) != value]
