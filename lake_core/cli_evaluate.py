@@ -3,25 +3,57 @@
 The networks are imported inside of the command, so that help comes at once.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from lake_core.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lake_core.journal import Journal
+    from lake_core.trials import Report
+
 _TITLES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "pixel_aupro": "AUPRO (up to FPR 0.3)"}
 _LIST = "separated by commas or spaces"
+_NUMBER_LISTS, _WORD_LISTS = {"--shots", "--seeds"}, {"--categories", "--methods"}
+_INTERRUPTED = 130
+
+
+class ListsCommand(TyperCommand):
+    """A command whose list options may be written `--shots 1 2 4` as well as `--shots 1,2,4`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, joined_lists(args))
+
+
+def joined_lists(args: Sequence[str]) -> list[str]:
+    """The arguments with the words of each list option made one; words are taken once the folder was named."""
+    joined: list[str] = []
+    option, has_folder = "", False
+    for arg in args:
+        if arg.startswith("-"):
+            option = arg
+            joined.append(arg)
+        elif joined and joined[-1] == option:  # the option's first value
+            joined.append(arg)
+        elif (option in _NUMBER_LISTS and arg.replace(",", "").isdigit()) or (option in _WORD_LISTS and has_folder):
+            joined[-1] += f",{arg}"
+        else:
+            has_folder, option = True, ""
+            joined.append(arg)
+    return joined
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the application."""
-    app.command("evaluate")(evaluate_command)
+    app.command("evaluate", cls=ListsCommand)(evaluate_command)
 
 
 def evaluate_command(
@@ -44,19 +76,39 @@ def evaluate_command(
     ] = "",
     top_k: Annotated[int, typer.Option(help="Units kept per layer.")] = 100,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
-    device: Annotated[str, typer.Option(metavar="cpu|cuda|auto", help="Where the model runs.")] = "cpu",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Where the model runs.")] = "cpu",
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|bf16|fp16", help="Numbers of the image tower; the halves are for GPUs.")
+    ] = "fp32",
+    batch: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Pictures in a forward pass; default: 4, on a GPU 64.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Run in this process, or on a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of a running Ray cluster; default: one on this machine.")
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
+    csv_out: Annotated[
+        Path | None, typer.Option("--csv", metavar="OUT", help="Write the rows of results here.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run to the same --json OUT that was interrupted.")
+    ] = False,
+    with_scores: Annotated[
+        bool, typer.Option("--scores", help="Also write the score of each test picture to the JSON.")
+    ] = False,
 ) -> None:
     """Measure the method on labelled data sets, beside random units, all units, and each witness alone.
 
-    Example: lake evaluate data --shots 1,4 --seeds 0,1,2 --json result.json
+    Example: lake evaluate data --shots 1 4 --seeds 0 1 2 --json result.json
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from lake_core.backbones import open_backbone
+    from lake_core.backbones import Opening
     from lake_core.config import LakeConfig
-    from lake_core.evaluation import evaluate
+    from lake_core.devices import PRECISIONS
+    from lake_core.evaluation import LocalEngine, evaluate
+    from lake_core.journal import Journal
     from lake_core.threads import limit_threads
     from lake_core.trials import checked_methods
 
@@ -64,31 +116,93 @@ def evaluate_command(
     plan_shots, plan_seeds = _numbers("--shots", shots), _numbers("--seeds", seeds)
     plan_methods = checked_methods(_words(methods))
     config = LakeConfig(top_k=top_k, object_name=object_name)
-    if json_out is not None and not json_out.resolve().parent.is_dir():
-        raise ConfigError(f"The folder of {json_out} does not exist; make it first.")
+    for out in (json_out, csv_out):
+        if out is not None and not out.resolve().parent.is_dir():
+            raise ConfigError(f"The folder of {out} does not exist; make it first.")
+    if resume and json_out is None:
+        raise ConfigError("--resume needs --json OUT: finished work lies beside it.")
+    if engine not in ("local", "ray") or (address is not None and engine != "ray"):
+        raise ConfigError(f"--engine is {engine!r}; choose local, or ray, which also takes --address.")
+    known = next((name for name in PRECISIONS if name == precision), None)
+    if known is None:
+        raise ConfigError(f"--precision is {precision!r}; choose from {', '.join(PRECISIONS)}.")
     limit_threads()
-    backbone = open_backbone(model, device=device)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        tasks = {path.resolve().name: progress.add_task(path.resolve().name, total=None) for path in folders}
+    opening = Opening(model, device=device, precision=known)
+    journal = Journal(json_out, resume) if json_out is not None else None
+    with _interruption_told(journal, len(folders)), _progress(folders) as on_progress:
+        if engine == "ray":
+            from lake_core.ray_engine import RayEngine
+
+            runner: Any = RayEngine(opening, address)
+        else:
+            runner = LocalEngine(opening.open())
         document = evaluate(
             folders,
-            backbone,
+            runner,
             config,
             shots=plan_shots,
             seeds=plan_seeds,
             methods=plan_methods,
             pixel=pixel,
-            on_progress=lambda name, done, total: progress.update(tasks[name], completed=done, total=total),
+            with_scores=with_scores,
+            batch_size=batch,
+            journal=journal,
+            on_progress=on_progress,
         )
+    _print(document)
+    if csv_out is not None:
+        write_rows(csv_out, document["results"])
+        typer.echo(f"Rows written to {csv_out}")
+    if journal is not None:
+        journal.finish(document)
+        typer.echo(f"Written to {json_out}")
+
+
+@contextmanager
+def _interruption_told(journal: "Journal | None", n_tasks: int) -> Iterator[None]:
+    """Turns Ctrl-C into one sentence that says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if journal is None:
+            typer.echo("Stopped. Nothing was kept; with --json OUT a run can go on later.", err=True)
+        else:
+            typer.echo(
+                f"Stopped. {journal.n_kept} of {n_tasks} data sets are finished and kept in {journal.path}; "
+                "go on with the same command and --resume.",
+                err=True,
+            )
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+@contextmanager
+def _progress(folders: Sequence[Path]) -> "Iterator[Report]":
+    """A bar for each data set on stderr, and the function that moves it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bars = {path.resolve().name: progress.add_task(path.resolve().name, total=None) for path in folders}
+        yield lambda name, done, total: progress.update(bars[name], completed=done, total=total)
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    from rich.console import Console
+
     console = Console()
     for table in tables(document):
         console.print(table)
     for problem in document["problems"]:
         typer.echo(f"Left out: {problem}")
-    if json_out is not None:
-        json_out.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        typer.echo(f"Written to {json_out}")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as CSV; what could not be measured is an empty cell."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def tables(document: Mapping[str, Any]) -> "list[Table]":

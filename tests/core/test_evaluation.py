@@ -1,5 +1,6 @@
 """The few-shot protocol: nested choices, one forward pass per picture, honest gaps, figures that can be recomputed."""
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +13,17 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from lake_core import backbones, cli_evaluate, trials
-from lake_core.backbones import Backbone, open_backbone
+from lake_core import cli_evaluate, evaluation
+from lake_core.backbones import Backbone, Opening, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.datasets import index_folder, read_folder
 from lake_core.detector import Lake
 from lake_core.errors import ConfigError, DatasetError, LakeError
 from lake_core.evaluation import evaluate
 from lake_core.features import FeatureStore
+from lake_core.journal import Journal
 from lake_core.metrics import auroc
-from lake_core.trials import METHODS, METRICS, choose_normals
+from lake_core.trials import METHODS, METRICS, choose_normals, run_task
 
 SIDE = 96
 N_NORMAL, N_GOOD, N_BAD = 5, 4, 5
@@ -120,6 +122,23 @@ def test_figures_are_those_of_the_detector_itself(
         assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_scores_of_each_picture_give_the_figures(
+    folders: list[Path], backbone: Backbone, document: dict[str, Any]
+) -> None:
+    found = evaluate(folders[:1], backbone, LakeConfig(top_k=20), shots=(1, 3), seeds=(0, 1), with_scores=True)
+    assert "scores" not in document
+    assert found["results"][0].keys() == document["results"][0].keys()
+    assert len(found["scores"]) == 2 * 2 * len(METHODS) * (N_GOOD + N_BAD)
+    for row in found["results"]:
+        keys = ("category", "shots", "seed", "method")
+        own = [score for score in found["scores"] if all(score[key] == row[key] for key in keys)]
+        assert all((folders[0] / score["path"]).is_file() for score in own)
+        assert [score["label"] == "defective" for score in own] == ["stain" in score["path"] for score in own]
+        if row["method"] != "random":  # whose figure is the mean of those of its draws
+            expected = auroc([score["label"] == "defective" for score in own], [score["score"] for score in own])
+            assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_choices_of_normal_pictures_are_nested_seeded_and_told(document: dict[str, Any]) -> None:
     for seed in (0, 1):
         few = one(document["normals"], category="red_stain", shots=1, seed=seed)["names"]
@@ -162,14 +181,14 @@ def test_the_summary_is_the_mean_over_seeds_then_over_categories(document: dict[
 def test_the_network_runs_once_per_picture(
     folders: list[Path], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores: list[FeatureStore] = []
+    n_forwards: list[int] = []
+    forward = Backbone.forward
 
-    class Watched(FeatureStore):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            stores.append(self)
+    def watched(self: Backbone, pixels: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        n_forwards.append(len(pixels))
+        return forward(self, pixels, *args, **kwargs)
 
-    monkeypatch.setattr(trials, "FeatureStore", Watched)
+    monkeypatch.setattr(Backbone, "forward", watched)
     seen: list[tuple[str, int, int]] = []
     evaluate(
         folders[:1],
@@ -179,7 +198,7 @@ def test_the_network_runs_once_per_picture(
         pixel=False,
         on_progress=lambda *progress: seen.append(progress),
     )
-    assert [store.n_forwards for store in stores] == [N_NORMAL + N_GOOD + N_BAD]
+    assert sum(n_forwards) == N_NORMAL + N_GOOD + N_BAD
     assert seen[-1] == ("red_stain", N_NORMAL + N_GOOD + N_BAD, N_NORMAL + N_GOOD + N_BAD)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
 
@@ -257,7 +276,7 @@ def test_a_folder_without_labelled_tests_is_refused(tmp_path: Path, backbone: Ba
 @pytest.fixture
 def command(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     """`lake evaluate` with the small backbone, on a wide terminal."""
-    monkeypatch.setattr(backbones, "open_backbone", lambda spec, device: backbone)
+    monkeypatch.setattr(Opening, "open", lambda _: backbone)
     monkeypatch.setenv("COLUMNS", "160")
     app = typer.Typer()
     cli_evaluate.register(app)
@@ -277,6 +296,103 @@ def test_the_command_prints_tables_and_writes_the_document(
         assert row == expected
 
 
+def test_lists_are_written_with_spaces_or_commas() -> None:
+    for typed, read in (
+        ("data --shots 1 2 4 --seeds 0,1 --json out", "data --shots 1,2,4 --seeds 0,1 --json out"),
+        ("--shots 1 2 data --no-pixel", "--shots 1,2 data --no-pixel"),
+        ("data --categories a b --methods lake text", "data --categories a,b --methods lake,text"),
+        ("--methods lake data --seeds 3", "--methods lake data --seeds 3"),
+    ):
+        assert cli_evaluate.joined_lists(typed.split()) == read.split()
+
+
+def test_the_rows_are_written_as_csv(command: typer.Typer, folders: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "rows.csv"
+    options = ["--categories", "unmasked", "--shots", "1", "2", "--seeds", "0", "--csv", str(out)]
+    CliRunner().invoke(command, [str(folders[0].parent), *options], catch_exceptions=False)
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * len(METHODS)
+    assert all(row["pixel_auroc"] == "" and 0 <= float(row["image_auroc"]) <= 1 for row in rows)
+
+
+def plain(document: dict[str, Any]) -> dict[str, Any]:
+    """A document without what differs from run to run: its times."""
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in document["results"]]
+    return json.loads(json.dumps(document | {"results": rows, "seconds": None}))
+
+
+def test_an_interrupted_run_goes_on_and_repeats_nothing(
+    folders: list[Path], backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.json"
+    options: dict[str, Any] = {"shots": (1, 2), "seeds": (0,), "methods": ("lake", "text")}
+    whole = evaluate(folders, backbone, **options)
+
+    def stop(name: str, done: int, total: int) -> None:
+        if name == "unmasked" and done > 3:
+            raise KeyboardInterrupt
+
+    first = Journal(out, resume=False)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(folders, backbone, **options, journal=first, on_progress=stop)
+    assert first.n_kept == 1
+    assert not out.exists()
+    with pytest.raises(ConfigError, match="go on with --resume, or remove it"):
+        evaluate(folders, backbone, **options, journal=Journal(out, resume=False))
+    with first.path.open("a") as file:
+        file.write('{"category": "unma')  # killed while it wrote
+
+    read: list[str] = []
+    monkeypatch.setattr(evaluation, "run_task", lambda task, *rest: read.append(task.category) or run_task(task, *rest))
+    second = Journal(out, resume=True)
+    document = evaluate(folders, backbone, **options, journal=second)
+    assert read == ["unmasked"]
+    assert plain(document) == plain(whole)
+    second.finish(document)
+    assert plain(json.loads(out.read_text())) == plain(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json"]
+
+
+def test_another_plan_does_not_go_on_with_old_work(folders: list[Path], backbone: Backbone, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
+    own = write_category(tmp_path / "set", 0, False)
+    out = tmp_path / "out.json"
+    evaluate([own], backbone, **options, journal=Journal(out, resume=False))
+    for changes, words in (
+        ({"shots": (2,)}, r"its shots differ \(then \[1\], now \[2\]\)"),
+        ({"methods": ("lake",)}, "its methods differ"),
+        ({"config": LakeConfig(top_k=7)}, "its configuration differ"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            evaluate([own], backbone, **(options | changes), journal=Journal(out, resume=True))
+    Image.fromarray(surface(77)).save(own / "test/good/000.png")
+    with pytest.raises(ConfigError, match="its files of the data sets differ"):
+        evaluate([own], backbone, **options, journal=Journal(out, resume=True))
+
+
+def test_ctrl_c_says_how_to_go_on(
+    command: typer.Typer, folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(task: Any, *rest: Any) -> Any:
+        if task.category == "unmasked":
+            raise KeyboardInterrupt
+        return run_task(task, *rest)
+
+    out = tmp_path / "out.json"
+    typed = [str(folders[0].parent), "--shots", "1", "--seeds", "0", "--methods", "text", "--no-pixel"]
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "run_task", interrupted)
+        stopped = CliRunner().invoke(command, [*typed, "--json", str(out)])
+        assert stopped.exit_code == 130
+        assert "1 of 2 data sets are finished" in stopped.stderr
+        assert "--resume" in stopped.stderr
+        assert "Nothing was kept" in CliRunner().invoke(command, typed).stderr
+    resumed = CliRunner().invoke(command, [*typed, "--json", str(out), "--resume"], catch_exceptions=False)
+    assert resumed.exit_code == 0
+    assert set(json.loads(out.read_text())["object_names"]) == {"red_stain", "unmasked"}
+
+
 def test_the_command_takes_some_categories_and_methods(command: typer.Typer, folders: list[Path]) -> None:
     options = ["--categories", "unmasked", "--methods", "lake,visual", "--shots", "1", "--seeds", "0", "--no-pixel"]
     result = CliRunner().invoke(command, [str(folders[0].parent), *options], catch_exceptions=False)
@@ -291,6 +407,11 @@ def test_the_command_takes_some_categories_and_methods(command: typer.Typer, fol
         (["--shots", "few"], "--shots is 'few'"),
         (["--methods", "magic"], "magic"),
         (["--json", "/nowhere/at/all.json"], "does not exist"),
+        (["--csv", "/nowhere/at/all.csv"], "does not exist"),
+        (["--resume"], "--resume needs --json"),
+        (["--engine", "steam"], "--engine is 'steam'"),
+        (["--address", "head:6379"], "--address"),
+        (["--precision", "fp8"], "--precision is 'fp8'"),
     ],
 )
 def test_the_command_says_what_is_wrong(

@@ -1,0 +1,128 @@
+"""The same figures on a Ray cluster as in this process, also when a worker is killed in the middle of a task."""
+
+import builtins
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import write
+
+from lake_core import ray_engine
+from lake_core.backbones import Opening
+from lake_core.errors import BackboneError, ConfigError
+from lake_core.evaluation import evaluate
+from lake_core.ray_engine import RayEngine
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAN: dict[str, Any] = {"shots": (1, 2), "seeds": (0, 1), "with_scores": True}
+
+
+def write_set(root: Path, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+
+    def save(path: str, array: np.ndarray) -> None:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(array).save(root / path)
+
+    for i in range(3):
+        save(f"train/good/{i}.png", rng.integers(90, 160, (48, 48, 3), dtype=np.uint8))
+        save(f"test/good/{i}.png", rng.integers(90, 160, (48, 48, 3), dtype=np.uint8))
+        pixels, mask = rng.integers(90, 160, (48, 48, 3), dtype=np.uint8), np.zeros((48, 48), np.uint8)
+        pixels[8 * i : 8 * i + 16, 10:30], mask[8 * i : 8 * i + 16, 10:30] = 255, 255
+        save(f"test/spot/{i}.png", pixels)
+        save(f"ground_truth/spot/{i}_mask.png", mask)
+    return root
+
+
+def plain(document: dict[str, Any]) -> dict[str, Any]:
+    """A document without its times."""
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in document["results"]]
+    return json.loads(json.dumps(document | {"results": rows, "seconds": None}))
+
+
+@pytest.fixture(scope="module")
+def opening(tmp_path_factory: pytest.TempPathFactory) -> Opening:
+    """A tiny backbone that any process can open."""
+    return Opening(f"local-dir:{write('native-vit', tmp_path_factory.mktemp('model') / 'tiny')}")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("sets")
+    return [write_set(root / name, seed) for seed, name in enumerate(("plate", "tile", "cloth"))]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Ray on this machine, with two workers of one core each and little memory."""
+    ray = pytest.importorskip("ray")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=0,
+        object_store_memory=80 * 1024**2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}},
+    )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.timeout(240)
+def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
+    cluster: Any, folders: list[Path], opening: Opening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = evaluate(folders, opening.open(), **PLAN)
+    there = evaluate(folders, RayEngine(opening, n_threads=1), **PLAN)
+    assert plain(there) == plain(local)
+
+    # The first worker that takes the second task waits there for good, until it is killed.
+    pids, work = tmp_path / "pids", ray_engine._work
+
+    def stopping(task: Any, *rest: Any) -> Any:
+        with pids.open("a") as file:
+            file.write(f"{task.category} {os.getpid()}\n")
+        if task.category == "tile" and pids.read_text().count("tile") == 1:
+            time.sleep(120)
+        return work(task, *rest)
+
+    monkeypatch.setattr(ray_engine, "_work", stopping)
+    done: list[str] = []
+
+    def kill_it(name: str, *_: int) -> None:
+        done.append(name)
+        if len(done) == 2:  # the other two are finished, so the one in the middle of its task is the one that waits
+            started = dict(reversed(line.split()) for line in pids.read_text().splitlines())
+            os.kill(int(next(pid for pid, category in started.items() if category == "tile")), signal.SIGKILL)
+
+    after = evaluate(folders, RayEngine(opening, n_threads=1), **PLAN, on_progress=kill_it)
+    assert plain(after) == plain(local)
+    assert pids.read_text().count("tile") == 2
+    assert sorted(done) == ["cloth", "plate", "tile"]
+
+
+@pytest.mark.timeout(120)
+def test_what_a_worker_cannot_do_is_told_in_its_own_words(cluster: Any, folders: list[Path]) -> None:
+    with pytest.raises(BackboneError, match=r"local-dir:/nowhere: the folder /nowhere does not exist"):
+        evaluate(folders[:1], RayEngine(Opening("local-dir:/nowhere"), n_threads=1), **PLAN)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *rest: Any, **options: Any) -> Any:
+        if name == "ray":
+            raise ImportError(name)
+        return real(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ConfigError, match=r"pip install '.\[ray\]'"):
+        RayEngine(Opening())
