@@ -36,6 +36,7 @@ pages = {
     "split": st.Page(
         PAGES / "score_split.py", title="Score split", icon=":material/call_split:", url_path="score_split"
     ),
+    "compare": st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare:"),
 }
 st.session_state.pages = pages
 st.logo(LOGO, size="large")

@@ -6,10 +6,11 @@ take two pictures that differ in a small defect for the same one.
 
 import io
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -25,11 +26,13 @@ from lake_core.features import FeatureStore
 from lake_core.images import Picture
 from lake_core.metrics import auroc
 from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit, thumbnail, unit_overlay
+from lake_core.prompts import text_directions
 from lake_core.scoring import ImageScore, Witnesses
 from lake_core.selection import Selection
 from lake_core.specs import SHIPPED, cached_pretrained
 from lake_core.units import selection_of
 
+T = TypeVar("T")
 Key = tuple[str, ...]
 
 
@@ -112,9 +115,17 @@ def known_specs() -> list[str]:
     return [*SHIPPED, *cached_pretrained()]
 
 
-@st.cache_resource(max_entries=3, show_spinner="Opening the backbone …")
 def model(key: ModelKey) -> FeatureStore:
-    """The backbone of a key, with the activations of all sessions."""
+    """The backbone of a key, with the activations of all sessions; its own size asked for by number is no other one."""
+    if key.image_size is not None:
+        own = _model(ModelKey(key.spec, None))
+        if own.backbone.input_size == (key.image_size, key.image_size):
+            return own
+    return _model(key)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Opening the backbone …")
+def _model(key: ModelKey) -> FeatureStore:
     return FeatureStore(open_backbone(key.spec, image_size=key.image_size))
 
 
@@ -150,6 +161,21 @@ def config_of(settings: Settings, backbone: Backbone) -> ResolvedConfig:
     return config.resolved(backbone.recommended)
 
 
+def filled(settings: Settings) -> Settings:
+    """The settings with nothing left to the backbone's recommendation, as the sidebar would give them."""
+    backbone = model(ModelKey(settings.spec, settings.image_size)).backbone
+    config = config_of(settings, backbone)
+    return replace(
+        settings,
+        image_size=backbone.input_size[0] if backbone.takes_any_size else None,
+        layers=config.layers,
+        kind=config.kind,
+        top_k=min(config.top_k, max(backbone.layer(layer).n_units[config.kind] for layer in config.layers)),
+        normalise=config.normalise,
+        smooth=config.smooth,
+    )
+
+
 def fit_key(settings: Settings, workspace: Workspace) -> FitKey:
     """The key of the detector that settings and normal pictures stand for."""
     model_key = ModelKey(settings.spec, settings.image_size)
@@ -174,16 +200,29 @@ def pictures_of(workspace: Workspace) -> list[Picture]:
     return [example.picture for example in (*workspace.normals, *workspace.tests)]
 
 
+class Timed(NamedTuple, Generic[T]):
+    """A result and the seconds that it took when it was made."""
+
+    result: T
+    seconds: float
+
+
 @st.cache_resource(max_entries=24, show_spinner=False)
-def fitted(key: FitKey, _normals: Sequence[Example]) -> Lake:
+def fitted(key: FitKey, _normals: Sequence[Example]) -> Timed[Lake]:
     store = model(key.model)
-    return Lake(store.backbone, key.config, store).fit([example.picture for example in _normals])
+    # Texts are encoded once for all detectors; the first one that is timed shall not pay for the others.
+    text_directions(store.backbone.encode_text, key.config.prompts, key.config.object_name)
+    started = time.perf_counter()
+    lake = Lake(store.backbone, key.config, store).fit([example.picture for example in _normals])
+    return Timed(lake, time.perf_counter() - started)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def measured(key: FitKey, tests: Key, _normals: Sequence[Example], _tests: Sequence[Example]) -> list[Witnesses]:
-    lake = fitted(key, _normals)
-    return [lake.measure(example.picture) for example in _tests]
+def measured(key: FitKey, tests: Key, _normals: Sequence[Example], _tests: Sequence[Example]) -> Timed[list[Witnesses]]:
+    lake = fitted(key, _normals).result
+    started = time.perf_counter()
+    witnesses = [lake.measure(example.picture) for example in _tests]
+    return Timed(witnesses, time.perf_counter() - started)
 
 
 def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -> Analysis:
@@ -197,11 +236,11 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -
         LakeError: one sentence, where nothing can be learned.
     """
     key = fit_key(settings, workspace)
-    lake = fitted(key, workspace.normals).reweighed(text_weight=settings.text_weight, top_q=settings.top_q)
+    lake = fitted(key, workspace.normals).result.reweighed(text_weight=settings.text_weight, top_q=settings.top_q)
     own_threshold = lake.threshold_
     if threshold is not None:
         lake.threshold_ = threshold
-    witnesses = measured(key, shas(workspace.tests), workspace.normals, workspace.tests)
+    witnesses = measured(key, shas(workspace.tests), workspace.normals, workspace.tests).result
     scores = tuple(lake.fuse(found) for found in witnesses)
     scale = replace(score_scale([score.map for score in scores], own_threshold), threshold=lake.threshold_)
     return Analysis(workspace, lake, scores, key, scale)

@@ -43,11 +43,14 @@ class ScoreScale:
         vmax: Value of the last colour.
         threshold: The decision threshold.
         is_open: Whether some values are greater than vmax; they take the last colour.
+        fades_at: Value around which the colour begins to cover the picture; None means the threshold. Maps of several
+            detectors, each with its own threshold, share one.
     """
 
     vmax: float
     threshold: float
     is_open: bool = False
+    fades_at: float | None = None
 
 
 def score_scale(maps: Iterable[Any], threshold: float) -> ScoreScale:
@@ -106,7 +109,8 @@ def overlay(
     """
     base = thumbnail(picture, max_side)
     spread = _spread(values, grid, placement, base.size, smooth)
-    reference = scale.threshold if scale.threshold > 0 else scale.vmax / 2
+    fades_at = scale.threshold if scale.fades_at is None else scale.fades_at
+    reference = fades_at if fades_at > 0 else scale.vmax / 2
     cover = _smoothstep(spread / reference, _FADE_FROM, _FADE_TO)
     image = _blend(base, _score_colours(spread / scale.vmax), cover, opacity)
     if contour:
