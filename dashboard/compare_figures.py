@@ -19,7 +19,7 @@ MARKS = {
 
 
 def scores_against_scores(points: pd.DataFrame, names: tuple[str, str], thresholds: tuple[float, float]) -> go.Figure:
-    """Each picture's score with two set-ups, with both thresholds; off the diagonal quarters the decision changes.
+    """Each picture's score with two set-ups, on log scales, with both thresholds; in the tinted quarters they disagree.
 
     A point can be clicked; its customdata is (name, sha256).
 
@@ -28,11 +28,17 @@ def scores_against_scores(points: pd.DataFrame, names: tuple[str, str], threshol
         names: Letters of the set-ups on the x and the y axis.
         thresholds: Theirs.
     """
-    tops = [1.08 * max(points[axis].max(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
+    is_log = bool((points[["x", "y"]] > 0).all(axis=None)) and min(thresholds) > 0
+    tops = [1.15 * max(points[axis].max(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
+    lows = [
+        0.87 * min(points[axis].min(), threshold) if is_log else 0.0
+        for axis, threshold in zip("xy", thresholds, strict=True)
+    ]
+    ranges = [list(np.log10([low, top]) if is_log else [low, top]) for low, top in zip(lows, tops, strict=True)]
     figure = go.Figure()
     changes = {"fillcolor": LINE, "opacity": 0.10, "line": {"width": 0}, "layer": "below"}
-    figure.add_shape(type="rect", x0=thresholds[0], x1=tops[0], y0=0, y1=thresholds[1], **changes)
-    figure.add_shape(type="rect", x0=0, x1=thresholds[0], y0=thresholds[1], y1=tops[1], **changes)
+    figure.add_shape(type="rect", x0=thresholds[0], x1=tops[0], y0=lows[1], y1=thresholds[1], **changes)
+    figure.add_shape(type="rect", x0=lows[0], x1=thresholds[0], y0=thresholds[1], y1=tops[1], **changes)
     for mark, (symbol, colour, title) in MARKS.items():
         rows = points[points["mark"] == mark]
         if len(rows):
@@ -50,16 +56,22 @@ def scores_against_scores(points: pd.DataFrame, names: tuple[str, str], threshol
     dashed = {"dash": "dash", "color": LINE, "width": 2}
     figure.add_vline(x=thresholds[0], line=dashed)
     figure.add_hline(y=thresholds[1], line=dashed)
-    for x, y, xanchor, yanchor, only in (
-        (tops[0], 0.0, "right", "bottom", names[0]),
-        (0.0, tops[1], "left", "top", names[1]),
-    ):
+    for x, y, xanchor, yanchor, only in ((1, 0, "right", "bottom", names[0]), (0, 1, "left", "top", names[1])):
         figure.add_annotation(
-            x=x, y=y, xanchor=xanchor, yanchor=yanchor, text=f"only {only} above its threshold", showarrow=False
+            x=x,
+            y=y,
+            xref="paper",
+            yref="paper",
+            xanchor=xanchor,
+            yanchor=yanchor,
+            text=f"only {only} above",
+            showarrow=False,
         )
+    kind, ticks = ("log", [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]) if is_log else ("linear", None)
+    axis = {"type": kind, "tickvals": ticks}
     figure.update_layout(
-        xaxis={"title": f"score with {names[0]} (1 = most unusual normal patch)", "range": [0, tops[0]]},
-        yaxis={"title": f"score with {names[1]}", "range": [0, tops[1]]},
+        xaxis=axis | {"title": f"score with {names[0]} (1 = most unusual normal patch)", "range": ranges[0]},
+        yaxis=axis | {"title": f"score with {names[1]}", "range": ranges[1]},
         height=460,
         margin=MARGIN,
         clickmode="event+select",
@@ -86,7 +98,7 @@ def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go
             orientation="h",
             name=name,
             text=[str(count) if count else "" for count in counts],
-            marker={"color": colour, "pattern": {"shape": pattern, "fgopacity": 0.4}},
+            marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgopacity": 0.5}},
             hovertemplate=f"%{{y}}, {name}: %{{x}} neurons<extra></extra>",
         )
     figure.update_layout(
@@ -117,7 +129,7 @@ def costs(table: pd.DataFrame) -> go.Figure:
             y=letters,
             orientation="h",
             name=name,
-            marker={"color": colour, "pattern": {"shape": pattern}},
+            marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgopacity": 0.5}},
             hovertemplate=f"%{{y}}, {name}: %{{x:.1f}} ms<extra></extra>",
             row=1,
             col=1,
@@ -127,7 +139,7 @@ def costs(table: pd.DataFrame) -> go.Figure:
         y=letters,
         orientation="h",
         name="gallery",
-        marker={"color": CROSS, "pattern": {"shape": "x", "fgopacity": 0.4}},
+        marker={"color": CROSS, "pattern": {"shape": "x", "fillmode": "overlay", "fgopacity": 0.5}},
         hovertemplate="%{y}: %{x:.2f} MiB<extra></extra>",
         row=1,
         col=2,
@@ -139,7 +151,7 @@ def costs(table: pd.DataFrame) -> go.Figure:
         barmode="stack",
         height=130 + 34 * len(letters),
         margin=MARGIN,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
     )
     return figure
 

@@ -182,6 +182,7 @@ def neurons(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None
     st.plotly_chart(
         compare_figures.neurons_in_common(found, letters),
         key=f"common_{letters[0]}{letters[1]}",
+        config={"displayModeBar": False},
         alt="; ".join(f"layer {o.layer}: {len(o.common)} neurons in common, Jaccard {o.jaccard:.2f}" for o in found),
     )
     for overlap in found:
@@ -220,7 +221,10 @@ def cost(analyses: list[Analysis], names: list[str]) -> None:
         index=letters,
     )
     st.plotly_chart(
-        compare_figures.costs(table), key="costs", alt="Time per picture and memory of the gallery of each set-up"
+        compare_figures.costs(table),
+        key="costs",
+        config={"displayModeBar": False},
+        alt="Time per picture and memory of the gallery of each set-up",
     )
     shown = pd.DataFrame(
         {

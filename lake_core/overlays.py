@@ -172,7 +172,7 @@ def colour_bar(scale: ScoreScale, width: int = 360, height: int = 56, dark: bool
     """
     share = scale.threshold / scale.vmax
     middle = [(share, f"threshold {_number(scale.threshold)}")] if 0 < share <= 1 else []
-    ticks = [(0.0, "0"), *middle, (1.0, f"{'≥ ' if scale.is_open else ''}{_number(scale.vmax)}")]
+    ticks = [(0.0, "0"), *middle, (1.0, f"{_number(scale.vmax)}{'+' if scale.is_open else ''}")]
     colours = _score_colours(np.linspace(0, 1, width, dtype=np.float32)[None])
     return _bar(colours, ticks, [at for at, _ in middle], height, dark)
 
