@@ -2,17 +2,20 @@
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lake_core.capture import KINDS, Kind, Place, Taps
 from lake_core.config import Recommended
+from lake_core.devices import Precision, checked_device, checked_precision, convert_weights, exact_convolutions
 from lake_core.errors import BackboneError
-from lake_core.geometry import PatchGrid, Placement, place, to_input
+from lake_core.geometry import PatchGrid, Placement, normalised, place, to_canvas, to_input
 from lake_core.images import Picture
 from lake_core.specs import DEFAULT_BACKBONE, Opened, open_spec
 from lake_core.towers import Tower, tower_of
@@ -46,6 +49,8 @@ class Backbone:
 
     Attributes:
         spec: What was opened.
+        device: Where it runs.
+        precision: Of the image tower's numbers; activations are float32 whatever it is.
         key: Identifies everything that the features of a picture depend on; the same key means the same features.
         family: Family of the image tower.
         input_size: (height, width) of the model's input in pixels.
@@ -57,12 +62,23 @@ class Backbone:
         notes: Sentences worth showing.
     """
 
-    def __init__(self, spec: str, opened: Opened, size: int | None, resize: Resize, device: torch.device) -> None:
+    def __init__(
+        self,
+        spec: str,
+        opened: Opened,
+        size: int | None,
+        resize: Resize,
+        device: torch.device,
+        precision: Precision = "fp32",
+    ) -> None:
         self.spec = spec
         self.device = device
+        self.precision = precision
+        self._dtype = checked_precision(precision)
         self.resize = resize
         self.notes = opened.notes
         self._model = opened.model.to(device)
+        convert_weights(self._model.visual, self._dtype)
         self._tokenize = opened.tokenize
         self._preprocess = opened.preprocess
         self._text_rows: dict[str, Tensor] = {}
@@ -75,7 +91,7 @@ class Backbone:
         self.logit_scale = float(scale.exp()) if scale is not None else 100.0
         self.recommended = opened.hints.recommended() if opened.hints else _rule_of_thumb(self.layers)
         height, width = self.input_size
-        self.key = f"{spec}|{height}x{width}|{resize}|{device.type}"
+        self.key = f"{spec}|{height}x{width}|{resize}|{device.type}" + f"|{precision}" * (precision != "fp32")
 
     def __repr__(self) -> str:
         return f"Backbone({self.spec!r}, {self.family}, {len(self.layers)} layers, input {self.input_size})"
@@ -153,25 +169,45 @@ class Backbone:
             picture, self.placement(picture), cfg.get("interpolation", "bicubic"), tuple(cfg["mean"]), tuple(cfg["std"])
         )
 
+    def canvas(self, picture: Picture) -> np.ndarray:
+        """The picture laid into the model's input, (height, width, 3) uint8; `pixels` makes the input of several."""
+        return to_canvas(picture, self.placement(picture), self._preprocess.get("interpolation", "bicubic"))
+
+    def pixels(self, canvases: Tensor, placements: Sequence[Placement]) -> Tensor:
+        """The model's input from canvases, on the backbone's device: on the CPU equal to what `prepare` gives.
+
+        Args:
+            canvases: (batch, height, width, 3) uint8; copied to a GPU while other work goes on if they are pinned.
+            placements: Where each picture lies.
+        Returns:
+            (batch, 3, height, width) float32.
+        """
+        cfg = self._preprocess
+        on_device = canvases.to(self.device, non_blocking=True)
+        return normalised(on_device, placements, tuple(cfg["mean"]), tuple(cfg["std"]))
+
     @torch.inference_mode()
-    def forward(self, pixels: Tensor, places: Iterable[Place]) -> dict[Place, Tensor]:
+    def forward(self, pixels: Tensor, places: Iterable[Place], stay: bool = False) -> dict[Place, Tensor]:
         """Activations at the places, in one pass through the image tower.
 
         Args:
-            pixels: (batch, 3, height, width) float32 from `prepare`.
-            places: Any of `self.places`.
+            pixels: (batch, 3, height, width) float32 from `prepare` or `pixels`.
+            places: Any of `self.places`; only these are kept and copied.
+            stay: Leave the activations on the backbone's device; on a GPU the work may then still be under way.
         Returns:
             Place -> (batch, n_patches, n_units) float32 on the CPU. Rows of "joint" and "image" have length 1.
         """
         wanted = frozenset(places)
-        with _FORWARD_LOCK, self._taps.collecting(wanted - self.text_places) as found:
-            image, directions = self._tower.forward(pixels.to(self.device))
+        exactly = exact_convolutions() if self.device.type == "cuda" and self.precision == "fp32" else nullcontext()
+        with _FORWARD_LOCK, exactly, self._taps.collecting(wanted - self.text_places) as found:
+            image, directions = self._tower.forward(pixels.to(self.device, self._dtype))
             maps = dict(found)
             if directions is not None and self.joint_place in wanted:
                 maps[Place(len(self.layers), "joint")] = F.normalize(directions.float(), dim=1)
             if self.image_place in wanted:
                 maps[self.image_place] = F.normalize(image.float(), dim=1)[:, :, None, None]
-            return {key: value.flatten(2).transpose(1, 2).contiguous().cpu() for key, value in maps.items()}
+            rows = {key: value.flatten(2).transpose(1, 2).contiguous() for key, value in maps.items()}
+            return rows if stay else {key: value.cpu() for key, value in rows.items()}
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeddings of texts in the joint space, (n, joint) float32 on the CPU, each of length 1.
@@ -197,7 +233,9 @@ class Backbone:
         """Layers, grid and width of the joint space, read off one forward pass of an empty picture."""
         height, width = self.input_size
         with torch.inference_mode(), self._taps.collecting(self._taps.places) as found:
-            image, directions = self._tower.forward(torch.zeros(1, 3, height, width, device=self.device))
+            image, directions = self._tower.forward(
+                torch.zeros(1, 3, height, width, device=self.device, dtype=self._dtype)
+            )
         layers = []
         for number in range(1, self._tower.n_layers + 1):
             maps: dict[str, Tensor] = {key.kind: value for key, value in found.items() if key.layer == number}
@@ -213,8 +251,34 @@ class Backbone:
         return PatchGrid(rows, cols, rows * patch[0], cols * patch[1])
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What `open_backbone` is asked for, to be carried to where the backbone is opened; see there."""
+
+    spec: str = DEFAULT_BACKBONE
+    image_size: int | None = None
+    resize: Resize = "squash"
+    device: str = "cpu"
+    precision: Precision = "fp32"
+
+    def open(self) -> Backbone:
+        """Opens it here."""
+        return open_backbone(
+            self.spec,
+            image_size=self.image_size,
+            resize=self.resize,
+            device=self.device,
+            precision=self.precision,
+        )
+
+
 def open_backbone(
-    spec: str = DEFAULT_BACKBONE, *, image_size: int | None = None, resize: Resize = "squash", device: str = "cpu"
+    spec: str = DEFAULT_BACKBONE,
+    *,
+    image_size: int | None = None,
+    resize: Resize = "squash",
+    device: str = "cpu",
+    precision: Precision = "fp32",
 ) -> Backbone:
     """Opens a backbone.
 
@@ -224,14 +288,13 @@ def open_backbone(
         image_size: Side of the square input in pixels; None takes the size that suits the model (lake-cnn: 384).
         resize: "squash" fills the input with the whole picture, "letterbox" keeps its aspect. Nothing is cropped.
         device: "cpu", "cuda", "cuda:1" ... or "auto" (CUDA where there is one).
+        precision: "fp32", or "bf16" or "fp16" for an image tower with weights of half the size; made for GPUs.
     Raises:
         BackboneError: one sentence with the spec, the reason and the remedy.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise BackboneError(f"The device {device} was asked for and PyTorch sees no CUDA GPU; use cpu or auto.")
-    return Backbone(spec, open_spec(spec, image_size), image_size, resize, torch.device(device))
+    where = checked_device(device)
+    checked_precision(precision)
+    return Backbone(spec, open_spec(spec, image_size), image_size, resize, where, precision)
 
 
 def _input_size(spec: str, tower: Tower, opened: Opened, asked: int | None) -> tuple[int, int]:

@@ -148,3 +148,7 @@ def _layers(text: str | None) -> tuple[int, ...] | None:
     if not words or not all(word.isascii() and word.isdigit() for word in words):
         raise ConfigError(f"--layers is {text!r}; give layer numbers separated by commas, as in 12,15.")
     return tuple(int(word) for word in words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,6 @@
 """Data sets of pictures: folders in MVTec's layout or plain ones, uploads and archives, and the built-in samples."""
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -32,6 +32,7 @@ __all__ = [
     "read_members",
     "role_of",
     "sample_names",
+    "united_mask",
 ]
 
 MAX_DATASET_BYTES = 2_000_000_000
@@ -72,8 +73,17 @@ def read_example(entry: Entry) -> Example:
         ImageError: if either cannot be used.
     """
     picture = read_picture(entry.path, entry.name)
-    mask = None if entry.mask is None else read_mask(entry.mask, picture.size)
-    return Example(picture, entry.label, entry.kind, mask)
+    return Example(picture, entry.label, entry.kind, united_mask(entry.masks, picture.size))
+
+
+def united_mask(
+    sources: Sequence[Path | bytes], size: tuple[int, int], names: Sequence[str | None] | None = None
+) -> np.ndarray | None:
+    """The masks of one picture as one, (h, w) bool, or None if there are none; see `read_mask`."""
+    drawn = [
+        read_mask(source, size, name) for source, name in zip(sources, names or [None] * len(sources), strict=True)
+    ]
+    return np.logical_or.reduce(drawn) if drawn else None
 
 
 def read_folder(root: Path, name: str | None = None) -> Dataset:
@@ -172,8 +182,8 @@ def _read(
             said.append(str(error))
             continue
         try:
-            if item.mask is not None:
-                mask = read_mask(source(item.mask), picture.size, item.mask.as_posix())
+            sources, names = [source(path) for path in item.masks], [path.as_posix() for path in item.masks]
+            mask = united_mask(sources, picture.size, names)
         except LakeError as error:
             said.append(str(error))
         n_bytes += picture.rgb.nbytes + (0 if mask is None else mask.nbytes)
@@ -209,7 +219,7 @@ def _with_role(item: Placed, role: Literal["normal", "test"] | None) -> Placed:
         return item
     if role == "normal":
         return Placed(item.path, Role("normal", "good"))
-    return Placed(item.path, Role("test", *label_of(item.path)), item.mask)
+    return Placed(item.path, Role("test", *label_of(item.path)), item.masks)
 
 
 def _free(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosixPath:

@@ -93,6 +93,13 @@ class FeatureStore:
                 return held[place]
         return self._compute([picture], frozenset({place}))[0][place]
 
+    def held(self, sha256: str, places: Iterable[Place]) -> dict[Place, Tensor] | None:
+        """Activations of the picture with that hash, or None if one of the places is not held; nothing is computed."""
+        wanted = set(places)
+        with self._lock:
+            found = self._held.get(sha256, {})
+            return {place: found[place] for place in wanted} if wanted <= found.keys() else None
+
     def stack(self, pictures: Sequence[Picture], place: Place) -> Tensor:
         """Activations of several pictures at one place, (n_pictures, n_patches, n_units) float32."""
         return torch.stack([self.get(picture, place) for picture in pictures])

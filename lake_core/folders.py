@@ -13,14 +13,19 @@ REMEDY = "put normal ones into a folder 'train/good' or 'normal'"
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture of a data set that has not been read yet; `name` is its path below the data set's folder."""
+    """A picture of a data set that has not been read yet.
+
+    Attributes:
+        name: Its path below the data set's folder.
+        masks: Files that mark its defects; together they are its mask (MVTec LOCO has one for each defect).
+    """
 
     path: Path
     name: str
     role: Literal["normal", "test"]
     label: Label | None = None
     kind: str | None = None
-    mask: Path | None = None
+    masks: tuple[Path, ...] = ()
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -60,7 +65,7 @@ def index_folder(root: Path) -> list[Entry]:
             role=item.role.role,
             label=item.role.label,
             kind=item.role.kind,
-            mask=None if item.mask is None else root / item.mask,
+            masks=tuple(root / mask for mask in item.masks),
         )
         for item in placed
         if item.role.role == "normal" or item.role.role == "test"

@@ -3,6 +3,7 @@
 Three systems of coordinates, all continuous, from the top left corner: picture pixels, input pixels, patches.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -34,6 +35,21 @@ class Placement:
     left: int
     height: int
     width: int
+
+    @property
+    def rows(self) -> slice:
+        """The picture's rows of the input."""
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def cols(self) -> slice:
+        """The picture's columns of the input."""
+        return slice(self.left, self.left + self.width)
+
+    @property
+    def fills_input(self) -> bool:
+        """Whether no part of the input lies off the picture."""
+        return (self.height, self.width) == (self.input_height, self.input_width)
 
 
 def place(
@@ -73,18 +89,44 @@ def to_input(
     Returns:
         (3, input_height, input_width) float32; 0, the mean colour, outside of the picture.
     """
+    canvas = torch.from_numpy(to_canvas(picture, placement, interpolation))
+    return normalised(canvas[None], [placement], mean, std)[0]
+
+
+def to_canvas(picture: Picture, placement: Placement, interpolation: str) -> np.ndarray:
+    """The picture resized into its place in the model's input, (input_height, input_width, 3) uint8; see `to_input`."""
     if interpolation not in _RESAMPLING:
         allowed = ", ".join(key for key in _RESAMPLING if key != "random")
         raise ConfigError(f"interpolation is '{interpolation}': use one of {allowed}.")
     resized = Image.fromarray(picture.rgb).resize((placement.width, placement.height), _RESAMPLING[interpolation])
-    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous().float().div(255)
-    mean_311 = torch.tensor(mean, dtype=torch.float32).view(-1, 1, 1)
-    std_311 = torch.tensor(std, dtype=torch.float32).view(-1, 1, 1)
-    model_input = torch.zeros(3, placement.input_height, placement.input_width)
-    rows = slice(placement.top, placement.top + placement.height)
-    cols = slice(placement.left, placement.left + placement.width)
-    model_input[:, rows, cols] = pixels.sub(mean_311).div(std_311)
-    return model_input
+    canvas = np.zeros((placement.input_height, placement.input_width, 3), dtype=np.uint8)
+    canvas[placement.rows, placement.cols] = np.asarray(resized)
+    return canvas
+
+
+def normalised(
+    canvases: Tensor, placements: Sequence[Placement], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Tensor:
+    """Canvases as the model's input, on their device.
+
+    Args:
+        canvases: (n, input_height, input_width, 3) uint8.
+        placements: Where each picture lies.
+        mean, std: Per channel, on the scale 0..1.
+    Returns:
+        (n, 3, input_height, input_width) float32; 0, the mean colour, outside of the pictures.
+    """
+    mean_311 = torch.tensor(mean, dtype=torch.float32, device=canvases.device).view(-1, 1, 1)
+    std_311 = torch.tensor(std, dtype=torch.float32, device=canvases.device).view(-1, 1, 1)
+    inputs = canvases.permute(0, 3, 1, 2).contiguous().float().div_(255).sub_(mean_311).div_(std_311)
+    for pixels, placement in zip(inputs, placements, strict=True):
+        if placement.fills_input:
+            continue
+        pixels[:, : placement.top] = 0
+        pixels[:, placement.top + placement.height :] = 0
+        pixels[:, :, : placement.left] = 0
+        pixels[:, :, placement.left + placement.width :] = 0
+    return inputs
 
 
 @dataclass(frozen=True)
@@ -188,33 +230,34 @@ def mask_to_patches(mask: np.ndarray, grid: PatchGrid, placement: Placement) -> 
 def map_to_picture(
     values: np.ndarray, grid: PatchGrid, placement: Placement, size: tuple[int, int], smooth: bool
 ) -> np.ndarray:
-    """Patch values spread over the picture's pixels, for display only.
+    """Patch values spread over the picture's pixels, for display and for comparison with masks.
 
     Args:
-        values: (n_patches,).
+        values: (..., n_patches).
         size: (width, height) of the picture.
         smooth: Interpolate between the centres of the patches that lie on the picture; otherwise each pixel has the
             value of its patch.
     Returns:
-        (height, width) float32, NaN where the grid does not cover the picture.
+        (..., height, width) float32, NaN where the grid does not cover the picture.
     """
     width, height = size
-    values_rc = np.asarray(values, dtype=np.float32).reshape(grid.rows, grid.cols)
+    values_rc = np.asarray(values, dtype=np.float32).reshape(*np.shape(values)[:-1], grid.rows, grid.cols)
     y = (placement.top + (np.arange(height) + 0.5) * placement.height / height) * grid.rows / grid.covered_height
     x = (placement.left + (np.arange(width) + 0.5) * placement.width / width) * grid.cols / grid.covered_width
     if smooth:
         known_rc = np.isfinite(values_rc) & grid.inside(placement).reshape(grid.rows, grid.cols)
         row_weights, col_weights = _linear_weights(y - 0.5, grid.rows), _linear_weights(x - 0.5, grid.cols)
-        weight = row_weights @ known_rc.astype(np.float32) @ col_weights.T
         spread = row_weights @ np.where(known_rc, values_rc, 0) @ col_weights.T
-        spread = np.divide(spread, weight, out=np.full_like(spread, np.nan), where=weight > 1e-6)
+        if not known_rc.all():
+            weight = row_weights @ known_rc.astype(np.float32) @ col_weights.T
+            spread = np.divide(spread, weight, out=np.full_like(spread, np.nan), where=weight > 1e-6)
     else:
         rows = np.minimum(y.astype(np.int64), grid.rows - 1)
         cols = np.minimum(x.astype(np.int64), grid.cols - 1)
-        spread = values_rc[rows[:, None], cols[None, :]]
+        spread = values_rc[..., rows[:, None], cols[None, :]]
     spread = spread.astype(np.float32)
-    spread[y >= grid.rows, :] = np.nan
-    spread[:, x >= grid.cols] = np.nan
+    spread[..., y >= grid.rows, :] = np.nan
+    spread[..., x >= grid.cols] = np.nan
     return spread
 
 

@@ -7,6 +7,8 @@ from pathlib import PurePath, PurePosixPath
 from typing import Literal, TypeAlias
 
 Label: TypeAlias = Literal["good", "defective"]
+_Masks: TypeAlias = dict[tuple[tuple[str, ...], tuple[str, ...], str | None], tuple[PurePosixPath, ...]]
+"""(folders before the data set's parts, folders below the part, stem) -> a mask; without a stem, all in the folder."""
 
 PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
@@ -17,7 +19,8 @@ _GOOD = frozenset(
 _BAD = frozenset({"bad", "defect", "defects", "defective", "anomaly", "anomalies", "anomalous", "abnormal"})
 _BAD |= {"broken", "damaged", "faulty", "ng", "nok", "ko", "not_ok"}
 _TRAIN = frozenset({"train", "training"})
-_TEST = frozenset({"test", "tests", "testing", "test_public", "val", "valid", "validation"})
+_VALIDATION = frozenset({"val", "valid", "validation"})
+_TEST = frozenset({"test", "tests", "testing", "test_public"}) | _VALIDATION
 _MASKS = frozenset({"ground_truth", "groundtruth", "gt", "mask", "masks"})
 _IMAGES = frozenset({"images", "imgs"})
 _MASK_ENDINGS = ("_mask", "-mask", "_gt")
@@ -40,11 +43,11 @@ class Role:
 
 @dataclass(frozen=True)
 class Placed:
-    """A path with its role and the path of its mask."""
+    """A path with its role and the paths of its masks, which together mark its defects."""
 
     path: PurePosixPath
     role: Role
-    mask: PurePosixPath | None = None
+    masks: tuple[PurePosixPath, ...] = ()
 
 
 def natural_key(path: PurePath) -> tuple[tuple[tuple[int, int, str], ...], str]:
@@ -114,20 +117,27 @@ def label_of(path: PurePosixPath) -> tuple[Label | None, str | None]:
 def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
     """Roles for all paths of one data set, in natural order, each defective or unlabelled picture with its mask.
 
-    A mask is found as `ground_truth/<kind>/<stem>_mask.png` or `<stem>.png`, as `masks/<stem>.png`, or as
-    `<stem>_mask.png` beside its picture.
+    A mask is found as `ground_truth/<kind>/<stem>_mask.png` or `<stem>.png`, as `masks/<stem>.png`, as
+    `<stem>_mask.png` beside its picture, or as all files of the folder `ground_truth/<kind>/<stem>` (MVTec LOCO). Where
+    there are test pictures, those below `validation` are ignored: published figures leave them out.
     """
     ordered = sorted(paths, key=natural_key)
     roles = {path: role_of(path) for path in ordered}
     pictures_by_place = {(p.parent, p.stem.lower()) for p, role in roles.items() if role.role in ("normal", "test")}
-    masks: dict[tuple[tuple[str, ...], tuple[str, ...], str], PurePosixPath] = {}
+    if any(role.role == "test" and _words_of_part(path) - _VALIDATION for path, role in roles.items()):
+        roles |= {path: Role("ignored") for path in ordered if _words_of_part(path) & _VALIDATION}
+    masks: _Masks = {}
     for path in ordered:
         beside = (path.parent, _bare_stem(path))
         if roles[path].role == "test" and beside[1] != path.stem.lower() and beside in pictures_by_place:
             roles[path] = Role("mask", kind=roles[path].kind)
         if roles[path].role == "mask":
-            masks[_mask_key(path)] = path
-    return [Placed(path, role, _mask_of(path, role, masks)) for path, role in roles.items()]
+            before, below, stem = _mask_key(path)
+            masks[before, below, stem] = (path,)
+            if below:
+                masks.setdefault((before, below, None), ())
+                masks[before, below, None] += (path,)
+    return [Placed(path, role, _masks_of(path, role, masks)) for path, role in roles.items()]
 
 
 def is_part_folder(name: str) -> bool:
@@ -135,17 +145,15 @@ def is_part_folder(name: str) -> bool:
     return _word(name) in _TRAIN | _TEST | _MASKS | _IMAGES | _GOOD | _BAD
 
 
-def _mask_of(
-    path: PurePosixPath, role: Role, masks: dict[tuple[tuple[str, ...], tuple[str, ...], str], PurePosixPath]
-) -> PurePosixPath | None:
+def _masks_of(path: PurePosixPath, role: Role, masks: _Masks) -> tuple[PurePosixPath, ...]:
     if role.role != "test" or role.label == "good":
-        return None
+        return ()
     before, below, stem = _mask_key(path)
     folder = (_word(path.parent.name),) if len(path.parts) > 1 else ()
     for candidate in (below, folder, ()):
         if (before, candidate, stem) in masks:
             return masks[before, candidate, stem]
-    return None
+    return masks.get((before, (*below, _word(stem)), None), ())
 
 
 def _mask_key(path: PurePosixPath) -> tuple[tuple[str, ...], tuple[str, ...], str]:
@@ -159,6 +167,13 @@ def _mask_key(path: PurePosixPath) -> tuple[tuple[str, ...], tuple[str, ...], st
 def _bare_stem(path: PurePosixPath) -> str:
     stem = path.stem.lower()
     return next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
+
+
+def _words_of_part(path: PurePosixPath) -> set[str]:
+    """The word that makes a path one of a test or validation part, if any."""
+    words = _words(path)
+    at = _last(words, _TRAIN | _TEST)
+    return {words[at]} & _TEST if at >= 0 else set()
 
 
 def _words(path: PurePosixPath) -> tuple[str, ...]:

@@ -130,27 +130,45 @@ def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_f
         masks: For each picture (h, w) bool, True where defect; all False for a good picture.
         max_fpr: In (0, 1].
     """
-    if len(maps) != len(masks) or any(one.shape != mask.shape for one, mask in zip(maps, masks, strict=False)):
-        raise ValueError("maps and masks differ in number or in shape")
-    if not 0 < max_fpr <= 1:
-        raise ValueError(f"max_fpr is {max_fpr}, not in (0, 1]")
-    if not maps:
-        return PixelMetrics(None, None)
-    scores = np.nan_to_num(np.concatenate([np.asarray(one, np.float32).ravel() for one in maps]), nan=-np.inf)
-    defect = np.concatenate([mask.ravel() for mask in masks]).astype(bool)
-    if not _has_both(defect):
-        return PixelMetrics(None, None)
-    order = np.argsort(scores)[::-1]
-    last_of_equal = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    if len(maps) != len(masks):
+        raise ValueError("maps and masks differ in number")
+    return PixelTruth(masks).metrics(maps, max_fpr)
 
-    def curve(weights: np.ndarray) -> np.ndarray:
-        """The share of the weight at or above each threshold, from 0 to 1."""
-        return np.concatenate([[0.0], np.cumsum(weights[order], dtype=np.float64)[last_of_equal] / weights.sum()])
 
-    false_positive = curve((~defect).astype(np.float64))
-    area = np.trapezoid(curve(defect.astype(np.float64)), false_positive)
-    overlap = curve(np.concatenate([_region_weights(mask).ravel() for mask in masks]))
-    return PixelMetrics(float(area), _area_up_to(false_positive, overlap, max_fpr))
+class PixelTruth:
+    """The masks of a set of pictures, made ready once for the maps of any number of detectors; see `pixel_metrics`.
+
+    Only the scores of good pixels are sorted. A defect pixel then adds to both areas what lies to the right of its
+    place on the axis of false positives; good pixels of the same score are counted half, as a sloping line does.
+    """
+
+    def __init__(self, masks: Sequence[np.ndarray]) -> None:
+        self._shapes = [mask.shape for mask in masks]
+        defect = np.concatenate([mask.ravel() for mask in masks]).astype(bool) if masks else np.zeros(0, bool)
+        self._good, self._defect = np.flatnonzero(~defect), np.flatnonzero(defect)
+        self._has_both = _has_both(defect)
+        if self._has_both:
+            weights = np.concatenate([_region_weights(mask).ravel() for mask in masks])[self._defect]
+            self._weights = weights / weights.sum()
+
+    def metrics(self, maps: Sequence[np.ndarray], max_fpr: float = MAX_FPR) -> PixelMetrics:
+        """The figures of one detector's maps, arguments as in `pixel_metrics`."""
+        if [one.shape for one in maps] != self._shapes:
+            raise ValueError("maps and masks differ in shape")
+        if not 0 < max_fpr <= 1:
+            raise ValueError(f"max_fpr is {max_fpr}, not in (0, 1]")
+        if not self._has_both:
+            return PixelMetrics(None, None)
+        scores = np.concatenate([np.asarray(one, np.float32).ravel() for one in maps])
+        scores[np.isnan(scores)] = -np.inf
+        good = np.sort(scores[self._good])
+        order = np.argsort(scores[self._defect])
+        defect, weights = scores[self._defect][order], self._weights[order]
+        above = 1 - np.searchsorted(good, defect, side="right") / len(good)
+        equal = 1 - np.searchsorted(good, defect, side="left") / len(good) - above
+        area = float(np.mean(1 - above - equal / 2))
+        overlap = float(weights @ _right_of(above, equal, max_fpr)) / max_fpr
+        return PixelMetrics(area, overlap)
 
 
 def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float | None:
@@ -172,11 +190,12 @@ def _region_weights(mask: np.ndarray) -> np.ndarray:
     return np.where(regions > 0, 1 / areas[regions], 0.0)
 
 
-def _area_up_to(x: np.ndarray, y: np.ndarray, limit: float) -> float:
-    """Area under the broken line (x, y), x ascending from 0 to 1, from 0 to `limit`, divided by `limit`."""
-    below = x <= limit
-    y_at_limit = np.interp(limit, x, y) if not (x == limit).any() else y[below][-1]
-    return float(np.trapezoid(np.append(y[below], y_at_limit), np.append(x[below], limit)) / limit)
+def _right_of(above: np.ndarray, equal: np.ndarray, limit: float) -> np.ndarray:
+    """Area up to `limit` below lines that are 0 up to `above`, rise to 1 over a length `equal`, and stay there."""
+    room = np.maximum(limit - above, 0)
+    within = np.minimum(room, equal)
+    slope = np.divide(within**2, 2 * equal, out=np.zeros_like(within), where=equal > 0)
+    return slope + np.maximum(room - equal, 0)
 
 
 def _has_both(truth: np.ndarray) -> bool:

@@ -38,7 +38,7 @@ def subspace(acts_ipu: Tensor, units: np.ndarray, grid: PatchGrid, smooth: int, 
     Returns:
         (n_pictures, n_patches, k) float32.
     """
-    acts_ipk = acts_ipu[:, :, torch.from_numpy(units)]
+    acts_ipk = acts_ipu[:, :, torch.from_numpy(units).to(acts_ipu.device)]
     if smooth > 1:
         maps = acts_ipk.transpose(1, 2).unflatten(2, (grid.rows, grid.cols))
         maps = F.avg_pool2d(maps, smooth, stride=1, padding=smooth // 2, count_include_pad=False)

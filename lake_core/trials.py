@@ -1,32 +1,40 @@
 """One category of the few-shot protocol: detectors learn from chosen normal pictures and score every test picture.
 
-Test pictures are read, scored by all detectors and let go a few at a time; what stays are their maps on the patch grid
-and, for pixel metrics, their masks.
+A category is one task: what it needs fits into a `Task`, what comes out is plain values, so that it can run in another
+process or be read back from a file. Test pictures are read ahead, scored by all detectors and let go a few at a time;
+what stays are their maps on the patch grid and, for pixel metrics, their masks.
 """
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from lake_core.asking import Heard, ask_all
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
-from lake_core.datasets import Entry, Example, read_example
+from lake_core.datasets import Entry, index_folder
 from lake_core.detector import Lake
 from lake_core.errors import ConfigError, DatasetError, ImageError
 from lake_core.features import FeatureStore
 from lake_core.geometry import PatchGrid, Placement, map_to_picture
-from lake_core.images import Picture
-from lake_core.metrics import auroc, average_precision, f1_max, pixel_metrics
-from lake_core.scoring import ImageScore
+from lake_core.images import Picture, read_picture
+from lake_core.loading import Mask, load_ahead
+from lake_core.metrics import PixelTruth, auroc, average_precision, f1_max
+from lake_core.panel import Panel, Seat
 
 Method = Literal["lake", "random", "all", "visual", "text"]
 METHODS: tuple[Method, ...] = get_args(Method)
 METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_aupro")
 N_RANDOM_DRAWS = 5
-MAX_PIXEL_SIDE = 256
+BATCH_ON_CPU, BATCH_ON_GPU = 4, 64
+
+Outcome: TypeAlias = dict[str, Any]
+"""What a task gives, plain values for JSON: category, model, config, object_name, normals, problems, paths and labels
+of the test pictures, runs (shots, seed, method, draw, the METRICS, seconds, scores), seconds."""
 
 Report: TypeAlias = Callable[[str, int, int], None]
 """Called with the category, its pictures done and its pictures in all; it may raise to cancel."""
@@ -87,113 +95,90 @@ class Plan:
         return learning
 
 
-@dataclass
-class Run:
-    """One method (one draw of it) with one choice of normal pictures, and what it said of each test picture.
+@dataclass(frozen=True)
+class Task:
+    """One category to be run; small, and the same wherever it runs."""
 
-    `weight` is the text weight that replaces the configured one, or None. `scores` stays empty where the method needs a
-    text part that the backbone does not have.
-    """
+    category: str
+    folder: Path
+    config: LakeConfig
+    plan: Plan
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method (one draw of it) with one choice of normal pictures; `seconds` is what learning took."""
 
     shots: int
     seed: int
     method: Method
-    weight: float | None
-    detector: Lake
-    labels: np.ndarray
-    masks: "list[Mask | None]"
+    draw: int
+    seat: Seat
     seconds: float
-    scores: list[float] = field(default_factory=list)
-    maps: list[np.ndarray] = field(default_factory=list)
-
-    def take(self, result: ImageScore, keep_map: bool) -> None:
-        if self.method == "text" and result.witnesses.cross_modal is None:
-            return
-        self.scores.append(result.score)
-        if keep_map:
-            self.maps.append(result.map.ravel())
 
     @property
-    def grid(self) -> PatchGrid:
-        return self.detector.normality_.grid
-
-    def figures(self) -> dict[str, float | None]:
-        """The five metrics."""
-        if not self.scores:
-            return dict.fromkeys(METRICS)
-        pixel_auroc, pixel_aupro = self._pixel_figures() if self.maps else (None, None)
-        return {
-            "image_auroc": auroc(self.labels, self.scores),
-            "image_ap": average_precision(self.labels, self.scores),
-            "image_f1_max": f1_max(self.labels, self.scores),
-            "pixel_auroc": pixel_auroc,
-            "pixel_aupro": pixel_aupro,
-        }
-
-    def _pixel_figures(self) -> tuple[float | None, float | None]:
-        pairs = [(values, mask) for values, mask in zip(self.maps, self.masks, strict=True) if mask is not None]
-        spread = [mask.spread(values, self.grid) for values, mask in pairs]
-        return pixel_metrics(spread, [mask.defect for _, mask in pairs])
+    def says_nothing(self) -> bool:
+        """Whether the method needs a text part that the backbone does not have."""
+        return self.method == "text" and not self.seat.has_text
 
 
-@dataclass(frozen=True)
-class Mask:
-    """A mask reduced for comparison, and where its picture lies in the model's input."""
+def run_task(task: Task, backbone: Backbone, on_progress: Report | None = None) -> Outcome:
+    """All runs of one category.
 
-    defect: np.ndarray
-    placement: Placement
-
-    def spread(self, values: np.ndarray, grid: PatchGrid) -> np.ndarray:
-        height, width = self.defect.shape
-        return map_to_picture(values, grid, self.placement, (width, height), smooth=True)
-
-
-def run_category(
-    name: str,
-    entries: Sequence[Entry],
-    backbone: Backbone,
-    config: LakeConfig,
-    plan: Plan,
-    on_progress: Report | None,
-) -> tuple[list[Run], list[dict[str, Any]], list[str]]:
-    """All runs of one category, the normal pictures they learned from, and what was left out."""
-    store = FeatureStore(backbone)
-    problems: list[str] = []
+    Raises:
+        DatasetError: if it has too few normal pictures that can be read, or no labelled test picture.
+    """
+    started = time.perf_counter()
+    name, plan = task.category, task.plan
+    entries = index_folder(task.folder)
+    plan.check(name, entries)
+    store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone))
     tests = [entry for entry in entries if _is_labelled_test(entry)]
+    problems: list[str] = []
     chosen = {seed: _read_normals(name, choose_normals(entries, seed), plan.shots[-1], problems) for seed in plan.seeds}
-    n_normals = len({picture.sha256 for pictures in chosen.values() for picture in pictures})
-    n_all = n_normals + len(tests)
+    distinct = list({p.sha256: p for pictures in chosen.values() for p in pictures}.values())
+    n_all = len(distinct) + len(tests)
 
-    labels: list[bool] = []
-    masks: list[Mask | None] = []
-    places = Lake(backbone, config, store).places
-    unique = list({p.sha256: p for pictures in chosen.values() for p in pictures}.values())
-    store.ensure(unique, places, None if on_progress is None else lambda done, _: on_progress(name, done, n_all))
-    normals = [
-        {"category": name, "shots": n, "seed": seed, "names": [picture.name for picture in chosen[seed][:n]]}
-        for n in plan.shots
-        for seed in plan.seeds
-    ]
+    def report(n_done: int) -> None:
+        if on_progress is not None:
+            on_progress(name, min(n_done, n_all), n_all)
+
+    places = Lake(backbone, task.config, store).places
+    store.ensure(distinct, places, lambda done, _: report(done))
     runs = [
         run
         for n in plan.shots
         for seed in plan.seeds
-        for run in _learn(chosen[seed][:n], n, seed, backbone, config, plan, store)
+        for run in _learn(chosen[seed][:n], n, seed, backbone, task.config, plan, store)
     ]
-
-    n_done = n_normals
-    for examples in _read_tests(tests, store.batch_size, problems):
-        store.ensure([example.picture for example in examples], places)
-        for example in examples:
-            _score(example.picture, runs, plan.pixel)
-            labels.append(example.label == "defective")
-            masks.append(_reduced(example, backbone) if plan.pixel else None)
-        n_done += len(examples)
-        if on_progress is not None:
-            on_progress(name, min(n_done, n_all), n_all)
-    for run in runs:
-        run.labels, run.masks = np.array(labels, dtype=bool), masks
-    return runs, normals, list(dict.fromkeys(problems))
+    panel = Panel([run.seat for run in runs], store)
+    batches = load_ahead(tests, backbone, store.batch_size, plan.pixel)
+    heard = ask_all(panel, batches, places, plan.pixel, lambda n_tests: report(len(distinct) + n_tests))
+    problems.extend(heard.problems)
+    if not heard.pictures:
+        raise DatasetError(f"None of the {len(tests)} test pictures of {name} can be read: {problems[0]}")
+    return {
+        "category": name,
+        "model": {
+            "model": backbone.spec,
+            "input_size": list(backbone.input_size),
+            "resize": backbone.resize,
+            "precision": backbone.precision,
+        },
+        "config": task.config.resolved(backbone.recommended).as_dict(),
+        "object_name": task.config.object_name,
+        "normals": [
+            {"category": name, "shots": n, "seed": seed, "names": [picture.name for picture in chosen[seed][:n]]}
+            for n in plan.shots
+            for seed in plan.seeds
+        ],
+        "problems": list(dict.fromkeys(problems)),
+        "paths": [picture.entry.name for picture in heard.pictures],
+        "labels": [picture.entry.label == "defective" for picture in heard.pictures],
+        "runs": list(_figures(runs, heard)),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
 
 
 def _learn(
@@ -217,23 +202,40 @@ def _learn(
         weights = own_weights if learning == "lake" else {learning: None}
         for method, weight in weights.items():
             if method in plan.methods:
-                yield Run(n_shots, seed, method, weight, detector, np.zeros(0, bool), [], seconds)
+                yield Run(n_shots, seed, method, draw, Seat(detector, weight), seconds)
 
 
-def _score(picture: Picture, runs: Sequence[Run], keep_maps: bool) -> None:
-    """Lets every detector search once, and every run weigh what its detector found."""
-    by_detector: dict[int, list[Run]] = {}
-    for run in runs:
-        by_detector.setdefault(id(run.detector), []).append(run)
-    for sharing in by_detector.values():
-        detector = sharing[0].detector
-        started = time.perf_counter()
-        witnesses = detector.measure(picture)
-        for run in sharing:
-            weight = detector.config.text_weight if run.weight is None else run.weight
-            run.take(ImageScore(witnesses, weight, detector.config.top_q, detector.threshold_), keep_maps)
-        for run in sharing:
-            run.seconds += time.perf_counter() - started
+def _figures(runs: Sequence[Run], heard: Heard) -> Iterator[dict[str, Any]]:
+    """The metrics and scores of each run."""
+    labels = [picture.entry.label == "defective" for picture in heard.pictures]
+    masked = [i for i, picture in enumerate(heard.pictures) if picture.mask is not None]
+    masks = [picture.mask for picture in heard.pictures if picture.mask is not None]
+    truth = PixelTruth([mask.defect for mask in masks])
+    for run, scores, maps in zip(runs, heard.scores, heard.maps, strict=True):
+        row: dict[str, Any] = {"shots": run.shots, "seed": run.seed, "method": run.method, "draw": run.draw}
+        row |= dict.fromkeys(METRICS)
+        row |= {"seconds": round(run.seconds + heard.seconds / heard.n_detectors, 3), "scores": []}
+        if not run.says_nothing:
+            row["image_auroc"] = auroc(labels, scores)
+            row["image_ap"] = average_precision(labels, scores)
+            row["image_f1_max"] = f1_max(labels, scores)
+            if masks:
+                row["pixel_auroc"], row["pixel_aupro"] = truth.metrics(_spread(maps[masked], masks, run.seat.grid))
+            row["scores"] = scores.tolist()
+        yield row
+
+
+def _spread(maps: np.ndarray, masks: Sequence[Mask], grid: PatchGrid) -> list[np.ndarray]:
+    """Maps (n, n_patches) over the pixels of their masks, those of one size together."""
+    alike: dict[tuple[tuple[int, ...], Placement], list[int]] = {}
+    for i, mask in enumerate(masks):
+        alike.setdefault((mask.defect.shape, mask.placement), []).append(i)
+    spread: list[np.ndarray] = [np.zeros(0)] * len(masks)
+    for ((height, width), placement), indices in alike.items():
+        together = map_to_picture(maps[indices], grid, placement, (width, height), smooth=True)
+        for i, one in zip(indices, together, strict=True):
+            spread[i] = one
+    return spread
 
 
 def _read_normals(name: str, entries: Iterable[Entry], n: int, problems: list[str]) -> list[Picture]:
@@ -243,7 +245,7 @@ def _read_normals(name: str, entries: Iterable[Entry], n: int, problems: list[st
         if len(found) == n:
             break
         try:
-            picture = read_example(entry).picture
+            picture = read_picture(entry.path, entry.name)
         except ImageError as error:
             problems.append(f"{name}: {error}")
             continue
@@ -253,28 +255,8 @@ def _read_normals(name: str, entries: Iterable[Entry], n: int, problems: list[st
     return list(found.values())
 
 
-def _read_tests(entries: Sequence[Entry], at_a_time: int, problems: list[str]) -> Iterator[list[Example]]:
-    for start in range(0, len(entries), at_a_time):
-        examples = []
-        for entry in entries[start : start + at_a_time]:
-            try:
-                examples.append(read_example(entry))
-            except ImageError as error:
-                problems.append(str(error))
-        if examples:
-            yield examples
-
-
-def _reduced(example: Example, backbone: Backbone) -> Mask | None:
-    """The mask at the size of comparison; an empty one for a good picture, None for a defective one without mask."""
-    picture = example.picture
-    if example.mask is None and example.label != "good":
-        return None
-    factor = -(-max(picture.size) // MAX_PIXEL_SIDE)
-    mask = np.zeros((picture.height, picture.width), dtype=bool) if example.mask is None else example.mask
-    for axis in (0, 1):
-        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], factor), axis=axis)
-    return Mask(mask, backbone.placement(picture))
+def _batch_size(backbone: Backbone) -> int:
+    return BATCH_ON_GPU if backbone.device.type == "cuda" else BATCH_ON_CPU
 
 
 def _is_labelled_test(entry: Entry) -> bool:

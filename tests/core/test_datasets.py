@@ -162,7 +162,7 @@ def test_paths_tell_the_label(path: str, label: tuple[str | None, str | None]) -
 )
 def test_masks_find_their_pictures(picture: str, mask: str) -> None:
     placed = {item.path.as_posix(): item for item in arrange([PurePosixPath(picture), PurePosixPath(mask)])}
-    assert placed[picture].mask == PurePosixPath(mask)
+    assert placed[picture].masks == (PurePosixPath(mask),)
     assert placed[mask].role.role == "mask"
 
 
@@ -179,7 +179,7 @@ def test_masks_find_their_pictures(picture: str, mask: str) -> None:
 )
 def test_masks_of_others_are_left_alone(picture: str, mask: str) -> None:
     placed = {item.path.as_posix(): item for item in arrange([PurePosixPath(picture), PurePosixPath(mask)])}
-    assert placed[picture].mask is None
+    assert placed[picture].masks == ()
 
 
 def test_names_from_strangers_do_not_climb() -> None:
@@ -226,7 +226,7 @@ def test_the_index_opens_nothing_and_agrees_with_reading(tmp_path: Path) -> None
         ("train/good/000.png", "normal"),
         ("train/good/001.png", "normal"),
     ]
-    assert entries[0].mask == root / "ground_truth/crack/000_mask.png"
+    assert entries[0].masks == (root / "ground_truth/crack/000_mask.png",)
     with pytest.raises(ImageError, match=r"test/crack/000.png is a text file"):
         read_example(entries[0])
     write(root, MVTEC)

@@ -12,7 +12,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from lake_core import backbones, cli_evaluate, trials
+from lake_core import backbones, cli_evaluate
 from lake_core.backbones import Backbone, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.datasets import index_folder, read_folder
@@ -120,6 +120,23 @@ def test_figures_are_those_of_the_detector_itself(
         assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_scores_of_each_picture_give_the_figures(
+    folders: list[Path], backbone: Backbone, document: dict[str, Any]
+) -> None:
+    found = evaluate(folders[:1], backbone, LakeConfig(top_k=20), shots=(1, 3), seeds=(0, 1), with_scores=True)
+    assert "scores" not in document
+    assert found["results"][0].keys() == document["results"][0].keys()
+    assert len(found["scores"]) == 2 * 2 * len(METHODS) * (N_GOOD + N_BAD)
+    for row in found["results"]:
+        keys = ("category", "shots", "seed", "method")
+        own = [score for score in found["scores"] if all(score[key] == row[key] for key in keys)]
+        assert all((folders[0] / score["path"]).is_file() for score in own)
+        assert [score["label"] == "defective" for score in own] == ["stain" in score["path"] for score in own]
+        if row["method"] != "random":  # whose figure is the mean of those of its draws
+            expected = auroc([score["label"] == "defective" for score in own], [score["score"] for score in own])
+            assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
+
+
 def test_choices_of_normal_pictures_are_nested_seeded_and_told(document: dict[str, Any]) -> None:
     for seed in (0, 1):
         few = one(document["normals"], category="red_stain", shots=1, seed=seed)["names"]
@@ -162,14 +179,14 @@ def test_the_summary_is_the_mean_over_seeds_then_over_categories(document: dict[
 def test_the_network_runs_once_per_picture(
     folders: list[Path], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores: list[FeatureStore] = []
+    n_forwards: list[int] = []
+    forward = Backbone.forward
 
-    class Watched(FeatureStore):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            stores.append(self)
+    def watched(self: Backbone, pixels: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        n_forwards.append(len(pixels))
+        return forward(self, pixels, *args, **kwargs)
 
-    monkeypatch.setattr(trials, "FeatureStore", Watched)
+    monkeypatch.setattr(Backbone, "forward", watched)
     seen: list[tuple[str, int, int]] = []
     evaluate(
         folders[:1],
@@ -179,7 +196,7 @@ def test_the_network_runs_once_per_picture(
         pixel=False,
         on_progress=lambda *progress: seen.append(progress),
     )
-    assert [store.n_forwards for store in stores] == [N_NORMAL + N_GOOD + N_BAD]
+    assert sum(n_forwards) == N_NORMAL + N_GOOD + N_BAD
     assert seen[-1] == ("red_stain", N_NORMAL + N_GOOD + N_BAD, N_NORMAL + N_GOOD + N_BAD)
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
 
