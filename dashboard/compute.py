@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,7 +24,7 @@ from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.datasets import Dataset, Example, load_sample, sample_names
 from lake_core.detector import Lake
 from lake_core.features import FeatureStore
-from lake_core.images import Picture
+from lake_core.images import Picture, read_picture
 from lake_core.metrics import auroc
 from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit, thumbnail, unit_overlay
 from lake_core.prompts import text_directions
@@ -325,6 +326,12 @@ def unit_picture(
 def plain_picture(sha256: str, max_side: int, _picture: Picture) -> bytes:
     """A picture as it is, reduced, as JPEG."""
     return _jpeg(thumbnail(_picture, max_side))
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
+def file_picture(path: Path, changed_ns: int) -> Picture:
+    """A picture from a file of the server, as it was at that time."""
+    return read_picture(path, path.name)
 
 
 def unit_limit(normals: Sequence[np.ndarray], tests: Sequence[np.ndarray]) -> float:

@@ -1,7 +1,6 @@
 """Every page, empty and full, through Streamlit's AppTest with the real default model."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ from dashboard.compute import ModelKey
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset, load_sample
 from lake_core.detector import Lake
+from tests.dashboard.visit import APP, opened
 
-APP = Path(__file__).parents[2] / "dashboard" / "app.py"
-PAGES = ("workspace", "scores", "selection", "neurons", "layer", "score_split")
+PAGES = ("workspace", "scores", "selection", "neurons", "layer", "score_split", "evaluate", "compare")
 
 
 @pytest.fixture(autouse=True)
@@ -30,22 +29,6 @@ def small() -> Iterator[Dataset]:
     good = next(example for example in metal.tests if example.label == "good")
     yield Dataset("metal", metal.normals[:3], (good, metal.tests[0], metal.tests[-1]))
     st.cache_resource.clear()
-
-
-def opened(workspace: state.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
-    """The app on a page, in a session of its own that already has pictures."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    registry = compute.registry()
-    number = registry.create()
-    if workspace is not None:
-        registry.keep(number, workspace=workspace)
-    app.query_params["w"] = number
-    for key, value in session.items():
-        app.session_state[key] = value
-    app.run()
-    if page != "workspace":
-        app.switch_page(f"app_pages/{page}.py").run()
-    return app
 
 
 def full(small: Dataset, page: str) -> AppTest:

@@ -1,0 +1,37 @@
+"""The app opened on a page, in a session of its own, for tests."""
+
+from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from dashboard import compute, state
+
+APP = Path(__file__).parents[2] / "dashboard" / "app.py"
+
+
+def opened(workspace: state.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
+    """The app on a page, in a session of its own that already has pictures."""
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    registry = compute.registry()
+    number = registry.create()
+    if workspace is not None:
+        registry.keep(number, workspace=workspace)
+    app.query_params["w"] = number
+    for key, value in session.items():
+        app.session_state[key] = value
+    app.run()
+    if page != "workspace":
+        app.switch_page(f"app_pages/{page}.py").run()
+    return app
+
+
+def press(app: AppTest, label: str) -> None:
+    """Presses a button and draws the page anew."""
+    next(button for button in app.button if button.label == label).click()
+    app.run()
+
+
+def texts(app: AppTest) -> str:
+    """All that the page says in words."""
+    return "\n".join(str(element.value) for kind in ("markdown", "caption", "info", "error") for element in app.get(kind))
