@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import components, compute, sidebar, state
+from lake_core.data_root import data_root
 from lake_core.errors import LakeError
 from lake_core.threads import limit_threads
 
@@ -16,6 +17,7 @@ st.set_page_config(page_title="LAKE Explorer", page_icon=str(FOLDER / "icon.png"
 
 arguments = sys.argv[1:]
 launch_sample = arguments[arguments.index("--sample") + 1] if "--sample" in arguments[:-1] else None
+st.session_state.data_root = data_root(arguments)
 is_new = state.start(compute.registry())
 if is_new and launch_sample is not None and state.workspace().is_empty:
     try:
@@ -38,6 +40,8 @@ pages = {
     ),
     "words": st.Page(PAGES / "words.py", title="Words", icon=":material/translate:"),
     "what_if": st.Page(PAGES / "what_if.py", title="What if", icon=":material/experiment:"),
+    "evaluate": st.Page(PAGES / "evaluate.py", title="Evaluate", icon=":material/monitoring:"),
+    "compare": st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare:"),
 }
 st.session_state.pages = pages
 st.logo(LOGO, size="large")

@@ -85,25 +85,42 @@ def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
 
     Runs the model first, with progress and a way to cancel, on pictures that the backbone has not seen yet.
     """
+    need_pictures(tests_needed)
     workspace = state.workspace()
-    if not workspace.normals or (tests_needed and not workspace.tests):
-        missing = "normal pictures to learn from" if not workspace.normals else "test pictures to look at"
-        st.info(f"There are no {missing} yet. Add some in the workspace, or open a sample.", icon=":material/image:")
-        st.page_link(st.session_state.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
-        sample_cards("scores")
-        st.stop()
-    try:
-        run_model(settings)
-        found = compute.analyse(settings, workspace, st.session_state.get("own_threshold"))
-    except LakeError as error:
-        st.error(str(error), icon=":material/error:")
-        st.stop()
+    found = analysis_of(settings, st.session_state.get("own_threshold"))
     for warning in found.lake.normality_.warnings:
         st.warning(warning, icon=":material/warning:")
     if workspace.tests and state.focus().picture not in compute.shas(workspace.tests):
         most_anomalous = max(found.scores, key=lambda score: score.score)
         state.set_focus(picture=most_anomalous.picture.sha256)
     return found
+
+
+def need_pictures(tests_needed: bool = True, page_after: str = "scores") -> None:
+    """Ends the page where pictures are missing, with ways to get some."""
+    workspace = state.workspace()
+    if workspace.normals and (workspace.tests or not tests_needed):
+        return
+    missing = "normal pictures to learn from" if not workspace.normals else "test pictures to look at"
+    st.info(f"There are no {missing} yet. Add some in the workspace, or open a sample.", icon=":material/image:")
+    st.page_link(st.session_state.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
+    sample_cards(page_after)
+    st.stop()
+
+
+def analysis_of(settings: Settings, threshold: float | None = None) -> Analysis:
+    """The analysis of this session's pictures with some settings, the model run first; an error ends the page.
+
+    Args:
+        settings: Any, not only the sidebar's.
+        threshold: The user's own, or None for the normal pictures'.
+    """
+    try:
+        run_model(settings)
+        return compute.analyse(settings, state.workspace(), threshold)
+    except LakeError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
 
 
 def run_model(settings: Settings) -> None:
@@ -126,7 +143,7 @@ def run_model(settings: Settings) -> None:
     with holder.container(border=True):
         st.markdown(f"**{settings.spec}** is looking at {len(todo)} pictures, once; after that nothing runs it again.")
         progress = st.progress(0.0, text=f"0 of {len(todo)} pictures")
-        st.button("Cancel", on_click=_set_paused, args=(True,), key="cancel_run")
+        st.button("Cancel", on_click=_set_paused, args=(True,), key=f"cancel_{settings.spec}_{settings.image_size}")
 
     def show(done: int, total: int) -> None:
         progress.progress(done / total, text=f"{done} of {total} pictures")

@@ -6,11 +6,13 @@ take two pictures that differ in a small defect for the same one.
 
 import io
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -25,10 +27,10 @@ from lake_core.detector import Lake
 from lake_core.draws import Units
 from lake_core.effects import activations
 from lake_core.features import FeatureStore
-from lake_core.images import Picture
+from lake_core.images import Picture, read_picture
 from lake_core.metrics import auroc
 from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit, thumbnail, unit_overlay
-from lake_core.prompts import PromptEnsemble
+from lake_core.prompts import PromptEnsemble, text_directions
 from lake_core.scoring import ImageScore, Witnesses
 from lake_core.selection import Selection
 from lake_core.specs import SHIPPED, cached_pretrained
@@ -36,6 +38,7 @@ from lake_core.switching import switched_off
 from lake_core.units import Flags, flags, selection_of
 from lake_core.wording import reworded, reworded_witnesses
 
+T = TypeVar("T")
 Key = tuple[str, ...]
 
 
@@ -73,7 +76,7 @@ class Analysis:
     def scores(self) -> tuple[ImageScore, ...]:
         """One per test picture, in the workspace's order; pages that need none don't wait for them."""
         tests = self.workspace.tests
-        return tuple(map(self.lake.fuse, measured(self.key, shas(tests), self.workspace.normals, tests)))
+        return tuple(map(self.lake.fuse, measured(self.key, shas(tests), self.workspace.normals, tests).result))
 
     @cached_property
     def scale(self) -> ScoreScale:
@@ -128,9 +131,17 @@ def known_specs() -> list[str]:
     return [*SHIPPED, *cached_pretrained()]
 
 
-@st.cache_resource(max_entries=3, show_spinner="Opening the backbone …")
 def model(key: ModelKey) -> FeatureStore:
-    """The backbone of a key, with the activations of all sessions."""
+    """The backbone of a key, with the activations of all sessions; its own size asked for by number is no other one."""
+    if key.image_size is not None:
+        own = _model(ModelKey(key.spec, None))
+        if own.backbone.input_size == (key.image_size, key.image_size):
+            return own
+    return _model(key)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Opening the backbone …")
+def _model(key: ModelKey) -> FeatureStore:
     return FeatureStore(open_backbone(key.spec, image_size=key.image_size))
 
 
@@ -167,6 +178,21 @@ def config_of(settings: Settings, backbone: Backbone) -> ResolvedConfig:
     return config.resolved(backbone.recommended)
 
 
+def filled(settings: Settings) -> Settings:
+    """The settings with nothing left to the backbone's recommendation, as the sidebar would give them."""
+    backbone = model(ModelKey(settings.spec, settings.image_size)).backbone
+    config = config_of(settings, backbone)
+    return replace(
+        settings,
+        image_size=backbone.input_size[0] if backbone.takes_any_size else None,
+        layers=config.layers,
+        kind=config.kind,
+        top_k=min(config.top_k, max(backbone.layer(layer).n_units[config.kind] for layer in config.layers)),
+        normalise=config.normalise,
+        smooth=config.smooth,
+    )
+
+
 def fit_key(settings: Settings, workspace: Workspace) -> FitKey:
     """The key of the detector that settings and normal pictures stand for."""
     model_key = ModelKey(settings.spec, settings.image_size)
@@ -197,21 +223,40 @@ def wordless(key: FitKey) -> FitKey:
     return key._replace(config=replace(key.config, prompts=neutral.prompts, object_name=neutral.object_name))
 
 
+class Timed(NamedTuple, Generic[T]):
+    """A result and the seconds that it took when it was made."""
+
+    result: T
+    seconds: float
+
+
 @st.cache_resource(max_entries=24, show_spinner=False)
-def fitted(key: FitKey, _normals: Sequence[Example]) -> Lake:
+def fitted(key: FitKey, _normals: Sequence[Example]) -> Timed[Lake]:
     """The detector; with other words it is the same but for its text part, which is learned anew at once."""
     store, config = model(key.model), key.config
-    if key != wordless(key) and store.backbone.joint_place is not None:
-        return reworded(fitted(wordless(key), _normals), config.prompts, config.object_name)
-    return Lake(store.backbone, config, store).fit([example.picture for example in _normals])
+    plain = None if key == wordless(key) or store.backbone.joint_place is None else fitted(wordless(key), _normals)
+    # Texts are encoded once for all detectors; the first one that is timed shall not pay for the others.
+    text_directions(store.backbone.encode_text, config.prompts, config.object_name)
+    started = time.perf_counter()
+    if plain is not None:
+        lake, before = reworded(plain.result, config.prompts, config.object_name), plain.seconds
+    else:
+        lake, before = Lake(store.backbone, config, store).fit([example.picture for example in _normals]), 0.0
+    return Timed(lake, before + time.perf_counter() - started)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def measured(key: FitKey, tests: Key, _normals: Sequence[Example], _tests: Sequence[Example]) -> list[Witnesses]:
-    lake = fitted(key, _normals)
+def measured(key: FitKey, tests: Key, _normals: Sequence[Example], _tests: Sequence[Example]) -> Timed[list[Witnesses]]:
+    lake = fitted(key, _normals).result
+    plain = None
     if key != wordless(key) and lake.backbone.joint_place is not None:
-        return [reworded_witnesses(lake, found) for found in measured(wordless(key), tests, _normals, _tests)]
-    return [lake.measure(example.picture) for example in _tests]
+        plain = measured(wordless(key), tests, _normals, _tests)
+    started = time.perf_counter()
+    if plain is not None:
+        witnesses, before = [reworded_witnesses(lake, found) for found in plain.result], plain.seconds
+    else:
+        witnesses, before = [lake.measure(example.picture) for example in _tests], 0.0
+    return Timed(witnesses, before + time.perf_counter() - started)
 
 
 def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -> Analysis:
@@ -225,7 +270,7 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -
         LakeError: one sentence, where nothing can be learned.
     """
     key = fit_key(settings, workspace)
-    lake = fitted(key, workspace.normals).reweighed(text_weight=settings.text_weight, top_q=settings.top_q)
+    lake = fitted(key, workspace.normals).result.reweighed(text_weight=settings.text_weight, top_q=settings.top_q)
     own_threshold = lake.threshold_
     if threshold is not None:
         lake.threshold_ = threshold
@@ -302,7 +347,7 @@ def without(found: Analysis, units: Units) -> Lake:
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _without(key: FitKey, units: UnitKey, _normals: Sequence[Example]) -> Lake:
-    return switched_off(fitted(key, _normals), dict(units))
+    return switched_off(fitted(key, _normals).result, dict(units))
 
 
 @st.cache_data(max_entries=600, show_spinner=False)
@@ -353,6 +398,12 @@ def unit_flags(key: FitKey, layer: int, _lake: Lake) -> Flags:
 def plain_picture(sha256: str, max_side: int, _picture: Picture) -> bytes:
     """A picture as it is, reduced, as JPEG."""
     return _jpeg(thumbnail(_picture, max_side))
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
+def file_picture(path: Path, changed_ns: int) -> Picture:
+    """A picture from a file of the server, as it was at that time."""
+    return read_picture(path, path.name)
 
 
 def unit_limit(normals: Sequence[np.ndarray], tests: Sequence[np.ndarray]) -> float:

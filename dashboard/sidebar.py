@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import compute
+from dashboard import compute, state
 from dashboard.state import Settings
 from lake_core.backbones import Backbone
 from lake_core.capture import KINDS, Kind
@@ -100,7 +100,13 @@ def draw(kept: Settings) -> Settings | None:
     )
 
 
-def _set_widgets(kept: Settings) -> None:
+def take(settings: Settings) -> None:
+    """Sets the sidebar to other settings; only before it is drawn, as in a button's callback."""
+    state.set_settings(settings)
+    _set_widgets(settings, anew=True)
+
+
+def _set_widgets(kept: Settings, anew: bool = False) -> None:
     known = kept.spec in compute.known_specs()
     values = {
         "backbone_choice": kept.spec if known else OTHER,
@@ -117,9 +123,10 @@ def _set_widgets(kept: Settings) -> None:
         f"smooth_{kept.spec}": kept.smooth,
     }
     for name, value in values.items():
-        if value is not None:
-            st.session_state.setdefault(name, value)
-    st.session_state.setdefault("prompts", kept.prompts)
+        if value is not None and (anew or name not in st.session_state):
+            st.session_state[name] = value
+    if anew or "prompts" not in st.session_state:
+        st.session_state.prompts = kept.prompts
 
 
 def _pick_backbone() -> str | None:

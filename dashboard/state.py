@@ -118,6 +118,8 @@ class Snapshot:
 
     workspace: Workspace = field(default_factory=Workspace)
     settings: Settings = field(default_factory=Settings)
+    setups: tuple[Settings, ...] = ()
+    """Kept for the page Compare: A, B, C ..."""
 
 
 class Registry:
@@ -193,6 +195,11 @@ def set_workspace(changed: Workspace) -> None:
 def set_settings(changed: Settings) -> None:
     if snapshot().settings != changed:
         st.session_state.registry.keep(st.session_state.number, settings=changed)
+
+
+def set_setups(changed: Iterable[Settings]) -> None:
+    """Keeps the set-ups to compare, each once."""
+    st.session_state.registry.keep(st.session_state.number, setups=tuple(dict.fromkeys(changed)))
 
 
 def focus() -> Focus:

@@ -130,6 +130,10 @@ def dashboard(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     sample: Annotated[str | None, typer.Option(metavar="NAME", help="Built-in sample to begin with.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder with data sets that visitors may evaluate on; default: $LAKE_DATA."),
+    ] = None,
     headless: Annotated[
         bool, typer.Option("--no-browser", "--headless", help="Don't open a browser; print the address only.")
     ] = False,
@@ -137,7 +141,7 @@ def dashboard(
     """Open the dashboard in the browser."""
     from lake_core.cli_dashboard import launch
 
-    launch(port, host, sample, open_browser=not headless)
+    launch(port, host, sample, open_browser=not headless, data=data)
 
 
 cli_evaluate.register(app)

@@ -33,6 +33,7 @@ def launch(
     sample: str | None = None,
     open_browser: bool = True,
     app: Path | None = None,
+    data: Path | None = None,
 ) -> None:
     """Runs the dashboard until it is stopped.
 
@@ -42,12 +43,15 @@ def launch(
         sample: Built-in sample to begin with.
         open_browser: Open it when the dashboard answers, where there is a screen.
         app: The Streamlit script, by default the dashboard's.
+        data: The folder below which visitors may choose data sets to evaluate on; None leaves it to LAKE_DATA.
     Raises:
-        ConfigError: if the port, the host or PORT is not usable.
+        ConfigError: if the port, the host, PORT or the data folder is not usable.
         LakeError: if the dashboard is not installed.
     """
     if sample is not None:
         _check_sample(sample)
+    if data is not None and not data.is_dir():
+        raise ConfigError(f"--data {data} is no folder; give the folder that holds your data sets.")
     script = app or find_app()
     chosen = free_port(host, wanted_port() if port is None else port)
     url = address(host, chosen)
@@ -55,20 +59,22 @@ def launch(
     if open_browser and _has_screen():
         threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
 
-    arguments = streamlit_arguments(script, host, chosen, sample)
+    arguments = streamlit_arguments(script, host, chosen, sample, data)
     sys.argv = ["streamlit", *arguments]
     from streamlit.web import cli
 
     cli.main(arguments)
 
 
-def streamlit_arguments(script: Path, host: str, port: int, sample: str | None) -> list[str]:
+def streamlit_arguments(script: Path, host: str, port: int, sample: str | None, data: Path | None = None) -> list[str]:
     """What follows `streamlit` on its command line."""
     flags = {"server.address": host, "server.port": str(port), **_FLAGS}
     arguments = ["run", str(script)]
     for name, value in flags.items():
         arguments += [f"--{name}", value]
-    return arguments if sample is None else [*arguments, "--", "--sample", sample]
+    own = [] if sample is None else ["--sample", sample]
+    own += [] if data is None else ["--data", str(data.resolve())]
+    return [*arguments, "--", *own] if own else arguments
 
 
 def find_app() -> Path:

@@ -5,6 +5,7 @@ the model again.
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -30,6 +31,10 @@ class FeatureStore:
         backbone: Whose activations.
         max_bytes: Bound on the activations held.
         batch_size: Pictures in one forward pass.
+
+    Attributes:
+        n_forwards: Pictures that ran through the network so far.
+        forward_seconds: Time that they took, with the waiting for other threads' forward passes.
     """
 
     def __init__(self, backbone: Backbone, max_bytes: int = DEFAULT_MAX_BYTES, batch_size: int = 4) -> None:
@@ -37,6 +42,7 @@ class FeatureStore:
         self.max_bytes = max_bytes
         self.batch_size = batch_size
         self.n_forwards = 0
+        self.forward_seconds = 0.0
         self._held: OrderedDict[str, dict[Place, Tensor]] = OrderedDict()
         self._n_bytes = 0
         self._lock = threading.RLock()
@@ -104,11 +110,13 @@ class FeatureStore:
         return self.backbone.layer(place.layer).n_units[place.kind]
 
     def _compute(self, pictures: Sequence[Picture], places: frozenset[Place]) -> list[dict[Place, Tensor]]:
+        started = time.perf_counter()
         pixels = torch.stack([self.backbone.prepare(picture) for picture in pictures])
         found = self.backbone.forward(pixels, places)
         rows = [{place: tensor[i].clone() for place, tensor in found.items()} for i in range(len(pictures))]
         with self._lock:
             self.n_forwards += len(pictures)
+            self.forward_seconds += time.perf_counter() - started
             for picture, row in zip(pictures, rows, strict=True):
                 held = self._held.setdefault(picture.sha256, {})
                 self._n_bytes += sum(_n_bytes(row[place]) for place in row.keys() - held.keys())

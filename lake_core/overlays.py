@@ -44,11 +44,14 @@ class ScoreScale:
         vmax: Value of the last colour.
         threshold: The decision threshold.
         is_open: Whether some values are greater than vmax; they take the last colour.
+        fades_at: Value around which the colour begins to cover the picture; None means the threshold. Maps of several
+            detectors, each with its own threshold, share one.
     """
 
     vmax: float
     threshold: float
     is_open: bool = False
+    fades_at: float | None = None
 
 
 def score_scale(maps: Iterable[Any], threshold: float) -> ScoreScale:
@@ -107,7 +110,8 @@ def overlay(
     """
     base = thumbnail(picture, max_side)
     spread = _spread(values, grid, placement, base.size, smooth)
-    reference = scale.threshold if scale.threshold > 0 else scale.vmax / 2
+    fades_at = scale.threshold if scale.fades_at is None else scale.fades_at
+    reference = fades_at if fades_at > 0 else scale.vmax / 2
     cover = _smoothstep(spread / reference, _FADE_FROM, _FADE_TO)
     image = _blend(base, _score_colours(spread / scale.vmax), cover, opacity)
     if contour:
@@ -172,7 +176,7 @@ def colour_bar(
     """
     share = scale.threshold / scale.vmax
     middle = [(share, f"{mark} {_number(scale.threshold)}")] if 0 < share <= 1 else []
-    ticks = [(0.0, "0"), *middle, (1.0, f"{_number(scale.vmax)}{' or more' if scale.is_open else ''}")]
+    ticks = [(0.0, "0"), *middle, (1.0, f"{_number(scale.vmax)}{'+' if scale.is_open else ''}")]
     colours = _score_colours(np.linspace(0, 1, width, dtype=np.float32)[None])
     return _bar(colours, ticks, [at for at, _ in middle], height, dark)
 

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
-from visit import full, opened
 
 from dashboard import state
 from dashboard.unit_sheet import sheet
@@ -15,6 +14,7 @@ from lake_core.datasets import Dataset
 from lake_core.detector import Lake
 from lake_core.geometry import mask_to_patches
 from lake_core.neighbours import neighbours
+from tests.dashboard.visit import full, opened, texts
 
 
 def section(app: AppTest, name: str, **session: Any) -> AppTest:
@@ -41,10 +41,6 @@ def lake(small: Dataset, page: AppTest) -> Lake:
 
     store = compute.model(ModelKey("lake-cnn", 384))
     return Lake(store.backbone, LakeConfig(), store).fit([example.picture for example in small.normals])
-
-
-def texts(app: AppTest) -> str:
-    return "\n".join(element.value for element in (*app.markdown, *app.caption, *app.info, *app.success))
 
 
 @pytest.mark.parametrize(

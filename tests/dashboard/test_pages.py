@@ -4,15 +4,26 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from visit import APP, full, opened
 
 from dashboard import compute, state
 from dashboard.compute import ModelKey
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset
 from lake_core.detector import Lake
+from tests.dashboard.visit import APP, full, opened
 
-PAGES = ("workspace", "scores", "selection", "neurons", "layer", "score_split")
+PAGES = (
+    "workspace",
+    "scores",
+    "selection",
+    "neurons",
+    "layer",
+    "score_split",
+    "words",
+    "what_if",
+    "evaluate",
+    "compare",
+)
 
 
 def store() -> Any:

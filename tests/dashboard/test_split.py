@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from visit import full
 
 from dashboard import compute, split_figures, state
 from lake_core.datasets import Dataset
 from lake_core.interventions import switch_off, top_of_ledger
 from lake_core.scoring import ImageScore
+from tests.dashboard.visit import full, texts
 
 SECTIONS = ("Neurons", "Evidence", "Text weight", "Against another picture")
 EXPERIMENTS = ("Neurons off", "Inside the network", "Patches removed", "Contaminated normals", "Stability of the score")
@@ -28,10 +28,6 @@ def press(app: AppTest, label: str) -> AppTest:
     next(button for button in app.button if button.label.startswith(label)).click().run()
     assert not app.exception
     return app
-
-
-def texts(app: AppTest) -> str:
-    return "\n".join(element.value for element in (*app.markdown, *app.caption, *app.info))
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
-from visit import opened
 
 from dashboard import state
 from lake_core.datasets import Dataset
+from tests.dashboard.visit import opened
 
 PNG = "image/png"
 

@@ -2,7 +2,6 @@
 
 import pytest
 from streamlit.testing.v1 import AppTest
-from visit import full
 
 from dashboard import compute
 from dashboard.words_sections import lines_of
@@ -10,6 +9,7 @@ from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset
 from lake_core.detector import Lake
 from lake_core.prompts import ANOMALOUS_STATES, NORMAL_STATES, TEMPLATES, PromptEnsemble
+from tests.dashboard.visit import full
 
 
 def use(app: AppTest, **texts: str) -> AppTest:

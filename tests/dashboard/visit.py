@@ -29,3 +29,15 @@ def opened(workspace: state.Workspace | None = None, page: str = "workspace", **
 
 def full(small: Dataset, page: str) -> AppTest:
     return opened(state.Workspace(small.normals, small.tests, small.name), page)
+
+
+def press(app: AppTest, label: str) -> None:
+    """Presses a button and draws the page anew."""
+    next(button for button in app.button if button.label == label).click()
+    app.run()
+
+
+def texts(app: AppTest) -> str:
+    """All that the page says in words."""
+    kinds = ("markdown", "caption", "info", "error", "success", "warning")
+    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))

@@ -1,0 +1,120 @@
+"""Compare: two to four set-ups on the same pictures, side by side."""
+
+from itertools import combinations
+
+import streamlit as st
+
+from dashboard import compare_sections, components, compute, setups, sidebar, state
+from dashboard.compute import ModelKey
+from dashboard.setups import LETTERS
+from dashboard.state import Settings
+from lake_core.errors import LakeError
+
+MAX_BACKBONES = 3
+
+
+def add(settings: Settings) -> None:
+    """Keeps one more set-up."""
+    state.set_setups([*state.snapshot().setups, settings])
+
+
+def remove(settings: Settings) -> None:
+    state.set_setups(kept for kept in state.snapshot().setups if kept != settings)
+
+
+def pair_buttons(present: Settings) -> None:
+    """One click sets up two set-ups worth a look, made from the sidebar's."""
+    backbone = compute.model(ModelKey(present.spec, present.image_size)).backbone
+    with st.container(horizontal=True):
+        for title, pair in setups.pairs(present, backbone).items():
+            st.button(title, key=f"pair_{title}", on_click=state.set_setups, args=(pair,), icon=":material/compare:")
+
+
+def chosen_setups(present: Settings) -> list[Settings]:
+    """Shows the set-ups that are kept, with ways to add and remove some; ends the page where there are not two."""
+    try:
+        held = [compute.filled(settings) for settings in state.snapshot().setups]
+    except LakeError as error:
+        st.error(str(error), icon=":material/error:")
+        st.button("Remove all set-ups", on_click=state.set_setups, args=((),))
+        st.stop()
+    state.set_setups(held)
+    held = list(state.snapshot().setups)
+    if held:
+        with st.container(horizontal=True, key="setup_cards"):
+            cards = [st.container(border=True, width=250) for _ in held]
+        for card, letter, name, settings in zip(cards, LETTERS, setups.names(held), held, strict=False):
+            with card:
+                st.markdown(f"**{letter}** · {name}")
+                st.caption(setups.in_full(settings))
+                with st.container(horizontal=True):
+                    st.button(
+                        "In the sidebar" if settings == present else "Use",
+                        key=f"use_{letter}",
+                        help="Puts the sidebar, and with it all pages, to this set-up.",
+                        on_click=sidebar.take,
+                        args=(settings,),
+                        disabled=settings == present,
+                    )
+                    st.button("Remove", key=f"remove_{letter}", on_click=remove, args=(settings,), type="tertiary")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        there, full = present in held, len(held) == len(LETTERS)
+        st.button(
+            "Add the present set-up",
+            type="primary",
+            icon=":material/add:",
+            on_click=add,
+            args=(present,),
+            disabled=there or full,
+            help="Keeps what the sidebar says now. Then change the sidebar, and add that too.",
+        )
+        if there:
+            st.caption(f"The sidebar's set-up is {LETTERS[held.index(present)]}; change it there to add another.")
+        elif full:
+            st.caption(f"{len(LETTERS)} set-ups are the most; remove one to add another.")
+    if len(held) < 2:
+        st.markdown("Add two set-ups, or start with a pair:")
+        pair_buttons(present)
+        st.stop()
+    with st.expander("Start with a pair instead"):
+        pair_buttons(present)
+    if len({(settings.spec, settings.image_size) for settings in held}) > MAX_BACKBONES:
+        st.error(f"These are more than {MAX_BACKBONES} backbones or input sizes at once; remove one.")
+        st.stop()
+    return held
+
+
+def pick_pair(names: list[str]) -> tuple[int, int]:
+    """Which two set-ups are set against each other."""
+    pairs = list(combinations(range(len(names)), 2))
+    if len(pairs) == 1:
+        return pairs[0]
+    found = st.segmented_control(
+        "Set against each other",
+        pairs,
+        default=pairs[0],
+        required=True,
+        format_func=lambda pair: f"{LETTERS[pair[0]]} and {LETTERS[pair[1]]}",
+        key=f"pair_of_{len(names)}",
+    )
+    return found
+
+
+components.heading(
+    "Compare",
+    "Two to four set-ups on the same pictures: their maps on one scale, their scores against each other, the neurons "
+    "they share, and what each costs.",
+)
+components.need_pictures(page_after="compare")
+held = chosen_setups(sidebar.current())
+names = setups.names(held)
+analyses = [components.analysis_of(settings) for settings in held]
+for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.normality_.warnings):
+    st.warning(warning, icon=":material/warning:")
+compare_sections.in_numbers(analyses, names)
+one, other = pick_pair(names)
+letters = LETTERS[one], LETTERS[other]
+compare_sections.scores(analyses[one], analyses[other], letters)
+compare_sections.maps(analyses, names)
+compare_sections.neurons(analyses[one], analyses[other], letters)
+compare_sections.cost(analyses, names)

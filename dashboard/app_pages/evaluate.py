@@ -1,0 +1,163 @@
+"""Evaluate: the few-shot protocol on the labelled workspace or on data sets of the server, in the background."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from dashboard import components, compute, evaluate_sections, sidebar, state
+from dashboard.compute import ModelKey
+from dashboard.evaluate_figures import METHOD_NAMES
+from dashboard.evaluate_sections import Asked
+from dashboard.jobs import Job, jobs
+from dashboard.state import Settings
+from lake_core.data_root import VARIABLE, check_data_set, listed
+from lake_core.datasets import Dataset
+from lake_core.errors import LakeError
+from lake_core.evaluation import evaluate
+from lake_core.pool import evaluate_dataset
+from lake_core.trials import METHODS, Method, Report
+
+WORKSPACE, FOLDER = "This workspace", "A folder on the server"
+SHOTS = (1, 2, 4, 8, 16, 32)
+Work = Callable[[Report], dict[str, Any]]
+
+
+def plan(max_shots: int) -> dict[str, Any]:
+    """Shots, seeds and methods, as the core's functions take them."""
+    possible = [n for n in SHOTS if n <= max_shots] or [1]
+    with st.container(horizontal=True, gap="large"):
+        shots = st.pills(
+            "Normal pictures to learn from (shots)",
+            possible,
+            selection_mode="multi",
+            default=[n for n in (1, 4) if n in possible],
+            key=f"shots_{possible[-1]}",
+            help="Each number is tried; the rest of the normal pictures takes no part.",
+        )
+        n_seeds = st.number_input(
+            "Choices of them (seeds)", 1, 10, 3, key="n_seeds", width=190, help="How often other pictures are chosen."
+        )
+    methods: list[Method] = st.pills(
+        "Methods",
+        METHODS,
+        selection_mode="multi",
+        default=["lake", "random", "all"],
+        format_func=METHOD_NAMES.__getitem__,
+        key="methods",
+    )
+    pixel = st.toggle("Also compare the maps with masks", key="pixel", help="Takes longer; needs masks of the defects.")
+    return {"shots": sorted(shots), "seeds": range(n_seeds), "methods": methods, "pixel": pixel}
+
+
+def on_workspace(settings: Settings) -> tuple[Work, Asked] | None:
+    """The choices for the pictures of this session, and what would be run."""
+    workspace = state.workspace()
+    components.need_pictures(page_after="evaluate")
+    n_labelled = sum(example.label is not None for example in workspace.tests)
+    if not n_labelled:
+        st.info("No test picture has a label yet. Label some as good or defective in the workspace.")
+        st.page_link(st.session_state.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
+        return None
+    st.caption(
+        f"{len(workspace.normals)} normal pictures to choose from, {n_labelled} labelled test pictures to score."
+    )
+    chosen = plan(len(workspace.normals))
+    store = compute.model(ModelKey(settings.spec, settings.image_size))
+    config = compute.config_of(settings, store.backbone)
+    dataset = Dataset(workspace.name or "workspace", workspace.normals, workspace.tests)
+
+    def work(report: Report) -> dict[str, Any]:
+        return evaluate_dataset(dataset, store, config, on_progress=report, **chosen)
+
+    return work, Asked(dataset.name, None)
+
+
+def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
+    """The choices for data sets below the server's data folder, and what would be run."""
+    root: Path | None = st.session_state.data_root
+    if root is None:
+        st.info(
+            "This server has no data folder yet. Start it with `lake dashboard --data DIR`, or set the environment "
+            f"variable `{VARIABLE}`: the data sets below that folder can then be chosen here, and nothing else.",
+            icon=":material/folder_off:",
+        )
+        return None
+    found = listed(root)
+    if not found:
+        st.info("There is no data set in the server's data folder: each needs train/good (or normal) and test.")
+        return None
+    name = st.selectbox(
+        "Folder", list(found), key="folder", format_func=lambda one: root.name if one == "." else f"{root.name}/{one}"
+    )
+    by_name = {folder.name: folder for folder in found[name]}
+    names = st.multiselect("Data sets", list(by_name), default=list(by_name)[:1], key=f"sets_{name}")
+    chosen = plan(SHOTS[-1])
+    folders = [by_name[one] for one in names]
+    backbone = compute.model(ModelKey(settings.spec, settings.image_size)).backbone
+    config = compute.config_of(Settings(**vars(settings) | {"object_name": ""}), backbone)
+
+    def work(report: Report) -> dict[str, Any]:
+        for folder in folders:
+            check_data_set(root, folder)
+        return evaluate(folders, backbone, config, with_scores=True, on_progress=report, **chosen)
+
+    if not names:
+        st.caption("Choose at least one data set.")
+        return None
+    return work, Asked(", ".join(names), {folder.name: folder for folder in folders})
+
+
+def start(work: Work, asked: Asked) -> None:
+    try:
+        jobs().start(st.session_state.number, asked.name, asked, work)
+    except LakeError as error:
+        state.say([str(error)])
+
+
+def watch(job: Job) -> None:
+    """Progress of a running job, looked at every second; the page is drawn anew when it ends."""
+
+    @st.fragment(run_every=1.0)
+    def look() -> None:
+        if not job.is_running:
+            st.rerun()
+        share = job.done / job.total if job.total else 0.0
+        says = f"{job.stage}: {job.done} of {job.total} pictures" if job.total else "getting ready …"
+        st.progress(share, text="Stopping …" if job.status == "cancelling" else says)
+        st.button("Cancel", on_click=job.cancel, key="cancel_job", disabled=job.status == "cancelling")
+
+    with st.container(border=True):
+        st.markdown(f"**Evaluating {job.title}.** Go to other pages, or reload: it goes on.")
+        look()
+
+
+components.heading(
+    "Evaluate",
+    "How well defects are found, measured: detectors learn from a few chosen normal pictures and score every labelled "
+    "test picture, beside random neurons and all neurons.",
+)
+job = jobs().latest(st.session_state.number)
+if job is not None and job.is_running:
+    watch(job)
+    st.stop()
+if job is not None and job.status == "failed":
+    st.error(job.error, icon=":material/error:")
+if job is not None and job.status == "cancelled":
+    st.info(f"The evaluation of {job.title} was cancelled.", icon=":material/pause_circle:")
+has_result = job is not None and job.status == "done"
+choices = st.expander("Run another evaluation") if has_result else st.container()
+if job is not None and has_result:
+    evaluate_sections.show(job)
+with choices:  # drawn last: it ends the page where pictures are missing
+    source = st.segmented_control("Pictures", [WORKSPACE, FOLDER], default=WORKSPACE, required=True, key="source")
+    settings = sidebar.current()
+    try:
+        ready = on_workspace(settings) if source == WORKSPACE else on_folder(settings)
+    except LakeError as error:
+        st.error(str(error), icon=":material/error:")
+        ready = None
+    if ready is not None:
+        st.button("Evaluate", type="primary", icon=":material/play_arrow:", on_click=start, args=ready)
+        st.caption("With the set-up of the sidebar. The network runs once per picture, whatever is chosen here.")

@@ -1,0 +1,126 @@
+"""Long work in a thread of its own, which goes on while the visitor changes pages or reloads.
+
+The thread knows nothing of Streamlit: it writes into its `Job`, and pages read from there.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import streamlit as st
+
+from lake_core.errors import LakeError
+from lake_core.trials import Report
+
+BUSY = "Another evaluation is running on this server, and one at a time is what it takes. Try again when it is done."
+
+
+class Cancelled(Exception):
+    """Raised inside of the work where the visitor has cancelled it."""
+
+
+@dataclass(eq=False)
+class Job:
+    """One piece of work.
+
+    Attributes:
+        title: What is being done.
+        asked: What was asked for, for the page that shows the result.
+        status: How it stands; "cancelling" until the work has noticed.
+        stage, done, total: Progress: the category, its pictures done and in all.
+        result: What the work returned, once it is done.
+        error: One sentence, where it failed.
+    """
+
+    title: str
+    asked: Any
+    status: Literal["running", "cancelling", "done", "cancelled", "failed"] = "running"
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    result: Any = None
+    error: str = ""
+    seconds: float = 0.0
+    stop: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def is_running(self) -> bool:
+        return self.status in ("running", "cancelling")
+
+    def cancel(self) -> None:
+        """Ends the work at its next step."""
+        if self.status == "running":
+            self.status = "cancelling"
+            self.stop.set()
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Called by the work; raises where it was cancelled."""
+        if self.stop.is_set():
+            raise Cancelled
+        self.stage, self.done, self.total = stage, done, total
+
+
+class Jobs:
+    """The latest job of each session; one runs at a time."""
+
+    def __init__(self, max_owners: int = 16) -> None:
+        self._max = max_owners
+        self._latest: OrderedDict[str, Job] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self, owner: str, title: str, asked: Any, work: Callable[[Report], Any]) -> Job:
+        """Begins a job in a thread.
+
+        Args:
+            owner: Number of the session.
+            title: What is being done.
+            asked: Kept with the job.
+            work: Called with a function to report progress to; must not touch Streamlit.
+        Raises:
+            LakeError: if a job is running.
+        """
+        with self._lock:
+            if any(job.is_running for job in self._latest.values()):
+                raise LakeError(BUSY)
+            job = Job(title, asked)
+            self._latest[owner] = job
+            self._latest.move_to_end(owner)
+            while len(self._latest) > self._max:
+                del self._latest[next(number for number in self._latest if number != owner)]
+        threading.Thread(target=_run, args=(job, work), name="lake-job", daemon=True).start()
+        return job
+
+    def latest(self, owner: str) -> Job | None:
+        """The job that a session began last."""
+        with self._lock:
+            return self._latest.get(owner)
+
+    @property
+    def is_busy(self) -> bool:
+        with self._lock:
+            return any(job.is_running for job in self._latest.values())
+
+
+def _run(job: Job, work: Callable[[Report], Any]) -> None:
+    started = time.perf_counter()
+    try:
+        result = work(job.report)
+    except Cancelled:
+        job.status = "cancelled"
+    except LakeError as error:
+        job.error, job.status = str(error), "failed"
+    except Exception as error:  # a thread's exception is seen by nobody else
+        job.error, job.status = f"The evaluation stopped unexpectedly ({type(error).__name__}: {error}).", "failed"
+        raise
+    else:
+        job.result, job.seconds = result, time.perf_counter() - started
+        job.status = "done"
+
+
+@st.cache_resource
+def jobs() -> Jobs:
+    """The jobs of this server."""
+    return Jobs()
