@@ -34,4 +34,6 @@ def press(app: AppTest, label: str) -> None:
 
 def texts(app: AppTest) -> str:
     """All that the page says in words."""
-    return "\n".join(str(element.value) for kind in ("markdown", "caption", "info", "error") for element in app.get(kind))
+    return "\n".join(
+        str(element.value) for kind in ("markdown", "caption", "info", "error") for element in app.get(kind)
+    )
