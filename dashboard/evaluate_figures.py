@@ -114,7 +114,7 @@ def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
 
 def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figure:
     """ROC and precision-recall curve of one run, with the point of the threshold marked on both."""
-    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.14)
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.2)
     false_positive, true_positive, at_roc = roc_curve(labels, scores, drop_intermediate=False)
     precision, recall, at_pr = precision_recall_curve(labels, scores)
     line = {"color": VISUAL, "width": 2}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard import figures
+from dashboard import figures, split_figures
 from dashboard.state import Registry, Workspace
 from lake_core.datasets import load_sample
 from lake_core.geometry import PatchGrid, Placement
@@ -40,11 +40,16 @@ def test_the_registry_forgets_the_session_used_longest_ago() -> None:
     assert registry.find(third) is not None
 
 
-def test_split_bars_stand_on_each_other_and_reach_the_score() -> None:
+def test_the_waterfall_stands_on_itself_and_reaches_the_score() -> None:
     ledger = pd.DataFrame(
-        {"part": ["visual", "visual", "cross_modal"], "layer": [9, 15, pd.NA], "contribution": [0.4, 0.3, 0.2]}
+        {
+            "part": ["visual", "visual", "cross_modal"],
+            "layer": pd.array([9, 15, pd.NA], dtype="Int64"),
+            "unit": pd.array([3, 4, pd.NA], dtype="Int64"),
+            "contribution": [0.4, 0.3, 0.2],
+        }
     )
-    bar = figures.split_bars(ledger, 0.9, 0.5).data[0]
+    bar = split_figures.waterfall(split_figures.steps_of(ledger), 0.9, 0.5).data[0]
     assert list(bar.y) == pytest.approx([0.4, 0.3, 0.2, 0.9])
     assert list(bar.base) == pytest.approx([0.0, 0.4, 0.7, 0.0])
 
@@ -52,7 +57,7 @@ def test_split_bars_stand_on_each_other_and_reach_the_score() -> None:
 def test_unit_bars_add_up_to_the_visual_part() -> None:
     rng = np.random.default_rng(0)
     units = pd.DataFrame({"part": "visual", "layer": 15, "unit": np.arange(60), "contribution": rng.random(60)})
-    bar = figures.unit_bars(units).data[0]
+    bar = split_figures.unit_bars(units).data[0]
     assert len(bar.x) == 16
     assert sum(bar.x) == pytest.approx(units["contribution"].sum())
 
@@ -61,7 +66,7 @@ def test_the_clickable_map_has_each_patch_at_its_place_as_plain_numbers() -> Non
     grid, placement = PatchGrid(2, 4, 32, 64), Placement(32, 64, 0, 0, 32, 64)
     values = np.arange(8, dtype=np.float64)
     values[5] = np.nan
-    points = figures.clickable_map(b"", (128, 64), grid, placement, values, None).data[0]
+    points = figures.clickable_map(b"", (128, 64), grid, placement, values, []).data[0]
     assert [point[0] for point in points.customdata] == [0, 1, 2, 3, 4, 6, 7]
     assert all(isinstance(point[0], int) for point in points.customdata)
     assert (points.x[4], points.y[4]) == (16.0, 48.0)

@@ -1,0 +1,119 @@
+"""The page Compare: set-ups kept and named, scores equal to the core's, and what cannot be compared said."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from dashboard import compute, setups, state
+from dashboard.state import Settings
+from lake_core.config import LakeConfig
+from lake_core.datasets import Dataset, load_sample
+from lake_core.detector import Lake
+from tests.dashboard.visit import opened, press, texts
+
+
+@pytest.fixture(autouse=True)
+def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["app.py"])
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Dataset]:
+    """Three normal pictures of the metal sample, and two good and two defective ones."""
+    metal = load_sample("metal")
+    good = [example for example in metal.tests if example.label == "good"][:2]
+    yield Dataset("metal", metal.normals[:3], (*good, metal.tests[0], metal.tests[-1]))
+    st.cache_resource.clear()
+
+
+def compare(small: Dataset, *pair: str) -> AppTest:
+    app = opened(state.Workspace(small.normals, small.tests, "metal"), "compare")
+    for title in pair:
+        press(app, title)
+    assert not app.exception
+    return app
+
+
+def held(app: AppTest) -> tuple[Settings, ...]:
+    found = compute.registry().find(app.session_state.number)
+    assert found is not None
+    return found.setups
+
+
+def test_one_click_compares_selected_with_random_neurons(small: Dataset) -> None:
+    app = compare(small, "Selected against random")
+    assert not app.error
+    assert [s.criterion for s in held(app)] == ["variance", "random"]
+    assert app.dataframe[0].value["set-up"].tolist() == ["A · top 100", "B · 100 random"]
+    assert "test pictures change decision" in texts(app) or "decide alike" in texts(app)
+    assert "Jaccard" in texts(app)
+    store = compute.model(compute.ModelKey("lake-cnn", None))
+    rows = app.dataframe[1].value.set_index("picture")
+    for letter, criterion in (("A", "variance"), ("B", "random")):
+        lake = Lake(store.backbone, LakeConfig(criterion=criterion), store)  # type: ignore[arg-type]
+        lake.fit([example.picture for example in small.normals])
+        for example in small.tests:
+            score = lake.score(example.picture)
+            shown, sign = rows.loc[example.picture.name, letter].split()
+            assert float(shown) == pytest.approx(score.score, abs=6e-4)
+            assert sign == ("▲" if score.is_anomalous else "▽")
+
+
+def test_set_ups_are_added_from_the_sidebar_once_and_removed(small: Dataset) -> None:
+    app = compare(small, "Add the present set-up")
+    assert next(b for b in app.button if b.label == "Add the present set-up").disabled
+    next(w for w in app.slider if w.label == "Text weight (w)").set_value(0.0)
+    app.run()
+    press(app, "Add the present set-up")
+    assert [s.text_weight for s in held(app)] == [0.3, 0.0]
+    assert app.dataframe[0].value["set-up"].tolist() == ["A · w = 0.30", "B · w = 0.00"]
+    next(b for b in app.button if b.key == "use_A").click()
+    app.run()
+    assert next(w for w in app.slider if w.label == "Text weight (w)").value == 0.3
+    next(b for b in app.button if b.key == "remove_A").click()
+    app.run()
+    assert [s.text_weight for s in held(app)] == [0.0]
+    assert not app.exception
+
+
+def test_neurons_of_different_kinds_are_not_matched_and_it_is_said(small: Dataset) -> None:
+    app = compare(small, "Hidden units against channels")
+    assert any("Hidden units and channels are different neurons" in info.value for info in app.info)
+
+
+def test_set_ups_survive_a_new_session_with_the_link(small: Dataset) -> None:
+    first = compare(small, "Top 100 against all")
+    second = opened(page="workspace")
+    second.session_state.number = first.session_state.number
+    second.switch_page("app_pages/compare.py").run()
+    assert second.dataframe[0].value["set-up"].tolist() == ["A · top 100", "B · all neurons"]
+
+
+def test_one_scale_serves_all_set_ups(small: Dataset) -> None:
+    workspace = state.Workspace(small.normals, small.tests, "metal")
+    settings = [compute.filled(Settings(criterion=criterion)) for criterion in ("variance", "random")]
+    found = [compute.analyse(one, workspace, None) for one in settings]
+    scales = setups.shared_scales(found)
+    assert len({(scale.vmax, scale.fades_at) for scale in scales}) == 1
+    assert [scale.threshold for scale in scales] == [one.lake.threshold_ for one in found]
+    assert setups.cost(found[0]).gallery_bytes == 3 * 24 * 24 * 100 * 4
+    assert min(setups.cost(found[0])[1:]) > 0
+
+
+def test_names_say_what_differs_and_nothing_else() -> None:
+    one = Settings(layers=(15,), kind="hidden", image_size=384, normalise="unit", smooth=3)
+    assert setups.names([one, replace(one, top_k=20)]) == ["top 100", "top 20"]
+    assert setups.names([one, replace(one, layers=(12, 15), text_weight=0.0)]) == [
+        "layer 15, w = 0.30",
+        "layers 12, 15, w = 0.00",
+    ]
+    other = replace(one, spec="lake-vit", image_size=None, layers=(8,), kind="channel")
+    assert setups.names([one, other]) == ["lake-cnn", "lake-vit"]
+    assert setups.names([one, replace(one, layers=(12,)), other]) == [
+        "lake-cnn, 384 px, hidden units, layer 15",
+        "lake-cnn, 384 px, hidden units, layer 12",
+        "lake-vit, channels, layer 8",
+    ]

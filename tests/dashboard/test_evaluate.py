@@ -1,0 +1,153 @@
+"""The page Evaluate: work in the background, numbers equal to the core's, and a threshold that moves counts."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from dashboard import compute, state
+from dashboard.evaluate_figures import Counts, counts
+from dashboard.jobs import Job, Jobs, jobs
+from lake_core.assets import assets_folder
+from lake_core.datasets import Dataset, load_sample
+from lake_core.errors import LakeError
+from lake_core.pool import evaluate_dataset
+from lake_core.trials import Report
+from tests.dashboard.visit import opened, press, texts
+
+
+@pytest.fixture(autouse=True)
+def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["app.py"])
+    monkeypatch.delenv("LAKE_DATA", raising=False)
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Dataset]:
+    """Four normal pictures of the metal sample, and two good and two defective ones."""
+    metal = load_sample("metal")
+    good = [example for example in metal.tests if example.label == "good"][:2]
+    yield Dataset("metal", metal.normals[:4], (*good, metal.tests[0], metal.tests[-1]))
+    st.cache_resource.clear()
+
+
+def wait(job: Job | None) -> Job:
+    """Until a job is over."""
+    assert job is not None
+    end = time.monotonic() + 120
+    while job.is_running and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not job.is_running
+    return job
+
+
+def evaluated(app: AppTest) -> Job:
+    press(app, "Evaluate")
+    assert not app.exception
+    job = wait(jobs().latest(app.session_state.number))
+    app.run()
+    assert not app.exception
+    return job
+
+
+def test_the_workspace_is_measured_in_the_background_as_the_core_does(small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    job = evaluated(app)
+    assert job.status == "done", job.error
+    store = compute.model(compute.ModelKey("lake-cnn", None))
+    expected = evaluate_dataset(small, store, shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
+    table = app.dataframe[0].value
+    assert len(table) == 6
+    rows = [row for row in expected["summary"] if row["category"] == "metal"]
+    assert table["image AUROC"].tolist() == [
+        f"{row['image_auroc_mean']:.3f} ± {row['image_auroc_std']:.3f}" for row in rows
+    ]
+    assert job.result["config"]["top_k"] == 100
+
+
+def test_the_threshold_moves_the_confusion_matrix_and_the_lists(small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    evaluated(app)
+    threshold = next(slider for slider in app.slider if slider.label == "Threshold")
+    threshold.set_value(threshold.max)
+    app.run()
+    assert "0 found, 2 missed" in texts(app)
+    assert "Missed defects (2)" in texts(app)
+    next(slider for slider in app.slider if slider.label == "Threshold").set_value(threshold.min)
+    app.run()
+    assert "2 found, 0 missed" in texts(app)
+    assert "False alarms (2)" in texts(app)
+    assert not app.exception
+
+
+def test_a_result_waits_for_a_new_session_with_the_link(small: Dataset) -> None:
+    first = opened(state.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    evaluated(first)
+    second = opened()
+    second.session_state.number = first.session_state.number
+    second.switch_page("app_pages/evaluate.py").run()
+    assert any(heading.value == "Result: metal" for heading in second.subheader)
+
+
+def test_without_a_data_folder_the_page_says_how_to_name_one() -> None:
+    app = opened(page="evaluate")
+    app.session_state.source = "A folder on the server"
+    app.run()
+    assert not app.exception
+    assert any("lake dashboard --data" in info.value for info in app.info)
+
+
+def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small: Dataset) -> None:
+    monkeypatch.setenv("LAKE_DATA", str(tmp_path))
+    for path in sorted((assets_folder() / "samples" / "metal").rglob("*.jpg")):
+        part = path.relative_to(assets_folder() / "samples")
+        if path.stem in ("000", "001") and "ground_truth" not in part.parts:
+            (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / part).write_bytes(path.read_bytes())
+    app = opened(page="evaluate")
+    app.session_state.source = "A folder on the server"
+    app.session_state.shots_32 = [1]
+    app.session_state.methods = ["lake"]
+    app.run()
+    job = evaluated(app)
+    assert job.status == "done", job.error
+    assert any(heading.value == "Result: metal" for heading in app.subheader)
+    assert job.result["object_names"] == {"metal": "metal"}
+
+
+def test_one_job_at_a_time_and_cancelling_ends_it() -> None:
+    held, go_on = Jobs(), threading.Event()
+
+    def work(report: Report) -> str:
+        for step in range(1000):
+            report("metal", step, 1000)
+            go_on.wait(0.01)
+        return "done"
+
+    job = held.start("me", "metal", None, work)
+    with pytest.raises(LakeError, match="one at a time"):
+        held.start("you", "metal", None, work)
+    assert held.latest("you") is None
+    job.cancel()
+    assert wait(job).status == "cancelled"
+    go_on.set()
+    assert wait(held.start("you", "metal", None, work)).result == "done"
+
+
+def test_a_job_that_fails_says_why_in_one_sentence() -> None:
+    def work(_: Report) -> None:
+        raise LakeError("There is nothing to learn from.")
+
+    job = wait(Jobs().start("me", "metal", None, work))
+    assert (job.status, job.error) == ("failed", "There is nothing to learn from.")
+
+
+def test_counts_at_a_threshold() -> None:
+    labels, scores = np.array([True, True, False, False, False]), np.array([3.0, 1.0, 2.0, 0.5, 1.0])
+    assert counts(labels, scores, 1.0) == Counts(2, 0, 2, 1)
+    assert counts(labels, scores, 2.5) == Counts(1, 1, 0, 3)
