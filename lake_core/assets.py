@@ -16,3 +16,8 @@ def assets_folder() -> Path:
         if folder.is_dir():
             return folder
     raise LakeError(f"The files that come with the program are missing from {package}: install it again.")
+
+
+def samples_if_named(folder: Path) -> Path:
+    """The folder of the built-in samples for the name `samples`, unless there is a folder of that name here."""
+    return assets_folder() / "samples" if str(folder) == "samples" and not folder.exists() else folder

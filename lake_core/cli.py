@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lake_core import cli_evaluate, cli_units
+from lake_core import cli_datasets, cli_evaluate, cli_units
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError
 
 _WRONG_USAGE = (BackboneError, ConfigError, DatasetError)
@@ -144,6 +144,7 @@ def dashboard(
     launch(port, host, sample, open_browser=not headless, data=data)
 
 
+cli_datasets.register(app)
 cli_evaluate.register(app)
 cli_units.register(app)
 

@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set, or a folder of data sets.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set, a folder of data sets, or: samples.")],
     only: Annotated[
         str, typer.Option("--categories", metavar="A,B", help=f"Data sets in DIR, {_LIST}; default: all.")
     ] = "",
@@ -242,9 +242,10 @@ def _cell(row: Mapping[str, Any], metric: str) -> str:
 
 
 def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
+    from lake_core.assets import samples_if_named
     from lake_core.folders import categories
 
-    found = categories(folder)
+    found = categories(samples_if_named(folder))
     if not found:
         raise DatasetError(f"{folder} holds no data set: put normal pictures into NAME/train/good or NAME/normal.")
     by_name = {path.resolve().name: path for path in found}

@@ -12,7 +12,7 @@ import numpy as np
 from lake_core.archives import ARCHIVE_SUFFIXES, Archive
 from lake_core.assets import assets_folder
 from lake_core.errors import DatasetError, LakeError
-from lake_core.folders import REMEDY, Entry, categories, files_below, index_folder, list_ignored, list_pictures
+from lake_core.folders import REMEDY, Entry, categories, index_folder, list_ignored, list_pictures, placed_in
 from lake_core.images import Picture, duplicates, read_mask, read_picture
 from lake_core.layout import Label, Placed, Role, arrange, is_hidden, is_picture_name, label_of, role_of, safe_path
 
@@ -98,7 +98,7 @@ def read_folder(root: Path, name: str | None = None) -> Dataset:
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found[:5])
         raise DatasetError(f"{root} holds {len(found)} data sets ({names}{' ...' * (len(found) > 5)}): choose one.")
-    placed = arrange(files_below(root))
+    placed = placed_in(root)
     if all(item.role.role == "ignored" for item in placed):
         raise DatasetError(f"{root} holds no pictures: {REMEDY}.")
     if not any(item.role.role == "normal" for item in placed):

@@ -6,7 +6,8 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
 from lake_core.errors import DatasetError
-from lake_core.layout import Label, arrange, is_hidden, is_part_folder, is_picture_name, natural_key, role_of
+from lake_core.layout import Label, Placed, arrange, is_hidden, is_part_folder, is_picture_name, natural_key, role_of
+from lake_core.splits import with_tables
 
 REMEDY = "put normal ones into a folder 'train/good' or 'normal'"
 
@@ -55,7 +56,7 @@ def index_folder(root: Path) -> list[Entry]:
     Raises:
         DatasetError: if the folder is missing or holds no picture.
     """
-    placed = arrange(files_below(root))
+    placed = placed_in(root)
     if all(item.role.role == "ignored" for item in placed):
         raise DatasetError(f"{root} holds no pictures: {REMEDY}.")
     return [
@@ -70,6 +71,15 @@ def index_folder(root: Path) -> list[Entry]:
         for item in placed
         if item.role.role == "normal" or item.role.role == "test"
     ]
+
+
+def placed_in(root: Path) -> list[Placed]:
+    """All files of one data set with their roles: by their paths, and by the tables that lie beside them.
+
+    Raises:
+        DatasetError: if the folder is missing, or a table cannot be used.
+    """
+    return with_tables(root, arrange(files_below(root)))
 
 
 def files_below(root: Path) -> list[PurePosixPath]:

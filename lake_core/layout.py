@@ -140,6 +140,16 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
     return [Placed(path, role, _masks_of(path, role, masks)) for path, role in roles.items()]
 
 
+def is_good_word(word: str) -> bool:
+    """Whether a folder or label of that name means good."""
+    return _word(word) in _GOOD
+
+
+def is_bad_word(word: str) -> bool:
+    """Whether a folder or label of that name means defective, of no special kind."""
+    return _word(word) in _BAD
+
+
 def is_part_folder(name: str) -> bool:
     """Whether a folder's name is that of a part of a data set (`train`, `test`, `masks` ...)."""
     return _word(name) in _TRAIN | _TEST | _MASKS | _IMAGES | _GOOD | _BAD
