@@ -39,11 +39,5 @@ def press(app: AppTest, label: str) -> None:
 
 def texts(app: AppTest) -> str:
     """All that the page says in words."""
-<<<<<<< HEAD
     kinds = ("markdown", "caption", "info", "error", "success", "warning")
     return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
-=======
-    return "\n".join(
-        str(element.value) for kind in ("markdown", "caption", "info", "error") for element in app.get(kind)
-    )
->>>>>>> 581dab76c73c59b9e0dc8cd063ed957add91c68b
