@@ -5,6 +5,7 @@ Three systems of coordinates, all continuous, from the top left corner: picture 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -116,8 +117,7 @@ def normalised(
     Returns:
         (n, 3, input_height, input_width) float32; 0, the mean colour, outside of the pictures.
     """
-    mean_311 = torch.tensor(mean, dtype=torch.float32, device=canvases.device).view(-1, 1, 1)
-    std_311 = torch.tensor(std, dtype=torch.float32, device=canvases.device).view(-1, 1, 1)
+    mean_311, std_311 = _per_channel(mean, canvases.device), _per_channel(std, canvases.device)
     inputs = canvases.permute(0, 3, 1, 2).contiguous().float().div_(255).sub_(mean_311).div_(std_311)
     for pixels, placement in zip(inputs, placements, strict=True):
         if placement.fills_input:
@@ -127,6 +127,12 @@ def normalised(
         pixels[:, :, : placement.left] = 0
         pixels[:, :, placement.left + placement.width :] = 0
     return inputs
+
+
+@lru_cache(maxsize=32)
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(3, 1, 1) float32; kept, because a copy to a GPU waits for all work that is under way there."""
+    return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,9 @@ class Said:
 class Panel:
     """Detectors that learned from pictures of one store, ready to be asked.
 
+    Whatever a search needs lies on the backbone's device from the start: a copy to a GPU waits for all work that is
+    under way there.
+
     Args:
         seats: Who is asked; several seats may share a detector. All detectors have the same layers, kind, smoothing
             and normalisation.
@@ -74,6 +77,11 @@ class Panel:
                 searches.setdefault((place, units), []).append((detector, layer))
         self._searches = [_Search(place, members, store) for (place, _), members in searches.items()]
         self._fine_to_coarse: dict[tuple[PatchGrid, PatchGrid], Tensor] = {}
+        texts = [text for detector in self.detectors if (text := detector.normality_.text) is not None]
+        self._direction = None  # the same for all detectors, which have one object name and one backbone
+        if texts:
+            directions = texts[0].directions
+            self._direction = (directions.anomalous - directions.normal).to(self._backbone.device)
 
     @torch.inference_mode()
     def ask(self, acts: dict[Place, Tensor], placements: Sequence[Placement]) -> list[Said]:
@@ -101,11 +109,10 @@ class Panel:
         found: dict[Lake, Tensor] = {}
         for detector in self.detectors:
             text = detector.normality_.text
-            if text is None or place is None:
+            if text is None or place is None or self._direction is None:
                 continue
             if margin is None:
-                joint = acts[place]
-                margin = joint @ (text.directions.anomalous - text.directions.normal).to(joint.device)
+                margin = acts[place] @ self._direction
             found[detector] = text.calibrated(margin)[:, self._spread(detector.normality_.grid, text.grid)]
         return found
 
@@ -128,7 +135,10 @@ class Panel:
         if all(placement.fills_input for placement in placements):
             return None
         rows = {placement: grid.inside(placement) for placement in set(placements)}
-        return torch.from_numpy(np.stack([rows[placement] for placement in placements])).to(self._backbone.device)
+        inside = torch.from_numpy(np.stack([rows[placement] for placement in placements]))
+        if self._backbone.device.type == "cuda":
+            inside = inside.pin_memory()
+        return inside.to(self._backbone.device, non_blocking=True)
 
     def _spread(self, fine: PatchGrid, coarse: PatchGrid) -> Tensor:
         if (fine, coarse) not in self._fine_to_coarse:
@@ -152,19 +162,23 @@ class _Search:
         self.place = place
         self._members = members
         self._grid = members[0][1].grid
-        self._units = np.sort(members[0][1].selection.units)
+        units, device = np.sort(members[0][1].selection.units), backbone.device
+        self._units = torch.from_numpy(units).to(device)
         self._smooth, self._normalise = config.smooth, config.normalise
         pictures = {picture.sha256: picture for detector, _ in members for picture in detector.normals_}
         order = {sha256: i for i, sha256 in enumerate(pictures)}
-        self._own = [[order[picture.sha256] for picture in detector.normals_] for detector, _ in members]
+        self._own = [
+            torch.tensor([order[picture.sha256] for picture in detector.normals_], device=device)
+            for detector, _ in members
+        ]
         rows = [
-            subspace(store.get(picture, place)[None], self._units, self._grid, self._smooth, self._normalise)[0][
+            subspace(store.get(picture, place)[None], units, self._grid, self._smooth, self._normalise)[0][
                 torch.from_numpy(self._grid.inside(backbone.placement(picture)))
             ]
             for picture in pictures.values()
         ]
         self._lengths = [len(row) for row in rows]
-        self._gallery = torch.cat(rows).to(backbone.device)
+        self._gallery = torch.cat(rows).to(device)
         # As in `nearest_normal`: distances do not depend on the origin, but their rounding does.
         self._origin = self._gallery.mean(0)
         self._centred = self._gallery - self._origin

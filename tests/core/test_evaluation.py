@@ -236,6 +236,69 @@ def test_pictures_that_cannot_be_read_are_left_out_and_told(tmp_path: Path, back
         evaluate([folder], backbone, shots=(4,), seeds=(0,), methods=("lake",))
 
 
+def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path: Path, backbone: Backbone) -> None:
+    folder = write_category(tmp_path / "set", 0, True)
+    options: dict[str, Any] = {"shots": (2,), "seeds": (0,), "methods": ("lake",)}
+    before = evaluate([folder], backbone, **options)["results"][0]
+    masks = folder / "ground_truth/stain"
+    for path in sorted(masks.iterdir()):
+        with Image.open(path) as drawn:
+            drawn.resize((2 * SIDE, 2 * SIDE), Image.Resampling.NEAREST).save(path)
+    assert without_time(evaluate([folder], backbone, **options)["results"][0]) == without_time(before)
+    Image.fromarray(np.zeros((SIDE, 2 * SIDE), np.uint8)).save(masks / "000_mask.png")
+    found = evaluate([folder], backbone, **options)
+    assert found["problems"] == [
+        "test/stain/000.png is compared without its mask: 000_mask.png is 192 x 96 pixels, another aspect than its "
+        "picture of 96 x 96: use the mask that was drawn on this picture."
+    ]
+    row = found["results"][0]
+    assert (row["n_test"], row["image_auroc"]) == (N_GOOD + N_BAD, before["image_auroc"])
+    assert row["pixel_auroc"] != before["pixel_auroc"]
+
+
+def without_time(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "seconds"}
+
+
+def test_an_empty_folder_and_unreadable_tests_are_told(tmp_path: Path, backbone: Backbone) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="holds no pictures"):
+        evaluate([tmp_path / "empty"], backbone)
+    folder = write_category(tmp_path / "set", 0, False)
+    for path in (folder / "test").rglob("*.png"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match="None of the 9 test pictures of set can be read"):
+        evaluate([folder], backbone, shots=(1,), seeds=(0,), methods=("text",))
+
+
+def test_a_test_picture_that_was_learned_from_runs_once(
+    tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_category(tmp_path / "set", 0, False)
+    (folder / "test/good/copy.png").write_bytes((folder / "train/good/000.png").read_bytes())
+    n_forwards: list[int] = []
+    forward = Backbone.forward
+
+    def watched(self: Backbone, pixels: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        n_forwards.append(len(pixels))
+        return forward(self, pixels, *args, **kwargs)
+
+    monkeypatch.setattr(Backbone, "forward", watched)
+    found = evaluate([folder], backbone, shots=(N_NORMAL,), seeds=(0,), methods=("visual",), with_scores=True)
+    assert sum(n_forwards) == N_NORMAL + N_GOOD + N_BAD
+    assert one(found["scores"], path="test/good/copy.png")["score"] == pytest.approx(0, abs=1e-4)
+
+
+def test_the_size_of_batches_changes_nothing_but_rounding(
+    folders: list[Path], backbone: Backbone, document: dict[str, Any]
+) -> None:
+    options: dict[str, Any] = {"shots": (1, 3), "seeds": (0, 1), "batch_size": 7}
+    found = evaluate(folders, backbone, LakeConfig(top_k=20), **options)
+    for row, expected in zip(found["results"], document["results"], strict=True):
+        for metric in METRICS:
+            assert row[metric] == pytest.approx(expected[metric], abs=1e-3)
+
+
 def test_one_class_gives_null_metrics(tmp_path: Path, backbone: Backbone) -> None:
     folder = write_category(tmp_path / "set", 0, True)
     for path in (folder / "test/good").iterdir():

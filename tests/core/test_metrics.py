@@ -5,8 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from scipy import ndimage
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from lake_core.metrics import (
+    PixelTruth,
     aupro,
     auroc,
     auroc_interval,
@@ -78,6 +80,27 @@ def test_picture_metrics_agree_with_brute_force(seed: int) -> None:
     assert auroc(labels, scores) == pytest.approx(brute_auroc(labels, scores))
     assert f1_max(labels, scores) == pytest.approx(brute_f1(labels, scores))
     assert average_precision(labels, scores) == pytest.approx(brute_average_precision(labels, scores))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_are_those_of_scikit_learn(seed: int) -> None:
+    labels, scores = tied_case(seed, 200)
+    assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+    rng = np.random.default_rng(seed)
+    masks = [rng.random((40, 30)) < 0.1 for _ in range(3)]
+    maps = [(rng.random(mask.shape) + 0.2 * mask).astype(np.float32) for mask in masks]
+    truth, values = (np.concatenate([one.ravel() for one in several]) for several in (masks, maps))
+    assert pixel_auroc(maps, masks) == pytest.approx(roc_auc_score(truth, values), abs=1e-12)
+
+
+def test_masks_made_ready_once_serve_many_maps() -> None:
+    rng = np.random.default_rng(0)
+    masks = [np.zeros((8, 8), bool), rng.random((8, 6)) < 0.3]
+    truth = PixelTruth(masks)
+    for _ in range(3):
+        maps = [rng.random(mask.shape).astype(np.float32) for mask in masks]
+        assert truth.metrics(maps) == pixel_metrics(maps, masks)
 
 
 def test_best_f1_comes_with_a_score_that_still_counts_as_defective() -> None:
