@@ -33,25 +33,17 @@ def subspace(
 
     Args:
         acts_ipu: (n_pictures, n_patches, n_units) float32.
-<<<<<<< HEAD
-        units: (k,) the selected units; without any, vectors have length 0 and all distances are 0.
-=======
-        units: (k,) int64, the selected units; a tensor on the activations' device saves a copy.
->>>>>>> b64c1476e82d0b75c586e45bf2852779ddb142aa
+        units: (k,) int64, the selected units; a tensor on the activations' device saves a copy. Without any, vectors have
+            length 0 and all distances are 0.
         grid: Of the patches.
         smooth: Side of the square of patches to average over; at the border over the patches that exist.
         normalise: "unit" scales each vector to length 1 (a zero vector stays zero), "none" leaves it.
     Returns:
         (n_pictures, n_patches, k) float32.
     """
-<<<<<<< HEAD
-    acts_ipk = acts_ipu[:, :, torch.from_numpy(units).to(acts_ipu.device)]
-    if smooth > 1 and len(units):
-=======
     index = torch.from_numpy(units).to(acts_ipu.device) if isinstance(units, np.ndarray) else units
     acts_ipk = acts_ipu[:, :, index]
-    if smooth > 1:
->>>>>>> b64c1476e82d0b75c586e45bf2852779ddb142aa
+    if smooth > 1 and len(units):
         maps = acts_ipk.transpose(1, 2).unflatten(2, (grid.rows, grid.cols))
         maps = F.avg_pool2d(maps, smooth, stride=1, padding=smooth // 2, count_include_pad=False)
         acts_ipk = maps.flatten(2).transpose(1, 2)
