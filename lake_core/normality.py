@@ -33,8 +33,8 @@ def subspace(
 
     Args:
         acts_ipu: (n_pictures, n_patches, n_units) float32.
-        units: (k,) int64, the selected units; a tensor on the activations' device saves a copy. Without any, vectors have
-            length 0 and all distances are 0.
+        units: (k,) int64, the selected units; a tensor on the device of the activations saves a copy. Without any,
+            vectors have length 0 and all distances are 0.
         grid: Of the patches.
         smooth: Side of the square of patches to average over; at the border over the patches that exist.
         normalise: "unit" scales each vector to length 1 (a zero vector stays zero), "none" leaves it.
