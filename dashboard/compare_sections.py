@@ -55,7 +55,7 @@ def difference_sentence(difference: Difference, first: str, second: str) -> str:
 def choose_picture(key: str) -> None:
     """Takes a click on a point into the shared selection; normal pictures have no page of their own."""
     points = st.session_state[key].selection.points
-    if points:
+    if points and points[0]["customdata"][1]:
         state.set_focus(picture=str(points[0]["customdata"][1]))
 
 

@@ -200,7 +200,7 @@ def wrong(rows: pd.DataFrame, title: str, asked: Asked) -> None:
         st.caption("None at this threshold.")
         return
     with st.container(horizontal=True, key=f"wrong_row_{title.split()[0].lower()}"):
-        cards = [st.container(border=True, width=168) for _ in range(min(N_WRONG, len(rows)))]
+        cards = [st.container(border=True, width=184) for _ in range(min(N_WRONG, len(rows)))]
     for card, row in zip(cards, rows.to_dict("records"), strict=False):
         with card:
             picture = picture_of(asked, row["category"], row["path"])
@@ -211,7 +211,7 @@ def wrong(rows: pd.DataFrame, title: str, asked: Asked) -> None:
             st.caption(f"{row['path']} · {row['score']:.3f}")
             if picture is None or asked.folders is not None:
                 continue
-            if st.button("Open", key=f"open_{title}_{picture.sha256}", width="stretch", help="In Score split"):
+            if st.button("Why this score?", key=f"open_{title}_{picture.sha256}", width="stretch"):
                 state.set_focus(picture=picture.sha256)
                 st.switch_page(st.session_state.pages["split"])
     if len(rows) > N_WRONG:

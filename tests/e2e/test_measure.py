@@ -1,0 +1,133 @@
+"""Walks through the pages that measure: Compare, and Evaluate with its work in the background."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.conftest import OpenTab, settle
+
+PATIENCE = 60_000  # milliseconds; two runs of the network on a slow machine
+
+
+def heading(page: Page, text: str) -> Locator:
+    return page.get_by_role("heading", name=text, exact=True)
+
+
+def go_to(page: Page, title: str) -> None:
+    page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
+    expect(heading(page, title)).to_be_visible(timeout=PATIENCE)
+
+
+@pytest.fixture
+def metal(open_tab: OpenTab) -> Page:
+    """A tab with the built-in sample, which has run."""
+    page = open_tab()
+    page.get_by_role("button", name="Open metal").click()
+    expect(page.get_by_role("button", name="Download the scores (CSV)")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    return page
+
+
+def test_selected_against_random_in_one_click(metal: Page) -> None:
+    page = metal
+    go_to(page, "Compare")
+    settle(page)
+    page.get_by_role("button", name="Selected against random").click()
+    expect(heading(page, "What each costs")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    expect(page.get_by_text(re.compile(r"\d+ of 18 test pictures change decision|decide alike")).first).to_be_visible()
+    scatter = page.get_by_test_id("stPlotlyChart").first
+    expect(scatter.get_by_text("score with B", exact=True)).to_be_visible()
+    expect(scatter.locator(".scatterlayer .trace")).to_have_count(3)
+    for letter in "AB":
+        maps = page.get_by_test_id("stMain").get_by_role("img", name=re.compile(f"with {letter}, .*threshold"))
+        expect(maps).to_have_count(4)
+
+    picture = page.get_by_test_id("stMain").get_by_role("img", name=re.compile("with A, ")).first
+    before = picture.get_attribute("alt")
+    scatter.scroll_into_view_if_needed()
+    points = scatter.locator(".scatterlayer .trace").first.locator(".points path").all()
+    boxes = [box for point in points if (box := point.bounding_box()) is not None]
+    box = sorted(boxes, key=lambda one: -one["x"])[1]  # the rightmost is the picture that is shown first already
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(picture).not_to_have_attribute("alt", before or "", timeout=PATIENCE)
+    settle(page)
+
+
+def test_set_ups_to_compare_survive_a_reload(metal: Page) -> None:
+    page = metal
+    go_to(page, "Compare")
+    settle(page)
+    page.get_by_role("button", name="Top 100 against all").click()
+    expect(heading(page, "What each costs")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    page.reload()
+    expect(page.get_by_text("B · all neurons").first).to_be_visible(timeout=PATIENCE)
+    settle(page)
+
+
+def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_moves(metal: Page) -> None:
+    page = metal
+    go_to(page, "Evaluate")
+    settle(page)
+    page.get_by_role("button", name="Evaluate", exact=True).click()
+    expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
+    go_to(page, "Scores")
+    settle(page)
+    page.reload()
+    settle(page)
+    go_to(page, "Evaluate")
+    expect(heading(page, "Result: metal")).to_be_visible(timeout=3 * PATIENCE)
+    settle(page)
+    expect(page.get_by_test_id("stDataFrame")).to_have_count(1)
+    said = page.get_by_text(re.compile(r"Of 12 defective pictures \d+ found"))
+    expect(said).to_be_visible()
+    before = said.inner_text()
+    thumb = page.get_by_role("group", name="Threshold", exact=True).locator("input[type=range]")
+    thumb.focus()
+    thumb.press("End")
+    thumb.press("ArrowLeft")
+    expect(page.get_by_text("0 found, 12 missed")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("12 missed", exact=True)).to_be_visible()
+    settle(page)
+    assert said.inner_text() != before
+    expect(page.get_by_text("Missed defects (12)")).to_be_visible()
+
+    page.get_by_role("button", name="Why this score?").first.click()
+    expect(heading(page, "Score split")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+
+
+def test_an_evaluation_can_be_cancelled(metal: Page) -> None:
+    page = metal
+    go_to(page, "Evaluate")
+    settle(page)
+    page.get_by_role("spinbutton", name="Choices of them (seeds)").fill("10")
+    page.get_by_role("spinbutton", name="Choices of them (seeds)").press("Enter")
+    settle(page)
+    page.get_by_role("button", name="Evaluate", exact=True).click()
+    page.get_by_role("button", name="Cancel").click(timeout=PATIENCE)
+    expect(page.get_by_text("The evaluation of metal was cancelled.")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    expect(page.get_by_role("button", name="Evaluate", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("title", ["Compare", "Evaluate"])
+def test_the_measuring_pages_fit_a_phone(metal: Page, open_tab: OpenTab, title: str) -> None:
+    go_to(metal, title)
+    settle(metal)
+    if title == "Compare":
+        metal.get_by_role("button", name="Selected against random").click()
+        expect(heading(metal, "What each costs")).to_be_visible(timeout=PATIENCE)
+    else:
+        metal.get_by_role("button", name="Evaluate", exact=True).click()
+        expect(heading(metal, "Result: metal")).to_be_visible(timeout=3 * PATIENCE)
+    settle(metal)
+    page = open_tab(metal.url, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    expect(heading(page, title)).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_test_id("stPlotlyChart").first).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("node => node.scrollWidth <= node.clientWidth && window.innerWidth === 390")
