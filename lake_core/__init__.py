@@ -10,26 +10,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lake_core.backbones import Backbone, open_backbone
+    from lake_core.backbones import Backbone, Opening, open_backbone
     from lake_core.config import LakeConfig
     from lake_core.datasets import Dataset, Example, load_sample, read_folder, sample_names
     from lake_core.detector import Lake
     from lake_core.errors import LakeError
+    from lake_core.evaluation import evaluate
     from lake_core.features import FeatureStore
     from lake_core.images import Picture, read_picture, read_pictures
+    from lake_core.journal import Journal
     from lake_core.prompts import PromptEnsemble
+    from lake_core.ray_engine import RayEngine
     from lake_core.scoring import ImageScore
     from lake_core.selection import Selection
 
 _MODULES = {
-    "backbones": ("Backbone", "open_backbone"),
+    "backbones": ("Backbone", "Opening", "open_backbone"),
     "config": ("LakeConfig",),
     "datasets": ("Dataset", "Example", "load_sample", "read_folder", "sample_names"),
     "detector": ("Lake",),
     "errors": ("LakeError",),
+    "evaluation": ("evaluate",),
     "features": ("FeatureStore",),
     "images": ("Picture", "read_picture", "read_pictures"),
+    "journal": ("Journal",),
     "prompts": ("PromptEnsemble",),
+    "ray_engine": ("RayEngine",),
     "scoring": ("ImageScore",),
     "selection": ("Selection",),
 }
@@ -41,12 +47,16 @@ __all__ = [
     "Example",
     "FeatureStore",
     "ImageScore",
+    "Journal",
     "Lake",
     "LakeConfig",
     "LakeError",
+    "Opening",
     "Picture",
     "PromptEnsemble",
+    "RayEngine",
     "Selection",
+    "evaluate",
     "load_sample",
     "open_backbone",
     "read_folder",
