@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lake_core.backbones import Backbone, open_backbone
+    from lake_core.backbones import Backbone, Opening, open_backbone
     from lake_core.causal import ablate, patch_in
     from lake_core.comparison import compare_ledgers
     from lake_core.config import LakeConfig
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from lake_core.datasets import Dataset, Example, load_sample, read_folder, sample_names
     from lake_core.detector import Lake
     from lake_core.errors import LakeError
+    from lake_core.evaluation import evaluate
     from lake_core.features import FeatureStore
     from lake_core.images import Picture, read_picture, read_pictures
     from lake_core.interventions import switch_off, switch_off_control, switch_off_tests
+    from lake_core.journal import Journal
     from lake_core.prompts import PromptEnsemble
+    from lake_core.ray_engine import RayEngine
     from lake_core.rewording import wording_sensitivity
     from lake_core.robustness import score_stability
     from lake_core.scoring import ImageScore
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from lake_core.wording import prompt_table, reworded, text_map
 
 _MODULES = {
-    "backbones": ("Backbone", "open_backbone"),
+    "backbones": ("Backbone", "Opening", "open_backbone"),
     "causal": ("ablate", "patch_in"),
     "comparison": ("compare_ledgers",),
     "config": ("LakeConfig",),
@@ -37,19 +40,18 @@ _MODULES = {
     "datasets": ("Dataset", "Example", "load_sample", "read_folder", "sample_names"),
     "detector": ("Lake",),
     "errors": ("LakeError",),
+    "evaluation": ("evaluate",),
     "features": ("FeatureStore",),
     "images": ("Picture", "read_picture", "read_pictures"),
     "interventions": ("switch_off", "switch_off_control", "switch_off_tests"),
+    "journal": ("Journal",),
     "prompts": ("PromptEnsemble",),
+    "ray_engine": ("RayEngine",),
     "rewording": ("wording_sensitivity",),
     "robustness": ("score_stability",),
     "scoring": ("ImageScore",),
     "selection": ("Selection",),
-    "wording": (
-        "prompt_table",
-        "reworded",
-        "text_map",
-    ),
+    "wording": ("prompt_table", "reworded", "text_map"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -59,15 +61,19 @@ __all__ = [
     "Example",
     "FeatureStore",
     "ImageScore",
+    "Journal",
     "Lake",
     "LakeConfig",
     "LakeError",
+    "Opening",
     "Picture",
     "PromptEnsemble",
+    "RayEngine",
     "Selection",
     "ablate",
     "compare_ledgers",
     "contaminate",
+    "evaluate",
     "load_sample",
     "open_backbone",
     "patch_in",
