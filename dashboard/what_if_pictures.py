@@ -1,5 +1,6 @@
 """What if the pictures were others: patches removed or covered, and a defective picture among the normal ones."""
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import components, compute, what_if_figures
@@ -58,7 +59,34 @@ def removed(found: Analysis, score: ImageScore) -> None:
                 alt=f"Score against share of patches {DIRECTIONS[direction]}, by the map and at random",
             )
             st.markdown(curve.sentence)
+            _over_all(found, direction, replacement)
     _covered(found, score, replacement)
+
+
+def _over_all(found: Analysis, direction: faithfulness.Direction, replacement: Replacement) -> None:
+    """The area between the curves of every test picture above the threshold, in coarser steps."""
+    above = [one.picture for one in found.scores if one.is_anomalous]
+    key = ("curves", found.result_key, found.lake.threshold_, direction, replacement)
+    if not above or not components.asked_for(
+        key, f"Over all {len(above)} pictures above the threshold", ":material/stacked_line_chart:"
+    ):
+        return
+    result = components.computed(
+        key,
+        "Changed pictures",
+        lambda show: faithfulness.faithfulness(
+            found.lake, above, direction, replacement, n_steps=6, n_orders=2, on_progress=show
+        ),
+    )
+    if result is None:
+        return
+    st.markdown(result.sentence)
+    table = pd.DataFrame(
+        {"path": [one.picture.name for one in result.curves], "area": [one.area for one in result.curves]}
+    )
+    with st.expander("Picture by picture"):
+        st.dataframe(table, hide_index=True, alt="Area between the curve by the map and random ones, for each picture")
+    components.download_table(table, "areas.csv")
 
 
 def _covered(found: Analysis, score: ImageScore, replacement: Replacement) -> None:

@@ -138,3 +138,12 @@ def test_a_picture_among_the_normals_is_no_longer_scored(small: Dataset) -> None
 def test_pinned_neurons_that_are_not_selected_are_explained(small: Dataset) -> None:
     app = run(full(small, "what_if"), off_way="pinned neurons")
     assert "None of your pinned neurons is selected" in texts(app)
+
+
+def test_the_curve_of_one_picture_and_the_areas_of_all(small: Dataset) -> None:
+    app = run(full(small, "what_if"), experiment="Patches removed")
+    press(app, "Compute the curve")
+    assert "In the order of the map the score falls sooner than in" in texts(app)
+    press(app, "Over all")
+    assert "random on" in texts(app)
+    assert any("area" in table.value for table in app.dataframe)
