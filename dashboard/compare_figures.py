@@ -96,9 +96,12 @@ def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go
             x=counts,
             y=rows,
             orientation="h",
+            textposition="inside",
+            insidetextanchor="middle",
+            textfont={"size": 14},
             name=name,
             text=[str(count) if count else "" for count in counts],
-            marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgopacity": 0.5}},
+            marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgopacity": 0.2}},
             hovertemplate=f"%{{y}}, {name}: %{{x}} neurons<extra></extra>",
         )
     figure.update_layout(

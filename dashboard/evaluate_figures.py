@@ -153,7 +153,7 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
     if here.found + here.false_alarms:
         precise = here.found / (here.found + here.false_alarms)
         figure.add_scatter(x=[recalled], y=[precise], mode="markers", marker=point, hoverinfo="skip", row=1, col=2)
-    for col, x, y in ((1, "false alarms ÷ good", "found ÷ defective"), (2, "recall: found ÷ defective", "precision")):
+    for col, x, y in ((1, "false alarms ÷ good", "found ÷ defective"), (2, "recall", "precision")):
         figure.update_xaxes(title_text=x, range=[-0.03, 1.03], nticks=6, row=1, col=col)
         figure.update_yaxes(title_text=y, range=[-0.03, 1.05], nticks=6, row=1, col=col)
     figure.update_layout(height=340, margin=MARGIN, showlegend=False)
