@@ -21,6 +21,8 @@ PAGES = {
     "score_split": "score_split",
     "words": "words",
     "what_if": "what_if",
+    "compare": "compare",
+    "evaluate": "evaluate",
     "workspace": "workspace",
 }
 
