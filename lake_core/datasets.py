@@ -237,9 +237,12 @@ def _remarks(placed: Iterable[Placed]) -> list[str]:
         names = [path.as_posix() for path in ignored if path.suffix.lower() == suffix]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         remarks.append(f"{', '.join(names[:3])}{more}: '{suffix}' is not read as a picture; convert to PNG or JPEG.")
-    n_unclear = sum(is_picture_name(path) for path in ignored)
+    pictures = [path for path in ignored if is_picture_name(path)]
+    n_unclear = sum(role_of(path).role == "ignored" for path in pictures)
     if n_unclear:
         remarks.append(f"{_count(n_unclear)} left out, in folders of unknown meaning below 'train': use 'train/good'.")
+    if len(pictures) > n_unclear:
+        remarks.append(f"{_count(len(pictures) - n_unclear)} left out: for validation, or not in the data set's table.")
     return remarks
 
 

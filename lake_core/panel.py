@@ -19,8 +19,8 @@ from lake_core.features import FeatureStore
 from lake_core.geometry import PatchGrid, Placement, coarse_of_fine
 from lake_core.normality import LayerNormality, subspace
 
-_MAX_COMPARED = 2**24
-"""Distances that are held at once on the CPU; on a GPU eight times as many."""
+_MAX_COMPARED = 2**22
+"""Distances that are held at once on the CPU; on a GPU 32 times as many."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class _Search:
         """Squared distance of each patch to each member's nearest normal patch, (n_pictures, n_patches) float32."""
         patches_ipk = subspace(acts_ipu, self._units, self._grid, self._smooth, self._normalise)
         patches = patches_ipk.flatten(0, 1)
-        allowed = _MAX_COMPARED * (8 if patches.is_cuda else 1)
+        allowed = _MAX_COMPARED * (32 if patches.is_cuda else 1)
         chunk = max(1, allowed // len(self._gallery))
         found = [self._nearest(patches[start : start + chunk]) for start in range(0, len(patches), chunk)]
         return [

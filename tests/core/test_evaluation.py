@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from lake_core import cli_evaluate, evaluation
+from lake_core import cli_evaluate, evaluation, trials
 from lake_core.backbones import Backbone, Opening, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.datasets import index_folder, read_folder
@@ -287,6 +287,22 @@ def test_a_test_picture_that_was_learned_from_runs_once(
     found = evaluate([folder], backbone, shots=(N_NORMAL,), seeds=(0,), methods=("visual",), with_scores=True)
     assert sum(n_forwards) == N_NORMAL + N_GOOD + N_BAD
     assert one(found["scores"], path="test/good/copy.png")["score"] == pytest.approx(0, abs=1e-4)
+
+
+def test_activations_of_test_pictures_are_let_go(
+    folders: list[Path], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores: list[FeatureStore] = []
+
+    class Watched(FeatureStore):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            stores.append(self)
+
+    monkeypatch.setattr(trials, "FeatureStore", Watched)
+    evaluate(folders[:1], backbone, shots=(N_NORMAL,), seeds=(0,), methods=("lake",))
+    places = Lake(backbone, LakeConfig()).places
+    assert [store.n_bytes for store in stores] == [N_NORMAL * stores[0].bytes_per_picture(places)]
 
 
 def test_the_size_of_batches_changes_nothing_but_rounding(

@@ -91,7 +91,9 @@ def test_mvtec_loco_unites_the_masks_of_a_picture(tmp_path: Path) -> None:
         united = read_example(areas[kind]).mask
         assert united is not None
         assert united.sum() == n_rows * SIDE
-    assert sum(example.mask is not None for example in read_folder(root).tests) == 2
+    dataset = read_folder(root)
+    assert sum(example.mask is not None for example in dataset.tests) == 2
+    assert dataset.problems == ("1 picture was left out: for validation, or not in the data set's table.",)
 
 
 def test_btad(tmp_path: Path) -> None:
