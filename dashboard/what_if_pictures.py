@@ -196,4 +196,4 @@ def steady(found: Analysis, score: ImageScore) -> None:
     )
     if result is not None:
         components.sensitivity(result, "stability")
-        st.caption("A turned picture is filled at its corners from its edge; such streaks can count as unusual.")
+        st.caption("A turned picture is mirrored at its edges to fill its corners; a seam can count as unusual.")

@@ -34,8 +34,8 @@ def score_stability(lake: Lake, picture: Picture, n_seeds: int = 3, on_progress:
     Each normal picture is left out in turn; 1, 2 and 4 of them (as far as there are more) are drawn `n_seeds` times,
     the same at every call: these learn anew from stored activations, with their own threshold. The picture is shifted
     by one pixel, rotated by 2 and 5 degrees and saved as JPEG: these run the model once each; what it computes for them
-    is not kept. Rotation continues the edges outwards; the streaks that this leaves in the corners may themselves be
-    seen as a defect, so compare the families before blaming the angle.
+    is not kept. A turned picture is mirrored at its edges to fill its corners; a seam may itself be seen as a defect,
+    so compare the families before blaming the angle.
 
     Args:
         lake: As fitted; one whose units were switched off learns anew with all of them.
@@ -66,10 +66,10 @@ def shifted(rgb: np.ndarray, right: int, down: int) -> np.ndarray:
 
 
 def rotated(rgb: np.ndarray, degrees: float) -> np.ndarray:
-    """The picture turned counterclockwise about its centre, (h, w, 3) uint8; its edges fill the corners."""
+    """The picture turned counterclockwise about its centre, (h, w, 3) uint8; its mirrored edges fill the corners."""
     height, width = rgb.shape[:2]
     border = int(np.ceil(max(height, width) / 2 * abs(np.sin(np.radians(degrees))))) + 3
-    wide = np.pad(rgb, ((border, border), (border, border), (0, 0)), mode="edge")
+    wide = np.pad(rgb, ((border, border), (border, border), (0, 0)), mode="symmetric")
     turned = np.asarray(Image.fromarray(wide).rotate(degrees, Image.Resampling.BICUBIC))
     return np.ascontiguousarray(turned[border : border + height, border : border + width])
 

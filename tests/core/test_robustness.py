@@ -8,7 +8,9 @@ import pytest
 from conftest import OpenTiny
 from PIL import Image
 
+from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
+from lake_core.datasets import load_sample
 from lake_core.detector import Lake
 from lake_core.images import Picture
 from lake_core.robustness import as_jpeg, rotated, score_stability, shifted
@@ -104,3 +106,18 @@ def test_jpeg_is_that_of_a_file() -> None:
     np.testing.assert_array_equal(as_jpeg(rgb, 50), np.array(Image.open(io.BytesIO(file.getvalue()))))
     error = [np.abs(as_jpeg(rgb, q).astype(int) - rgb).mean() for q in (95, 75, 50, 30)]
     assert error == sorted(error)
+
+
+def test_a_picture_of_one_pixel_can_be_turned() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    assert rotated(noise[:1, :1], 5).shape == (1, 1, 3)
+    assert rotated(noise[:1], 5).shape == (1, 60, 3)
+
+
+def test_turning_a_good_part_makes_no_defect(lake_cnn: Backbone) -> None:
+    sample = load_sample("metal")
+    detector = Lake(lake_cnn, LakeConfig(object_name="metal flange")).fit([e.picture for e in sample.normals[:4]])
+    good = next(example.picture for example in sample.tests if example.label == "good")
+    before = detector.score(good).score
+    for degrees in (-5, 5):
+        assert abs(detector.score(rotated(good.rgb, degrees)).score - before) < 1.0
