@@ -4,27 +4,14 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from tiny import FAMILIES, Family, small_nets, write
 
 from lake_core.backbones import Backbone, open_backbone
 from lake_core.images import Picture, read_picture
-
-OpenTiny = Callable[..., Backbone]
-
-
-@dataclass(frozen=True)
-class Tiny:
-    """A tiny backbone and what must be found in it."""
-
-    name: str
-    family: Family
-    backbone: Backbone
+from tests.core.tiny import FAMILIES, OpenTiny, Tiny, small_nets, write
 
 
 @pytest.fixture(scope="session", autouse=True)

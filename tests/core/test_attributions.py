@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import NeuronIntegratedGradients
-from conftest import OpenTiny, Tiny
 from torch import nn
 
 from lake_core.attributions import (
@@ -24,6 +23,7 @@ from lake_core.capture import Tap
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.features import FeatureStore
 from lake_core.images import Picture
+from tests.core.tiny import OpenTiny, Tiny
 
 
 @pytest.fixture(params=["efficientnet", "native-vit"])

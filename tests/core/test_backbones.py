@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import OpenTiny, Tiny
-from tiny import FAMILIES
 from torch import Tensor, nn
 
 from lake_core.backbones import Backbone, open_backbone
@@ -18,6 +16,7 @@ from lake_core.config import LakeConfig
 from lake_core.errors import BackboneError
 from lake_core.images import Picture, read_picture
 from lake_core.towers import MAX_GRID, tower_of
+from tests.core.tiny import FAMILIES, OpenTiny, Tiny
 
 BLOCKS = {
     "ResidualAttentionBlock", "Block", "EvaBlock", "ConvNeXtBlock", "RepMixerBlock", "AttentionBlock",

@@ -1,42 +1,21 @@
 """Capturing: exact, inert unless asked, and invisible from one thread to another."""
 
 import threading
-from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import OpenTiny
 from torch import Tensor, nn
 
 from lake_core.backbones import Backbone
 from lake_core.capture import _COLLECTOR, Place, Tap, Taps
+from tests.core.running import in_threads
+from tests.core.tiny import OpenTiny
 
 FIRST, SECOND = Place(1, "channel"), Place(2, "channel")
 
 
 def copy(_place: Place, tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
-
-
-def in_threads(work: Callable[[int], None], n_threads: int = 4) -> None:
-    """Runs work(0), work(1) ... at the same time; what one raises is raised here."""
-    errors: list[BaseException] = []
-    start = threading.Barrier(n_threads)
-
-    def run(index: int) -> None:
-        try:
-            start.wait()
-            work(index)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(n_threads)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def n_hooks(model: nn.Module) -> int:

@@ -7,10 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import OpenTiny, Tiny
-from test_capture import in_threads
-from test_interventions import Cancelled
-from test_scoring import kind_or_channel, layers_of
 from torch import Tensor
 
 from lake_core.backbones import Backbone
@@ -23,6 +19,9 @@ from lake_core.features import FeatureStore
 from lake_core.images import Picture, read_picture
 from lake_core.interventions import all_selected
 from lake_core.prompts import text_directions
+from tests.core.method import kind_or_channel, layers_of
+from tests.core.running import Cancelled, in_threads
+from tests.core.tiny import OpenTiny, Tiny
 
 N_NORMALS = 3
 TOKENS = ("native-vit", "siglip", "eva02", "perception-encoder", "mobileclip-b", "timm-vit")

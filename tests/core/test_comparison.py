@@ -3,14 +3,13 @@
 from itertools import product
 
 import pytest
-from conftest import OpenTiny
-from test_scoring import kind_or_channel, layers_of, naive
-from tiny import FAMILIES
 
 from lake_core.comparison import compare_ledgers
 from lake_core.config import LakeConfig
 from lake_core.detector import Lake
 from lake_core.images import Picture
+from tests.core.method import kind_or_channel, layers_of, naive
+from tests.core.tiny import FAMILIES, OpenTiny
 
 N_NORMALS = 3
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from test_interventions import Cancelled
 
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
@@ -11,6 +10,7 @@ from lake_core.datasets import Example, load_sample
 from lake_core.detector import Lake
 from lake_core.errors import LakeError
 from lake_core.interventions import known_auroc
+from tests.core.running import Cancelled
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import OpenTiny
 
 from lake_core.backbones import Backbone, open_backbone
 from lake_core.config import LakeConfig
@@ -26,20 +25,13 @@ from lake_core.controls import (
 from lake_core.detector import Lake
 from lake_core.errors import LakeError, NotFittedError
 from lake_core.features import FeatureStore
-from lake_core.images import Picture, read_picture
+from lake_core.images import Picture
 from lake_core.selection import jaccard, select
+from tests.core.pictures import spotted
+from tests.core.running import Cancelled
+from tests.core.tiny import OpenTiny
 
 LABELS = [False, False, False, True, True, True]
-
-
-def spotted(seed: int, defect: bool = False) -> Picture:
-    """A smooth seeded texture of 128 pixels, with or without a dark spot."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:128, :128] + rng.uniform(0, 16, 2)[:, None, None]
-    grey = 128 + 40 * np.sin(x * np.pi / 8) * np.sin(y * np.pi / 8) + rng.normal(0, 6, (128, 128))
-    if defect:
-        grey[50:75, 60:85] = 20
-    return read_picture(np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2), f"spotted {seed}")
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +49,6 @@ def lake(small_cnn: Backbone, tests: list[Picture]) -> Lake:
     fitted = Lake(small_cnn, LakeConfig(top_k=30, layers=(12, 15))).fit([spotted(seed) for seed in range(4)])
     fitted.score_all(tests)
     return fitted
-
-
-class Cancelled(BaseException):
-    """As Streamlit's, no Exception."""
 
 
 def normal_acts(lake: Lake, layer: int) -> torch.Tensor:

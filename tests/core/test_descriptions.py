@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Tiny
 from scipy import ndimage
-from tiny import write
 from torch import Tensor
 
 from lake_core.backbones import Backbone, open_backbone
@@ -29,6 +27,7 @@ from lake_core.detector import Lake
 from lake_core.effects import ablation_effects, clipped, describe, written_directions
 from lake_core.errors import ConfigError
 from lake_core.images import Picture, read_picture
+from tests.core.tiny import Tiny, write
 
 WORDS = ("red", "blue", "rust", "scratch", "hole", "wood", "steel", "stripes", "shadow", "screw")
 PALETTE = np.array([(120, 120, 120), (40, 60, 200), (50, 170, 60), (200, 190, 60), (150, 90, 170), (220, 30, 30)])

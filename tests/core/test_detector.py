@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import OpenTiny
 from PIL import Image, ImageDraw, ImageFilter
 
 from lake_core.backbones import Backbone
@@ -17,6 +16,7 @@ from lake_core.detector import Lake
 from lake_core.errors import BackboneError, ConfigError, ImageError, LakeError, NotFittedError
 from lake_core.features import FeatureStore
 from lake_core.images import Picture, read_picture
+from tests.core.tiny import OpenTiny
 
 DEFECT = (150, 90, 190, 120)
 """Left, top, right, bottom of the drawn defect, in pixels of a 256-pixel texture."""

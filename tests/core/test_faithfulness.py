@@ -6,11 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import OpenTiny, Tiny
-from test_capture import in_threads
-from test_controls import spotted
-from test_interventions import Cancelled
-from test_scoring import kind_or_channel, layers_of
 
 from lake_core.attributions import baseline_of
 from lake_core.backbones import open_backbone
@@ -21,6 +16,10 @@ from lake_core.faithfulness import Curve, curve, faithfulness, patch_of_pixels, 
 from lake_core.geometry import PatchGrid, place
 from lake_core.images import Picture, read_picture
 from lake_core.occlusion import occlusion, regions
+from tests.core.method import kind_or_channel, layers_of
+from tests.core.pictures import spotted
+from tests.core.running import Cancelled, in_threads
+from tests.core.tiny import OpenTiny, Tiny
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
-from conftest import OpenTiny
-from test_capture import in_threads
 from torch import Tensor
 
 from lake_core.backbones import Backbone
@@ -15,10 +13,8 @@ from lake_core.config import LakeConfig
 from lake_core.detector import Lake
 from lake_core.features import FeatureStore
 from lake_core.images import Picture, read_picture
-
-
-class Cancelled(BaseException):
-    """What a dashboard raises to stop a run."""
+from tests.core.running import Cancelled, in_threads
+from tests.core.tiny import OpenTiny
 
 
 @pytest.fixture

@@ -6,11 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import OpenTiny
-from test_capture import in_threads
-from test_normality import brute, naive_subspace
-from test_scoring import CASES, N_NORMALS, agree, kind_or_channel, layers_of, lies_inside, naive, total, under
-from tiny import FAMILIES
 
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
@@ -32,13 +27,24 @@ from lake_core.interventions import (
 )
 from lake_core.metrics import auroc
 from lake_core.normality import finest
+from tests.core.method import (
+    CASES,
+    N_NORMALS,
+    agree,
+    brute,
+    kind_or_channel,
+    layers_of,
+    lies_inside,
+    naive,
+    naive_subspace,
+    total,
+    under,
+)
+from tests.core.running import Cancelled, in_threads
+from tests.core.tiny import FAMILIES, OpenTiny
 
 LABELS = [False, True, None, True]
 Off = dict[int, list[int]]
-
-
-class Cancelled(BaseException):
-    """As Streamlit's, no Exception."""
 
 
 @pytest.fixture(scope="module")

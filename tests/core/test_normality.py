@@ -19,20 +19,13 @@ from lake_core.normality import (
 )
 from lake_core.prompts import TextDirections
 from lake_core.selection import select
+from tests.core.method import brute, naive_subspace
 
 GRID = PatchGrid(4, 5, 64, 80)
 
 
 def rng_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def brute(patches: np.ndarray, gallery: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
-    """(n,) float64: squared distance to the nearest allowed gallery patch, pair by pair."""
-    distances = ((patches[:, None].astype(np.float64) - gallery[None].astype(np.float64)) ** 2).sum(2)
-    if allowed is not None:
-        distances[~allowed] = np.inf
-    return distances.min(1)
 
 
 def check(found: Neighbours, patches: torch.Tensor, gallery: torch.Tensor, rtol: float = 1e-5) -> None:
@@ -82,19 +75,6 @@ def test_shapes_that_cannot_be_compared_are_refused() -> None:
 
 
 # The vectors that distances see --------------------------------------------------------------------------------------
-
-
-def naive_subspace(acts: np.ndarray, units: np.ndarray, grid: PatchGrid, smooth: int, normalise: str) -> np.ndarray:
-    """(images, patches, k) float64, patch by patch."""
-    maps = acts[:, :, units].astype(np.float64).reshape(len(acts), grid.rows, grid.cols, len(units))
-    result, reach = np.zeros_like(maps), smooth // 2
-    for row, col in itertools.product(range(grid.rows), range(grid.cols)):
-        around = maps[:, max(0, row - reach) : row + reach + 1, max(0, col - reach) : col + reach + 1]
-        result[:, row, col] = around.mean((1, 2))
-    if normalise == "unit":
-        length = np.linalg.norm(result, axis=3, keepdims=True)
-        result = np.divide(result, length, out=np.zeros_like(result), where=length > 0)
-    return result.reshape(len(acts), grid.n_patches, len(units))
 
 
 @pytest.mark.parametrize("smooth", [1, 3, 5])

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import OpenTiny, Tiny
 
 from lake_core.backbones import open_backbone
 from lake_core.config import LakeConfig
@@ -15,6 +14,7 @@ from lake_core.errors import BackboneError
 from lake_core.features import FeatureStore
 from lake_core.images import Picture
 from lake_core.panel import Panel, Seat
+from tests.core.tiny import OpenTiny, Tiny
 
 
 @pytest.mark.parametrize(

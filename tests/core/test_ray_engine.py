@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import write
 
 from lake_core import ray_engine
 from lake_core.backbones import Opening
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.evaluation import evaluate
 from lake_core.ray_engine import RayEngine
+from tests.core.tiny import write
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN: dict[str, Any] = {"shots": (1, 2), "seeds": (0, 1), "with_scores": True}

@@ -5,7 +5,6 @@ from copy import copy
 
 import numpy as np
 import pytest
-from conftest import OpenTiny
 from PIL import Image
 
 from lake_core.backbones import Backbone
@@ -14,6 +13,7 @@ from lake_core.datasets import load_sample
 from lake_core.detector import Lake
 from lake_core.images import Picture
 from lake_core.robustness import as_jpeg, rotated, score_stability, shifted
+from tests.core.tiny import OpenTiny
 
 N_NORMALS = 3
 

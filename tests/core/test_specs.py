@@ -14,12 +14,12 @@ import torch
 from huggingface_hub import constants as hub_constants
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
-from tiny import FAMILIES, config_of, random_weights, write
 from torch import nn
 
 from lake_core import specs
 from lake_core.backbones import Backbone, open_backbone
 from lake_core.errors import BackboneError
+from tests.core.tiny import FAMILIES, config_of, random_weights, write
 
 QUICK_TAGS = [
     ("ViT-B-32", "openai"), ("ViT-B-32", "laion400m_e31"), ("ViT-B-32", "laion400m_e32"),

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import OpenTiny
 from sklearn.metrics import roc_auc_score
 
 from lake_core.capture import Place
@@ -12,6 +11,7 @@ from lake_core.detector import Lake
 from lake_core.errors import NotFittedError
 from lake_core.images import Picture
 from lake_core.units import COLUMNS, extreme_patches, flags, peaks, quantiles, unit_aurocs
+from tests.core.tiny import OpenTiny
 
 N_PICTURES, N_PATCHES = 6, 25
 EVERYWHERE = np.ones((N_PICTURES, N_PATCHES), dtype=bool)

@@ -5,14 +5,12 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import OpenTiny
-from test_normality import naive_subspace
-from test_scoring import kind_or_channel, layers_of, naive, total
-from tiny import FAMILIES
 
 from lake_core.config import LakeConfig
 from lake_core.detector import Lake
 from lake_core.images import Picture
+from tests.core.method import kind_or_channel, layers_of, naive, naive_subspace, total
+from tests.core.tiny import FAMILIES, OpenTiny
 
 N_NORMALS = 3
 KEYS = ["part", "layer", "unit"]

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import OpenTiny
-from tiny import FAMILIES
 
 from lake_core.config import LakeConfig
 from lake_core.detector import Lake
@@ -19,6 +17,7 @@ from lake_core.wording import (
     reworded_witnesses,
     text_map,
 )
+from tests.core.tiny import FAMILIES, OpenTiny
 
 N_NORMALS = 3
 SPEAKING = [name for name, family in FAMILIES.items() if family.joint is not None]

@@ -6,7 +6,7 @@ that is left out changes the numbers.
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,10 @@ import torch
 from safetensors.torch import save_file
 from timm.models import vision_transformer_hybrid
 from torch import nn
+
+from lake_core.backbones import Backbone
+
+OpenTiny = Callable[..., Backbone]
 
 EMBED_DIM = 24
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
@@ -54,6 +58,15 @@ class Family:
     linear: bool = False
     timm_options: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A tiny backbone and what must be found in it."""
+
+    name: str
+    family: Family
+    backbone: Backbone
 
 
 def _native(**options: Any) -> dict[str, Any]:

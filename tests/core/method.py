@@ -1,0 +1,178 @@
+"""Sections 1 to 5 of the method written again from scratch in double precision, and the cases it is compared in."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lake_core.backbones import Backbone
+from lake_core.detector import Lake
+from lake_core.geometry import PatchGrid
+from lake_core.images import Picture
+
+N_NORMALS = 3
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "channel, unit, letterbox": ("letterbox", {"kind": "channel", "top_k": 9}),
+    "hidden, none, top 5": (
+        "squash",
+        {"kind": "hidden", "normalise": "none", "smooth": 1, "top_q": 5, "top_k": 7, "text_weight": 1.0},
+    ),
+    "hidden, text off": (
+        "squash",
+        {"kind": "hidden", "text_weight": 0.0, "smooth": 3, "normalise": "unit", "top_k": 1000},
+    ),
+    "channel, none, smooth 5": (
+        "letterbox",
+        {
+            "kind": "channel",
+            "normalise": "none",
+            "smooth": 5,
+            "calibration_quantile": 0.8,
+            "object_name": "metal plate",
+        },
+    ),
+}
+
+
+def layers_of(backbone: Backbone, kind: str, finest: int) -> tuple[int, ...]:
+    """The layers that have the kind of unit, on grids of at most `finest` patches a side."""
+    return tuple(i for i in backbone.layers_with(kind) if backbone.layer(i).grid.rows <= finest)
+
+
+def kind_or_channel(backbone: Backbone, kind: str) -> str:
+    return kind if backbone.layers_with(kind) else "channel"
+
+
+def brute(patches: np.ndarray, gallery: np.ndarray, allowed: np.ndarray | None = None) -> np.ndarray:
+    """(n,) float64: squared distance to the nearest allowed gallery patch, pair by pair."""
+    distances = ((patches[:, None].astype(np.float64) - gallery[None].astype(np.float64)) ** 2).sum(2)
+    if allowed is not None:
+        distances[~allowed] = np.inf
+    return distances.min(1)
+
+
+def naive_subspace(acts: np.ndarray, units: np.ndarray, grid: PatchGrid, smooth: int, normalise: str) -> np.ndarray:
+    """(images, patches, k) float64, patch by patch."""
+    maps = acts[:, :, units].astype(np.float64).reshape(len(acts), grid.rows, grid.cols, len(units))
+    result, reach = np.zeros_like(maps), smooth // 2
+    for row, col in product(range(grid.rows), range(grid.cols)):
+        around = maps[:, max(0, row - reach) : row + reach + 1, max(0, col - reach) : col + reach + 1]
+        result[:, row, col] = around.mean((1, 2))
+    if normalise == "unit":
+        length = np.linalg.norm(result, axis=3, keepdims=True)
+        result = np.divide(result, length, out=np.zeros_like(result), where=length > 0)
+    return result.reshape(len(acts), grid.n_patches, len(units))
+
+
+@dataclass
+class Naive:
+    """What the method gives for one picture, all float64, maps flattened on the finest grid."""
+
+    visual: np.ndarray
+    cross: np.ndarray | None
+    fused: np.ndarray
+    inside: np.ndarray
+    score: float
+    winners: list[int]
+    terms: dict[int, dict[tuple[int, int], float]]
+    """Patch -> (layer, unit) -> contribution before the weight."""
+
+
+def lies_inside(grid: PatchGrid, backbone: Backbone, picture: Picture) -> np.ndarray:
+    """(n_patches,) bool, for pictures that are wider than high in a square input."""
+    if backbone.resize == "squash":
+        return np.ones(grid.n_patches, bool)
+    side = backbone.input_size[0]
+    height = round(picture.height * side / picture.width)
+    top = (side - height) // 2
+    centres = (np.arange(grid.rows) + 0.5) * grid.covered_height / grid.rows
+    return np.repeat((centres >= top) & (centres < top + height), grid.cols)
+
+
+def under(fine: PatchGrid, coarse: PatchGrid) -> np.ndarray:
+    """For each fine patch the coarse patch under its centre."""
+    found = []
+    for row, col in product(range(fine.rows), range(fine.cols)):
+        y, x = (row + 0.5) * fine.covered_height / fine.rows, (col + 0.5) * fine.covered_width / fine.cols
+        found.append(
+            int(y * coarse.rows / coarse.covered_height) * coarse.cols + int(x * coarse.cols / coarse.covered_width)
+        )
+    return np.array(found)
+
+
+def naive(lake: Lake, normals: list[Picture], picture: Picture, off: dict[int, list[int]] | None = None) -> Naive:
+    """Sections 1 to 5, from the raw activations of the store and the prompts alone.
+
+    Units in `off` are taken out of the selection; a layer without any has no distance to anything.
+    """
+    config, backbone, store = lake.config, lake.backbone, lake.store
+    per_layer = []
+    for number in config.layers:
+        place, grid = backbone.place(number, config.kind), backbone.layer(number).grid
+        acts = np.stack([store.get(normal, place).double().numpy() for normal in normals])
+        test = store.get(picture, place).double().numpy()[None]
+        inside = np.stack([lies_inside(grid, backbone, normal) for normal in normals])
+        units = np.argsort(-acts[inside].var(0, ddof=1), kind="stable")[: config.top_k]
+        units = np.array([unit for unit in units if unit not in (off or {}).get(number, [])], int)
+        if not len(units):
+            nothing = np.zeros(grid.n_patches)
+            per_layer.append((number, grid, units, 1.0, nothing, nothing[:, None][:, :0]))
+            continue
+        vectors = naive_subspace(acts, units, grid, config.smooth, config.normalise)
+        probe = naive_subspace(test, units, grid, config.smooth, config.normalise)[0]
+        own = []
+        for i in range(len(normals)):
+            others = np.concatenate([vectors[j][inside[j]] for j in range(len(normals)) if j != i])
+            own.append(brute(vectors[i], others)[inside[i]])
+        tau = np.quantile(np.concatenate(own), config.calibration_quantile)
+        gallery = vectors[inside]
+        pairs = ((probe[:, None] - gallery[None]) ** 2).sum(2)
+        per_layer.append((number, grid, units, tau, pairs.min(1), (probe - gallery[pairs.argmin(1)]) ** 2))
+
+    grid = max((entry[1] for entry in per_layer), key=lambda grid: grid.n_patches)
+    inside = lies_inside(grid, backbone, picture)
+    visual = np.mean([distance[under(grid, own)] / tau for _, own, _, tau, distance, _ in per_layer], axis=0)
+    terms: dict[int, dict[tuple[int, int], float]] = {}
+    for patch in range(grid.n_patches):
+        terms[patch] = {
+            (number, int(unit)): square / tau / len(per_layer)
+            for number, own, units, tau, _, squares in per_layer
+            for unit, square in zip(units, squares[under(grid, own)[patch]], strict=True)
+        }
+    cross = naive_cross_modal(lake, normals, picture, grid)
+    weight = config.text_weight if cross is not None else 0.0
+    fused = (1 - weight) * visual + (weight * cross if cross is not None else 0)
+    winners = sorted(np.flatnonzero(inside), key=lambda p: -fused[p])[: config.top_q]
+    return Naive(visual, cross, fused, inside, float(np.mean(fused[winners])), winners, terms)
+
+
+def naive_cross_modal(lake: Lake, normals: list[Picture], picture: Picture, grid: PatchGrid) -> np.ndarray | None:
+    backbone, config = lake.backbone, lake.config
+    place = backbone.joint_place
+    if place is None:
+        return None
+    directions = {}
+    for state, phrases in (("n", config.prompts.normal_states), ("a", config.prompts.anomalous_states)):
+        texts = [t.format(phrase.format(config.object_name)) for phrase in phrases for t in config.prompts.templates]
+        mean = backbone.encode_text(texts).double().numpy().mean(0)
+        directions[state] = mean / np.linalg.norm(mean)
+
+    def margin(one: Picture) -> np.ndarray:
+        joint = lake.store.get(one, place).double().numpy()
+        return joint @ directions["a"] - joint @ directions["n"]
+
+    joint_grid = backbone.grid(place)
+    on_picture = [margin(normal)[lies_inside(joint_grid, backbone, normal)] for normal in normals]
+    m50, m99 = np.quantile(np.concatenate(on_picture), [0.5, config.calibration_quantile])
+    return np.maximum(0, (margin(picture) - m50) / (m99 - m50))[under(grid, joint_grid)]
+
+
+def agree(found: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(found, expected, rtol=5e-4, atol=5e-4)
+
+
+def total(ledger: pd.DataFrame) -> float:
+    return float(ledger["contribution"].sum())
