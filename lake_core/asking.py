@@ -12,8 +12,9 @@ from torch import Tensor
 
 from lake_core.capture import Place
 from lake_core.features import FeatureStore
-from lake_core.loading import Batch, Loaded
+from lake_core.loading import Batch
 from lake_core.panel import Panel, Said
+from lake_core.reading import Loaded
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,9 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,12 +13,12 @@ from lake_core.capture import KINDS, Kind, Place, Taps
 from lake_core.config import Recommended
 from lake_core.devices import Precision, checked_device, checked_precision, convert_weights, exact_convolutions
 from lake_core.errors import BackboneError
-from lake_core.geometry import PatchGrid, Placement, normalised, place, to_canvas, to_input
+from lake_core.geometry import Frame, PatchGrid, Placement, Resize
 from lake_core.images import Picture
+from lake_core.preprocessing import normalised
 from lake_core.specs import DEFAULT_BACKBONE, Opened, open_spec
 from lake_core.towers import Tower, tower_of
 
-Resize = Literal["squash", "letterbox"]
 Change = Callable[[Tensor], None]
 """Writes other values into (batch, units, rows, cols) maps of a place: the tower's own, without class tokens."""
 
@@ -56,6 +54,7 @@ class Backbone:
         key: Identifies everything that the features of a picture depend on; the same key means the same features.
         family: Family of the image tower.
         input_size: (height, width) of the model's input in pixels.
+        frame: The model's input as pictures are laid into it.
         layers: The image tower's layers, first at the input.
         joint_grid: Grid of the patch directions in the joint space, or None if the tower has none.
         joint_width: Dimension of the joint space.
@@ -86,6 +85,7 @@ class Backbone:
         self._text_rows: dict[str, Tensor] = {}
         self._tower = tower_of(opened.model)
         self.input_size = _input_size(spec, self._tower, opened, size)
+        self.frame = Frame(*self.input_size, resize, opened.preprocess.get("interpolation", "bicubic"))
         self._taps = Taps(self._tower.taps(), self._tower.patches)
         self.family = self._tower.family
         self.layers, self.joint_grid, self.joint_width = self._probe()
@@ -161,32 +161,27 @@ class Backbone:
 
     def placement(self, picture: Picture) -> Placement:
         """Where the picture lies in the model's input."""
-        height, width = self.input_size
-        return place(picture.width, picture.height, height, width, self.resize)
+        return self.frame.placement(picture)
 
     def prepare(self, picture: Picture) -> Tensor:
         """The picture as the model's input, (3, height, width) float32, preprocessed as the model was trained."""
-        cfg = self._preprocess
-        return to_input(
-            picture, self.placement(picture), cfg.get("interpolation", "bicubic"), tuple(cfg["mean"]), tuple(cfg["std"])
-        )
-
-    def canvas(self, picture: Picture) -> np.ndarray:
-        """The picture laid into the model's input, (height, width, 3) uint8; `pixels` makes the input of several."""
-        return to_canvas(picture, self.placement(picture), self._preprocess.get("interpolation", "bicubic"))
+        canvas = torch.from_numpy(self.frame.canvas(picture))
+        return self._normalised(canvas[None], [self.placement(picture)])[0]
 
     def pixels(self, canvases: Tensor, placements: Sequence[Placement]) -> Tensor:
         """The model's input from canvases, on the backbone's device: on the CPU equal to what `prepare` gives.
 
         Args:
-            canvases: (batch, height, width, 3) uint8; copied to a GPU while other work goes on if they are pinned.
+            canvases: (batch, height, width, 3) uint8 from `frame.canvas`; copied to a GPU while other work goes on if
+                they are pinned.
             placements: Where each picture lies.
         Returns:
             (batch, 3, height, width) float32.
         """
-        cfg = self._preprocess
-        on_device = canvases.to(self.device, non_blocking=True)
-        return normalised(on_device, placements, tuple(cfg["mean"]), tuple(cfg["std"]))
+        return self._normalised(canvases.to(self.device, non_blocking=True), placements)
+
+    def _normalised(self, canvases: Tensor, placements: Sequence[Placement]) -> Tensor:
+        return normalised(canvases, placements, tuple(self._preprocess["mean"]), tuple(self._preprocess["std"]))
 
     @torch.inference_mode()
     def forward(

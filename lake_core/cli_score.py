@@ -21,12 +21,12 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lake_core.backbones import Backbone, Resize, open_backbone
+from lake_core.backbones import Backbone, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.datasets import label_of, list_pictures, role_of
 from lake_core.detector import Lake
 from lake_core.errors import ConfigError, ImageError, LakeError
-from lake_core.geometry import PatchGrid, Placement
+from lake_core.geometry import PatchGrid, Placement, Resize
 from lake_core.images import Picture, read_picture
 from lake_core.ledgers import SCHEMA, account
 from lake_core.overlays import ScoreScale, colour_bar, overlay, score_scale

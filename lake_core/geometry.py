@@ -3,18 +3,16 @@
 Three systems of coordinates, all continuous, from the top left corner: picture pixels, input pixels, patches.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from lake_core.errors import ConfigError
 from lake_core.images import Picture
+
+Resize = Literal["squash", "letterbox"]
 
 _RESAMPLING = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -53,9 +51,7 @@ class Placement:
         return (self.height, self.width) == (self.input_height, self.input_width)
 
 
-def place(
-    width: int, height: int, input_height: int, input_width: int, resize: Literal["squash", "letterbox"]
-) -> Placement:
+def place(width: int, height: int, input_height: int, input_width: int, resize: Resize) -> Placement:
     """Lay a picture of width x height pixels into the model's input.
 
     "squash" fills the input and changes the aspect; "letterbox" keeps the aspect and centres the picture. Neither
@@ -72,67 +68,36 @@ def place(
     return Placement(input_height, input_width, top, left, box_height, box_width)
 
 
-def to_input(
-    picture: Picture,
-    placement: Placement,
-    interpolation: str,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-) -> Tensor:
-    """The picture as the model's input.
+@dataclass(frozen=True)
+class Frame:
+    """The model's input as pictures are laid into it.
 
-    The uint8 picture is resized by Pillow, which is antialiased, and normalised in torchvision's order of operations:
-    for a squash the result equals open_clip's own preprocessing bit for bit.
-
-    Args:
+    Attributes:
+        height, width: In input pixels.
+        resize: "squash" or "letterbox"; see `place`.
         interpolation: "bicubic", "bilinear", "lanczos", "box" or "nearest".
-        mean, std: Per channel, on the scale 0..1.
-    Returns:
-        (3, input_height, input_width) float32; 0, the mean colour, outside of the picture.
     """
-    canvas = torch.from_numpy(to_canvas(picture, placement, interpolation))
-    return normalised(canvas[None], [placement], mean, std)[0]
 
+    height: int
+    width: int
+    resize: Resize
+    interpolation: str
 
-def to_canvas(picture: Picture, placement: Placement, interpolation: str) -> np.ndarray:
-    """The picture resized into its place in the model's input, (input_height, input_width, 3) uint8; see `to_input`."""
-    if interpolation not in _RESAMPLING:
-        allowed = ", ".join(key for key in _RESAMPLING if key != "random")
-        raise ConfigError(f"interpolation is '{interpolation}': use one of {allowed}.")
-    resized = Image.fromarray(picture.rgb).resize((placement.width, placement.height), _RESAMPLING[interpolation])
-    canvas = np.zeros((placement.input_height, placement.input_width, 3), dtype=np.uint8)
-    canvas[placement.rows, placement.cols] = np.asarray(resized)
-    return canvas
+    def placement(self, picture: Picture) -> Placement:
+        """Where the picture lies."""
+        return place(picture.width, picture.height, self.height, self.width, self.resize)
 
-
-def normalised(
-    canvases: Tensor, placements: Sequence[Placement], mean: tuple[float, ...], std: tuple[float, ...]
-) -> Tensor:
-    """Canvases as the model's input, on their device.
-
-    Args:
-        canvases: (n, input_height, input_width, 3) uint8.
-        placements: Where each picture lies.
-        mean, std: Per channel, on the scale 0..1.
-    Returns:
-        (n, 3, input_height, input_width) float32; 0, the mean colour, outside of the pictures.
-    """
-    mean_311, std_311 = _per_channel(mean, canvases.device), _per_channel(std, canvases.device)
-    inputs = canvases.permute(0, 3, 1, 2).contiguous().float().div_(255).sub_(mean_311).div_(std_311)
-    for pixels, placement in zip(inputs, placements, strict=True):
-        if placement.fills_input:
-            continue
-        pixels[:, : placement.top] = 0
-        pixels[:, placement.top + placement.height :] = 0
-        pixels[:, :, : placement.left] = 0
-        pixels[:, :, placement.left + placement.width :] = 0
-    return inputs
-
-
-@lru_cache(maxsize=32)
-def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(3, 1, 1) float32; kept, because a copy to a GPU waits for all work that is under way there."""
-    return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
+    def canvas(self, picture: Picture) -> np.ndarray:
+        """The picture resized into its place by Pillow, which is antialiased: (height, width, 3) uint8, 0 beside it."""
+        if self.interpolation not in _RESAMPLING:
+            allowed = ", ".join(key for key in _RESAMPLING if key != "random")
+            raise ConfigError(f"interpolation is '{self.interpolation}': use one of {allowed}.")
+        placement = self.placement(picture)
+        size = (placement.width, placement.height)
+        resized = Image.fromarray(picture.rgb).resize(size, _RESAMPLING[self.interpolation])
+        canvas = np.zeros((self.height, self.width, 3), dtype=np.uint8)
+        canvas[placement.rows, placement.cols] = np.asarray(resized)
+        return canvas
 
 
 @dataclass(frozen=True)

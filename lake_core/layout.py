@@ -50,10 +50,12 @@ class Placed:
     masks: tuple[PurePosixPath, ...] = ()
 
 
-def natural_key(path: PurePath) -> tuple[tuple[tuple[int, int, str], ...], str]:
+def natural_key(path: PurePath) -> tuple[list[str | int], str]:
     """Sorts 2.png before 10.png, whatever the case of letters."""
-    pieces = re.split(r"(\d+)", path.as_posix().lower())
-    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in pieces), path.as_posix()
+    text = path.as_posix()
+    pieces: list[str | int] = re.split(r"(\d+)", text.lower())  # what is no number and what is one, in turn
+    pieces[1::2] = map(int, pieces[1::2])
+    return pieces, text
 
 
 def is_hidden(path: PurePath) -> bool:

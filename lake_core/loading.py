@@ -1,43 +1,30 @@
-"""Pictures of a data set read, decoded and laid into the model's input by a few threads, ahead of the network."""
+"""Batches of pictures read ahead of the network: by a thread beside a CPU, by processes beside a GPU.
 
-import os
+A GPU takes a thousand pictures a second. Threads of one process cannot decode as many: what Pillow does in Python is
+done by one thread at a time, and the thread that feeds the GPU waits for it too.
+"""
+
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from loky import cpu_count, get_reusable_executor
 from torch import Tensor
 
 from lake_core.backbones import Backbone
-from lake_core.datasets import Entry, united_mask
-from lake_core.errors import ImageError
+from lake_core.datasets import Entry
 from lake_core.geometry import Placement
-from lake_core.images import Picture, read_picture
+from lake_core.reading import Loaded, Part, read_part
 
-MAX_PIXEL_SIDE = 256
 N_AHEAD = 3
 """Batches that may wait for the network, so that memory is bounded whichever side is faster."""
-_MAX_THREADS = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Mask:
-    """A mask reduced for comparison, (h, w) bool, and where its picture lies in the model's input."""
-
-    defect: np.ndarray = field(repr=False)
-    placement: Placement
-
-
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """What stays of a picture once it is laid into the model's input; `mask` is None where none can be compared."""
-
-    entry: Entry
-    sha256: str
-    placement: Placement
-    mask: Mask | None = None
+_MAX_READERS = 16
+_IDLE_SECONDS = 30
+"""After which processes that read end themselves; until then the next data set finds them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +49,7 @@ class Batch:
 
 
 def load_ahead(
-    entries: Sequence[Entry], backbone: Backbone, batch_size: int, with_masks: bool, n_threads: int | None = None
+    entries: Sequence[Entry], backbone: Backbone, batch_size: int, with_masks: bool, in_processes: bool | None = None
 ) -> Iterator[Batch]:
     """Batches of pictures in the order of the entries, read while the caller works on those before.
 
@@ -71,71 +58,49 @@ def load_ahead(
         backbone: Whose input they are laid into.
         batch_size: Pictures in a batch; one that cannot be read leaves its batch smaller.
         with_masks: Also read and reduce masks.
-        n_threads: Threads that read; None takes one beside a network on the CPU, and what there is beside a GPU.
+        in_processes: Read in as many processes as there are cores, instead of in one thread; None does so beside a
+            GPU. LOKY_MAX_CPU_COUNT in the environment sets fewer.
     """
     on_gpu = backbone.device.type == "cuda"
     starts = deque(range(0, len(entries), batch_size))
-    waiting: deque[tuple[int, Tensor, list[Future[tuple[Loaded | None, str]]]]] = deque()
-    pool = ThreadPoolExecutor(n_threads or (_n_cores() if on_gpu else 1), thread_name_prefix="lake-read")
+    waiting: deque[tuple[int, list[Future[Part]]]] = deque()
+    with _readers(on_gpu if in_processes is None else in_processes) as (readers, n_readers):
 
-    def submit() -> None:
-        start = starts.popleft()
-        of_batch = entries[start : start + batch_size]
-        canvases = torch.empty((len(of_batch), *backbone.input_size, 3), dtype=torch.uint8, pin_memory=on_gpu)
-        rows = canvases.numpy()
-        jobs = [pool.submit(_load, entry, backbone, rows[i], with_masks) for i, entry in enumerate(of_batch)]
-        waiting.append((len(of_batch), canvases, jobs))
+        def submit() -> None:
+            of_batch = entries[(start := starts.popleft()) : start + batch_size]
+            size = -(-len(of_batch) // n_readers)
+            parts = (of_batch[first : first + size] for first in range(0, len(of_batch), size))
+            jobs = [readers.submit(read_part, part, backbone.frame, with_masks) for part in parts]
+            waiting.append((len(of_batch), jobs))
 
-    try:
-        while starts or waiting:
-            while starts and len(waiting) < N_AHEAD:
-                submit()
-            n_entries, canvases, jobs = waiting.popleft()
-            found = [job.result() for job in jobs]
-            good = [i for i, (picture, _) in enumerate(found) if picture is not None]
-            yield Batch(
-                tuple(picture for picture, _ in found if picture is not None),
-                canvases if len(good) == n_entries else canvases[good],
-                n_entries,
-                tuple(problem for _, problem in found if problem),
-            )
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def reduced_mask(mask: np.ndarray | None, picture: Picture, placement: Placement) -> Mask:
-    """A mask at the size of comparison; None stands for an empty one.
-
-    The picture's size is divided by the least whole factor that brings its longest side to MAX_PIXEL_SIDE or below; a
-    reduced pixel is defect if any of its pixels is.
-    """
-    factor = -(-max(picture.size) // MAX_PIXEL_SIDE)
-    if mask is None:
-        return Mask(np.zeros((-(-picture.height // factor), -(-picture.width // factor)), dtype=bool), placement)
-    for axis in (0, 1) if factor > 1 else ():
-        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], factor), axis=axis)
-    return Mask(mask, placement)
-
-
-def _load(entry: Entry, backbone: Backbone, canvas: np.ndarray, with_mask: bool) -> tuple[Loaded | None, str]:
-    """A picture laid into `canvas`, and what there is to say."""
-    try:
-        picture = read_picture(entry.path, entry.name)
-    except ImageError as error:
-        return None, str(error)
-    canvas[...] = backbone.canvas(picture)
-    placement = backbone.placement(picture)
-    mask, problem = None, ""
-    if with_mask and entry.label == "good":
-        mask = reduced_mask(None, picture, placement)
-    elif with_mask and entry.masks:
         try:
-            mask = reduced_mask(united_mask(entry.masks, picture.size), picture, placement)
-        except ImageError as error:
-            problem = f"{entry.name} is compared without its mask: {error}"
-    return Loaded(entry, picture.sha256, placement, mask), problem
+            while starts or waiting:
+                while starts and len(waiting) < N_AHEAD:
+                    submit()
+                n_entries, jobs = waiting.popleft()
+                yield _joined([job.result() for job in jobs], n_entries, pinned=on_gpu)
+        finally:
+            for _, jobs in waiting:
+                for job in jobs:
+                    job.cancel()
 
 
-def _n_cores() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MAX_THREADS, cores))
+@contextmanager
+def _readers(in_processes: bool) -> Iterator[tuple[Executor, int]]:
+    """Who reads, and how many they are."""
+    if in_processes:
+        n_readers = min(_MAX_READERS, cpu_count())
+        yield get_reusable_executor(max_workers=n_readers, timeout=_IDLE_SECONDS), n_readers
+    else:
+        with ThreadPoolExecutor(1, thread_name_prefix="lake-read") as readers:
+            yield readers, 1
+
+
+def _joined(parts: Sequence[Part], n_entries: int, pinned: bool) -> Batch:
+    """The parts as one batch."""
+    n_pictures = sum(len(part.pictures) for part in parts)
+    canvases = torch.empty((n_pictures, *parts[0].canvases.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
+    # NumPy copies in this thread; PyTorch would wake threads that then spin on the cores of those who read.
+    np.concatenate([part.canvases for part in parts], out=canvases.numpy())
+    pictures = tuple(picture for part in parts for picture in part.pictures)
+    return Batch(pictures, canvases, n_entries, tuple(problem for part in parts for problem in part.problems))

@@ -93,15 +93,22 @@ def bootstrap_auroc(labels: ArrayLike, scores: ArrayLike, n_draws: int = 1000, s
         _checked(truth, run)
     if not _has_both(truth):
         return None
-    wins_dg = np.zeros((int(truth.sum()), int((~truth).sum())))
-    for run in runs:
-        difference = run[truth][:, None] - run[~truth][None, :]
-        wins_dg += ((difference > 0) + 0.5 * (difference == 0)) / len(runs)
     rng = np.random.default_rng(seed)
-    n_defective, n_good = wins_dg.shape
-    times_defective = rng.multinomial(n_defective, np.full(n_defective, 1 / n_defective), size=n_draws)
-    times_good = rng.multinomial(n_good, np.full(n_good, 1 / n_good), size=n_draws)
-    return ((times_defective @ wins_dg) * times_good).sum(1) / (n_defective * n_good)
+    n_defective, n_good = int(truth.sum()), int((~truth).sum())
+    times_defective, times_good = _times_drawn(n_defective, n_draws, rng), _times_drawn(n_good, n_draws, rng)
+    wins = np.zeros(n_draws)
+    for run in runs:
+        good, order = np.sort(run[~truth]), np.argsort(run[~truth])
+        drawn_up_to = np.concatenate([np.zeros((n_draws, 1), int), times_good[:, order].cumsum(1)], axis=1)
+        below, below_or_equal = (drawn_up_to[:, np.searchsorted(good, run[truth], side)] for side in ("left", "right"))
+        wins += (times_defective * (below + below_or_equal)).sum(1) / 2
+    return np.asarray(wins / (len(runs) * n_defective * n_good))
+
+
+def _times_drawn(n: int, n_draws: int, rng: np.random.Generator) -> np.ndarray:
+    """(n_draws, n) int64: how often each of n pictures is in each draw of n with replacement."""
+    drawn = rng.integers(n, size=(n_draws, n)) + n * np.arange(n_draws)[:, None]
+    return np.bincount(drawn.reshape(-1), minlength=n_draws * n).reshape(n_draws, n)
 
 
 def auroc_interval(

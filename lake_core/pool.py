@@ -16,8 +16,9 @@ from lake_core.detector import Lake
 from lake_core.evaluation import _document
 from lake_core.features import FeatureStore
 from lake_core.folders import Entry
-from lake_core.loading import Batch, Loaded, reduced_mask
+from lake_core.loading import Batch
 from lake_core.panel import Panel
+from lake_core.reading import Loaded, reduced_mask
 from lake_core.trials import METHODS, Method, Plan, Report, Run, _figures, _learn, choose_normals
 
 
@@ -105,7 +106,7 @@ def _entry(example: Example, role: Any) -> Entry:
 def _batches(examples: Sequence[Example], backbone: Backbone, size: int, with_masks: bool) -> Iterator[Batch]:
     for start in range(0, len(examples), size):
         of_batch = examples[start : start + size]
-        canvases = torch.from_numpy(np.stack([backbone.canvas(example.picture) for example in of_batch]))
+        canvases = torch.from_numpy(np.stack([backbone.frame.canvas(example.picture) for example in of_batch]))
         yield Batch(tuple(_loaded(example, backbone, with_masks) for example in of_batch), canvases, len(of_batch))
 
 

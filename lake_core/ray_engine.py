@@ -101,7 +101,11 @@ class RayEngine:
         wants_gpu = self.opening.device.startswith("cuda")
         if self.opening.device == "auto":
             wants_gpu = self._ray.cluster_resources().get("GPU", 0) > 0
-        one = {"num_gpus": 1} if wants_gpu else {"num_cpus": self._threads()}
+        one: dict[str, Any] = {"num_cpus": self._threads()}
+        if wants_gpu:
+            cluster = self._ray.cluster_resources()
+            share = max(1, int(cluster.get("CPU", 1) / cluster.get("GPU", 1)))  # cores that read pictures for one GPU
+            one = {"num_gpus": 1, "runtime_env": {"env_vars": {"LOKY_MAX_CPU_COUNT": str(share)}}}
         # A worker is kept for the next task, with its backbone, also on a GPU.
         return one | {"max_retries": MAX_RETRIES, "max_calls": 0}
 

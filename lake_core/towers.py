@@ -80,7 +80,7 @@ class Tower(ABC):
 
     def patches(self, place: Place, raw: Tensor) -> Tensor:
         """(batch, units, rows, cols) float32 copy of an activation on its patch grid, at most MAX_GRID a side."""
-        maps = self.maps(raw, place).detach().float()
+        maps = self.maps(raw, place).detach().to(torch.float32, copy=True)
         factor = 1
         while max(maps.shape[-2:]) / factor > MAX_GRID:
             factor *= 2
@@ -88,7 +88,7 @@ class Tower(ABC):
             # Adaptive, which is the same where the factor divides the grid, and loses no border where it does not.
             rows, cols = maps.shape[-2:]
             return F.adaptive_avg_pool2d(maps, (-(-rows // factor), -(-cols // factor)))
-        return maps.clone(memory_format=torch.contiguous_format)
+        return maps
 
 
 class _TokenTower(Tower):

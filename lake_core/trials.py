@@ -22,9 +22,10 @@ from lake_core.errors import ConfigError, DatasetError, ImageError
 from lake_core.features import FeatureStore
 from lake_core.geometry import PatchGrid, Placement, map_to_picture
 from lake_core.images import Picture, read_picture
-from lake_core.loading import Mask, load_ahead
+from lake_core.loading import load_ahead
 from lake_core.metrics import PixelTruth, auroc, average_precision, f1_max
 from lake_core.panel import Panel, Seat
+from lake_core.reading import Mask
 
 Method = Literal["lake", "random", "all", "visual", "text"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 
 import lake_core as lk
-from lake_core.backbones import Backbone, Resize
+from lake_core.backbones import Backbone
 from lake_core.datasets import Dataset
-from lake_core.geometry import PatchGrid, coarse_of_fine, map_to_picture
+from lake_core.geometry import PatchGrid, Resize, coarse_of_fine, map_to_picture
 from lake_core.metrics import auroc, pixel_metrics
 from lake_core.normality import margins
 

@@ -1,10 +1,10 @@
 """Pictures per second of `evaluate` beside the bare open_clip forward on the same pictures, with random weights.
 
-    python tests/benchmarks/gpu_throughput.py --model ViT-L-14-336 --device cuda --precision bf16 --n 4000 --batch 64
+    python -m tests.benchmarks.gpu_throughput --model ViT-L-14-336 --device cuda --precision bf16 --n 4000 --batch 64
 
 Nothing is downloaded: the weights are random, the pictures are made in a temporary folder. Two bare figures are
 measured: on tensors that lie decoded and normalised on the device (`bare_images_per_s`, to which `share` refers), and
-with files read, decoded and resized by the same threads that `evaluate` uses (`bare_with_decoding_images_per_s`).
+with files read, decoded and resized as `evaluate` does it (`bare_with_decoding_images_per_s`).
 `evaluate_images_per_s` counts everything: reading, decoding, learning, the network, scoring and the metrics.
 """
 
@@ -27,6 +27,7 @@ from lake_core.backbones import Backbone, Opening
 from lake_core.evaluation import evaluate
 from lake_core.folders import Entry, index_folder
 from lake_core.loading import load_ahead
+from lake_core.threads import limit_threads
 
 N_NORMAL = 4
 OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
@@ -165,6 +166,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--held", type=int, default=1024, help="pictures held on the device for the bare figure")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(given)
+    limit_threads()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")

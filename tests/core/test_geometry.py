@@ -7,8 +7,9 @@ from open_clip.transform import image_transform
 from PIL import Image
 
 from lake_core.errors import ConfigError
-from lake_core.geometry import PatchGrid, coarse_of_fine, map_to_picture, mask_to_patches, place, to_input
+from lake_core.geometry import Frame, PatchGrid, coarse_of_fine, map_to_picture, mask_to_patches, place
 from lake_core.images import read_picture
+from lake_core.preprocessing import normalised
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 GRID = PatchGrid(rows=6, cols=8, covered_height=96, covered_width=128)
@@ -18,6 +19,11 @@ def noise(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def model_input(array: np.ndarray, frame: Frame) -> torch.Tensor:
+    picture = read_picture(array)
+    return normalised(torch.from_numpy(frame.canvas(picture))[None], [frame.placement(picture)], MEAN, STD)[0]
+
+
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("shape", [(70, 50), (200, 311), (96, 128), (17, 600)])
 def test_squash_equals_open_clips_own_preprocessing(shape: tuple[int, int], interpolation: str) -> None:
@@ -25,21 +31,22 @@ def test_squash_equals_open_clips_own_preprocessing(shape: tuple[int, int], inte
     theirs = image_transform(
         (96, 128), is_train=False, resize_mode="squash", interpolation=interpolation, mean=MEAN, std=STD
     )(Image.fromarray(array))
-    ours = to_input(read_picture(array), place(shape[1], shape[0], 96, 128, "squash"), interpolation, MEAN, STD)
+    ours = model_input(array, Frame(96, 128, "squash", interpolation))
     assert ours.dtype == torch.float32
     assert torch.equal(ours, theirs)
 
 
 def test_letterbox_keeps_the_aspect_and_surrounds_with_the_mean_colour() -> None:
     array = noise(200, 300)
-    placement = place(300, 200, 384, 384, "letterbox")
+    frame = Frame(384, 384, "letterbox", "bicubic")
+    placement = frame.placement(read_picture(array))
     assert (placement.top, placement.left, placement.height, placement.width) == (64, 0, 256, 384)
-    model_input = to_input(read_picture(array), placement, "bicubic", MEAN, STD)
-    assert model_input.shape == (3, 384, 384)
-    assert not model_input[:, :64].any()
-    assert not model_input[:, 320:].any()
+    found = model_input(array, frame)
+    assert found.shape == (3, 384, 384)
+    assert not found[:, :64].any()
+    assert not found[:, 320:].any()
     squashed = image_transform((256, 384), is_train=False, resize_mode="squash", mean=MEAN, std=STD)
-    assert torch.equal(model_input[:, 64:320], squashed(Image.fromarray(array)))
+    assert torch.equal(found[:, 64:320], squashed(Image.fromarray(array)))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +67,7 @@ def test_unknown_words_are_refused() -> None:
     with pytest.raises(ConfigError, match="resize is 'crop'"):
         place(9, 9, 9, 9, "crop")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"'cubic': use one of bicubic, bilinear"):
-        to_input(read_picture(noise(20, 20)), place(20, 20, 32, 32, "squash"), "cubic", MEAN, STD)
+        Frame(32, 32, "squash", "cubic").canvas(read_picture(noise(20, 20)))
 
 
 def test_centres_are_numbered_row_by_row() -> None:

@@ -42,7 +42,7 @@ def test_a_panel_agrees_with_its_detectors(
     seats = [Seat(detector, weight) for detector in detectors for weight in (None, 0.0, 1.0)]
     tests = noise_pictures[4:]
     panel = Panel(seats, store)
-    canvases = torch.from_numpy(np.stack([backbone.canvas(picture) for picture in tests]))
+    canvases = torch.from_numpy(np.stack([backbone.frame.canvas(picture) for picture in tests]))
     placements = [backbone.placement(picture) for picture in tests]
     pixels = backbone.pixels(canvases, placements)
     assert torch.equal(pixels, torch.stack([backbone.prepare(picture) for picture in tests]))

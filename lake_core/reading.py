@@ -1,0 +1,95 @@
+"""A few pictures of a data set read, decoded and laid into the model's input, with their masks.
+
+Needs no PyTorch, so that processes that only read begin at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lake_core.datasets import Entry, united_mask
+from lake_core.errors import ImageError
+from lake_core.geometry import Frame, Placement
+from lake_core.images import Picture, read_picture
+
+MAX_PIXEL_SIDE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A mask reduced for comparison, (h, w) bool, and where its picture lies in the model's input."""
+
+    defect: np.ndarray = field(repr=False)
+    placement: Placement
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What stays of a picture once it is laid into the model's input; `mask` is None where none can be compared."""
+
+    entry: Entry
+    sha256: str
+    placement: Placement
+    mask: Mask | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some pictures of a batch.
+
+    Attributes:
+        pictures: Those that could be read.
+        canvases: (n_pictures, height, width, 3) uint8.
+        problems: One sentence for each that could not, and for each mask that could not.
+    """
+
+    pictures: tuple[Loaded, ...]
+    canvases: np.ndarray = field(repr=False)
+    problems: tuple[str, ...]
+
+
+def read_part(entries: Sequence[Entry], frame: Frame, with_masks: bool) -> Part:
+    """Reads pictures in the order of the entries; one that cannot be used is left out and said."""
+    pictures: list[Loaded] = []
+    canvases: list[np.ndarray] = []
+    problems: list[str] = []
+    for entry in entries:
+        try:
+            picture = read_picture(entry.path, entry.name)
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        mask = None
+        if with_masks:
+            try:
+                mask = _mask_of(entry, picture, frame)
+            except ImageError as error:
+                problems.append(f"{entry.name} is compared without its mask: {error}")
+        pictures.append(Loaded(entry, picture.sha256, frame.placement(picture), mask))
+        canvases.append(frame.canvas(picture))
+    empty = np.zeros((0, frame.height, frame.width, 3), dtype=np.uint8)
+    return Part(tuple(pictures), np.stack(canvases) if canvases else empty, tuple(problems))
+
+
+def reduced_mask(mask: np.ndarray | None, picture: Picture, placement: Placement) -> Mask:
+    """A mask at the size of comparison; None stands for an empty one.
+
+    The picture's size is divided by the least whole factor that brings its longest side to MAX_PIXEL_SIDE or below; a
+    reduced pixel is defect if any of its pixels is.
+    """
+    factor = -(-max(picture.size) // MAX_PIXEL_SIDE)
+    if mask is None:
+        return Mask(np.zeros((-(-picture.height // factor), -(-picture.width // factor)), dtype=bool), placement)
+    for axis in (0, 1) if factor > 1 else ():
+        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], factor), axis=axis)
+    return Mask(mask, placement)
+
+
+def _mask_of(entry: Entry, picture: Picture, frame: Frame) -> Mask | None:
+    """The mask with which a picture is compared; a good picture's is empty, a defective one may have none."""
+    if entry.label == "good":
+        return reduced_mask(None, picture, frame.placement(picture))
+    if not entry.masks:
+        return None
+    return reduced_mask(united_mask(entry.masks, picture.size), picture, frame.placement(picture))
