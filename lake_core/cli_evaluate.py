@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lake_core.journal import Journal
-    from lake_core.trials import Report
+    from lake_core.plan import Report
 
 _TITLES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "pixel_aupro": "AUPRO (up to FPR 0.3)"}
 _LIST = "separated by commas or spaces"
@@ -109,8 +109,8 @@ def evaluate_command(
     from lake_core.devices import PRECISIONS
     from lake_core.evaluation import LocalEngine, evaluate
     from lake_core.journal import Journal
+    from lake_core.plan import checked_methods
     from lake_core.threads import limit_threads
-    from lake_core.trials import checked_methods
 
     folders = _chosen(folder, _words(only))
     plan_shots, plan_seeds = _numbers("--shots", shots), _numbers("--seeds", seeds)

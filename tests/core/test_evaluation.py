@@ -23,7 +23,8 @@ from lake_core.evaluation import evaluate
 from lake_core.features import FeatureStore
 from lake_core.journal import Journal
 from lake_core.metrics import auroc
-from lake_core.trials import METHODS, METRICS, choose_normals, run_task
+from lake_core.plan import METHODS, METRICS, choose_normals
+from lake_core.trials import run_task
 
 SIDE = 96
 N_NORMAL, N_GOOD, N_BAD = 5, 4, 5
@@ -85,7 +86,9 @@ def test_the_document_is_complete_and_plain(document: dict[str, Any]) -> None:
     assert document["input_size"] == [128, 128]
     assert LakeConfig.from_dict(document["config"]).top_k == 20
     assert document["object_names"] == {"red_stain": "red stain", "unmasked": "unmasked"}
-    assert document["problems"] == []
+    assert document["problems"] == [
+        "unmasked: of 5 defective pictures 5 without a usable mask take no part in pixel metrics."
+    ]
     assert "torch" in document["environment"]
     assert len(document["results"]) == 2 * 2 * 2 * len(METHODS)
     assert len(document["summary"]) == 3 * 2 * len(METHODS)
@@ -217,6 +220,12 @@ def test_without_pixel_metrics_the_picture_metrics_stay_the_same(
         assert row["pixel_auroc"] is None
 
 
+def test_a_category_that_is_a_number_gives_no_object_name(tmp_path: Path, backbone: Backbone) -> None:
+    btad = write_category(tmp_path / "01", 0, False)
+    asked: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
+    assert evaluate([btad], backbone, **asked)["object_names"] == {"01": "object"}
+
+
 def test_a_given_object_name_is_used(folders: list[Path], backbone: Backbone) -> None:
     options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
     named = evaluate(folders, backbone, LakeConfig(object_name="tile"), object_names={"unmasked": "plate"}, **options)
@@ -248,8 +257,9 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path
     Image.fromarray(np.zeros((SIDE, 2 * SIDE), np.uint8)).save(masks / "000_mask.png")
     found = evaluate([folder], backbone, **options)
     assert found["problems"] == [
-        "test/stain/000.png is compared without its mask: 000_mask.png is 192 x 96 pixels, another aspect than its "
-        "picture of 96 x 96: use the mask that was drawn on this picture."
+        "set: test/stain/000.png is compared without its mask: 000_mask.png is 192 x 96 pixels, another aspect than its "
+        "picture of 96 x 96: use the mask that was drawn on this picture.",
+        "set: of 5 defective pictures 1 without a usable mask take no part in pixel metrics.",
     ]
     row = found["results"][0]
     assert (row["n_test"], row["image_auroc"]) == (N_GOOD + N_BAD, before["image_auroc"])
@@ -287,6 +297,7 @@ def test_a_test_picture_that_was_learned_from_runs_once(
     found = evaluate([folder], backbone, shots=(N_NORMAL,), seeds=(0,), methods=("visual",), with_scores=True)
     assert sum(n_forwards) == N_NORMAL + N_GOOD + N_BAD
     assert one(found["scores"], path="test/good/copy.png")["score"] == pytest.approx(0, abs=1e-4)
+    assert "set: test/good/copy.png is also among the normal pictures" in found["problems"][0]
 
 
 def test_activations_of_test_pictures_are_let_go(
@@ -324,6 +335,7 @@ def test_one_class_gives_null_metrics(tmp_path: Path, backbone: Backbone) -> Non
     assert [row[metric] for metric in METRICS[:3]] == [None] * 3
     assert row["pixel_auroc"] > 0.5
     assert found["summary"][0]["image_auroc_low"] is None
+    assert found["problems"] == ["set: all 5 test pictures are defective: AUROC, AP and F1 need both kinds."]
 
 
 @pytest.mark.parametrize(
