@@ -121,7 +121,8 @@ def _remarks(heard: Heard, learned: Container[str], plan: Plan) -> Iterator[str]
         yield f"all {len(heard.pictures)} test pictures are {labels.pop()}: AUROC, AP and F1 need both kinds."
     masks = [picture.mask for picture in heard.pictures if picture.entry.label == "defective"]
     if plan.pixel and None in masks:
-        yield f"of {len(masks)} defective pictures {masks.count(None)} without a usable mask take no part in pixel metrics."
+        n_bare = masks.count(None)
+        yield f"{n_bare} of {len(masks)} defective pictures have no usable mask: pixel metrics leave them out."
 
 
 def _learn(

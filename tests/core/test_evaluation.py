@@ -87,7 +87,7 @@ def test_the_document_is_complete_and_plain(document: dict[str, Any]) -> None:
     assert LakeConfig.from_dict(document["config"]).top_k == 20
     assert document["object_names"] == {"red_stain": "red stain", "unmasked": "unmasked"}
     assert document["problems"] == [
-        "unmasked: of 5 defective pictures 5 without a usable mask take no part in pixel metrics."
+        "unmasked: 5 of 5 defective pictures have no usable mask: pixel metrics leave them out."
     ]
     assert "torch" in document["environment"]
     assert len(document["results"]) == 2 * 2 * 2 * len(METHODS)
@@ -257,9 +257,9 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path
     Image.fromarray(np.zeros((SIDE, 2 * SIDE), np.uint8)).save(masks / "000_mask.png")
     found = evaluate([folder], backbone, **options)
     assert found["problems"] == [
-        "set: test/stain/000.png is compared without its mask: 000_mask.png is 192 x 96 pixels, another aspect than its "
-        "picture of 96 x 96: use the mask that was drawn on this picture.",
-        "set: of 5 defective pictures 1 without a usable mask take no part in pixel metrics.",
+        "set: test/stain/000.png is compared without its mask: 000_mask.png is 192 x 96 pixels, another aspect than "
+        "its picture of 96 x 96: use the mask that was drawn on this picture.",
+        "set: 1 of 5 defective pictures have no usable mask: pixel metrics leave them out.",
     ]
     row = found["results"][0]
     assert (row["n_test"], row["image_auroc"]) == (N_GOOD + N_BAD, before["image_auroc"])
@@ -392,9 +392,24 @@ def test_lists_are_written_with_spaces_or_commas() -> None:
         ("data --shots 1 2 4 --seeds 0,1 --json out", "data --shots 1,2,4 --seeds 0,1 --json out"),
         ("--shots 1 2 data --no-pixel", "--shots 1,2 data --no-pixel"),
         ("data --categories a b --methods lake text", "data --categories a,b --methods lake,text"),
-        ("--methods lake data --seeds 3", "--methods lake data --seeds 3"),
+        ("--methods lake data --seeds 3", "--methods lake,data --seeds 3"),  # a folder only where there is one
+        ("--methods lake text samples --seeds 3", "--methods lake,text samples --seeds 3"),
+        ("--categories a b . --shots 1 few", "--categories a,b . --shots 1,few"),
+        ("data --json out.json --csv --resume", "data --json out.json --csv out.csv --resume"),
+        ("data --csv --json out", "data --csv out.csv --json out"),
+        ("data --csv rows --json out", "data --csv rows --json out"),
     ):
         assert cli_evaluate.joined_lists(typed.split()) == read.split()
+
+
+def test_one_class_is_said_where_the_tables_would_be(command: typer.Typer, tmp_path: Path) -> None:
+    folder = write_category(tmp_path / "set", 0, False)
+    for path in (folder / "test/stain").iterdir():
+        path.unlink()
+    typed = [str(folder), "--shots", "1", "--seeds", "0", "--methods", "text"]
+    told = CliRunner().invoke(command, typed, catch_exceptions=False).stdout
+    assert "every figure is null" in told
+    assert "Note: set: all 4 test pictures are good: AUROC, AP and F1 need both kinds." in told
 
 
 def test_the_rows_are_written_as_csv(command: typer.Typer, folders: list[Path], tmp_path: Path) -> None:
@@ -496,6 +511,7 @@ def test_the_command_takes_some_categories_and_methods(command: typer.Typer, fol
     [
         (["--categories", "nothing"], "no data set 'nothing'"),
         (["--shots", "few"], "--shots is 'few'"),
+        (["--shots", "1", "few"], "--shots is '1,few'; give whole numbers, separated by commas or spaces"),
         (["--methods", "magic"], "magic"),
         (["--json", "/nowhere/at/all.json"], "does not exist"),
         (["--csv", "/nowhere/at/all.csv"], "does not exist"),
