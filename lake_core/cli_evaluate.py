@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lake_core.journal import Journal
-    from lake_core.plan import Report
 
 _TITLES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "pixel_aupro": "AUPRO (up to FPR 0.3)"}
 _LIST = "separated by commas or spaces"
-_NUMBER_LISTS, _WORD_LISTS = {"--shots", "--seeds"}, {"--categories", "--methods"}
+_NUMBER_LISTS = {"--shots", "--seeds"}
+_LISTS = _NUMBER_LISTS | {"--categories", "--methods"}
 _INTERRUPTED = 130
 
 
@@ -48,14 +48,18 @@ def joined_lists(args: Sequence[str]) -> list[str]:
             joined.append(arg)
         elif joined and joined[-1] == option:  # the option's first value
             joined.append(arg)
-        elif (option in _NUMBER_LISTS and (has_folder or arg.replace(",", "").isdigit())) or (
-            option in _WORD_LISTS and (has_folder or not samples_if_named(Path(arg)).is_dir())
-        ):
+        elif option in _LISTS and (has_folder or not _may_be_folder(option, arg)):
             joined[-1] += f",{arg}"
         else:
             has_folder, option = True, ""
             joined.append(arg)
     return _with_file_of_csv(joined)
+
+
+def _may_be_folder(option: str, word: str) -> bool:
+    if option in _NUMBER_LISTS:
+        return not word.replace(",", "").isdigit()
+    return samples_if_named(Path(word)).is_dir()
 
 
 def _with_file_of_csv(args: list[str]) -> list[str]:
@@ -124,6 +128,7 @@ def evaluate_command(
     Example: lake evaluate data --shots 1 4 --seeds 0 1 2 --json result.json
     """
     from lake_core.backbones import Opening
+    from lake_core.cli_progress import progress_bars
     from lake_core.config import LakeConfig
     from lake_core.devices import PRECISIONS
     from lake_core.evaluation import LocalEngine, evaluate
@@ -148,7 +153,10 @@ def evaluate_command(
     limit_threads()
     opening = Opening(model, device=device, precision=known)
     journal = Journal(json_out, resume) if json_out is not None else None
-    with _interruption_told(journal, len(folders)), _progress(folders) as on_progress:
+    with (
+        _interruption_told(journal, len(folders)),
+        progress_bars(path.resolve().name for path in folders) as on_progress,
+    ):
         if engine == "ray":
             from lake_core.ray_engine import RayEngine
 
@@ -192,18 +200,6 @@ def _interruption_told(journal: "Journal | None", n_tasks: int) -> Iterator[None
                 err=True,
             )
         raise typer.Exit(_INTERRUPTED) from None
-
-
-@contextmanager
-def _progress(folders: Sequence[Path]) -> "Iterator[Report]":
-    """A bar for each data set on stderr, and the function that moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bars = {path.resolve().name: progress.add_task(path.resolve().name, total=None) for path in folders}
-        yield lambda name, done, total: progress.update(bars[name], completed=done, total=total)
 
 
 def _print(document: Mapping[str, Any]) -> None:

@@ -69,7 +69,11 @@ def inspect(root: Path, on_progress: Callable[[str, int, int], None] | None = No
 
 
 def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None) -> Category:
-    name, entries = folder.resolve().name, index_folder(folder)
+    name = folder.resolve().name
+    try:
+        entries = index_folder(folder)
+    except DatasetError as error:  # the others can still be told
+        return _unusable(name, str(error))
     sizes: Counter[str] = Counter()
     by_hash: dict[str, list[Entry]] = {}
     problems = []
@@ -111,6 +115,10 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
     )
 
 
+def _unusable(name: str, problem: str) -> Category:
+    return Category(name, "cannot be used", 0, 0, 0, 0, 0, {}, [], {}, [], [], [problem], [])
+
+
 def _layout(folder: Path, entries: Sequence[Entry]) -> str:
     if visa_table(folder) is not None:
         return "VisA, split by its split_csv/1cls.csv"
@@ -143,6 +151,9 @@ def lines(found: Sequence[Category], beside: Sequence[str]) -> list[str]:
     told = []
     for category in found:
         told += [f"{category.name}: {category.layout}"]
+        if not category.n_normal and category.problems:
+            told += [f"  WARNING: {problem}" for problem in category.problems]
+            continue
         kinds = ", ".join(f"{kind} {n}" for kind, n in category.kinds.items())
         told.append(
             f"  normal {category.n_normal}; test: good {category.n_test_good}, defective "
@@ -161,9 +172,14 @@ def lines(found: Sequence[Category], beside: Sequence[str]) -> list[str]:
         if category.leaks:
             told.append(f"  WARNING: test pictures that are also among the normal ones: {_some(category.leaks)}")
         told += [f"  WARNING: {problem}" for problem in category.problems]
+        if not (category.n_test_good and category.n_test_defective):
+            told.append("  WARNING: AUROC, AP and F1 need labelled test pictures of both kinds, good and defective")
         if category.ignored:
-            pictures = sum(is_picture_name(PurePosixPath(path)) for path in category.ignored)
-            told.append(f"  ignored: {len(category.ignored)} files ({pictures} pictures): {_some(category.ignored)}")
+            n, n_pictures = len(category.ignored), sum(is_picture_name(PurePosixPath(p)) for p in category.ignored)
+            told.append(
+                f"  ignored: {n} file{'s' * (n > 1)} ({n_pictures} picture{'s' * (n_pictures != 1)}): "
+                f"{_some(category.ignored)}"
+            )
     if beside:
         told.append(f"Beside the data sets, ignored: {_some(beside)}")
     return told
