@@ -82,7 +82,7 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
             picture = read_picture(entry.path, entry.name)
             sizes[f"{picture.original_size[0]} x {picture.original_size[1]}"] += 1
             by_hash.setdefault(picture.sha256, []).append(entry)
-            united_mask(entry.masks, picture.size)
+            united_mask(entry.masks, picture.size, [mask.relative_to(folder).as_posix() for mask in entry.masks])
         except ImageError as error:
             problems.append(str(error))
         if on_progress is not None:
@@ -90,7 +90,7 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
     tests = [entry for entry in entries if entry.role == "test"]
     defective = [entry for entry in tests if entry.label == "defective"]
     copies = [alike for alike in by_hash.values() if len(alike) > 1]
-    used = {path for entry in entries for path in (entry.path, *entry.masks)}
+    used = {folder / LABELS_TABLE, *(path for entry in entries for path in (entry.path, *entry.masks))}
     return Category(
         name=name,
         layout=_layout(folder, entries),
