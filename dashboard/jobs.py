@@ -13,7 +13,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from lake_core.errors import LakeError
-from lake_core.trials import Report
+from lake_core.plan import Report
 
 BUSY = "Another evaluation is running on this server, and one at a time is what it takes. Try again when it is done."
 

@@ -28,9 +28,11 @@ def inspect_command(
     Example: lake datasets inspect mvtec
     """
     from lake_core.assets import samples_if_named
+    from lake_core.cli_progress import progress_bars
     from lake_core.inspection import inspect, lines
 
-    found, beside = inspect(samples_if_named(folder))
+    with progress_bars() as on_progress:
+        found, beside = inspect(samples_if_named(folder), on_progress)
     if as_json:
         document = {"folder": str(folder), "categories": [category.as_dict() for category in found], "ignored": beside}
         typer.echo(json.dumps(document, indent=1))

@@ -12,29 +12,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from lake_core.assets import samples_if_named
 from lake_core.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from lake_core.journal import Journal
-    from lake_core.trials import Report
 
 _TITLES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "pixel_aupro": "AUPRO (up to FPR 0.3)"}
 _LIST = "separated by commas or spaces"
-_NUMBER_LISTS, _WORD_LISTS = {"--shots", "--seeds"}, {"--categories", "--methods"}
+_NUMBER_LISTS = {"--shots", "--seeds"}
+_LISTS = _NUMBER_LISTS | {"--categories", "--methods"}
 _INTERRUPTED = 130
 
 
 class ListsCommand(TyperCommand):
-    """A command whose list options may be written `--shots 1 2 4` as well as `--shots 1,2,4`."""
+    """A command whose list options may be written `--shots 1 2 4` as well as `--shots 1,2,4`, and --csv without OUT."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         return super().parse_args(ctx, joined_lists(args))
 
 
 def joined_lists(args: Sequence[str]) -> list[str]:
-    """The arguments with the words of each list option made one; words are taken once the folder was named."""
+    """The arguments with the words of each list option made one, and the file of a bare --csv named after --json's.
+
+    A list takes the words up to the next option; where the folder was not named yet, numbers up to a word, and words
+    up to a folder that is there.
+    """
     joined: list[str] = []
     option, has_folder = "", False
     for arg in args:
@@ -43,12 +48,27 @@ def joined_lists(args: Sequence[str]) -> list[str]:
             joined.append(arg)
         elif joined and joined[-1] == option:  # the option's first value
             joined.append(arg)
-        elif (option in _NUMBER_LISTS and arg.replace(",", "").isdigit()) or (option in _WORD_LISTS and has_folder):
+        elif option in _LISTS and (has_folder or not _may_be_folder(option, arg)):
             joined[-1] += f",{arg}"
         else:
             has_folder, option = True, ""
             joined.append(arg)
-    return joined
+    return _with_file_of_csv(joined)
+
+
+def _may_be_folder(option: str, word: str) -> bool:
+    if option in _NUMBER_LISTS:
+        return not word.replace(",", "").isdigit()
+    return samples_if_named(Path(word)).is_dir()
+
+
+def _with_file_of_csv(args: list[str]) -> list[str]:
+    if "--csv" not in args or "--json" not in args[:-1]:
+        return args
+    after = args.index("--csv") + 1
+    if after < len(args) and not args[after].startswith("-"):
+        return args
+    return [*args[:after], str(Path(args[args.index("--json") + 1]).with_suffix(".csv")), *args[after:]]
 
 
 def register(app: typer.Typer) -> None:
@@ -76,7 +96,9 @@ def evaluate_command(
     ] = "",
     top_k: Annotated[int, typer.Option(help="Units kept per layer.")] = 100,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Where the model runs.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Where the model runs; auto: a GPU if there is one.")
+    ] = "auto",
     precision: Annotated[
         str, typer.Option(metavar="fp32|bf16|fp16", help="Numbers of the image tower; the halves are for GPUs.")
     ] = "fp32",
@@ -91,7 +113,8 @@ def evaluate_command(
     ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
     csv_out: Annotated[
-        Path | None, typer.Option("--csv", metavar="OUT", help="Write the rows of results here.")
+        Path | None,
+        typer.Option("--csv", metavar="[OUT]", help="Write the rows of results here; default: beside --json's."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run to the same --json OUT that was interrupted.")
@@ -105,12 +128,13 @@ def evaluate_command(
     Example: lake evaluate data --shots 1 4 --seeds 0 1 2 --json result.json
     """
     from lake_core.backbones import Opening
+    from lake_core.cli_progress import progress_bars
     from lake_core.config import LakeConfig
     from lake_core.devices import PRECISIONS
     from lake_core.evaluation import LocalEngine, evaluate
     from lake_core.journal import Journal
+    from lake_core.plan import checked_methods
     from lake_core.threads import limit_threads
-    from lake_core.trials import checked_methods
 
     folders = _chosen(folder, _words(only))
     plan_shots, plan_seeds = _numbers("--shots", shots), _numbers("--seeds", seeds)
@@ -129,7 +153,10 @@ def evaluate_command(
     limit_threads()
     opening = Opening(model, device=device, precision=known)
     journal = Journal(json_out, resume) if json_out is not None else None
-    with _interruption_told(journal, len(folders)), _progress(folders) as on_progress:
+    with (
+        _interruption_told(journal, len(folders)),
+        progress_bars(path.resolve().name for path in folders) as on_progress,
+    ):
         if engine == "ray":
             from lake_core.ray_engine import RayEngine
 
@@ -175,26 +202,17 @@ def _interruption_told(journal: "Journal | None", n_tasks: int) -> Iterator[None
         raise typer.Exit(_INTERRUPTED) from None
 
 
-@contextmanager
-def _progress(folders: Sequence[Path]) -> "Iterator[Report]":
-    """A bar for each data set on stderr, and the function that moves it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bars = {path.resolve().name: progress.add_task(path.resolve().name, total=None) for path in folders}
-        yield lambda name, done, total: progress.update(bars[name], completed=done, total=total)
-
-
 def _print(document: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     console = Console()
-    for table in tables(document):
+    found = tables(document)
+    for table in found:
         console.print(table)
+    if not found:
+        typer.echo("Nothing could be measured: every figure is null, for the reason told below.")
     for problem in document["problems"]:
-        typer.echo(f"Left out: {problem}")
+        typer.echo(f"Note: {problem}")
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -242,7 +260,6 @@ def _cell(row: Mapping[str, Any], metric: str) -> str:
 
 
 def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
-    from lake_core.assets import samples_if_named
     from lake_core.folders import categories
 
     found = categories(samples_if_named(folder))
@@ -252,7 +269,7 @@ def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise DatasetError(f"{folder} has no data set {unknown[0]!r}; it has {', '.join(by_name)}.")
-    return [by_name[name] for name in names] or found
+    return [by_name[name] for name in dict.fromkeys(names)] or found
 
 
 def _words(text: str) -> list[str]:

@@ -11,31 +11,23 @@ picture. Five methods share the same pictures and features:
     text     the cross-modal map alone (text weight 1)
 
 The network runs once per picture, whatever the number of methods, shots and seeds. Each category is one task
-(`lake_core.trials`); an engine runs the tasks here or elsewhere, and this file makes one document of their outcomes,
-the same whichever engine it was.
+(`lake_core.trials`); an engine runs the tasks here or elsewhere, and one document is made of their outcomes
+(`lake_core.documents`), the same whichever engine it was.
 """
 
-import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
-import torch
 
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
 from lake_core.datasets import index_folder
+from lake_core.documents import document
 from lake_core.errors import DatasetError
 from lake_core.journal import Journal, fingerprint
-from lake_core.metrics import bootstrap_auroc, interval
-from lake_core.trials import METHODS, METRICS, Method, Outcome, Plan, Report, Task, run_task
-
-SCHEMA = 1
-_MEAN = "mean"
-_PACKAGES = ("lake-explorer", "torch", "open_clip_torch", "timm", "numpy", "scipy", "scikit-learn", "pillow")
+from lake_core.plan import METHODS, Method, Outcome, Plan, Report
+from lake_core.trials import Task, run_task
 
 
 class Engine(Protocol):
@@ -84,7 +76,7 @@ def evaluate(
             those below a folder.
         backbone: From `open_backbone`; or an engine, such as `RayEngine`, that opens its own elsewhere.
         config: Parameters of the method. Its object name is used for all categories, unless it is the neutral "object":
-            then each category's folder name, with spaces for underscores.
+            then each category's folder name, with spaces for underscores, where that has letters.
         shots: Numbers of normal pictures.
         seeds: Seeds of the choice of normal pictures and of random units.
         methods: Which methods.
@@ -98,30 +90,13 @@ def evaluate(
         journal: Keeps the outcome of each category as soon as it is there, so that a run that was interrupted goes on.
         on_progress: Called after each few pictures.
     Returns:
-        The result document, plain values for JSON:
-
-        - schema (1), model (the spec), input_size, resize, precision
-        - config: the resolved parameters, as `LakeConfig.as_dict`; object_name is that of the last category
-        - object_names: category -> name in the prompts
-        - results: one row per category, shots, seed and method with the five METRICS (null where they cannot be had),
-          n_normal, n_test, n_defective and seconds: learning, and an equal share of the search that all detectors make
-          together, without the network; lake, visual and text share one learning and report it each
-        - summary: one row per category, and per "mean" over categories, for each shots and method: `<metric>_mean` and
-          `<metric>_std` over seeds (population), image_auroc_low and image_auroc_high: 95 % bootstrap interval over
-          test pictures of the mean over seeds
-        - normals: one row per category, shots and seed with the names of the normal pictures chosen
-        - seconds: category -> whole time, with the network
-        - problems: one sentence for each picture left out
-        - environment: versions
-        - scores, if asked for: one row per category, shots, seed, method and test picture with its path below the
-          category's folder, label ("good" or "defective") and score; random's is the mean over its draws. A method
-          without a score (text where there is no text part) has no rows
+        The result document, plain values for JSON: see `lake_core.documents`.
     Raises:
         ConfigError: if shots, seeds or methods make no sense.
         DatasetError: if a category has too few normal pictures or no labelled test picture.
     """
     config = config or LakeConfig()
-    plan = Plan(tuple(sorted(set(shots))), tuple(dict.fromkeys(seeds)), tuple(dict.fromkeys(methods)), pixel)
+    plan = Plan.of(shots, seeds, methods, pixel)
     engine: Engine = LocalEngine(backbone) if isinstance(backbone, Backbone) else backbone
     named = _named(folders)
     indexed = {name: index_folder(folder) for name, folder in named.items()}
@@ -141,142 +116,7 @@ def evaluate(
         outcomes[outcome["category"]] = outcome
         if journal is not None:
             journal.keep(outcome)
-    return _document([outcomes[task.category] for task in tasks], plan, with_scores)
-
-
-def _document(outcomes: Sequence[Outcome], plan: Plan, with_scores: bool) -> dict[str, Any]:
-    results: list[dict[str, Any]] = []
-    summary: list[dict[str, Any]] = []
-    scores: list[dict[str, Any]] = []
-    draws: dict[tuple[int, Method], list[np.ndarray]] = {}
-    for outcome in outcomes:
-        rows = list(_rows(outcome, plan))
-        results.extend(rows)
-        scores.extend(score_rows(outcome, plan) if with_scores else ())
-        for n_shots in plan.shots:
-            for method in plan.methods:
-                found = _bootstrap(outcome, n_shots, method)
-                if found is not None:
-                    draws.setdefault((n_shots, method), []).append(found)
-                own = [row for row in rows if (row["shots"], row["method"]) == (n_shots, method)]
-                summary.append(_summary(outcome["category"], n_shots, method, own, found))
-    summary.extend(_means(results, len(outcomes), plan, draws))
-    document = {
-        "schema": SCHEMA,
-        **outcomes[-1]["model"],
-        "config": outcomes[-1]["config"],
-        "object_names": {outcome["category"]: outcome["object_name"] for outcome in outcomes},
-        "results": results,
-        "summary": summary,
-        "normals": [row for outcome in outcomes for row in outcome["normals"]],
-        "seconds": {outcome["category"]: outcome["seconds"] for outcome in outcomes},
-        "problems": [problem for outcome in outcomes for problem in outcome["problems"]],
-        "environment": environment(),
-    }
-    return document | ({"scores": scores} if with_scores else {})
-
-
-def environment() -> dict[str, str]:
-    """Versions of what the figures depend on."""
-    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found | {"torch_threads": str(torch.get_num_threads())}
-
-
-def score_rows(outcome: Outcome, plan: Plan) -> Iterator[dict[str, Any]]:
-    """What each method said of each test picture of a category; see `evaluate`."""
-    for n_shots, seed, method in _combinations(plan):
-        draws = [run["scores"] for run in _runs(outcome, n_shots, method) if run["seed"] == seed]
-        if not draws[0]:
-            continue
-        for path, is_defective, score in zip(
-            outcome["paths"], outcome["labels"], np.mean(draws, axis=0).tolist(), strict=True
-        ):
-            yield {
-                "category": outcome["category"],
-                "shots": n_shots,
-                "seed": seed,
-                "method": method,
-                "path": path,
-                "label": "defective" if is_defective else "good",
-                "score": score,
-            }
-
-
-def _rows(outcome: Outcome, plan: Plan) -> Iterator[dict[str, Any]]:
-    for n_shots, seed, method in _combinations(plan):
-        draws = [run for run in _runs(outcome, n_shots, method) if run["seed"] == seed]
-        yield (
-            {"category": outcome["category"], "shots": n_shots, "seed": seed, "method": method}
-            | {metric: _rounded(_mean([run[metric] for run in draws])) for metric in METRICS}
-            | {
-                "n_normal": n_shots,
-                "n_test": len(outcome["labels"]),
-                "n_defective": sum(outcome["labels"]),
-                "seconds": round(float(np.mean([run["seconds"] for run in draws])), 3),
-            }
-        )
-
-
-def _combinations(plan: Plan) -> Iterator[tuple[int, int, Method]]:
-    for n_shots in plan.shots:
-        for seed in plan.seeds:
-            for method in plan.methods:
-                yield n_shots, seed, method
-
-
-def _runs(outcome: Outcome, n_shots: int, method: Method) -> list[dict[str, Any]]:
-    return [run for run in outcome["runs"] if run["shots"] == n_shots and run["method"] == method]
-
-
-def _bootstrap(outcome: Outcome, n_shots: int, method: Method) -> np.ndarray | None:
-    scores = [run["scores"] for run in _runs(outcome, n_shots, method)]
-    return bootstrap_auroc(outcome["labels"], scores) if scores[0] else None
-
-
-def _summary(
-    category: str, n_shots: int, method: Method, rows: Sequence[Mapping[str, Any]], draws: np.ndarray | None
-) -> dict[str, Any]:
-    """Mean and spread over the rows of one category, one row per seed."""
-    summary: dict[str, Any] = {"category": category, "shots": n_shots, "method": method}
-    for metric in METRICS:
-        values = [row[metric] for row in rows]
-        summary[f"{metric}_mean"] = _rounded(_mean(values))
-        summary[f"{metric}_std"] = None if None in values else _rounded(float(np.std(values)))
-    bounds = (None, None) if draws is None else interval(draws)
-    return summary | {"image_auroc_low": _rounded(bounds[0]), "image_auroc_high": _rounded(bounds[1])}
-
-
-def _means(
-    results: Sequence[Mapping[str, Any]],
-    n_categories: int,
-    plan: Plan,
-    draws: Mapping[tuple[int, Method], list[np.ndarray]],
-) -> Iterator[dict[str, Any]]:
-    """The rows over all categories: a metric counts where every category has it."""
-    for n_shots in plan.shots:
-        for method in plan.methods:
-            by_seed = []
-            for seed in plan.seeds:
-                rows = [row for row in results if (row["shots"], row["seed"], row["method"]) == (n_shots, seed, method)]
-                by_seed.append({metric: _mean([row[metric] for row in rows]) for metric in METRICS})
-            own = draws.get((n_shots, method), [])
-            together = np.mean(own, axis=0) if len(own) == n_categories else None
-            yield _summary(_MEAN, n_shots, method, by_seed, together)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, or None if a value is missing."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+    return document([outcomes[task.category] for task in tasks], plan, with_scores)
 
 
 def _named(folders: Iterable[Path]) -> dict[str, Path]:
@@ -292,4 +132,6 @@ def _named(folders: Iterable[Path]) -> dict[str, Path]:
 
 
 def _object_name(category: str, config: LakeConfig) -> str:
-    return config.object_name if config.object_name != "object" else category.replace("_", " ")
+    """The configured name; else the category's, if it is a word (BTAD's "01" is not)."""
+    is_word = any(letter.isalpha() for letter in category)
+    return category.replace("_", " ") if config.object_name == "object" and is_word else config.object_name

@@ -69,7 +69,11 @@ def inspect(root: Path, on_progress: Callable[[str, int, int], None] | None = No
 
 
 def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None) -> Category:
-    name, entries = folder.resolve().name, index_folder(folder)
+    name = folder.resolve().name
+    try:
+        entries = index_folder(folder)
+    except DatasetError as error:  # the others can still be told
+        return _unusable(name, str(error))
     sizes: Counter[str] = Counter()
     by_hash: dict[str, list[Entry]] = {}
     problems = []
@@ -78,7 +82,7 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
             picture = read_picture(entry.path, entry.name)
             sizes[f"{picture.original_size[0]} x {picture.original_size[1]}"] += 1
             by_hash.setdefault(picture.sha256, []).append(entry)
-            united_mask(entry.masks, picture.size)
+            united_mask(entry.masks, picture.size, [mask.relative_to(folder).as_posix() for mask in entry.masks])
         except ImageError as error:
             problems.append(str(error))
         if on_progress is not None:
@@ -86,7 +90,7 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
     tests = [entry for entry in entries if entry.role == "test"]
     defective = [entry for entry in tests if entry.label == "defective"]
     copies = [alike for alike in by_hash.values() if len(alike) > 1]
-    used = {path for entry in entries for path in (entry.path, *entry.masks)}
+    used = {folder / LABELS_TABLE, *(path for entry in entries for path in (entry.path, *entry.masks))}
     return Category(
         name=name,
         layout=_layout(folder, entries),
@@ -109,6 +113,10 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
         problems=problems,
         ignored=[path.as_posix() for path in files_below(folder) if folder / path not in used],
     )
+
+
+def _unusable(name: str, problem: str) -> Category:
+    return Category(name, "cannot be used", 0, 0, 0, 0, 0, {}, [], {}, [], [], [problem], [])
 
 
 def _layout(folder: Path, entries: Sequence[Entry]) -> str:
@@ -143,6 +151,9 @@ def lines(found: Sequence[Category], beside: Sequence[str]) -> list[str]:
     told = []
     for category in found:
         told += [f"{category.name}: {category.layout}"]
+        if not category.n_normal and category.problems:
+            told += [f"  WARNING: {problem}" for problem in category.problems]
+            continue
         kinds = ", ".join(f"{kind} {n}" for kind, n in category.kinds.items())
         told.append(
             f"  normal {category.n_normal}; test: good {category.n_test_good}, defective "
@@ -161,9 +172,14 @@ def lines(found: Sequence[Category], beside: Sequence[str]) -> list[str]:
         if category.leaks:
             told.append(f"  WARNING: test pictures that are also among the normal ones: {_some(category.leaks)}")
         told += [f"  WARNING: {problem}" for problem in category.problems]
+        if not (category.n_test_good and category.n_test_defective):
+            told.append("  WARNING: AUROC, AP and F1 need labelled test pictures of both kinds, good and defective")
         if category.ignored:
-            pictures = sum(is_picture_name(PurePosixPath(path)) for path in category.ignored)
-            told.append(f"  ignored: {len(category.ignored)} files ({pictures} pictures): {_some(category.ignored)}")
+            n, n_pictures = len(category.ignored), sum(is_picture_name(PurePosixPath(p)) for p in category.ignored)
+            told.append(
+                f"  ignored: {n} file{'s' * (n > 1)} ({n_pictures} picture{'s' * (n_pictures != 1)}): "
+                f"{_some(category.ignored)}"
+            )
     if beside:
         told.append(f"Beside the data sets, ignored: {_some(beside)}")
     return told

@@ -14,7 +14,8 @@ from typing import Any
 
 from lake_core.errors import ConfigError
 from lake_core.folders import Entry
-from lake_core.trials import Outcome, Task
+from lake_core.plan import Outcome
+from lake_core.trials import Task
 
 _FORMAT = 1
 

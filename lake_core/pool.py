@@ -1,25 +1,22 @@
 """The few-shot protocol over pictures that are in memory already: their normal pictures are the pool to choose from."""
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from lake_core.asking import ask_all
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset, Example
-from lake_core.detector import Lake
-from lake_core.evaluation import _document
+from lake_core.documents import document
 from lake_core.features import FeatureStore
 from lake_core.folders import Entry
 from lake_core.loading import Batch
-from lake_core.panel import Panel
+from lake_core.plan import METHODS, Method, Plan, Report, seeded_order
 from lake_core.reading import Loaded, reduced_mask
-from lake_core.trials import METHODS, Method, Plan, Report, Run, _figures, _learn, choose_normals
+from lake_core.runs import run_category
 
 
 def evaluate_dataset(
@@ -41,65 +38,26 @@ def evaluate_dataset(
         config: Parameters of the method.
         shots, seeds, methods, pixel, on_progress: As for `evaluate`.
     Returns:
-        The same document, with "scores" and without "fingerprint".
+        The same document, with "scores".
     Raises:
         ConfigError: if shots, seeds or methods make no sense.
         DatasetError: if there are too few normal pictures or no labelled test picture.
     """
-    started = time.perf_counter()
-    config, backbone = config or LakeConfig(), store.backbone
-    plan = Plan(tuple(sorted(set(shots))), tuple(dict.fromkeys(seeds)), tuple(dict.fromkeys(methods)), pixel)
-    normals = {_entry(example, "normal").name: example.picture for example in dataset.normals}
+    config = config or LakeConfig()
+    plan = Plan.of(shots, seeds, methods, pixel)
     tests = [example for example in dataset.tests if example.label is not None]
-    entries = [_entry(example, "normal") for example in dataset.normals]
-    plan.check(dataset.name, [*entries, *(_entry(example, "test") for example in tests)])
-    chosen = {seed: [normals[entry.name] for entry in choose_normals(entries, seed)] for seed in plan.seeds}
-    distinct = {p.sha256: p for pictures in chosen.values() for p in pictures[: plan.shots[-1]]}
-    n_all = len(distinct) + len(tests)
-
-    def report(n_done: int) -> None:
-        if on_progress is not None:
-            on_progress(dataset.name, min(n_done, n_all), n_all)
-
-    places = Lake(backbone, config, store).places
-    store.ensure(list(distinct.values()), places, lambda done, _: report(done))
-    runs: list[Run] = []
-    for n in plan.shots:
-        for seed in plan.seeds:
-            runs.extend(_learn(chosen[seed][:n], n, seed, backbone, config, plan, store))
-            report(len(distinct))
-    heard = ask_all(
-        Panel([run.seat for run in runs], store),
-        _batches(tests, backbone, store.batch_size, pixel),
-        places,
-        pixel,
-        lambda n_tests: report(len(distinct) + n_tests),
+    plan.check(
+        dataset.name,
+        [*(_entry(example, "normal") for example in dataset.normals), *(_entry(example, "test") for example in tests)],
     )
-    outcome = {
-        "category": dataset.name,
-        "model": {
-            "model": backbone.spec,
-            "input_size": list(backbone.input_size),
-            "resize": backbone.resize,
-            "precision": backbone.precision,
-        },
-        "config": config.resolved(backbone.recommended).as_dict(),
-        "object_name": config.object_name,
-        "normals": [
-            {"category": dataset.name, "shots": n, "seed": seed, "names": [p.name for p in chosen[seed][:n]]}
-            for n in plan.shots
-            for seed in plan.seeds
-        ],
-        "problems": list(heard.problems),
-        "paths": [picture.entry.name for picture in heard.pictures],
-        "labels": [picture.entry.label == "defective" for picture in heard.pictures],
-        "runs": list(_figures(runs, heard)),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
-    return _document([outcome], plan, with_scores=True)
+    normals = [example.picture for example in dataset.normals]
+    chosen = {seed: [normals[i] for i in seeded_order(len(normals), seed)] for seed in plan.seeds}
+    batches = _batches(tests, store.backbone, store.batch_size, pixel)
+    outcome = run_category(dataset.name, chosen, batches, len(tests), store, config, plan, on_progress=on_progress)
+    return document([outcome], plan, with_scores=True)
 
 
-def _entry(example: Example, role: Any) -> Entry:
+def _entry(example: Example, role: Literal["normal", "test"]) -> Entry:
     return Entry(Path(example.picture.name), example.picture.name, role, example.label, example.kind)
 
 

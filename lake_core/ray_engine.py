@@ -14,7 +14,8 @@ from typing import Any
 
 from lake_core.backbones import Backbone, Opening
 from lake_core.errors import BackboneError, ConfigError, LakeError
-from lake_core.trials import Outcome, Report, Task, run_task
+from lake_core.plan import Outcome, Report
+from lake_core.trials import Task, run_task
 
 MAX_RETRIES = 3
 _OPENED: dict[Opening, Backbone] = {}

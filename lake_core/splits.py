@@ -12,6 +12,8 @@ from lake_core.layout import Label, Placed, Role, is_bad_word, is_good_word
 VISA_TABLE = PurePosixPath("split_csv/1cls.csv")
 LABELS_TABLE = PurePosixPath("labels.csv")
 _MAX_BYTES = 50_000_000
+_LABELLED = ("test", "normal")
+"""Roles that a labels.csv may name; a bare file name is looked for among the first, then among the second."""
 _PATH_NAMES, _LABEL_NAMES = ("path", "image", "picture", "file", "filename", "name"), ("label", "class", "kind")
 
 
@@ -25,12 +27,13 @@ def with_tables(root: Path, placed: Sequence[Placed]) -> list[Placed]:
     """The pictures of a data set with what the tables beside them say.
 
     VisA's table decides what is learned from and what is tested; pictures that it does not name are ignored. A
-    labels.csv gives labels to test pictures: columns `path` (below the data set's folder, or a file name that occurs
-    once) and `label` ("good", "defective", or a kind of defect; 0 and 1 count as good and defective), others are
-    ignored.
+    labels.csv gives labels to test pictures: columns `path` (below the data set's folder, or a file name that one test
+    picture has) and `label` ("good", "defective", or a kind of defect; 0 and 1 count as good and defective), others
+    are ignored.
 
     Raises:
-        DatasetError: if a table cannot be read, or names a picture that is not there.
+        DatasetError: if a table cannot be read, names a picture that is not there, or calls a picture defective that
+            lies among the normal ones.
     """
     visa = visa_table(root)
     if visa is not None:
@@ -66,21 +69,33 @@ def _labelled(placed: Sequence[Placed], table: Path) -> list[Placed]:
     path_name = _column(rows, _PATH_NAMES, table)
     label_name = _column(rows, _LABEL_NAMES, table)
     by_path = {item.path: item for item in placed if item.role.role in ("normal", "test")}
-    by_name: dict[str, list[PurePosixPath]] = {}
-    for path in by_path:
-        by_name.setdefault(path.name, []).append(path)
+    by_name = {role: _by_name(path for path, item in by_path.items() if item.role.role == role) for role in _LABELLED}
     changed = {}
     for row in rows:
         path = PurePosixPath(row[path_name].replace("\\", "/"))
-        alike = [path] if path in by_path else by_name.get(path.name, []) if len(path.parts) == 1 else []
+        is_name = len(path.parts) == 1
+        of_name = next((by_name[role][path.name] for role in _LABELLED if path.name in by_name[role]), [])
+        alike = [path] if path in by_path else of_name if is_name else []
         if len(alike) != 1:
             why = "which is there more than once: give its path" if alike else "which is not there: mend its path"
             raise DatasetError(f"{table} names {row[path_name]}, {why}.")
         item = by_path[alike[0]]
         label, kind = _read_label(row[label_name])
+        if item.role.role == "normal" and label == "defective":
+            raise DatasetError(
+                f"{table} calls {item.path} {row[label_name]!r}, but it lies among the normal pictures: move it to the "
+                "test pictures, or mend the table."
+            )
         if item.role.role == "test" and label is not None:
             changed[item.path] = replace(item, role=Role("test", label, kind), masks=item.masks * (label != "good"))
     return [changed.get(item.path, item) for item in placed]
+
+
+def _by_name(paths: Iterable[PurePosixPath]) -> dict[str, list[PurePosixPath]]:
+    found: dict[str, list[PurePosixPath]] = {}
+    for path in paths:
+        found.setdefault(path.name, []).append(path)
+    return found
 
 
 def _read_label(text: str) -> tuple[Label | None, str | None]:

@@ -16,8 +16,8 @@ from lake_core.data_root import VARIABLE, check_data_set, listed
 from lake_core.datasets import Dataset
 from lake_core.errors import LakeError
 from lake_core.evaluation import evaluate
+from lake_core.plan import METHODS, Method, Report
 from lake_core.pool import evaluate_dataset
-from lake_core.trials import METHODS, Method, Report
 
 WORKSPACE, FOLDER = "This workspace", "A folder on the server"
 SHOTS = (1, 2, 4, 8, 16, 32)

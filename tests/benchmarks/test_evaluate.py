@@ -13,7 +13,7 @@ from lake_core.assets import assets_folder
 from lake_core.backbones import open_backbone
 from lake_core.datasets import index_folder, read_example
 from lake_core.evaluation import evaluate
-from lake_core.trials import choose_normals
+from lake_core.plan import choose_normals
 from tests.benchmarks import gpu_throughput
 from tests.core.tiny import write
 

@@ -23,7 +23,8 @@ from lake_core.evaluation import evaluate
 from lake_core.features import FeatureStore
 from lake_core.journal import Journal
 from lake_core.metrics import auroc
-from lake_core.trials import METHODS, METRICS, choose_normals, run_task
+from lake_core.plan import METHODS, METRICS, choose_normals
+from lake_core.trials import run_task
 
 SIDE = 96
 N_NORMAL, N_GOOD, N_BAD = 5, 4, 5
@@ -85,7 +86,9 @@ def test_the_document_is_complete_and_plain(document: dict[str, Any]) -> None:
     assert document["input_size"] == [128, 128]
     assert LakeConfig.from_dict(document["config"]).top_k == 20
     assert document["object_names"] == {"red_stain": "red stain", "unmasked": "unmasked"}
-    assert document["problems"] == []
+    assert document["problems"] == [
+        "unmasked: 5 of 5 defective pictures have no usable mask: pixel metrics leave them out."
+    ]
     assert "torch" in document["environment"]
     assert len(document["results"]) == 2 * 2 * 2 * len(METHODS)
     assert len(document["summary"]) == 3 * 2 * len(METHODS)
@@ -217,6 +220,12 @@ def test_without_pixel_metrics_the_picture_metrics_stay_the_same(
         assert row["pixel_auroc"] is None
 
 
+def test_a_category_that_is_a_number_gives_no_object_name(tmp_path: Path, backbone: Backbone) -> None:
+    btad = write_category(tmp_path / "01", 0, False)
+    asked: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
+    assert evaluate([btad], backbone, **asked)["object_names"] == {"01": "object"}
+
+
 def test_a_given_object_name_is_used(folders: list[Path], backbone: Backbone) -> None:
     options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
     named = evaluate(folders, backbone, LakeConfig(object_name="tile"), object_names={"unmasked": "plate"}, **options)
@@ -248,8 +257,9 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path
     Image.fromarray(np.zeros((SIDE, 2 * SIDE), np.uint8)).save(masks / "000_mask.png")
     found = evaluate([folder], backbone, **options)
     assert found["problems"] == [
-        "test/stain/000.png is compared without its mask: 000_mask.png is 192 x 96 pixels, another aspect than its "
-        "picture of 96 x 96: use the mask that was drawn on this picture."
+        "set: test/stain/000.png is compared without its mask: 000_mask.png is 192 x 96 pixels, another aspect than "
+        "its picture of 96 x 96: use the mask that was drawn on this picture.",
+        "set: 1 of 5 defective pictures have no usable mask: pixel metrics leave them out.",
     ]
     row = found["results"][0]
     assert (row["n_test"], row["image_auroc"]) == (N_GOOD + N_BAD, before["image_auroc"])
@@ -287,6 +297,7 @@ def test_a_test_picture_that_was_learned_from_runs_once(
     found = evaluate([folder], backbone, shots=(N_NORMAL,), seeds=(0,), methods=("visual",), with_scores=True)
     assert sum(n_forwards) == N_NORMAL + N_GOOD + N_BAD
     assert one(found["scores"], path="test/good/copy.png")["score"] == pytest.approx(0, abs=1e-4)
+    assert "set: test/good/copy.png is also among the normal pictures" in found["problems"][0]
 
 
 def test_activations_of_test_pictures_are_let_go(
@@ -324,6 +335,7 @@ def test_one_class_gives_null_metrics(tmp_path: Path, backbone: Backbone) -> Non
     assert [row[metric] for metric in METRICS[:3]] == [None] * 3
     assert row["pixel_auroc"] > 0.5
     assert found["summary"][0]["image_auroc_low"] is None
+    assert found["problems"] == ["set: all 5 test pictures are defective: AUROC, AP and F1 need both kinds."]
 
 
 @pytest.mark.parametrize(
@@ -380,9 +392,24 @@ def test_lists_are_written_with_spaces_or_commas() -> None:
         ("data --shots 1 2 4 --seeds 0,1 --json out", "data --shots 1,2,4 --seeds 0,1 --json out"),
         ("--shots 1 2 data --no-pixel", "--shots 1,2 data --no-pixel"),
         ("data --categories a b --methods lake text", "data --categories a,b --methods lake,text"),
-        ("--methods lake data --seeds 3", "--methods lake data --seeds 3"),
+        ("--methods lake data --seeds 3", "--methods lake,data --seeds 3"),  # a folder only where there is one
+        ("--methods lake text samples --seeds 3", "--methods lake,text samples --seeds 3"),
+        ("--categories a b . --shots 1 few", "--categories a,b . --shots 1,few"),
+        ("data --json out.json --csv --resume", "data --json out.json --csv out.csv --resume"),
+        ("data --csv --json out", "data --csv out.csv --json out"),
+        ("data --csv rows --json out", "data --csv rows --json out"),
     ):
         assert cli_evaluate.joined_lists(typed.split()) == read.split()
+
+
+def test_one_class_is_said_where_the_tables_would_be(command: typer.Typer, tmp_path: Path) -> None:
+    folder = write_category(tmp_path / "set", 0, False)
+    for path in (folder / "test/stain").iterdir():
+        path.unlink()
+    typed = [str(folder), "--shots", "1", "--seeds", "0", "--methods", "text"]
+    told = CliRunner().invoke(command, typed, catch_exceptions=False).stdout
+    assert "every figure is null" in told
+    assert "Note: set: all 4 test pictures are good: AUROC, AP and F1 need both kinds." in told
 
 
 def test_the_rows_are_written_as_csv(command: typer.Typer, folders: list[Path], tmp_path: Path) -> None:
@@ -484,6 +511,7 @@ def test_the_command_takes_some_categories_and_methods(command: typer.Typer, fol
     [
         (["--categories", "nothing"], "no data set 'nothing'"),
         (["--shots", "few"], "--shots is 'few'"),
+        (["--shots", "1", "few"], "--shots is '1,few'; give whole numbers, separated by commas or spaces"),
         (["--methods", "magic"], "magic"),
         (["--json", "/nowhere/at/all.json"], "does not exist"),
         (["--csv", "/nowhere/at/all.csv"], "does not exist"),

@@ -164,11 +164,19 @@ def test_plain_folders_with_a_table_of_labels(tmp_path: Path) -> None:
     }
 
 
+def test_a_bare_name_in_the_table_means_the_test_picture(tmp_path: Path) -> None:
+    table = b"filename;label\n0.png;scratch\n1.png;good\n"
+    files = {"normal/0.png": png(0), "normal/1.png": png(1), "test/0.png": png(2), "labels.csv": table}
+    labels = {entry.name: entry.label for entry in index_folder(write(tmp_path / "plates", files))}
+    assert labels == {"normal/0.png": "good", "normal/1.png": "good", "test/0.png": "defective"}
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [
         (b"path,label\ntest/x.png,good\n", r"names test/x.png, which is not there"),
         (b"path,label\n", "has no rows"),
+        (b"path,label\nnormal/0.png,scratch\n", "calls normal/0.png 'scratch', but it lies among the normal pictures"),
         (b"a,b\n1,2\n", "has no column path: its columns are a, b"),
         (b"path,label\n\xff\xfe,good\n", "cannot be read as a table"),
     ],
@@ -200,6 +208,20 @@ def test_copies_leaks_broken_files_and_what_lies_beside_are_told(tmp_path: Path)
     told = "\n".join(lines([category], beside))
     assert "WARNING: test pictures that are also among the normal ones: test/good/leak.png" in told
     assert "Beside the data sets, ignored: notes/, table.csv" in told
+
+
+def test_a_data_set_that_cannot_be_used_does_not_hide_the_others(tmp_path: Path) -> None:
+    write(tmp_path / "bottle", MVTEC)
+    (tmp_path / "empty/train/good").mkdir(parents=True)
+    write(tmp_path / "good_only", {name: data for name, data in MVTEC.items() if "crack" not in name})
+    found, beside = inspect(tmp_path)
+    told = lines(found, beside)
+    assert [category.name for category in found] == ["bottle", "empty", "good_only"]
+    assert told[told.index("empty: cannot be used") + 1].startswith("  WARNING: ")
+    assert "empty holds no pictures" in found[1].problems[0]
+    needs_both = [line for line in told if "need labelled test pictures of both kinds" in line]
+    assert len(needs_both) == 1
+    assert told.index(needs_both[0]) > told.index(next(line for line in told if line.startswith("good_only")))
 
 
 def test_the_command_prints_lines_or_json(tmp_path: Path) -> None:

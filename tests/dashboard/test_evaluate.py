@@ -16,8 +16,8 @@ from dashboard.jobs import Job, Jobs, jobs
 from lake_core.assets import assets_folder
 from lake_core.datasets import Dataset, load_sample
 from lake_core.errors import LakeError
+from lake_core.plan import Report
 from lake_core.pool import evaluate_dataset
-from lake_core.trials import Report
 from tests.dashboard.visit import opened, press, texts
 
 
