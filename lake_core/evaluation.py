@@ -98,17 +98,15 @@ def evaluate(
     config = config or LakeConfig()
     plan = Plan.of(shots, seeds, methods, pixel)
     engine: Engine = LocalEngine(backbone) if isinstance(backbone, Backbone) else backbone
-    named = _named(folders)
-    indexed = {name: index_folder(folder) for name, folder in named.items()}
-    for name, entries in indexed.items():
-        plan.check(name, entries)
     tasks = []
-    for name, folder in named.items():
+    for name, folder in _named(folders).items():
+        entries = tuple(index_folder(folder.resolve()))
+        plan.check(name, entries)
         object_name = (object_names or {}).get(name) or _object_name(name, config)
-        tasks.append(Task(name, folder.resolve(), replace(config, object_name=object_name), plan, batch_size))
+        tasks.append(Task(name, entries, replace(config, object_name=object_name), plan, batch_size))
     outcomes: dict[str, Outcome] = {}
     if journal is not None:
-        outcomes = journal.begin(fingerprint(engine.model_key(), tasks, indexed))
+        outcomes = journal.begin(fingerprint(engine.model_key(), tasks))
     for name, outcome in outcomes.items():
         if on_progress is not None:
             on_progress(name, len(outcome["paths"]), len(outcome["paths"]))

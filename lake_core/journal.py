@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from lake_core.errors import ConfigError
-from lake_core.folders import Entry
 from lake_core.plan import Outcome
 from lake_core.trials import Task
 
@@ -31,14 +30,14 @@ class Fingerprint:
     parts: Mapping[str, str]
 
 
-def fingerprint(model_key: str, tasks: Sequence[Task], indexed: Mapping[str, Sequence[Entry]]) -> Fingerprint:
+def fingerprint(model_key: str, tasks: Sequence[Task]) -> Fingerprint:
     """Of model, configuration, plan, and the files (names, roles, sizes, times of change) of all data sets."""
     plan = asdict(tasks[0].plan)
     files = hashlib.sha256()
-    for name, entries in sorted(indexed.items()):
-        for entry in entries:
+    for task in sorted(tasks, key=lambda task: task.category):
+        for entry in task.entries:
             sizes = [_size_and_time(path) for path in (entry.path, *entry.masks)]
-            files.update(json.dumps([name, entry.name, entry.role, entry.label, sizes]).encode())
+            files.update(json.dumps([task.category, entry.name, entry.role, entry.label, sizes]).encode())
     configs = json.dumps({task.category: asdict(task.config) for task in tasks}, sort_keys=True)
     return Fingerprint(
         {
@@ -47,7 +46,7 @@ def fingerprint(model_key: str, tasks: Sequence[Task], indexed: Mapping[str, Seq
             "seeds": str(list(plan["seeds"])),
             "methods": str(list(plan["methods"])),
             "pixel metrics": str(plan["pixel"]),
-            "categories": ", ".join(sorted(indexed)),
+            "categories": ", ".join(sorted(task.category for task in tasks)),
             "configuration": hashlib.sha256(configs.encode()).hexdigest(),
             "files of the data sets": files.hexdigest(),
         }

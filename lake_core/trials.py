@@ -9,7 +9,7 @@ from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
 from lake_core.errors import DatasetError, ImageError
 from lake_core.features import FeatureStore
-from lake_core.folders import Entry, index_folder
+from lake_core.folders import Entry
 from lake_core.images import Picture, read_picture
 from lake_core.loading import load_ahead
 from lake_core.plan import Outcome, Plan, Report, choose_normals, labelled_tests
@@ -20,10 +20,10 @@ BATCH_ON_CPU, BATCH_ON_GPU = 4, 64
 
 @dataclass(frozen=True)
 class Task:
-    """One category to be run; small, and the same wherever it runs."""
+    """One category to be run; small, and the same wherever its files lie under the same paths."""
 
     category: str
-    folder: Path
+    entries: tuple[Entry, ...]
     config: LakeConfig
     plan: Plan
     batch_size: int | None = None
@@ -36,12 +36,11 @@ def run_task(task: Task, backbone: Backbone, on_progress: Report | None = None) 
         DatasetError: if it has too few normal pictures that can be read, or no labelled test picture.
     """
     started, name, plan = time.perf_counter(), task.category, task.plan
-    entries = index_folder(task.folder)
-    plan.check(name, entries)
     problems: list[str] = []
-    chosen = _read_normals(name, {seed: choose_normals(entries, seed) for seed in plan.seeds}, plan.shots[-1], problems)
+    ordered = {seed: choose_normals(task.entries, seed) for seed in plan.seeds}
+    chosen = _read_normals(name, ordered, plan.shots[-1], problems)
     store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone))
-    tests = labelled_tests(entries)
+    tests = labelled_tests(task.entries)
     batches = load_ahead(tests, backbone, store.batch_size, plan.pixel)
     outcome = run_category(name, chosen, batches, len(tests), store, task.config, plan, problems, on_progress)
     return outcome | {"seconds": round(time.perf_counter() - started, 3)}
