@@ -1,6 +1,7 @@
 """Data sets in folders, seen from outside: which files are what, without opening any."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
@@ -79,18 +80,20 @@ def placed_in(root: Path) -> list[Placed]:
     Raises:
         DatasetError: if the folder is missing, or a table cannot be used.
     """
-    return with_tables(root, arrange(files_below(root)))
+    return with_tables(root, arrange(_walk(root)))
 
 
 def files_below(root: Path) -> list[PurePosixPath]:
     """All files below a folder, relative to it, in natural order; hidden folders are not entered."""
+    return sorted(_walk(root), key=natural_key)
+
+
+def _walk(root: Path) -> Iterator[PurePosixPath]:
     _check_folder(root)
-    found: list[PurePosixPath] = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not is_hidden(PurePath(name))]
         at = PurePosixPath(Path(folder).relative_to(root).as_posix())
-        found.extend(at / name for name in names)
-    return sorted(found, key=natural_key)
+        yield from (at / name for name in names)
 
 
 def _subfolders(root: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePath, PurePosixPath
 from typing import Literal, TypeAlias
 
@@ -81,13 +82,17 @@ def role_of(path: PurePosixPath) -> Role:
     `test`, `defective`, `bad`, `ng`, `anomaly` ...), in any case of letters. A path that says nothing is a test
     picture without a label.
     """
-    if not is_picture_name(path):
-        return Role("ignored")
-    words = _words(path)
+    return _role_in(path.parts[:-1]) if is_picture_name(path) else Role("ignored")
+
+
+@lru_cache(maxsize=1024)  # a folder may hold thousands of pictures
+def _role_in(folders: tuple[str, ...]) -> Role:
+    """The role of pictures in a folder."""
+    words = _words(folders)
     if _MASKS & set(words):
-        below = path.parts[_last(words, _MASKS) + 1 : -1]
+        below = folders[_last(words, _MASKS) + 1 :]
         return Role("mask", kind=below[0] if below else None)
-    label, kind = label_of(path)
+    label, kind = _label_in(folders)
     at = _last(words, _TRAIN | _TEST)
     if at >= 0 and words[at] in _TRAIN:
         if label == "good" or at == len(words) - 1:
@@ -104,7 +109,12 @@ def label_of(path: PurePosixPath) -> tuple[Label | None, str | None]:
     Below `test`, the next folder decides: `good` and its like are good, any other is a kind of defect. Elsewhere the
     deepest folder with a known name decides.
     """
-    words, folders = _words(path), path.parts[:-1]
+    return _label_in(path.parts[:-1])
+
+
+@lru_cache(maxsize=1024)
+def _label_in(folders: tuple[str, ...]) -> tuple[Label | None, str | None]:
+    words = _words(folders)
     at = _last(words, _TRAIN | _TEST)
     if at >= 0 and words[at] in _TEST and at + 1 < len(words) and words[at + 1] not in _BAD:
         return ("good", None) if words[at + 1] in _GOOD else ("defective", folders[at + 1])
@@ -170,10 +180,15 @@ def _masks_of(path: PurePosixPath, role: Role, masks: _Masks) -> tuple[PurePosix
 
 def _mask_key(path: PurePosixPath) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Folders before the first known name, folders below the last part's name, and the bare stem."""
-    words = _words(path)
+    return *_around_part(path.parts[:-1]), _bare_stem(path)
+
+
+@lru_cache(maxsize=1024)
+def _around_part(folders: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    words = _words(folders)
     first = next((i for i, word in enumerate(words) if is_part_folder(word)), len(words))
     last = _last(words, _TRAIN | _TEST | _MASKS | _IMAGES)
-    return words[:first], words[max(last + 1, first) :], _bare_stem(path)
+    return words[:first], words[max(last + 1, first) :]
 
 
 def _bare_stem(path: PurePosixPath) -> str:
@@ -183,13 +198,14 @@ def _bare_stem(path: PurePosixPath) -> str:
 
 def _words_of_part(path: PurePosixPath) -> set[str]:
     """The word that makes a path one of a test or validation part, if any."""
-    words = _words(path)
+    words = _words(path.parts[:-1])
     at = _last(words, _TRAIN | _TEST)
     return {words[at]} & _TEST if at >= 0 else set()
 
 
-def _words(path: PurePosixPath) -> tuple[str, ...]:
-    return tuple(_word(folder) for folder in path.parts[:-1])
+@lru_cache(maxsize=1024)
+def _words(folders: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_word(folder) for folder in folders)
 
 
 def _word(folder: str) -> str:
