@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from torch import Tensor
 from lake_core.backbones import Backbone
 from lake_core.datasets import Entry
 from lake_core.geometry import Placement
-from lake_core.reading import Loaded, Part, read_part
+from lake_core.reading import Loaded, Part, SharedRows, read_part
 
 N_AHEAD = 3
 """Batches that may wait for the network, so that memory is bounded whichever side is faster."""
@@ -63,44 +65,94 @@ def load_ahead(
     """
     on_gpu = backbone.device.type == "cuda"
     starts = deque(range(0, len(entries), batch_size))
-    waiting: deque[tuple[int, list[Future[Part]]]] = deque()
-    with _readers(on_gpu if in_processes is None else in_processes) as (readers, n_readers):
+    waiting: deque[_Ahead] = deque()
+    with (
+        _readers(on_gpu if in_processes is None else in_processes) as readers,
+        _Slots((max(1, min(batch_size, len(entries))), *backbone.input_size, 3), readers.shared) as slots,
+    ):
 
         def submit() -> None:
             of_batch = entries[(start := starts.popleft()) : start + batch_size]
-            size = -(-len(of_batch) // n_readers)
-            parts = (of_batch[first : first + size] for first in range(0, len(of_batch), size))
-            jobs = [readers.submit(read_part, part, backbone.frame, with_masks) for part in parts]
-            waiting.append((len(of_batch), jobs))
+            slot = (start // batch_size) % N_AHEAD
+            size = -(-len(of_batch) // readers.n)
+            waiting.append(_Ahead(len(of_batch), []))
+            for first in range(0, len(of_batch), size):
+                part = of_batch[first : first + size]
+                rows = slots.rows(slot, first, len(part))
+                job = readers.pool.submit(read_part, part, backbone.frame, with_masks, rows)
+                waiting[-1].parts.append((slots.array[slot, first : first + len(part)], job))
 
         try:
             while starts or waiting:
                 while starts and len(waiting) < N_AHEAD:
                     submit()
-                n_entries, jobs = waiting.popleft()
-                yield _joined([job.result() for job in jobs], n_entries, pinned=on_gpu)
+                yield waiting.popleft().joined(pinned=on_gpu)
         finally:
-            for _, jobs in waiting:
-                for job in jobs:
+            for ahead in waiting:
+                for _, job in ahead.parts:
                     job.cancel()
 
 
+@dataclass(frozen=True, eq=False)
+class _Ahead:
+    """A batch that is being read: its parts, each with the canvases that it is written to."""
+
+    n_entries: int
+    parts: list[tuple[np.ndarray, Future[Part]]]
+
+    def joined(self, pinned: bool) -> Batch:
+        """The batch, when all of it is there; its slot is free again."""
+        found = [(canvases, job.result()) for canvases, job in self.parts]
+        written = [canvases[: len(part.pictures)] for canvases, part in found]
+        shape = (sum(map(len, written)), *written[0].shape[1:])
+        canvases = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        # NumPy copies in this thread; PyTorch would wake threads that then spin on the cores of those who read.
+        np.concatenate(written, out=canvases.numpy())
+        pictures = tuple(picture for _, part in found for picture in part.pictures)
+        return Batch(pictures, canvases, self.n_entries, tuple(said for _, part in found for said in part.problems))
+
+
+class _Slots:
+    """Canvases for N_AHEAD batches: plain memory for threads, a mapped temporary file for processes."""
+
+    def __init__(self, shape: tuple[int, ...], shared: bool) -> None:
+        self._shape = (N_AHEAD, *shape)
+        self._folder = TemporaryDirectory(prefix="lake-canvases-", ignore_cleanup_errors=True) if shared else None
+
+    def __enter__(self) -> "_Slots":
+        if self._folder is None:
+            self.array = np.empty(self._shape, dtype=np.uint8)
+        else:
+            self._path = Path(self._folder.name) / "canvases"
+            self.array = np.memmap(self._path, np.uint8, "w+", shape=self._shape)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def rows(self, slot: int, first: int, n: int) -> np.ndarray | SharedRows:
+        """Some rows of a slot as a reader takes them."""
+        if self._folder is None:
+            return self.array[slot, first : first + n]
+        row_bytes = int(np.prod(self._shape[2:]))
+        return SharedRows(self._path, (n, *self._shape[2:]), (slot * self._shape[1] + first) * row_bytes)
+
+
+@dataclass(frozen=True)
+class _Readers:
+    """Who reads, how many they are, and whether they are processes, which need shared memory."""
+
+    pool: Executor
+    n: int
+    shared: bool
+
+
 @contextmanager
-def _readers(in_processes: bool) -> Iterator[tuple[Executor, int]]:
-    """Who reads, and how many they are."""
+def _readers(in_processes: bool) -> Iterator[_Readers]:
     if in_processes:
         n_readers = min(_MAX_READERS, cpu_count())
-        yield get_reusable_executor(max_workers=n_readers, timeout=_IDLE_SECONDS), n_readers
+        yield _Readers(get_reusable_executor(max_workers=n_readers, timeout=_IDLE_SECONDS), n_readers, shared=True)
     else:
-        with ThreadPoolExecutor(1, thread_name_prefix="lake-read") as readers:
-            yield readers, 1
-
-
-def _joined(parts: Sequence[Part], n_entries: int, pinned: bool) -> Batch:
-    """The parts as one batch."""
-    n_pictures = sum(len(part.pictures) for part in parts)
-    canvases = torch.empty((n_pictures, *parts[0].canvases.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
-    # NumPy copies in this thread; PyTorch would wake threads that then spin on the cores of those who read.
-    np.concatenate([part.canvases for part in parts], out=canvases.numpy())
-    pictures = tuple(picture for part in parts for picture in part.pictures)
-    return Batch(pictures, canvases, n_entries, tuple(problem for part in parts for problem in part.problems))
+        with ThreadPoolExecutor(1, thread_name_prefix="lake-read") as pool:
+            yield _Readers(pool, 1, shared=False)

@@ -5,6 +5,7 @@ Needs no PyTorch, so that processes that only read begin at once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -34,25 +35,49 @@ class Loaded:
     mask: Mask | None = None
 
 
+@dataclass(frozen=True)
+class SharedRows:
+    """Rows of a uint8 array that lies in a file: several processes map it, and nothing is sent between them.
+
+    Attributes:
+        path: The file.
+        shape: Of these rows.
+        offset: Bytes before the first of them.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    offset: int
+
+    def mapped(self) -> np.ndarray:
+        """The rows, to be written."""
+        return np.memmap(self.path, np.uint8, "r+", self.offset, self.shape)
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """Some pictures of a batch.
 
     Attributes:
         pictures: Those that could be read.
-        canvases: (n_pictures, height, width, 3) uint8.
         problems: One sentence for each that could not, and for each mask that could not.
     """
 
     pictures: tuple[Loaded, ...]
-    canvases: np.ndarray = field(repr=False)
     problems: tuple[str, ...]
 
 
-def read_part(entries: Sequence[Entry], frame: Frame, with_masks: bool) -> Part:
-    """Reads pictures in the order of the entries; one that cannot be used is left out and said."""
+def read_part(entries: Sequence[Entry], frame: Frame, with_masks: bool, rows: np.ndarray | SharedRows) -> Part:
+    """Reads pictures in the order of the entries; one that cannot be used is left out and said.
+
+    Args:
+        entries: Which pictures.
+        frame: What they are laid into.
+        with_masks: Also read and reduce masks.
+        rows: (n_entries, height, width, 3) uint8; the first of them are written, one for each picture that is read.
+    """
+    canvases = rows.mapped() if isinstance(rows, SharedRows) else rows
     pictures: list[Loaded] = []
-    canvases: list[np.ndarray] = []
     problems: list[str] = []
     for entry in entries:
         try:
@@ -66,10 +91,9 @@ def read_part(entries: Sequence[Entry], frame: Frame, with_masks: bool) -> Part:
                 mask = _mask_of(entry, picture, frame)
             except ImageError as error:
                 problems.append(f"{entry.name} is compared without its mask: {error}")
+        canvases[len(pictures)] = frame.canvas(picture)
         pictures.append(Loaded(entry, picture.sha256, frame.placement(picture), mask))
-        canvases.append(frame.canvas(picture))
-    empty = np.zeros((0, frame.height, frame.width, 3), dtype=np.uint8)
-    return Part(tuple(pictures), np.stack(canvases) if canvases else empty, tuple(problems))
+    return Part(tuple(pictures), tuple(problems))
 
 
 def reduced_mask(mask: np.ndarray | None, picture: Picture, placement: Placement) -> Mask:

@@ -93,6 +93,18 @@ def test_reading_does_not_run_away_from_the_network(
     assert n_read <= loading.N_AHEAD
 
 
+def test_nothing_is_left_behind_by_processes(
+    entries: list[Entry], backbone: Backbone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    batches = load_ahead(entries, backbone, 4, with_masks=False, in_processes=True)
+    next(batches)
+    assert len(list(tmp_path.iterdir())) == 1
+    batches.close()
+    assert list(tmp_path.iterdir()) == []
+    assert list(load_ahead([], backbone, 4, with_masks=False, in_processes=True)) == []
+
+
 def test_a_missing_folder_of_masks_leaves_pictures_without(tmp_path: Path, backbone: Backbone) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (64, 64)).save(path)
