@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page
 
-from tests.e2e.server import BROWSERS, browser, running_dashboard, wait_until_idle
+from tests.e2e.server import BROWSERS, browser, running_dashboard
+from tests.e2e.steps import open_metal, settle
 
 HARMLESS: tuple[tuple[str, str], ...] = (
     ("/_stcore/health", "Streamlit's page looks for its server below the page's own path first, then at the root"),
@@ -68,14 +69,15 @@ def open_tab(chromium: Browser, address: str) -> Iterator[OpenTab]:
     assert not complaints, complaints
 
 
-def settle(page: Page) -> None:
-    """Waits until the page is drawn, and checks that it holds no traceback."""
-    wait_until_idle(page)
-    failures = page.get_by_test_id("stException")
-    assert failures.count() == 0, failures.first.inner_text()
-
-
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for the pictures that a visitor brings."""
     return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture
+def metal(open_tab: OpenTab) -> Page:
+    """A tab with the built-in sample, which has run."""
+    page = open_tab()
+    open_metal(page)
+    return page

@@ -3,21 +3,9 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import OpenTab, settle
-from tests.e2e.test_unit import PATIENCE, button, choice, go_to, open_metal, query, section
-
-
-@pytest.fixture
-def metal(open_tab: OpenTab) -> Page:
-    page = open_tab()
-    open_metal(page)
-    return page
-
-
-def metric(page: Page, name: str) -> Locator:
-    return page.get_by_test_id("stMetric").filter(has_text=name).get_by_test_id("stMetricValue")
+from tests.e2e.steps import PATIENCE, button, choice, go_to, metric, query, section, settle
 
 
 def map_box(page: Page) -> dict[str, float]:

@@ -3,30 +3,10 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import OpenTab, settle
-
-PATIENCE = 60_000  # milliseconds; two runs of the network on a slow machine
-
-
-def heading(page: Page, text: str) -> Locator:
-    return page.get_by_role("heading", name=text, exact=True)
-
-
-def go_to(page: Page, title: str) -> None:
-    page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
-    expect(heading(page, title)).to_be_visible(timeout=PATIENCE)
-
-
-@pytest.fixture
-def metal(open_tab: OpenTab) -> Page:
-    """A tab with the built-in sample, which has run."""
-    page = open_tab()
-    page.get_by_role("button", name="Open metal").click()
-    expect(page.get_by_role("button", name="Download the scores (CSV)")).to_be_visible(timeout=PATIENCE)
-    settle(page)
-    return page
+from tests.e2e.conftest import OpenTab
+from tests.e2e.steps import PATIENCE, go_to, heading, settle
 
 
 def test_selected_against_random_in_one_click(metal: Page) -> None:

@@ -1,51 +1,12 @@
 """Follows one neuron through the dashboard: from the X-ray to its page, by its link, pinned, and down to pixels."""
 
 import re
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import OpenTab, settle
-
-PATIENCE = 60_000  # milliseconds for one run of a page, on a slow machine
-
-
-def query(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
-
-
-def button(page: Page, name: str) -> Locator:
-    return page.get_by_role("button", name=re.compile(name))
-
-
-def choice(page: Page, name: str) -> Locator:
-    """One option of a row of options."""
-    return page.get_by_test_id("stButtonGroup").get_by_text(name, exact=True)
-
-
-def go_to(page: Page, title: str) -> None:
-    page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
-    expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible(timeout=PATIENCE)
-    settle(page)
-
-
-def section(page: Page, name: str) -> None:
-    choice(page, name).click()
-    settle(page)
-
-
-def open_metal(page: Page) -> None:
-    page.get_by_role("button", name="Open metal").click()
-    expect(button(page, r"Download the scores \(CSV\)")).to_be_visible(timeout=2 * PATIENCE)
-    settle(page)
-
-
-@pytest.fixture
-def metal(open_tab: OpenTab) -> Page:
-    page = open_tab()
-    open_metal(page)
-    return page
+from tests.e2e.conftest import OpenTab
+from tests.e2e.steps import PATIENCE, button, choice, go_to, open_metal, query, section, settle
 
 
 def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal: Page, open_tab: OpenTab) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -11,21 +11,25 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from lake_core.assets import assets_folder
-from tests.e2e.conftest import OpenTab, settle
+from tests.e2e.conftest import OpenTab
+from tests.e2e.steps import PATIENCE, go_to, heading, metric, query, settle, slider, title_of
 
 METAL = assets_folder() / "samples" / "metal"
 NORMALS = [METAL / "train" / "good" / f"{n:03}.jpg" for n in range(4)]
 TESTS = [METAL / "test" / part for part in ("scratch/000.jpg", "scratch/002.jpg", "rust/001.jpg", "good/000.jpg")]
-PAGES = {
-    "Workspace": "Look inside a model while it finds defects",
-    "Scores": "Scores",
-    "Selection": "Selection",
-    "Neurons": "Neurons",
-    "Layer": "Layer",
-    "Score split": "Score split",
-}
+PAGES = (
+    "Workspace",
+    "Scores",
+    "Selection",
+    "Neurons",
+    "Layer",
+    "Score split",
+    "Words",
+    "What if",
+    "Evaluate",
+    "Compare",
+)
 PATHS = {title: title.lower().replace(" ", "_") for title in PAGES} | {"Workspace": ""}
-PATIENCE = 40_000  # milliseconds for one run of a page, on a slow machine
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +52,6 @@ def upload(page: Page, place: str, paths: list[Path]) -> None:
     uploader.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(paths)
 
 
-def heading(page: Page, text: str) -> Locator:
-    return page.get_by_role("heading", name=text, exact=True)
-
-
 def bring(page: Page, normals: list[Path], tests: list[Path]) -> None:
     """Uploads normal and test pictures and waits until both galleries show them."""
     upload(page, "Normal pictures", normals)
@@ -70,33 +70,14 @@ def run(page: Page, n_pictures: int) -> None:
     settle(page)
 
 
-def go_to(page: Page, title: str) -> None:
-    page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
-    expect(heading(page, PAGES[title])).to_be_visible(timeout=PATIENCE)
-    settle(page)
-
-
-def query(page: Page) -> dict[str, str]:
-    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
-
-
 def wait_for_query(page: Page, **wanted: object) -> None:
     """Waits until the address holds these parameters."""
     pairs = "".join(f"(?=.*[?&]{name}={value}(&|$))" for name, value in wanted.items())
     expect(page).to_have_url(re.compile(pairs), timeout=10_000)
 
 
-def metric(page: Page, name: str) -> Locator:
-    found = page.get_by_test_id("stMetric").filter(has=page.get_by_text(name, exact=True))
-    return found.get_by_test_id("stMetricValue")
-
-
 def number_of(cell: Locator) -> float:
     return float(cell.inner_text())
-
-
-def slider(page: Page, label: str) -> Locator:
-    return page.get_by_role("group", name=label, exact=True).locator("input[type=range]")
 
 
 def other_row(page: Page) -> int:
@@ -374,10 +355,10 @@ def test_a_page_opened_before_the_run_keeps_the_link(
 def test_every_page_loads_in_the_dark_theme(scored: Page, open_tab: OpenTab) -> None:
     for title in PAGES:
         page = open_tab(on_page(scored, title), color_scheme="dark")
-        expect(heading(page, PAGES[title])).to_be_visible(timeout=PATIENCE)
+        expect(title_of(page, title)).to_be_visible(timeout=PATIENCE)
         red, green, blue = _rgb(page.get_by_test_id("stApp"), "background-color")
         assert max(red, green, blue) < 80
-        assert min(_rgb(heading(page, PAGES[title]), "color")) > 170
+        assert min(_rgb(title_of(page, title), "color")) > 170
 
 
 def _rgb(element: Locator, style: str) -> list[int]:
@@ -391,7 +372,7 @@ def test_every_page_fits_a_phone(scored: Page, open_tab: OpenTab) -> None:
     assert not too_wide, ("empty Workspace", too_wide)
     for title in PAGES:
         page.goto(on_page(scored, title))
-        expect(heading(page, PAGES[title])).to_be_visible(timeout=PATIENCE)
+        expect(title_of(page, title)).to_be_visible(timeout=PATIENCE)
         settle(page)
         too_wide = _overflow(page)
         assert not too_wide, (title, too_wide)

@@ -1,0 +1,73 @@
+"""What a visitor does and sees, for all walks: wait, go to a page, press, read."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.server import wait_until_idle
+
+PATIENCE = 60_000  # milliseconds for one run of a page, on a slow machine
+HEADINGS = {"Workspace": "Look inside a model while it finds defects"}
+"""Of the pages that are headed otherwise than they are called in the navigation."""
+
+
+def settle(page: Page) -> None:
+    """Waits until the page is drawn, and checks that it holds no traceback."""
+    wait_until_idle(page)
+    failures = page.get_by_test_id("stException")
+    assert failures.count() == 0, failures.first.inner_text()
+
+
+def heading(page: Page, text: str) -> Locator:
+    return page.get_by_role("heading", name=text, exact=True)
+
+
+def title_of(page: Page, title: str) -> Locator:
+    """The heading of a page, by its name in the navigation."""
+    return heading(page, HEADINGS.get(title, title))
+
+
+def button(page: Page, name: str) -> Locator:
+    """The button whose name matches a regular expression."""
+    return page.get_by_role("button", name=re.compile(name))
+
+
+def choice(page: Page, name: str) -> Locator:
+    """One option of a row of options."""
+    return page.get_by_test_id("stButtonGroup").get_by_text(name, exact=True)
+
+
+def metric(page: Page, name: str) -> Locator:
+    """The value under a label."""
+    found = page.get_by_test_id("stMetric").filter(has=page.get_by_text(name, exact=True))
+    return found.get_by_test_id("stMetricValue")
+
+
+def slider(page: Page, label: str) -> Locator:
+    return page.get_by_role("group", name=label, exact=True).locator("input[type=range]")
+
+
+def query(page: Page) -> dict[str, str]:
+    """What the address holds."""
+    return {name: values[0] for name, values in parse_qs(urlsplit(page.url).query).items()}
+
+
+def go_to(page: Page, title: str) -> None:
+    """Opens a page by the navigation."""
+    page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
+    expect(title_of(page, title)).to_be_visible(timeout=PATIENCE)
+    settle(page)
+
+
+def section(page: Page, name: str) -> None:
+    """Chooses a section of the page."""
+    choice(page, name).click()
+    settle(page)
+
+
+def open_metal(page: Page) -> None:
+    """Opens the built-in sample and waits for its scores."""
+    page.get_by_role("button", name="Open metal").click()
+    expect(button(page, r"Download the scores \(CSV\)")).to_be_visible(timeout=2 * PATIENCE)
+    settle(page)
