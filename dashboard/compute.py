@@ -374,17 +374,54 @@ def unit_picture(
     opacity: float = 0.7,
 ) -> bytes:
     """A picture with one unit's activation map, as JPEG; the place's activations must be in the store."""
-    store = model(model_key)
-    values = store.get(_picture, place)[:, unit].numpy()
-    grid, placement = store.backbone.grid(place), store.backbone.placement(_picture)
     reduced = reduced_picture(sha256, max_side, _picture)
-    return _jpeg(unit_overlay(reduced, values, grid, placement, limit, opacity, smooth, max_side))
+    return _unit_jpeg(model(model_key), place, unit, limit, _picture, reduced, smooth, opacity)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def unit_pictures(
+    shas: Key,
+    model_key: ModelKey,
+    place: Place,
+    unit: int,
+    limit: float,
+    max_side: int,
+    smooth: bool,
+    _pictures: Sequence[Picture],
+    opacity: float = 0.7,
+) -> list[bytes]:
+    """Many pictures with one unit's maps, each as from `unit_picture`, at the cost of one look into the cache."""
+    store = model(model_key)
+    return [
+        _unit_jpeg(store, place, unit, limit, picture, reduced, smooth, opacity)
+        for picture, reduced in zip(_pictures, _reduced_pictures(shas, max_side, _pictures), strict=True)
+    ]
+
+
+def _unit_jpeg(
+    store: FeatureStore,
+    place: Place,
+    unit: int,
+    limit: float,
+    picture: Picture,
+    reduced: Picture,
+    smooth: bool,
+    opacity: float,
+) -> bytes:
+    values = store.get(picture, place)[:, unit].numpy()
+    grid, placement = store.backbone.grid(place), store.backbone.placement(picture)
+    return _jpeg(unit_overlay(reduced, values, grid, placement, limit, opacity, smooth, max(reduced.size)))
 
 
 @st.cache_resource(max_entries=800, show_spinner=False)
 def reduced_picture(sha256: str, max_side: int, _picture: Picture) -> Picture:
     """A picture with its longest side at most max_side; reducing costs more than drawing a map over it."""
     return replace(_picture, rgb=np.asarray(thumbnail(_picture, max_side)))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _reduced_pictures(shas: Key, max_side: int, _pictures: Sequence[Picture]) -> list[Picture]:
+    return [reduced_picture(sha256, max_side, one) for sha256, one in zip(shas, _pictures, strict=True)]
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
