@@ -35,7 +35,7 @@ from lake_core.scoring import ImageScore, Witnesses
 from lake_core.selection import Selection
 from lake_core.specs import SHIPPED, cached_pretrained
 from lake_core.switching import switched_off
-from lake_core.units import Flags, flags, selection_of
+from lake_core.units import Flags, flags, would_select
 from lake_core.wording import reworded, reworded_witnesses
 
 T = TypeVar("T")
@@ -317,17 +317,21 @@ def unit_values(analysis: Analysis, layer: int, unit: int) -> tuple[list[np.ndar
     return [values(e) for e in analysis.workspace.normals], [values(e) for e in analysis.workspace.tests]
 
 
-def all_selections(found: Analysis) -> dict[int, Selection]:
-    """What is, or would be, selected in every layer that has the kind of unit."""
-    key, config = found.key, found.key.config
-    rankings = _rankings(key._replace(config=replace(config, top_k=1, layers=config.layers[:1])), found.lake)
+def all_selections(settings: Settings, workspace: Workspace) -> dict[int, Selection]:
+    """What is, or would be, selected in every layer that has the kind of unit; nothing is fitted for it."""
+    key = fit_key(settings, workspace)
+    config = key.config
+    anything = replace(config, top_k=1, layers=config.layers[:1], prompts=LakeConfig().prompts, object_name="")
+    rankings = _rankings(key._replace(config=anything), workspace.normals)
     return {layer: ranked.cut(config.top_k) for layer, ranked in rankings.items()}
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _rankings(key: FitKey, _lake: Lake) -> dict[int, Selection]:
-    """Every layer's ranking, whatever K and the layers in the score are."""
-    return {layer: selection_of(_lake, layer) for layer in _lake.backbone.layers_with(key.config.kind)}
+def _rankings(key: FitKey, _normals: Sequence[Example]) -> dict[int, Selection]:
+    """Every layer's ranking, whatever K, the layers in the score and the words are."""
+    store = model(key.model)
+    lake, pictures = Lake(store.backbone, key.config, store), [example.picture for example in _normals]
+    return {layer: would_select(lake, layer, pictures) for layer in store.backbone.layers_with(key.config.kind)}
 
 
 UnitKey = tuple[tuple[int, tuple[int, ...]], ...]

@@ -60,14 +60,20 @@ def score_histogram(
     return figure
 
 
-def ranking(selection: Selection, highlighted: int | None = None) -> go.Figure:
-    """Sensitivity of a layer's units by rank, the selected ones filled, with the cut line."""
+def ranking(selection: Selection, highlighted: int | None = None, knee: int | None = None) -> go.Figure:
+    """Sensitivity of a layer's units by rank, the selected ones filled, with the cut line.
+
+    Args:
+        selection: Of the layer.
+        highlighted: A unit to mark.
+        knee: A rank to mark as the curve's knee.
+    """
     order, values = selection.order, selection.sensitivity
+    n_kept = len(selection.units)
     chosen = np.isin(order, selection.units)
     ranks = np.arange(1, len(order) + 1)
-    figure = go.Figure()
-    for name, mask, colour in (("selected", chosen, VISUAL), ("not selected", ~chosen, MUTED)):
-        figure.add_bar(
+    traces: list[go.Bar | go.Scatter] = [
+        go.Bar(
             x=ranks[mask],
             y=values[order[mask]],
             name=name,
@@ -75,37 +81,56 @@ def ranking(selection: Selection, highlighted: int | None = None) -> go.Figure:
             marker={"color": colour, "line": {"width": 0}},
             hovertemplate="rank %{x}: unit %{customdata}<br>sensitivity %{y:.4g}<extra></extra>",
         )
-    figure.add_vline(x=len(selection.units) + 0.5, line={"dash": "dash", "color": LINE, "width": 2})
-    figure.add_annotation(
-        x=len(selection.units) + 0.5,
-        y=1,
-        yref="paper",
-        text=f"cut at K = {len(selection.units)}",
-        showarrow=False,
-        xanchor="left" if len(selection.units) < 0.8 * len(order) else "right",
-        yanchor="top",
-    )
+        for name, mask, colour in (("selected", chosen, VISUAL), ("not selected", ~chosen, MUTED))
+    ]
     if highlighted is not None and 0 <= highlighted < len(values):
-        rank = selection.rank_of(highlighted)
-        figure.add_scatter(
-            x=[rank],
-            y=[values[highlighted]],
-            mode="markers",
-            name=f"unit {highlighted}",
-            marker={"symbol": "diamond", "size": 12, "color": TEST},
-            hoverinfo="skip",
+        traces.append(
+            go.Scatter(
+                x=[selection.rank_of(highlighted)],
+                y=[values[highlighted]],
+                mode="markers",
+                name=f"unit {highlighted}",
+                marker={"symbol": "diamond", "size": 12, "color": TEST},
+                hoverinfo="skip",
+            )
         )
-    figure.update_layout(
-        bargap=0,
-        xaxis_title="rank of the unit (1 = most sensitive)",
-        yaxis_title="sensitivity: range of the activation"
-        if selection.criterion == "range"
-        else "sensitivity: variance of the activation",
-        height=320,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": -0.3},
-    )
-    return figure
+    marks = [(n_kept, f"cut at K = {n_kept}", "dash", LINE, 1.0)]
+    if knee is not None and knee != n_kept:
+        marks.append((knee, f"knee at K = {knee}, a suggestion", "dot", TOTAL, 0.86))
+    is_range = selection.criterion == "range"
+    layout = {
+        "shapes": [
+            {
+                "type": "line",
+                "x0": k + 0.5,
+                "x1": k + 0.5,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"dash": dash, "color": colour, "width": 2},
+            }
+            for k, _, dash, colour, _ in marks
+        ],
+        "annotations": [
+            {
+                "x": k + 0.5,
+                "y": height,
+                "yref": "paper",
+                "text": text,
+                "showarrow": False,
+                "xanchor": "left" if k < 0.6 * len(order) else "right",
+                "yanchor": "top",
+            }
+            for k, text, _, _, height in marks
+        ],
+        "bargap": 0,
+        "xaxis": {"title": {"text": "rank of the unit (1 = most sensitive)"}},
+        "yaxis": {"title": {"text": f"sensitivity: {'range' if is_range else 'variance'} of the activation"}},
+        "height": 320,
+        "margin": MARGIN,
+        "legend": {"orientation": "h", "y": -0.3},
+    }
+    return go.Figure(traces, layout)
 
 
 def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
