@@ -137,6 +137,13 @@ def extremes(view: UnitView) -> None:
     for title, lowest in (("Patches it answers to most", False), ("Patches it answers to least", True)):
         st.markdown(f"**{title}**, at most two of one picture")
         shown = extreme_patches(values, np.isfinite(values), N_EXTREMES, lowest=lowest, per_picture=2)
+        n_alike = int((values == shown[0].value).sum())
+        if n_alike > N_EXTREMES:
+            share = n_alike / int(np.isfinite(values).sum())
+            st.caption(
+                f"{n_alike} patches ({share:.0%} of all) have this same {'lowest' if lowest else 'greatest'} value, "
+                f"{shown[0].value:.2f}; these are only the first of them."
+            )
         with st.container(horizontal=True):
             cards = [st.container(width=CROP_WIDTH) for _ in shown]
         for card, patch in zip(cards, shown, strict=True):
