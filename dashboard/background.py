@@ -1,5 +1,6 @@
 """Work that belongs to what a visitor looks at: it goes on beside the page, and makes room when they look elsewhere."""
 
+import atexit
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -21,6 +22,7 @@ class Background:
     def __init__(self, max_owners: int = 64) -> None:
         self._max = max_owners
         self._latest: OrderedDict[str, Job] = OrderedDict()
+        self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
         self._turn = threading.Lock()
 
@@ -43,8 +45,15 @@ class Background:
             self._latest.move_to_end(owner)
             while len(self._latest) > self._max:
                 self._latest.popitem(last=False)[1].cancel()
-        threading.Thread(target=self._run, args=(job, work), name="lake-background", daemon=True).start()
+            thread = threading.Thread(target=self._run, args=(job, work), name="lake-background", daemon=True)
+            self._threads.add(thread)
+        thread.start()
         return job
+
+    def latest(self, owner: str) -> Job | None:
+        """The job that a session began last."""
+        with self._lock:
+            return self._latest.get(owner)
 
     def forget(self, owner: str) -> None:
         """Drops the owner's latest job, so that the same is begun anew."""
@@ -53,19 +62,34 @@ class Background:
         if job is not None:
             job.cancel()
 
+    def close(self, patience_s: float = 10.0) -> None:
+        """Cancels everything and waits for it: Python must not end under a thread that computes."""
+        with self._lock:
+            threads = list(self._threads)
+            for job in self._latest.values():
+                job.cancel()
+        for thread in threads:
+            thread.join(patience_s)
+
     def _run(self, job: Job, work: Callable[[Progress], T]) -> None:
         def reported(report: Report) -> T:
             report(job.title, 0, 0)  # it may have been cancelled before its turn came
             return work(lambda done, total: report(job.title, done, total))
 
-        with self._turn:
-            run(job, reported)
+        try:
+            with self._turn:
+                run(job, reported)
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
 
 
 @st.cache_resource
 def background() -> Background:
     """The work in the background of this server."""
-    return Background()
+    found = Background()
+    atexit.register(found.close)
+    return found
 
 
 def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:

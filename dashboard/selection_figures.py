@@ -65,6 +65,7 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         name="cut at K",
         line={"color": "white", "width": 3, "shape": "vhv"},
         marker={"size": 5, "color": "white", "line": {"color": "black", "width": 1}},
+        unselected={"marker": {"opacity": 1}},
         hoverinfo="skip",
     )
     invisible = {"marker": {"opacity": 0}}

@@ -52,6 +52,7 @@ def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None
         on_select="rerun",
         selection_mode="points",
         key="xray",
+        config={"displayModeBar": False},
         alt="Sensitivity of the units of every layer, most sensitive first, with the cut at K",
     )
     st.caption(

@@ -158,10 +158,7 @@ def _attribution(view: UnitView, example: Example, patch: int | None, method: Me
     )
     if result is None:
         return
-    grain = st.segmented_control(
-        "Shown in", list(GRAINS), default=next(iter(GRAINS)), required=True, key="attribution_grain"
-    )
-    side = GRAINS[grain]
+    side = GRAINS[st.session_state.get("attribution_grain", next(iter(GRAINS)))]
     shown = in_squares(result.map, side)
     rows, cols = shown.shape
     limit = symmetric_limit([shown], quantile=0.999)
@@ -179,6 +176,7 @@ def _attribution(view: UnitView, example: Example, patch: int | None, method: Me
         alt=f"Pixels that move unit {view.unit}",
     )
     components.unit_legend(limit)
+    st.segmented_control("Shown in", list(GRAINS), default=next(iter(GRAINS)), required=True, key="attribution_grain")
     said = f"Activation {result.value:.3f}"
     if result.baseline is not None and result.baseline_value is not None:
         said += f", {result.baseline_value:.3f} on the {result.baseline} picture it is compared with"
