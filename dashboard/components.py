@@ -108,6 +108,16 @@ def need_pictures(tests_needed: bool = True, page_after: str = "scores") -> None
     st.stop()
 
 
+def see_pictures(settings: Settings) -> None:
+    """Runs the model on pictures that it has not seen yet, and fits nothing; what is missing or wrong ends the page."""
+    need_pictures(tests_needed=False)
+    try:
+        run_model(settings)
+    except LakeError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
 def analysis_of(settings: Settings, threshold: float | None = None) -> Analysis:
     """The analysis of this session's pictures with some settings, the model run first; an error ends the page.
 

@@ -35,7 +35,7 @@ from lake_core.scoring import ImageScore, Witnesses
 from lake_core.selection import Selection
 from lake_core.specs import SHIPPED, cached_pretrained
 from lake_core.switching import switched_off
-from lake_core.units import Flags, flags, selection_of
+from lake_core.units import Flags, flags, would_select
 from lake_core.wording import reworded, reworded_witnesses
 
 T = TypeVar("T")
@@ -317,17 +317,21 @@ def unit_values(analysis: Analysis, layer: int, unit: int) -> tuple[list[np.ndar
     return [values(e) for e in analysis.workspace.normals], [values(e) for e in analysis.workspace.tests]
 
 
-def all_selections(found: Analysis) -> dict[int, Selection]:
-    """What is, or would be, selected in every layer that has the kind of unit."""
-    key, config = found.key, found.key.config
-    rankings = _rankings(key._replace(config=replace(config, top_k=1, layers=config.layers[:1])), found.lake)
+def all_selections(settings: Settings, workspace: Workspace) -> dict[int, Selection]:
+    """What is, or would be, selected in every layer that has the kind of unit; nothing is fitted for it."""
+    key = fit_key(settings, workspace)
+    config = key.config
+    anything = replace(config, top_k=1, layers=config.layers[:1], prompts=LakeConfig().prompts, object_name="")
+    rankings = _rankings(key._replace(config=anything), workspace.normals)
     return {layer: ranked.cut(config.top_k) for layer, ranked in rankings.items()}
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _rankings(key: FitKey, _lake: Lake) -> dict[int, Selection]:
-    """Every layer's ranking, whatever K and the layers in the score are."""
-    return {layer: selection_of(_lake, layer) for layer in _lake.backbone.layers_with(key.config.kind)}
+def _rankings(key: FitKey, _normals: Sequence[Example]) -> dict[int, Selection]:
+    """Every layer's ranking, whatever K, the layers in the score and the words are."""
+    store = model(key.model)
+    lake, pictures = Lake(store.backbone, key.config, store), [example.picture for example in _normals]
+    return {layer: would_select(lake, layer, pictures) for layer in store.backbone.layers_with(key.config.kind)}
 
 
 UnitKey = tuple[tuple[int, tuple[int, ...]], ...]
@@ -374,17 +378,54 @@ def unit_picture(
     opacity: float = 0.7,
 ) -> bytes:
     """A picture with one unit's activation map, as JPEG; the place's activations must be in the store."""
-    store = model(model_key)
-    values = store.get(_picture, place)[:, unit].numpy()
-    grid, placement = store.backbone.grid(place), store.backbone.placement(_picture)
     reduced = reduced_picture(sha256, max_side, _picture)
-    return _jpeg(unit_overlay(reduced, values, grid, placement, limit, opacity, smooth, max_side))
+    return _unit_jpeg(model(model_key), place, unit, limit, _picture, reduced, smooth, opacity)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def unit_pictures(
+    shas: Key,
+    model_key: ModelKey,
+    place: Place,
+    unit: int,
+    limit: float,
+    max_side: int,
+    smooth: bool,
+    _pictures: Sequence[Picture],
+    opacity: float = 0.7,
+) -> list[bytes]:
+    """Many pictures with one unit's maps, each as from `unit_picture`, at the cost of one look into the cache."""
+    store = model(model_key)
+    return [
+        _unit_jpeg(store, place, unit, limit, picture, reduced, smooth, opacity)
+        for picture, reduced in zip(_pictures, _reduced_pictures(shas, max_side, _pictures), strict=True)
+    ]
+
+
+def _unit_jpeg(
+    store: FeatureStore,
+    place: Place,
+    unit: int,
+    limit: float,
+    picture: Picture,
+    reduced: Picture,
+    smooth: bool,
+    opacity: float,
+) -> bytes:
+    values = store.get(picture, place)[:, unit].numpy()
+    grid, placement = store.backbone.grid(place), store.backbone.placement(picture)
+    return _jpeg(unit_overlay(reduced, values, grid, placement, limit, opacity, smooth, max(reduced.size)))
 
 
 @st.cache_resource(max_entries=800, show_spinner=False)
 def reduced_picture(sha256: str, max_side: int, _picture: Picture) -> Picture:
     """A picture with its longest side at most max_side; reducing costs more than drawing a map over it."""
     return replace(_picture, rgb=np.asarray(thumbnail(_picture, max_side)))
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _reduced_pictures(shas: Key, max_side: int, _pictures: Sequence[Picture]) -> list[Picture]:
+    return [reduced_picture(sha256, max_side, one) for sha256, one in zip(shas, _pictures, strict=True)]
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)

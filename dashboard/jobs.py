@@ -90,7 +90,7 @@ class Jobs:
             self._latest.move_to_end(owner)
             while len(self._latest) > self._max:
                 del self._latest[next(number for number in self._latest if number != owner)]
-        threading.Thread(target=_run, args=(job, work), name="lake-job", daemon=True).start()
+        threading.Thread(target=run, args=(job, work), name="lake-job", daemon=True).start()
         return job
 
     def latest(self, owner: str) -> Job | None:
@@ -104,7 +104,8 @@ class Jobs:
             return any(job.is_running for job in self._latest.values())
 
 
-def _run(job: Job, work: Callable[[Report], Any]) -> None:
+def run(job: Job, work: Callable[[Report], Any]) -> None:
+    """Does a job's work and writes down how it ended."""
     started = time.perf_counter()
     try:
         result = work(job.report)
@@ -113,7 +114,7 @@ def _run(job: Job, work: Callable[[Report], Any]) -> None:
     except LakeError as error:
         job.error, job.status = str(error), "failed"
     except Exception as error:  # a thread's exception is seen by nobody else
-        job.error, job.status = f"The evaluation stopped unexpectedly ({type(error).__name__}: {error}).", "failed"
+        job.error, job.status = f"The computation stopped unexpectedly ({type(error).__name__}: {error}).", "failed"
         raise
     else:
         job.result, job.seconds = result, time.perf_counter() - started

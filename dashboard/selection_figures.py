@@ -1,4 +1,4 @@
-"""Figures of the Selection page: all layers at a glance, overlap of criteria, stability, and the sweep over K."""
+"""Figures of the Selection page: all layers at a glance, criteria, stability, and the sweep over K."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures import LINE, MARGIN, MUTED, VISUAL
+from lake_core.config import Criterion
 from lake_core.selection import Selection
 
 N_BINS = 60
 SEQUENTIAL = "Cividis"
+
+
+def bins(selection: Selection) -> list[np.ndarray]:
+    """A layer's units, most sensitive first, in the parts that the X-ray draws as one square each."""
+    return np.array_split(selection.order, min(N_BINS, selection.n_units))
 
 
 def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Figure:
@@ -19,48 +25,53 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
     A square can be clicked; its customdata is (layer, most sensitive unit of the bin).
     """
     layers = list(selections)
-    shares, points, colours, hovers = [], [], [], []
+    shares, points, x, y, hovers = [], [], [], [], []
     for layer in layers:
         selection = selections[layer]
-        bins = np.array_split(selection.order, min(N_BINS, selection.n_units))
+        parts = bins(selection)
         mean = float(selection.sensitivity.mean()) or 1.0
-        row = np.array([selection.sensitivity[part].mean() / mean for part in bins])
+        row = np.array([selection.sensitivity[part].mean() / mean for part in parts])
         shares.append(np.interp(np.linspace(0, 1, N_BINS), np.linspace(0, 1, len(row)), row))
-        for index, part in enumerate(bins):
+        n_kept, start = len(selection.units), 0
+        for index, (part, share) in enumerate(zip(parts, row.tolist(), strict=True)):
             points.append((layer, int(part[0])))
-            colours.append(((index + 0.5) / len(bins) * 100, layer))
-            hovers.append(f"layer {layer}, from unit {part[0]}: {row[index]:.2f} × the layer's mean")
-    figure = go.Figure(
-        go.Heatmap(
-            z=np.log10(np.maximum(np.array(shares), 1e-2)),
-            x=(np.arange(N_BINS) + 0.5) / N_BINS * 100,
-            y=layers,
-            colorscale=SEQUENTIAL,
-            zmin=-1,
-            zmax=1,
-            hoverinfo="skip",
-            colorbar={
-                "title": "sensitivity ÷ layer mean",
-                "tickvals": [-1, 0, 1],
-                "ticktext": ["0.1", "1", "10"],
-                "thickness": 12,
-            },
-        )
+            x.append((index + 0.5) / len(parts) * 100)
+            y.append(layer)
+            n_in = min(max(n_kept - start, 0), len(part))
+            hovers.append(
+                f"layer {layer}, ranks {start + 1} to {start + len(part)}: {share:.2f} × the layer's mean, "
+                f"{n_in} of {len(part)} selected"
+            )
+            start += len(part)
+    heat = go.Heatmap(
+        z=np.log10(np.maximum(np.array(shares), 1e-2)),
+        x=(np.arange(N_BINS) + 0.5) / N_BINS * 100,
+        y=layers,
+        colorscale=SEQUENTIAL,
+        zmin=-1,
+        zmax=1,
+        hoverinfo="skip",
+        colorbar={
+            "title": "sensitivity ÷ layer mean",
+            "tickvals": [-1, 0, 1],
+            "ticktext": ["0.1", "1", "10"],
+            "thickness": 12,
+        },
     )
-    cuts = [100 * len(selections[layer].units) / selections[layer].n_units for layer in layers]
-    figure.add_scatter(
-        x=cuts,
+    cut = go.Scatter(
+        x=[100 * len(selections[layer].units) / selections[layer].n_units for layer in layers],
         y=layers,
         mode="lines+markers",
         name="cut at K",
         line={"color": "white", "width": 3, "shape": "vhv"},
         marker={"size": 5, "color": "white", "line": {"color": "black", "width": 1}},
+        unselected={"marker": {"opacity": 1}},
         hoverinfo="skip",
     )
     invisible = {"marker": {"opacity": 0}}
-    figure.add_scatter(
-        x=[x for x, _ in colours],
-        y=[y for _, y in colours],
+    targets = go.Scatter(
+        x=np.array(x),
+        y=np.array(y),
         mode="markers",
         customdata=points,
         name="units",
@@ -71,22 +82,47 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
-    figure.update_layout(
-        xaxis={"title": "units of the layer, most sensitive first (%)", "range": [0, 100]},
-        yaxis={
-            "title": "layer (1 = at the input)",
+    layout = {
+        "xaxis": {"title": {"text": "units of the layer, most sensitive first (%)"}, "range": [0, 100]},
+        "yaxis": {
+            "title": {"text": "layer (1 = at the input)"},
             "tickvals": layers,
             "ticktext": [f"{layer} ●" if layer in in_use else str(layer) for layer in layers],
             "autorange": "reversed",
         },
-        height=130 + 18 * len(layers),
-        margin=MARGIN,
-        clickmode="event+select",
-        dragmode=False,
-        hovermode="closest",
-        legend={"orientation": "h", "y": 1.08},
+        "height": 130 + 18 * len(layers),
+        "margin": MARGIN,
+        "clickmode": "event+select",
+        "dragmode": False,
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "y": 1.08},
+    }
+    return go.Figure([heat, cut, targets], layout)
+
+
+def side_by_side(selections: Mapping[Criterion, Selection]) -> go.Figure:
+    """Which of a layer's units each criterion selects: criteria as rows, units in the first criterion's order."""
+    names = list(selections)
+    order = selections[names[0]].order
+    heat = go.Heatmap(
+        z=np.array([np.isin(order, selections[name].units) for name in names], dtype=np.uint8),
+        x=np.arange(1, len(order) + 1),
+        y=names,
+        customdata=np.tile(order, (len(names), 1)),
+        colorscale=[[0, MUTED], [1, VISUAL]],
+        zmin=0,
+        zmax=1,
+        ygap=6,
+        showscale=False,
+        hovertemplate="%{y}: unit %{customdata}, rank %{x}<extra></extra>",
     )
-    return figure
+    layout = {
+        "xaxis": {"title": {"text": f"rank of the unit by {names[0]}; blue = selected, grey = not"}},
+        "yaxis": {"autorange": "reversed"},
+        "height": 70 + 40 * len(names),
+        "margin": MARGIN,
+    }
+    return go.Figure(heat, layout)
 
 
 def overlap(table: pd.DataFrame) -> go.Figure:
@@ -132,8 +168,30 @@ def overlaps_by_count(runs: pd.DataFrame) -> go.Figure:
     return figure
 
 
+def _drawn_range(rows: pd.DataFrame) -> tuple[float, float]:
+    """Lowest and greatest separation that the sweep shows: all of them, unless a few lie far beyond the others."""
+    values = np.concatenate([rows["selected"], rows["random_mean"]])
+    low, high = np.quantile(values, [0.25, 0.75])
+    reach = 4 * max(high - low, 0.05)
+    kept = values[(values >= low - reach) & (values <= high + reach)]
+    return float(kept.min()), float(kept.max())
+
+
+def beyond(rows: pd.DataFrame) -> str:
+    """The values that the sweep leaves out, in words; "" where it shows all."""
+    low, high = _drawn_range(rows)
+    return "; ".join(
+        f"{column.split('_')[0]} at K = {int(row['k'])}, {row[column]:.3g}"
+        for _, row in rows.iterrows()
+        for column in ("selected", "random_mean")
+        if not low <= row[column] <= high
+    )
+
+
 def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
     """Separation against K on a log scale, selected and random, with the gallery's memory on a second axis."""
+    low, high = _drawn_range(rows)
+    room = 0.15 * max(high - low, 0.05)
     figure = go.Figure()
     upper, lower = rows["random_mean"] + rows["random_std"], rows["random_mean"] - rows["random_std"]
     figure.add_scatter(
@@ -141,6 +199,7 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
         y=[*upper, *lower[::-1]],
         fill="toself",
         fillcolor="rgba(154,165,170,.3)",
+        mode="lines",
         line={"width": 0},
         name="random ± std",
         hoverinfo="skip",
@@ -175,8 +234,16 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
     figure.add_vline(x=top_k, line={"dash": "dash", "color": LINE, "width": 2})
     figure.update_layout(
         xaxis={"title": "K, units kept per layer (log)", "type": "log"},
-        yaxis={"title": measure},
-        yaxis2={"title": "gallery (MiB)", "overlaying": "y", "side": "right", "showgrid": False, "rangemode": "tozero"},
+        yaxis={"title": measure, "range": [low - room, high + room]},
+        yaxis2={
+            "title": "gallery (MiB)",
+            "overlaying": "y",
+            "side": "right",
+            "showgrid": False,
+            "rangemode": "tozero",
+            "tickmode": "auto",
+            "nticks": 6,
+        },
         height=360,
         margin=MARGIN,
         legend={"orientation": "h", "y": -0.3},

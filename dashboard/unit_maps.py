@@ -1,17 +1,17 @@
-"""Where a neuron is active: one picture in full, all pictures small, its strongest patches, and pinned neurons."""
+"""Where a neuron is active: one picture in full, all pictures small, and the patches it answers to most and least."""
 
 import numpy as np
 import streamlit as st
 
 from dashboard import components, compute, figures, state
 from dashboard.unit_view import UnitView
-from lake_core.capture import Place
 from lake_core.datasets import Example
-from lake_core.overlays import crop_with_box, symmetric_limit
+from lake_core.overlays import crop_with_box
 from lake_core.units import extreme_patches
 
 CARD, CARD_WIDTH, CROP_WIDTH, LARGE = 200, 166, 128, 640
-MAX_PINS = 8
+MOST = 40
+"""Pictures of a gallery on one page."""
 N_EXTREMES = 8
 
 
@@ -78,22 +78,56 @@ def gallery(title: str, examples: tuple[Example, ...], view: UnitView) -> None:
     if not examples:
         st.caption("None yet.")
         return
-    smooth = st.session_state.unit_smooth
+    shown = part_of(title, examples)
+    jpegs = compute.unit_pictures(
+        compute.shas(shown),
+        view.found.key.model,
+        view.place,
+        view.unit,
+        view.limit,
+        CARD,
+        st.session_state.unit_smooth,
+        [example.picture for example in shown],
+        st.session_state.unit_opacity,
+    )
     with st.container(horizontal=True):
-        cards = [st.container(width=CARD_WIDTH) for _ in examples]
-    for card, example in zip(cards, examples, strict=True):
+        cards = [st.container(width=CARD_WIDTH, gap="xsmall") for _ in shown]
+    for card, example, jpeg in zip(cards, shown, jpegs, strict=True):
         picture = example.picture
         peak = float(np.nanmax(view.value_on(example)))
         with card:
             st.image(
-                compute.unit_picture(
-                    picture.sha256, view.found.key.model, view.place, view.unit, view.limit, CARD, smooth, picture
-                ),
+                jpeg,
                 width="stretch",
                 alt=f"Activation of unit {view.unit} on {picture.name}, greatest {peak:.3g}",
             )
-            label = "" if title.startswith("Normal") else f" · {components.label_text(example.label)}"
-            st.caption(f"{picture.name}{label} · max {peak:.2f}")
+            st.button(
+                picture.name,
+                key=f"card_{picture.sha256}",
+                on_click=look_at,
+                args=(picture.sha256, view),
+                type="tertiary",
+                help="Show this picture in full",
+            )
+            label = f"{components.label_text(example.label)} · " if title.startswith("Test") else ""
+            st.caption(f"{label}max {peak:.2f}")
+
+
+def part_of(title: str, examples: tuple[Example, ...]) -> tuple[Example, ...]:
+    """As many pictures as a page holds well, with a picker of the part where there are more."""
+    if len(examples) <= MOST:
+        return examples
+    starts = range(0, len(examples), MOST)
+    start = st.segmented_control(
+        f"Which of the {title.lower()}",
+        starts,
+        default=0,
+        required=True,
+        key=f"part_{title}_{len(examples)}",
+        format_func=lambda at: f"{at + 1} to {min(at + MOST, len(examples))}",
+        label_visibility="collapsed",
+    )
+    return examples[start : start + MOST]
 
 
 def extremes(view: UnitView) -> None:
@@ -103,6 +137,13 @@ def extremes(view: UnitView) -> None:
     for title, lowest in (("Patches it answers to most", False), ("Patches it answers to least", True)):
         st.markdown(f"**{title}**, at most two of one picture")
         shown = extreme_patches(values, np.isfinite(values), N_EXTREMES, lowest=lowest, per_picture=2)
+        n_alike = int((values == shown[0].value).sum())
+        if n_alike > N_EXTREMES:
+            share = n_alike / int(np.isfinite(values).sum())
+            st.caption(
+                f"{n_alike} patches ({share:.0%} of all) have this same {'lowest' if lowest else 'greatest'} value, "
+                f"{shown[0].value:.2f}; these are only the first of them."
+            )
         with st.container(horizontal=True):
             cards = [st.container(width=CROP_WIDTH) for _ in shown]
         for card, patch in zip(cards, shown, strict=True):
@@ -122,42 +163,3 @@ def extremes(view: UnitView) -> None:
                     type="tertiary",
                     help="Show this picture",
                 )
-
-
-def pins(view: UnitView) -> None:
-    """Units pinned by the user, side by side on one picture."""
-    held: list[tuple[Place, int]] = st.session_state.setdefault("pins", [])
-    this = (view.place, view.unit)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if this in held:
-            st.button("Unpin this neuron", on_click=lambda: held.remove(this), icon=":material/keep_off:")
-        else:
-            st.button(
-                "Pin this neuron",
-                on_click=lambda: held.append(this),
-                icon=":material/keep:",
-                disabled=len(held) >= MAX_PINS,
-                help=f"Up to {MAX_PINS} neurons, compared below on one picture.",
-            )
-        if held:
-            st.button("Unpin all", on_click=held.clear, type="tertiary")
-    lake = view.found.lake
-    picture = looked_at(view).picture
-    shown = [(pinned, number) for pinned, number in held if pinned in lake.backbone.places]
-    if not shown:
-        st.caption("Pin neurons to compare them side by side.")
-        return
-    values = [lake.store.get(picture, pinned)[:, number].numpy() for pinned, number in shown]
-    limit = symmetric_limit(values)
-    components.unit_legend(limit)
-    with st.container(horizontal=True):
-        cards = [st.container(width=CARD_WIDTH) for _ in shown]
-    for card, (pinned, number), own in zip(cards, shown, values, strict=True):
-        with card:
-            st.image(
-                compute.unit_picture(picture.sha256, view.found.key.model, pinned, number, limit, CARD, True, picture),
-                width="stretch",
-                alt=f"Activation of unit {number} of layer {pinned.layer} on {picture.name}",
-            )
-            st.caption(f"layer {pinned.layer} · {pinned.kind} · unit {number} · max {own.max():.2f}")
-    st.caption(f"On {picture.name}, one scale from {-limit:g} to {limit:g}.")

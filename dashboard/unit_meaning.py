@@ -17,6 +17,7 @@ from lake_core.overlays import symmetric_limit, unit_overlay
 
 STRONGEST, CLICKED, WHOLE = "its strongest patch", "the clicked patch", "the whole picture"
 METHOD_NAMES: dict[Method, str] = {"integrated_gradients": "integrated gradients", "gradient": "gradient"}
+GRAINS = {"squares of 8 pixels": 8, "single pixels": 1}
 STEPS = {"32 steps": 32, "64 steps": 64, "128 steps": 128}
 
 
@@ -133,6 +134,14 @@ def pixels(view: UnitView) -> None:
         _attribution(view, example, patch, method, STEPS[steps])
 
 
+def in_squares(map_hw: np.ndarray, side: int) -> np.ndarray:
+    """Sums over squares of that side, so that the total stays; the rim is filled up with zeros."""
+    height, width = map_hw.shape
+    padded = np.pad(map_hw, ((0, -height % side), (0, -width % side)))
+    rows, cols = padded.shape[0] // side, padded.shape[1] // side
+    return np.asarray(padded.reshape(rows, side, cols, side).sum((1, 3)))
+
+
 def _attribution(view: UnitView, example: Example, patch: int | None, method: Method, steps: int) -> None:
     picture, place, kind = example.picture, view.place, view.selection.kind
     backbone = view.found.lake.backbone
@@ -149,20 +158,25 @@ def _attribution(view: UnitView, example: Example, patch: int | None, method: Me
     )
     if result is None:
         return
-    height, width = result.map.shape
+    side = GRAINS[st.session_state.get("attribution_grain", next(iter(GRAINS)))]
+    shown = in_squares(result.map, side)
+    rows, cols = shown.shape
+    limit = symmetric_limit([shown], quantile=0.999)
     st.image(
         unit_overlay(
             picture,
-            result.map,
-            PatchGrid(height, width, height, width),
+            shown,
+            PatchGrid(rows, cols, rows * side, cols * side),
             backbone.placement(picture),
-            symmetric_limit([result.map], quantile=0.999),
+            limit,
             smooth=False,
         ),
         caption="red: raises the activation; blue: lowers it",
         width="stretch",
         alt=f"Pixels that move unit {view.unit}",
     )
+    components.unit_legend(limit)
+    st.segmented_control("Shown in", list(GRAINS), default=next(iter(GRAINS)), required=True, key="attribution_grain")
     said = f"Activation {result.value:.3f}"
     if result.baseline is not None and result.baseline_value is not None:
         said += f", {result.baseline_value:.3f} on the {result.baseline} picture it is compared with"

@@ -4,14 +4,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import components, compute, figures, state
-from dashboard.unit_view import UnitView, flat
+from dashboard import components, compute, figures
+from dashboard.sidebar import KIND_NAMES
+from dashboard.unit_view import UnitView, flat, open_unit
+from lake_core.capture import Kind
 from lake_core.metrics import auroc, auroc_interval
 from lake_core.neighbours import neighbours, selected_together
 from lake_core.units import QUANTILES
 
 N_NEIGHBOURS = 12
 NORMAL, TEST, INSIDE, OUTSIDE = "normal patches", "test patches", "inside of masks", "outside of masks"
+DEFECTIVE, GOOD = "test, labelled defective", "test, labelled good"
+PAIRS = ((NORMAL, TEST), (INSIDE, OUTSIDE), (DEFECTIVE, GOOD))
 
 
 def own_numbers(view: UnitView) -> None:
@@ -24,22 +28,29 @@ def own_numbers(view: UnitView) -> None:
     ]
     if view.tests:
         cells.append(("Mean, test patches", f"{flat(view.tests).mean():.3f}", None))
-    labels = view.found.labels
-    if labels is not None and len(set(labels)) == 2:
-        peaks = [float(np.nanmax(values)) for values in view.tests]
+    known = [
+        (label, float(np.nanmax(own)))
+        for label, own in zip(view.found.known_labels, view.tests, strict=True)
+        if label is not None
+    ]
+    if len({label for label, _ in known}) == 2:
+        labels, peaks = zip(*known, strict=True)
         area, bounds = auroc(labels, peaks), auroc_interval(labels, peaks)
-        between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f}"
+        between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f} (95 %)"
         cells.append(("Alone as a detector (AUROC)", f"{area:.3f}", between))
     components.metrics(cells)
 
 
 def groups_of(view: UnitView) -> dict[str, np.ndarray]:
-    """Values of patches by what they belong to; inside and outside of masks where there are any."""
+    """Values of patches by what they belong to: inside and outside of masks, and by label, where there are any."""
     groups = {NORMAL: flat(view.normals), TEST: flat(view.tests)}
     masked = [found for example in view.found.workspace.tests if (found := view.by_mask(example)) is not None]
     if masked:
         groups[INSIDE] = np.concatenate([inside for inside, _ in masked])
         groups[OUTSIDE] = np.concatenate([outside for _, outside in masked])
+    for name, wanted in ((DEFECTIVE, True), (GOOD, False)):
+        labelled = zip(view.found.known_labels, view.tests, strict=True)
+        groups[name] = flat([own for label, own in labelled if label is wanted])
     return {name: values for name, values in groups.items() if len(values)}
 
 
@@ -47,10 +58,12 @@ def distribution(view: UnitView) -> None:
     """Histogram, quantiles, place in the ranking and the numbers picture by picture."""
     unit, layer = view.unit, view.selection.layer
     groups = groups_of(view)
-    pairs = {" and ".join(pair): pair for pair in ((NORMAL, TEST), (INSIDE, OUTSIDE))[: 1 + (INSIDE in groups)]}
-    names = pairs[st.segmented_control("Compare", list(pairs), default=next(iter(pairs)), required=True)]
+    names = [name for name in PAIRS[0] if name in groups]
+    pairs = {f"{one} and {other}": [one, other] for one, other in PAIRS if one in groups and other in groups}
+    if len(pairs) > 1:
+        names = pairs[st.segmented_control("Compare", list(pairs), default=next(iter(pairs)), required=True)]
     st.plotly_chart(
-        figures.activation_histogram({name: groups[name] for name in names if name in groups}),
+        figures.activation_histogram({name: groups[name] for name in names}),
         key="histogram",
         alt=f"Activations of unit {unit}: {' against '.join(names)}",
     )
@@ -104,18 +117,19 @@ def company(view: UnitView) -> None:
     if table is None:
         return
     for row in table.to_dict("records"):
-        can_open = row["kind"] == lake.config.kind
+        kind: Kind = row["kind"]
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button(
                 f"layer {row['layer']} · unit {row['unit']}",
-                key=f"neighbour_{row['layer']}_{row['kind']}_{row['unit']}",
-                on_click=state.set_focus,
-                kwargs={"layer": row["layer"], "unit": row["unit"]},
-                disabled=not can_open,
-                help="Open this neuron" if can_open else f"Switch the kind of neuron to {row['kind']} to open it",
+                key=f"neighbour_{row['layer']}_{kind}_{row['unit']}",
+                on_click=open_unit,
+                args=(row["layer"], kind, row["unit"]),
+                help="Open this neuron"
+                if kind == lake.config.kind
+                else f"Open this neuron; the sidebar's kind of neuron changes to {KIND_NAMES[kind]}",
                 width=180,
             )
-            st.markdown(f"{row['correlation']:+.2f} · {row['kind']}{' · selected' if row['selected'] else ''}")
+            st.markdown(f"{row['correlation']:+.2f} · {KIND_NAMES[kind]}{' · selected' if row['selected'] else ''}")
     together = components.computed(
         ("together", view.found.key, view.place, unit, compute.shas(view.found.workspace.tests)),
         "Leaving normal pictures out",
@@ -126,13 +140,19 @@ def company(view: UnitView) -> None:
     st.markdown("**Selected together with it** in this layer, when one normal picture after the other is left out")
     if together.empty:
         st.caption("This neuron is not selected, whichever normal picture is left out.")
-    else:
-        st.dataframe(
-            together.head(N_NEIGHBOURS),
-            hide_index=True,
-            column_config={
-                "together": st.column_config.NumberColumn("share of the selections", format="percent"),
-                "correlation": st.column_config.NumberColumn("agreement of maps", format="%.2f"),
-            },
-            alt="Units selected together with this one",
-        )
+        return
+    for other in together.head(N_NEIGHBOURS).to_dict("records"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button(
+                f"unit {other['unit']}",
+                key=f"together_{other['unit']}",
+                on_click=open_unit,
+                args=(layer, lake.config.kind, other["unit"]),
+                help="Open this neuron",
+                width=180,
+            )
+            st.markdown(f"in {other['together']:.0%} of the selections · agreement of maps {other['correlation']:+.2f}")
+    n_more = len(together) - N_NEIGHBOURS
+    if n_more > 0:
+        st.caption(f"and {n_more} more, in the file.")
+    components.download_table(together, f"layer{layer}_unit{unit}_together.csv", "Download all of them (CSV)")

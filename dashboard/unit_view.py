@@ -1,13 +1,13 @@
 """One neuron as its page shows it: the unit, its activations on every picture of the workspace, and their scale."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
-from dashboard import compute
+from dashboard import compute, sidebar, state
 from dashboard.compute import Analysis
-from lake_core.capture import Place
+from lake_core.capture import Kind, Place
 from lake_core.datasets import Example
 from lake_core.geometry import PatchGrid, mask_to_patches
 from lake_core.selection import Selection
@@ -83,3 +83,11 @@ class UnitView:
 def flat(values: list[np.ndarray]) -> np.ndarray:
     """All values that lie on the pictures, one after the other."""
     return np.concatenate([own[np.isfinite(own)] for own in values] or [np.zeros(0)])
+
+
+def open_unit(layer: int, kind: Kind, unit: int) -> None:
+    """Makes a unit the one that the page shows, and its kind the sidebar's; only in a button's callback."""
+    settings = sidebar.current()
+    if settings.kind != kind:
+        sidebar.take(replace(settings, kind=kind, layers=None))
+    state.set_focus(layer=layer, unit=unit)

@@ -137,6 +137,13 @@ class PatchGrid:
         y_edges, x_edges = self._edges(placement, (picture_size[1], picture_size[0]))
         return float(x_edges[col]), float(y_edges[row]), float(x_edges[col + 1]), float(y_edges[row + 1])
 
+    def boxes(self, placement: Placement, picture_size: tuple[int, int]) -> np.ndarray:
+        """(n_patches, 4) float64: the boxes of all patches, each as from `box`."""
+        y_edges, x_edges = self._edges(placement, (picture_size[1], picture_size[0]))
+        left, top = np.meshgrid(x_edges[:-1], y_edges[:-1])
+        right, bottom = np.meshgrid(x_edges[1:], y_edges[1:])
+        return np.stack([left, top, right, bottom], axis=-1).reshape(-1, 4)
+
     def inside(self, placement: Placement) -> np.ndarray:
         """(n_patches,) bool: whether each patch's centre lies on the picture; all True for a squash.
 

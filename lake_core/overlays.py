@@ -20,6 +20,7 @@ from lake_core.geometry import PatchGrid, Placement, map_to_picture
 from lake_core.images import Picture
 
 FloatArray: TypeAlias = NDArray[np.float32]
+ByteArray: TypeAlias = NDArray[np.uint8]
 Box: TypeAlias = tuple[float, float, float, float]
 """(left, top, right, bottom)."""
 
@@ -271,37 +272,37 @@ def _smoothstep(x: np.ndarray, start: float, end: float) -> FloatArray:
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def _score_colours(shares: np.ndarray) -> FloatArray:
-    """(..., 3) float32 in 0..255 for shares of vmax."""
+def _score_colours(shares: np.ndarray) -> ByteArray:
+    """(..., 3) uint8 for shares of vmax."""
     return _colours(SCORE_COLOURS, _LOW + (_HIGH - _LOW) * np.clip(np.nan_to_num(shares), 0, 1))
 
 
-def _signed_colours(shares: np.ndarray) -> FloatArray:
-    """(..., 3) float32 in 0..255 for shares of the limit, -1 to 1."""
+def _signed_colours(shares: np.ndarray) -> ByteArray:
+    """(..., 3) uint8 for shares of the limit, -1 to 1."""
     return _colours(SIGNED_COLOURS, 0.5 + 0.46 * np.clip(np.nan_to_num(shares), -1, 1))
 
 
-def _colours(name: str, shares: np.ndarray) -> FloatArray:
+def _colours(name: str, shares: np.ndarray) -> ByteArray:
     table = _colour_table(name)
-    found: FloatArray = table[np.minimum((shares * len(table)).astype(np.intp), len(table) - 1)]
-    return found
+    return np.take(table, np.minimum((shares * len(table)).astype(np.intp), len(table) - 1), axis=0)
 
 
 @cache
-def _colour_table(name: str) -> FloatArray:
-    """(n_colours, 3) float32 in 0..255 of a colour map, which Matplotlib looks up far more slowly."""
+def _colour_table(name: str) -> ByteArray:
+    """(n_colours, 3) uint8 of a colour map, which Matplotlib looks up far more slowly."""
     colours = matplotlib.colormaps[name]
-    return np.asarray(colours(np.arange(colours.N))[:, :3] * 255, dtype=np.float32)
+    return np.rint(colours(np.arange(colours.N))[:, :3] * 255).astype(np.uint8)
 
 
-def _blend(base: Image.Image, colours: FloatArray, cover: FloatArray, opacity: float) -> Image.Image:
+def _blend(base: Image.Image, colours: ByteArray, cover: FloatArray, opacity: float) -> Image.Image:
     """Colours over the picture; the picture turns grey as far as it is covered, so that its hues and ours don't mix."""
-    pixels = np.asarray(base, dtype=np.float32)
-    grey = np.asarray(base.convert("L"), dtype=np.float32)[..., None]
-    covered = cover[..., None]
-    under = pixels + (grey - pixels) * covered
-    mixed = under + (colours - under) * (covered * opacity)
-    return Image.fromarray(np.rint(mixed).clip(0, 255).astype(np.uint8))
+    under = Image.composite(base.convert("L").convert("RGB"), base, _mask(cover))
+    return Image.composite(Image.fromarray(colours), under, _mask(cover * opacity))
+
+
+def _mask(shares: FloatArray) -> Image.Image:
+    """Shares in [0, 1] as a mask of 256 steps."""
+    return Image.fromarray(np.rint(shares * 255).astype(np.uint8))
 
 
 def _region_above(
@@ -332,19 +333,18 @@ def _from_centre(grid: PatchGrid, placement: Placement, size: tuple[int, int]) -
 
 
 def _paint(image: Image.Image, coverage: FloatArray, colour: tuple[int, int, int]) -> Image.Image:
-    mask = Image.fromarray(np.rint(coverage * 255).astype(np.uint8))
-    return Image.composite(Image.new("RGB", image.size, colour), image, mask)
+    return Image.composite(Image.new("RGB", image.size, colour), image, _mask(coverage))
 
 
 def _bar(
-    colours: FloatArray, ticks: list[tuple[float, str]], marks: list[float], height: int, dark: bool
+    colours: ByteArray, ticks: list[tuple[float, str]], marks: list[float], height: int, dark: bool
 ) -> Image.Image:
     """A bar of colours (1, width, 3) with writing at shares of its width; where two would touch, the ends give way."""
     width = colours.shape[1]
     text_size = max(9, min(15, round(height * 0.3)))
     bar_height = max(4, height - text_size - 8)
     image = Image.new("RGBA", (width, height), (0, 0, 0, 0))
-    strip = Image.fromarray(np.rint(np.repeat(colours, bar_height, axis=0)).astype(np.uint8))
+    strip = Image.fromarray(np.repeat(colours, bar_height, axis=0))
     image.paste(strip, (0, 0))
     draw = ImageDraw.Draw(image)
     for share in marks:

@@ -159,7 +159,21 @@ def selection_of(lake: "Lake", layer: int, kind: Kind | None = None) -> Selectio
     kind = kind or config.kind
     if layer in lake.selection_ and kind == config.kind:
         return lake.selection_[layer]
-    acts_ipu, inside_ip = activations(lake, lake.normals_, lake.backbone.place(layer, kind))
+    return would_select(lake, layer, lake.normals_, kind)
+
+
+def would_select(lake: "Lake", layer: int, normals: Sequence[Picture], kind: Kind | None = None) -> Selection:
+    """What a detector selects in a layer when it is fitted on some normal pictures; it need not be fitted.
+
+    Args:
+        lake: Its configuration and store are used.
+        layer: Layer number.
+        normals: At least one.
+        kind: Kind of unit; None means the detector's.
+    """
+    config = lake.config
+    kind = kind or config.kind
+    acts_ipu, inside_ip = activations(lake, normals, lake.backbone.place(layer, kind))
     return select(acts_ipu[inside_ip], layer, kind, config.criterion, config.top_k, config.seed)
 
 

@@ -9,7 +9,7 @@ from dashboard import components, compute, sidebar, state
 from dashboard.compute import Analysis
 from lake_core.detector import Lake
 from lake_core.features import Progress
-from lake_core.overlays import overlay, score_scale, symmetric_limit
+from lake_core.overlays import colour_bar, overlay, score_scale, symmetric_limit
 from lake_core.scoring import ImageScore
 from lake_core.selection import Selection
 from lake_core.units import selection_of
@@ -48,6 +48,11 @@ def contact_sheet(found: Analysis, score: ImageScore, selection: Selection) -> N
     shown = units[:n_shown]
     limit = symmetric_limit([acts[:, unit].numpy() for unit, _ in shown], quantile=0.999)
     components.unit_legend(limit)
+    st.caption(
+        f"Under each map the unit's number and its {order}"
+        + (" (visual part, at the deciding patch)" if order != "sensitivity" else "")
+        + "; a click opens the neuron. One scale for all."
+    )
     with st.container(horizontal=True):
         cards = [st.container(width=CARD_WIDTH) for _ in shown]
     for card, (unit, number) in zip(cards, shown, strict=True):
@@ -85,6 +90,10 @@ def depth(found: Analysis, score: ImageScore) -> None:
         return
     scale = score_scale([one.map for one in maps.values()], 1.0)
     in_use = found.lake.selection_
+    st.image(
+        colour_bar(scale, 420, 52, dark=components.is_dark(), mark="normal limit"),
+        alt=f"Colour scale of the maps from 0 to {scale.vmax:g}, the most unusual normal patch at 1",
+    )
     with st.container(horizontal=True):
         cards = [st.container(width=CARD_WIDTH + 40) for _ in maps]
     for card, (layer, one) in zip(cards, maps.items(), strict=True):
@@ -99,7 +108,10 @@ def depth(found: Analysis, score: ImageScore) -> None:
             st.caption(
                 f"layer {layer}{mark} · {witnesses.grid.rows} × {witnesses.grid.cols} · max {np.nanmax(one.map):.2f}"
             )
-    st.caption(f"One scale from 0 to {scale.vmax:g}; a line surrounds values above 1, the most unusual normal patch.")
+    st.caption(
+        "The visual map of each layer by itself, with its own selected neurons, on one scale; a line surrounds values "
+        "above 1, the most unusual normal patch. ● marks the layers in the score."
+    )
 
 
 components.heading(

@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from dashboard import components, compute, sidebar, state, unit_maps, unit_meaning, unit_numbers
+from dashboard import components, compute, sidebar, state, unit_maps, unit_meaning, unit_numbers, unit_pins
 from dashboard.compute import Analysis
+from dashboard.unit_pins import Pin
 from dashboard.unit_sheet import Form, sheet
 from dashboard.unit_view import UnitView
 from lake_core.selection import Selection
@@ -39,6 +40,11 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
         unit = carriers[0] if carriers else int(selection.units[0])
     rank = selection.rank_of(unit)
     st.session_state.picked_unit = unit
+
+    def go(to: int) -> None:
+        state.set_focus(layer=layer, unit=int(to))
+
+    go(unit)  # so that the link names it, also where nobody has chosen it
     shown = found.score_of(state.focus().picture)
     if shown is not None and carriers:
         st.session_state.carrier = unit if unit in carriers else None
@@ -46,12 +52,9 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
             f"Neurons that carry most of the score of {shown.picture.name}",
             carriers,
             key="carrier",
-            on_change=lambda: state.set_focus(layer=layer, unit=st.session_state.carrier or unit),
+            on_change=lambda: go(unit if st.session_state.carrier is None else st.session_state.carrier),
         )
     row = st.container(horizontal=True, vertical_alignment="bottom")
-
-    def go(to: int) -> None:
-        state.set_focus(layer=layer, unit=int(to))
 
     row.button(
         "◀ more sensitive",
@@ -59,7 +62,7 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
         args=(selection.order[max(rank - 2, 0)],),
         disabled=rank == 1,
         width="stretch",
-        shortcut="Alt+Left",
+        shortcut="K",
     )
     row.number_input(
         f"Unit (0 to {selection.n_units - 1})",
@@ -74,11 +77,16 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
         args=(selection.order[min(rank, selection.n_units - 1)],),
         disabled=rank == selection.n_units,
         width="stretch",
-        shortcut="Alt+Right",
+        shortcut="J",
     )
     row.button(
-        "Random neuron", on_click=lambda: go(int(np.random.default_rng().integers(selection.n_units))), width="stretch"
+        "Random neuron",
+        on_click=lambda: go(int(np.random.default_rng().integers(selection.n_units))),
+        width="stretch",
+        shortcut="N",
     )
+    with row:
+        unit_pins.button(Pin(found.key.model, layer, selection.kind, unit))
     return unit
 
 
@@ -129,4 +137,4 @@ elif section == "Words":
 elif section == "Pixels behind it":
     unit_meaning.pixels(view)
 else:
-    unit_maps.pins(view)
+    unit_pins.side_by_side(view)

@@ -288,18 +288,30 @@ def test_the_commands_module_needs_neither_networks_nor_streamlit() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-@pytest.mark.parametrize(("cores", "set_by_user", "expected"), [(8, None, [4]), (1, None, [1]), (8, "3", [])])
+@pytest.mark.parametrize(("cores", "set_by_user", "expected"), [(8, None, [4, 4]), (1, None, [1, 1]), (8, "3", [])])
 def test_threads_are_half_of_the_cores_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, cores: int, set_by_user: str | None, expected: list[int]
 ) -> None:
     asked: list[int] = []
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(threads, "_limit_matrix_products", asked.append)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if set_by_user:
         monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
     assert threads.limit_threads() == torch.get_num_threads()
     assert asked == expected
+
+
+def test_matrix_products_of_numpy_and_scipy_are_limited_too() -> None:
+    code = (
+        "import os; os.cpu_count = lambda: 2; from lake_core.threads import limit_threads; limit_threads(); "
+        "from threadpoolctl import threadpool_info; "
+        "found = [one['num_threads'] for one in threadpool_info() if one['user_api'] == 'blas']; "
+        "print(found); assert found and set(found) == {1}"
+    )
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, env=free).returncode == 0
 
 
 def free_pair() -> int:

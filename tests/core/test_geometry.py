@@ -81,6 +81,7 @@ def test_centres_are_numbered_row_by_row() -> None:
 def test_boxes_of_a_squash_tile_the_picture() -> None:
     placement = place(320, 120, 96, 128, "squash")
     boxes = np.array([GRID.box(p, placement, (320, 120)) for p in range(GRID.n_patches)])
+    assert np.array_equal(GRID.boxes(placement, (320, 120)), boxes)
     assert boxes[9].tolist() == [40, 20, 80, 40]
     assert ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum() == pytest.approx(320 * 120)
     assert GRID.inside(placement).all()

@@ -7,6 +7,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import state
+from dashboard.compute import ModelKey
+from dashboard.unit_meaning import in_squares
+from dashboard.unit_pins import Pin
 from dashboard.unit_sheet import sheet
 from dashboard.unit_view import UnitView
 from lake_core.config import LakeConfig
@@ -137,6 +140,75 @@ def test_two_pinned_neurons_stand_side_by_side(page: AppTest) -> None:
     assert "unit 448" in texts(page)
     next(button for button in page.button if button.label == "Unpin all").click().run()
     assert "unit 276" not in texts(page)
+
+
+def test_a_pin_belongs_to_its_backbone_and_opens_its_neuron(page: AppTest) -> None:
+    section(page, "Pinned", pins=[Pin(ModelKey("lake-vit", None), 3, "hidden", 5), Pin(own(page), 13, "hidden", 7)])
+    assert "1 more pinned with another backbone" in texts(page)
+    assert "layer 13 · hidden units · unit 7" in texts(page)
+    page.button(key="open_13_hidden_7").click().run()
+    assert not page.exception
+    assert (page.session_state.focus.layer, page.session_state.focus.unit) == (13, 7)
+    page.button(key="unpin_13_hidden_7").click().run()
+    assert "No neuron is pinned yet" in texts(page)
+
+
+def test_there_is_room_for_eight_pins(page: AppTest) -> None:
+    full_house = [Pin(own(page), 15, "hidden", unit) for unit in range(8)]
+    section(page, "Pinned", pins=full_house)
+    assert sum(image_text.startswith("layer 15 · hidden units") for image_text in texts(page).split("\n")) == 8
+    assert page.button(key="pin").disabled
+
+
+def own(page: AppTest) -> ModelKey:
+    """The backbone of the page, as its sidebar names it."""
+    settings = page.session_state.settings
+    return ModelKey(settings.spec, settings.image_size)
+
+
+def test_a_neighbour_of_the_other_kind_takes_the_sidebar_along(page: AppTest) -> None:
+    section(page, "Neighbours")
+    page.session_state["focus"] = state.Focus(page.session_state.focus.picture, 15, 10)
+    page.run()
+    other = [b for b in page.button if b.key and b.key.startswith("neighbour_") and "_channel_" in b.key]
+    assert other, "unit 10 has no channel among its neighbours; choose another for this test"
+    _, layer, _, unit = other[0].key.split("_")
+    other[0].click().run()
+    assert not page.exception
+    assert page.session_state.settings.kind == "channel"
+    assert (page.session_state.focus.layer, page.session_state.focus.unit) == (int(layer), int(unit))
+
+
+def test_the_link_names_a_unit_that_nobody_has_chosen(small: Dataset) -> None:
+    app = full(small, "neurons")
+    strongest = next(pills for pills in app.button_group if pills.key == "carrier").value
+    assert app.query_params["layer"] == ["15"]
+    assert app.query_params["unit"] == [str(strongest[0] if isinstance(strongest, list) else strongest)]
+
+
+def test_a_card_of_the_gallery_leads_to_the_picture_in_full(page: AppTest, small: Dataset) -> None:
+    sha256 = small.normals[1].picture.sha256
+    page.button(key=f"card_{sha256}").click().run()
+    assert not page.exception
+    assert next(box for box in page.selectbox if box.label.startswith("Picture (")).value == sha256
+
+
+def test_labels_without_masks_compare_defective_with_good_pictures(page: AppTest, lake: Lake, small: Dataset) -> None:
+    section(page, "Distribution")
+    place = lake.backbone.place(15, "hidden")
+    levels = page.dataframe[0].value.set_index("quantile")
+    for name, label in (("test, labelled defective", "defective"), ("test, labelled good", "good")):
+        values = [lake.store.get(one.picture, place)[:, 276] for one in small.tests if one.label == label]
+        assert levels.loc["0.95", name] == pytest.approx(np.quantile(np.concatenate(values), 0.95), abs=1e-5)
+
+
+def test_squares_of_pixels_keep_the_total_whatever_the_size() -> None:
+    pixels = np.random.default_rng(0).normal(size=(21, 30))
+    squares = in_squares(pixels, 8)
+    assert squares.shape == (3, 4)
+    assert squares[0, 0] == pytest.approx(pixels[:8, :8].sum())
+    assert squares[2, 3] == pytest.approx(pixels[16:, 24:].sum())
+    assert squares.sum() == pytest.approx(pixels.sum())
 
 
 def test_the_sheet_is_a_png_and_an_svg_with_its_names_as_text(page: AppTest, lake: Lake, small: Dataset) -> None:

@@ -52,7 +52,7 @@ def test_two_pinned_neurons_are_compared_on_one_picture(metal: Page) -> None:
         expect(button(page, "Pin this neuron")).to_be_visible(timeout=PATIENCE)
         settle(page)
     for unit in units:
-        expect(page.get_by_text(re.compile(rf"layer 15 · hidden · unit {unit} · max"))).to_be_visible()
+        expect(page.get_by_text(re.compile(rf"layer 15 · hidden units · unit {unit} · max"))).to_be_visible()
         expect(page.get_by_alt_text(re.compile(rf"Activation of unit {unit} of layer 15"))).to_be_visible()
     assert units[0] != units[1]
 

@@ -1,0 +1,132 @@
+"""Work that belongs to what a visitor looks at: it goes on beside the page, and makes room when they look elsewhere."""
+
+import atexit
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import TypeVar
+
+import streamlit as st
+
+from dashboard import compute
+from dashboard.jobs import Job, run
+from lake_core.features import Progress
+from lake_core.trials import Report
+
+T = TypeVar("T")
+
+
+class Background:
+    """The latest piece of work of each session; one runs at a time, the others wait for their turn."""
+
+    def __init__(self, max_owners: int = 64) -> None:
+        self._max = max_owners
+        self._latest: OrderedDict[str, Job] = OrderedDict()
+        self._threads: set[threading.Thread] = set()
+        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+
+    def of(self, owner: str, key: Hashable, title: str, work: Callable[[Progress], T]) -> Job:
+        """The job of that key, begun if the owner's latest is another one, which is then cancelled.
+
+        Args:
+            owner: Number of the session.
+            key: What the result depends on.
+            title: What is being done.
+            work: Called in a thread with a function to report progress to; must not touch Streamlit.
+        """
+        with self._lock:
+            job = self._latest.get(owner)
+            if job is not None and job.asked == key:
+                return job
+            if job is not None:
+                job.cancel()
+            job = self._latest[owner] = Job(title, key)
+            self._latest.move_to_end(owner)
+            while len(self._latest) > self._max:
+                self._latest.popitem(last=False)[1].cancel()
+            thread = threading.Thread(target=self._run, args=(job, work), name="lake-background", daemon=True)
+            self._threads.add(thread)
+        thread.start()
+        return job
+
+    def latest(self, owner: str) -> Job | None:
+        """The job that a session began last."""
+        with self._lock:
+            return self._latest.get(owner)
+
+    def forget(self, owner: str) -> None:
+        """Drops the owner's latest job, so that the same is begun anew."""
+        with self._lock:
+            job = self._latest.pop(owner, None)
+        if job is not None:
+            job.cancel()
+
+    def close(self, patience_s: float = 10.0) -> None:
+        """Cancels everything and waits for it: Python must not end under a thread that computes."""
+        with self._lock:
+            threads = list(self._threads)
+            for job in self._latest.values():
+                job.cancel()
+        for thread in threads:
+            thread.join(patience_s)
+
+    def _run(self, job: Job, work: Callable[[Progress], T]) -> None:
+        def reported(report: Report) -> T:
+            report(job.title, 0, 0)  # it may have been cancelled before its turn came
+            return work(lambda done, total: report(job.title, done, total))
+
+        try:
+            with self._turn:
+                run(job, reported)
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+
+@st.cache_resource
+def background() -> Background:
+    """The work in the background of this server."""
+    found = Background()
+    atexit.register(found.close)
+    return found
+
+
+def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:
+    """A result that is computed beside the page, with progress and a way to cancel, and drawn when it is there.
+
+    Returns:
+        The result, or None as long as there is none, which is said.
+    """
+    made: T | None = compute.results().get(key)
+    if made is not None:
+        return made
+    owner = st.session_state.number
+    job = background().of(owner, key, title, work)
+    if job.is_running:
+        _watch(job)
+        return None
+    if job.status == "done":
+        compute.results().put(key, job.result)
+        found: T = job.result
+        return found
+    if job.status == "failed":
+        st.error(job.error, icon=":material/error:")
+    else:
+        st.info("Stopped.", icon=":material/pause_circle:")
+    st.button("Start again", on_click=background().forget, args=(owner,), key=f"again_{title}")
+    return None
+
+
+def _watch(job: Job) -> None:
+    @st.fragment(run_every=0.5)
+    def look() -> None:
+        if not job.is_running:
+            st.rerun()
+        share = min(job.done / job.total, 1.0) if job.total else 0.0
+        counted = f"{job.done} of {job.total}" if job.total else "waiting for its turn"
+        st.progress(share, text=f"{job.title}, in the background: {counted}")
+        st.button("Cancel", on_click=job.cancel, key=f"cancel_{job.title}")
+
+    with st.container(border=True):
+        look()

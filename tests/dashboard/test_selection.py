@@ -1,0 +1,152 @@
+"""The page Selection: K moved from the page, the knee, random draws beside the page, and the sweep's figure."""
+
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import compute, selection_figures, state
+from dashboard.background import Background, background
+from dashboard.jobs import Job
+from lake_core.controls import knee, random_control
+from lake_core.datasets import Dataset
+from lake_core.features import Progress
+from tests.dashboard.visit import full, press, texts
+
+GLANCE = "Layers at a glance"
+
+
+def view(app: AppTest, name: str) -> AppTest:
+    app.session_state["selection_view"] = name
+    app.run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+def over(job: Job) -> Job:
+    """A job when it is over."""
+    end = time.monotonic() + 120
+    while job.is_running and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not job.is_running
+    return job
+
+
+@pytest.mark.parametrize("name", [GLANCE, "Ranking", "Criteria", "Stability", "Sweep over K"])
+@pytest.mark.parametrize("with_tests", [True, False])
+def test_every_view_opens_with_and_without_test_pictures(name: str, with_tests: bool, small: Dataset) -> None:
+    dataset = small if with_tests else Dataset(small.name, small.normals, ())
+    view(full(dataset, "selection"), name)
+
+
+def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None:
+    app = view(full(small, "selection"), GLANCE)
+    workspace = state.Workspace(small.normals, small.tests, small.name)
+    settings = app.session_state.settings
+    found = compute.analyse(settings, workspace, None)
+    for layer, selection in compute.all_selections(settings, workspace).items():
+        assert len(selection.units) == min(100, selection.n_units)
+        if layer in found.lake.selection_:
+            np.testing.assert_array_equal(selection.units, found.lake.selection_[layer].units)
+
+
+def test_k_moved_on_the_page_moves_the_sidebars(small: Dataset) -> None:
+    app = view(full(small, "selection"), GLANCE)
+    app.slider(key="page_k").set_value(37).run()
+    assert not app.exception
+    assert app.sidebar.slider(key="top_k").value == 37
+    assert app.session_state.settings.top_k == 37
+
+
+def test_the_knee_can_be_taken(small: Dataset) -> None:
+    app = view(full(small, "selection"), "Ranking")
+    workspace = state.Workspace(small.normals, small.tests, small.name)
+    suggested = knee(compute.all_selections(app.session_state.settings, workspace)[15].sensitivity)
+    press(app, f"Take the knee, K = {suggested}")
+    assert not app.exception
+    assert app.session_state.settings.top_k == suggested
+
+
+def test_random_draws_run_beside_the_page_and_equal_the_cores(small: Dataset) -> None:
+    app = view(full(small, "selection"), "Ranking")
+    over(background().latest(app.session_state.number))
+    app.run()
+    assert not app.exception
+    found = compute.analyse(app.session_state.settings, state.Workspace(small.normals, small.tests, small.name), None)
+    control = random_control(found.lake, found.pictures, found.known_labels, 10)
+    assert f"The selection beats **{control.place:.0%}** of 10 random draws" in texts(app)
+    assert f"{control.selected:.3f} against {control.draws.mean():.3f} on average" in texts(app)
+
+
+def test_cancelled_draws_can_be_started_again(small: Dataset) -> None:
+    app = view(full(small, "selection"), "Ranking")
+    app.sidebar.slider(key="top_k").set_value(23).run()
+    first = background().latest(app.session_state.number)
+    first.cancel()
+    over(first)
+    app.run()
+    if first.status == "cancelled":  # unless it was done before
+        press(app, "Start again")
+        assert background().latest(app.session_state.number) is not first
+
+
+def test_who_looks_elsewhere_cancels_what_they_looked_at() -> None:
+    work, go = Background(), threading.Event()
+
+    def slow(show: Progress) -> str:
+        for n_done in range(1000):
+            show(n_done, 1000)
+            go.wait(0.01)
+        return "slow"
+
+    first = work.of("one", "a", "A", slow)
+    assert work.of("one", "a", "A", slow) is first
+    second = work.of("one", "b", "B", lambda show: "quick")
+    assert over(first).status == "cancelled"
+    assert over(second).result == "quick"
+    other = work.of("two", "a", "A", lambda show: "theirs")
+    assert over(other).result == "theirs"
+    assert work.of("one", "b", "B", slow) is second
+    work.forget("one")
+    assert work.of("one", "b", "B", lambda show: "anew") is not second
+
+
+def test_closing_ends_what_runs_and_what_waits() -> None:
+    work = Background()
+
+    def endless(show: Progress) -> None:
+        while True:
+            show(0, 1)
+            time.sleep(0.01)
+
+    jobs = [work.of(owner, "a", "A", endless) for owner in ("one", "two", "three")]
+    work.close()
+    assert [job.status for job in jobs] == ["cancelled"] * 3
+
+
+def test_outliers_of_the_sweep_are_told_and_do_not_set_its_scale() -> None:
+    rows = pd.DataFrame(
+        {
+            "k": [1, 5, 30, 100, 700],
+            "selected": [0.0, -40.0, 0.3, 0.35, 0.3],
+            "random_mean": [0.1, 11.0, 0.2, 0.31, 0.3],
+            "random_std": 0.1,
+            "gallery_bytes": [1, 5, 30, 100, 700],
+        }
+    )
+    assert selection_figures.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
+    low, high = selection_figures.sweep(rows, 100, "gap").layout.yaxis.range
+    assert -0.2 < low < 0.0 < 0.35 < high < 0.6
+    rows.loc[1, ["selected", "random_mean"]] = 0.2
+    assert selection_figures.beyond(rows) == ""
+
+
+def test_squares_of_the_x_ray_hold_every_unit_once(small: Dataset) -> None:
+    app = view(full(small, "selection"), GLANCE)
+    selections = compute.all_selections(app.session_state.settings, state.Workspace(small.normals, small.tests, "m"))
+    for selection in selections.values():
+        np.testing.assert_array_equal(np.concatenate(selection_figures.bins(selection)), selection.order)
