@@ -1,11 +1,14 @@
 """The pages that account for a score and change it: numbers on screen against the core."""
 
+import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, split_figures, state
+from lake_core.capture import Place
 from lake_core.datasets import Dataset
 from lake_core.interventions import switch_off, top_of_ledger
 from lake_core.scoring import ImageScore
@@ -52,8 +55,11 @@ def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
 @pytest.mark.parametrize("n_units", [3, 1000])
 def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_units: int, found: compute.Analysis) -> None:
     score = highest(found)
-    steps = split_figures.steps_of(score.ledger(), unfolded, n_units)
+    steps = split_figures.steps_of(score.ledger(), score.score, unfolded, n_units)
     assert sum(step.value for step in steps) == pytest.approx(score.score, rel=1e-5)
+    table = split_figures.step_table(steps, score.score)
+    assert sum(map(Decimal, (f"{value:.3f}" for value in table["contribution"][:-1]))) == Decimal(f"{score.score:.3f}")
+    assert table["so far"].iloc[-2] == table["so far"].iloc[-1] == round(score.score, 3)
     assert steps[-1].part == "cross_modal"
     if unfolded == 15 and n_units == 3:
         assert [step.part for step in steps] == ["visual", "visual", "visual", "rest", "cross_modal"]
@@ -87,7 +93,7 @@ def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, foun
     app = run(full(small, "score_split"), split_section="Evidence")
     score = highest(found)
     expected = score.carriers(None, 15)
-    table = app.dataframe[0].value
+    table = next(one.value for one in app.dataframe if "here" in one.value)
     assert table["unit"].tolist() == expected["unit"].tolist()
     assert table["contribution"].tolist() == pytest.approx(expected["contribution"].tolist())
 
@@ -95,7 +101,8 @@ def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, foun
 def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, found: compute.Analysis) -> None:
     app = run(full(small, "score_split"), split_section="Against another picture")
     ranked = sorted(found.scores, key=lambda one: -one.score)
-    assert f"= {ranked[0].score - ranked[-1].score:+.4f}." in texts(app)
+    first, last = (Decimal(f"{one.score:.3f}") for one in (ranked[0], ranked[-1]))
+    assert f"{first} − {last} = {first - last:+}." in texts(app)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -126,6 +133,20 @@ def test_a_causal_ablation_stands_beside_random_draws(small: Dataset) -> None:
     labels = {metric.label for metric in app.metric}
     assert {"Change of the score", "Change of layer 21"} <= labels
     assert "Of 20 random draws" in texts(app)
+    shown = re.findall(r"layer (\d+): \d+\.\d% in all", texts(app))
+    assert (shown[0], shown[-1], len(shown)) == ("15", "21", 6)
+
+
+def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(small: Dataset) -> None:
+    app = full(small, "what_if")
+    run(app, experiment="Inside the network", causal_way="pinned neurons", pins=[(Place(18, "hidden"), 5)])
+    offered = {group.label: list(group.options) for group in app.button_group}
+    assert offered["Random draws from"] == ["all neurons of the layer"]
+    assert offered["Their new value"] == ["their normal mean"]
+    press(app, "Run the network with and without them")
+    assert "random draws of as many units of the same layer" in texts(app)
+    run(app, experiment="Neurons off", off_way="pinned neurons")
+    assert "None of your pinned neurons is selected" in texts(app)
 
 
 def test_a_picture_among_the_normals_is_no_longer_scored(small: Dataset) -> None:
