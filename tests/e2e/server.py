@@ -78,11 +78,15 @@ def browser() -> Iterator[Browser]:
 
 
 def wait_until_idle(page: Page, timeout_s: float = 90) -> None:
-    """Waits until the app's script has run to its end."""
+    """Waits until the app's script has run to its end and the page shows what it sent."""
     page.wait_for_selector(
         "[data-testid=stApp][data-test-script-state=notRunning]", timeout=timeout_s * 1000, state="attached"
     )
     page.wait_for_timeout(400)
     page.wait_for_selector(
         "[data-testid=stApp][data-test-script-state=notRunning]", timeout=timeout_s * 1000, state="attached"
+    )
+    page.wait_for_function(
+        "document.querySelectorAll('[data-testid=stMain] [data-testid=stSkeleton]').length === 0",
+        timeout=timeout_s * 1000,
     )
