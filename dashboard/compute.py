@@ -28,7 +28,7 @@ from lake_core.draws import Units
 from lake_core.effects import activations
 from lake_core.features import FeatureStore
 from lake_core.images import Picture, read_picture
-from lake_core.metrics import auroc
+from lake_core.metrics import known_auroc
 from lake_core.overlays import ScoreScale, overlay, score_scale, symmetric_limit, thumbnail, unit_overlay
 from lake_core.prompts import PromptEnsemble, text_directions
 from lake_core.scoring import ImageScore, Witnesses
@@ -108,12 +108,7 @@ class Analysis:
     @property
     def auroc(self) -> float | None:
         """Image AUROC over the labelled test pictures, or None without labels of both sides."""
-        known = [
-            (label, score.score)
-            for label, score in zip(self.known_labels, self.scores, strict=True)
-            if label is not None
-        ]
-        return auroc(*zip(*known, strict=True)) if known else None
+        return known_auroc(self.known_labels, [score.score for score in self.scores])
 
     def score_of(self, sha256: str | None) -> ImageScore | None:
         """The score of a test picture, or None."""

@@ -142,7 +142,8 @@ def run(request: Request) -> None:
     n_above = sum(item.is_anomalous for item in scored)
     skipped = f", {len(reporter.skipped)} skipped" if reporter.skipped else ""
     typer.echo(f"{len(scored)} of {len(tests)} pictures scored, {n_above} above {lake.threshold_:.4g}{skipped}.")
-    typer.echo(f"Results: {request.out / 'scores.csv'}, {request.out / 'maps'}, {request.out / 'config.json'}")
+    written = ["scores.csv", "maps", "config.json", *(["ledgers.json"] if request.ledger else [])]
+    typer.echo(f"Results: {', '.join(str(request.out / name) for name in written)}")
 
 
 def list_sources(given: Path, option: str, out: Path) -> list[Source]:

@@ -11,7 +11,7 @@ from lake_core.detector import Lake
 from lake_core.errors import LakeError
 from lake_core.features import Progress
 from lake_core.images import Picture
-from lake_core.interventions import known_auroc
+from lake_core.metrics import known_auroc
 from lake_core.selection import jaccard
 
 

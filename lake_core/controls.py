@@ -17,7 +17,8 @@ from lake_core.detector import Lake
 from lake_core.errors import LakeError
 from lake_core.features import Progress
 from lake_core.images import Picture
-from lake_core.metrics import auroc
+from lake_core.metrics import known_auroc
+from lake_core.scoring import Witnesses
 from lake_core.selection import Selection, jaccard, select
 from lake_core.stability import Stability, normal_patches, stability, stacked
 
@@ -76,8 +77,7 @@ def separation(lake: Lake, scores: Sequence[float] | np.ndarray, labels: Labels 
     if len(values) == 0:
         raise LakeError("There is no test picture to tell from the normal ones; add at least one.")
     if separation_measure(labels) == "auroc" and labels is not None:
-        known = np.array([label is not None for label in labels])
-        area = auroc([bool(label) for label in labels if label is not None], values[known])
+        area = known_auroc(labels, values)
         assert area is not None
         return area
     return float(values.mean() - lake.normal_scores_.mean())
@@ -301,6 +301,7 @@ def weight_curve(
     labels: Labels | None = None,
     weights: Sequence[float] = tuple(np.linspace(0, 1, 21).round(2).tolist()),
     on_progress: Progress | None = None,
+    heard: Sequence[Witnesses] | None = None,
 ) -> pd.DataFrame:
     """Separation against the text weight; the witnesses are heard once and weighed anew.
 
@@ -310,10 +311,11 @@ def weight_curve(
         labels: One per picture, or None.
         weights: Each in [0, 1].
         on_progress: Called with weights done and in all; may raise to cancel.
+        heard: `lake.measure` of each picture, where the caller has it already.
     Returns:
         Columns text_weight, separation (see `separation`), threshold and n_anomalous (pictures above it).
     """
-    witnesses = [lake.measure(picture) for picture in pictures]
+    witnesses = [lake.measure(picture) for picture in pictures] if heard is None else heard
     rows = []
     for n_done, weight in enumerate(weights, start=1):
         other = lake.reweighed(text_weight=float(weight))

@@ -1,7 +1,9 @@
-"""Score-level interventions: what a score, a map and a decision become without some of the selected units.
+"""All experiments on a score as plain functions, with their random controls; the score-level ones live here.
 
-Everything is computed anew from stored activations (`lake_core.switching`); the network never runs. So this tells what
-a score is made of, not what the network would do: for that see `lake_core.causal`.
+Switching selected units off computes a score, a map and a decision anew from stored activations
+(`lake_core.switching`); the network never runs. So it tells what a score is made of, not what the network would do: for
+that there are `ablate` and `patch_in`. `curve`, `faithfulness` and `occlusion` change the picture, `contaminate` the
+normal pictures.
 """
 
 from collections.abc import Sequence
@@ -10,22 +12,39 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from lake_core.causal import CausalChange, Source, ablate, deciding_patches, evidence_sources, patch_in
+from lake_core.contamination import Contamination, contaminate
 from lake_core.controls import Labels
 from lake_core.detector import Lake
 from lake_core.draws import N_DRAWS, Rank, Units, matched_draws, rank_among
+from lake_core.faithfulness import Curve, Faithfulness, curve, faithfulness
 from lake_core.features import Progress
 from lake_core.images import Picture
-from lake_core.metrics import auroc
+from lake_core.metrics import known_auroc
+from lake_core.occlusion import Occlusion, occlusion
 from lake_core.scoring import ImageScore
 from lake_core.switching import all_selected, checked, selected_among, switched_off, top_of_ledger, whole_layer
 from lake_core.witnesses import Evidence
 
 __all__ = [
+    "CausalChange",
+    "Contamination",
+    "Curve",
+    "Faithfulness",
+    "Occlusion",
+    "Source",
     "SwitchOff",
     "SwitchOffControl",
     "SwitchOffTests",
+    "ablate",
     "all_selected",
-    "known_auroc",
+    "contaminate",
+    "curve",
+    "deciding_patches",
+    "evidence_sources",
+    "faithfulness",
+    "occlusion",
+    "patch_in",
     "selected_among",
     "switch_off",
     "switch_off_control",
@@ -276,12 +295,6 @@ def switch_off_control(
 
 
 # What the parts above share ------------------------------------------------------------------------------------------
-
-
-def known_auroc(labels: Labels, scores: Sequence[float] | np.ndarray) -> float | None:
-    """Image AUROC over the pictures whose label is known; None without both classes."""
-    pairs = [(label, score) for label, score in zip(labels, scores, strict=True) if label is not None]
-    return auroc([label for label, _ in pairs], [score for _, score in pairs])
 
 
 def _labels(pictures: Sequence[Picture], labels: Labels | None) -> Labels:

@@ -1,6 +1,9 @@
-"""Accounts of scores as plain values for JSON, shortened so that they still add up."""
+"""Accounts of scores as plain values for JSON, shortened so that they still add up; and rounded likewise."""
 
 from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from lake_core.scoring import ImageScore
 
@@ -47,3 +50,25 @@ def account(result: ImageScore, top: int = 10) -> dict[str, Any]:
         "parts": {str(part): float(value) for part, value in ledger.groupby("part")["contribution"].sum().items()},
         "layers": layers,
     }
+
+
+def adding_up(values: ArrayLike, total: float, digits: int = 3) -> np.ndarray:
+    """Contributions rounded so that what is read adds up to the total that is read.
+
+    Each is rounded as usual; what is left over goes to those that were closest to the other side.
+
+    Args:
+        values: (n,), n >= 1, that add up to the total.
+        total: As it is shown beside them, rounded or not.
+        digits: After the point.
+    Returns:
+        (n,) float64, each less than one unit of the last digit away from its value.
+    """
+    unit = 10.0**-digits
+    exact = np.asarray(values, dtype=np.float64) / unit
+    rounded = np.rint(exact)
+    missing = round(round(total, digits) / unit - float(rounded.sum()))
+    nearest_first = np.argsort(-np.sign(missing) * (exact - rounded), kind="stable")
+    rounded[nearest_first[: abs(missing)]] += np.sign(missing)
+    shown: np.ndarray = np.round(rounded * unit, digits) + 0.0
+    return shown

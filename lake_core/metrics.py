@@ -51,6 +51,12 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     return float(roc_auc_score(truth, values)) if _has_both(truth) else None
 
 
+def known_auroc(labels: Sequence[bool | None], scores: Sequence[float] | np.ndarray) -> float | None:
+    """Image AUROC over the pictures whose label is known; None without both classes."""
+    pairs = [(label, score) for label, score in zip(labels, scores, strict=True) if label is not None]
+    return auroc([label for label, _ in pairs], [score for _, score in pairs])
+
+
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Average precision with defective as the positive class, in [0, 1]; None if there is one class only."""
     truth, values = _checked(labels, scores)

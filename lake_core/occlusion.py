@@ -71,7 +71,13 @@ class Occlusion:
         """The outcome in words."""
         n, rank = len(self.importance), self.rank_of_deciding_region
         where = "Covering the region of the deciding patch lowers the score more than covering any other"
-        if rank > 1:
+        own = self.importance[self.deciding_region]
+        if own <= 0:
+            where = (
+                f"Covering the region of the deciding patch does not lower the score ({0 - own:+.2f}): what is put "
+                "there, or its seam, is no less unusual"
+            )
+        elif rank > 1:
             where = f"Covering the region of the deciding patch is number {rank} of {n} regions in lowering the score"
         if self.target == "map":
             where = where.replace("the score", "the map")
@@ -92,7 +98,8 @@ def occlusion(
 
     The image score is a maximum: as long as the deciding patch stays, covering a region changes it only where the seam
     is more unusual than that patch. So many importances are 0 or a little below, and a low correlation for "score" is
-    no surprise; the rank of the deciding region is the sharper question there.
+    no surprise; the rank of the deciding region is the sharper question there. The deciding patch lies in the middle of
+    its region: a border through a defect would leave half of it beside a seam.
 
     Args:
         lake: Fitted.
@@ -110,7 +117,7 @@ def occlusion(
         raise ConfigError(f"n_regions is {n_regions}; it must be a whole number of at least 1.")
     result = lake.score(picture)
     grid, inside = result.witnesses.grid, result.witnesses.inside
-    region = regions(grid, inside, n_regions)
+    region = regions(grid, inside, n_regions, result.patch)
     n_found = int(region.max()) + 1
     mask = torch.from_numpy(region[patch_of_pixels(grid, result.witnesses.placement)])
     n_done = 0
@@ -142,21 +149,25 @@ def occlusion(
     )
 
 
-def regions(grid: PatchGrid, inside: np.ndarray, n_regions: int) -> np.ndarray:
+def regions(grid: PatchGrid, inside: np.ndarray, n_regions: int, centre: int) -> np.ndarray:
     """(n_patches,) int64: squares of patches, numbered from 0 in reading order, at most n_regions; -1 off the picture.
 
     Args:
         grid: Of the patches.
         inside: (n_patches,) bool.
         n_regions: At most so many.
+        centre: A patch on the picture that lies in the middle of its square, so that no border cuts through what
+            surrounds it.
     """
-    row, col = np.divmod(np.flatnonzero(inside), grid.cols)
-    side = 1
-    while (np.ptp(row) // side + 1) * (np.ptp(col) // side + 1) > n_regions:
+    rows_cols = np.stack(np.divmod(np.flatnonzero(inside), grid.cols))
+    first = rows_cols.min(1, keepdims=True)
+    side, squares = 1, rows_cols - first
+    while np.prod(squares.max(1) + 1) > n_regions:
         side += 1
-    squares = (row - row.min()) // side * grid.cols + (col - col.min()) // side
+        ahead = (side // 2 - (np.array([divmod(centre, grid.cols)]).T - first)) % side
+        squares = (rows_cols - first + ahead) // side
     found = np.full(grid.n_patches, -1, dtype=np.int64)
-    found[inside] = np.unique(squares, return_inverse=True)[1]
+    found[inside] = np.unique(squares[0] * grid.cols + squares[1], return_inverse=True)[1]
     return found
 
 

@@ -284,10 +284,29 @@ class ImageScore:
         """
         index = self.patch if patch is None else patch
         self.split(index)
+        own, fine_to_layer = self._layer(layer)
+        return own.carriers(int(fine_to_layer[index]), self._layer_weight, top)
+
+    def contribution_map(self, layer: int, unit: int) -> np.ndarray:
+        """What one unit contributes to the fused value of every patch; all units' maps and w C add up to `map`.
+
+        Args:
+            layer: Number of a layer that takes part.
+            unit: One of its selected units.
+        Returns:
+            (rows, cols) float32 >= 0, each value as in the patch's ledger; NaN where a patch is not on the picture.
+        Raises:
+            ValueError: if the layer takes no part in the score or the unit is not selected.
+        """
+        own, fine_to_layer = self._layer(layer)
+        return self._on_grid(own.terms_of_unit(unit)[fine_to_layer] * self._layer_weight)
+
+    def _layer(self, number: int) -> tuple[LayerWitness, np.ndarray]:
+        """What a layer says, and its patch under each patch of the fused grid."""
         for own, fine_to_layer in zip(self.witnesses.layers, self.witnesses.fine_to_layer, strict=True):
-            if own.normality.selection.layer == layer:
-                return own.carriers(int(fine_to_layer[index]), self._layer_weight, top)
-        raise ValueError(f"layer {layer} takes no part in the score")
+            if own.normality.selection.layer == number:
+                return own, fine_to_layer
+        raise ValueError(f"layer {number} takes no part in the score")
 
     @property
     def _layer_weight(self) -> float:

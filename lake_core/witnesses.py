@@ -49,6 +49,20 @@ class LayerWitness:
         mean: np.ndarray = np.mean(difference.numpy().astype(np.float64) ** 2, axis=0)
         return mean / self.normality.tau
 
+    def terms_of_unit(self, unit: int) -> np.ndarray:
+        """(n_patches,) float64 >= 0: a selected unit's share of each patch's distance / tau.
+
+        Raises:
+            ValueError: if the unit is not selected.
+        """
+        learned = self.normality
+        column = np.flatnonzero(learned.selection.units == unit)
+        if not len(column):
+            raise ValueError(f"unit {unit} of layer {learned.selection.layer} is not selected")
+        difference = self.patches[:, int(column[0])] - learned.gallery[self.neighbour, int(column[0])]
+        squares: np.ndarray = difference.numpy().astype(np.float64) ** 2
+        return squares / learned.tau
+
     def evidence(self, patch: int, n: int) -> list[Evidence]:
         """The n nearest normal patches of a patch of the layer, nearest first, each with its exact distance."""
         learned = self.normality

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard import components, sidebar, split_sections
+from dashboard import components, sidebar, split_account, split_sections
 
 SECTIONS = {
     "Neurons": split_sections.neurons,
@@ -18,13 +18,13 @@ components.heading(
 )
 found = components.analysis(sidebar.current())
 score = components.pick_picture(found)
-where = split_sections.chosen_place(score)
+where = split_account.chosen_place(score)
 left, right = st.columns([1, 1])
 with left:
-    split_sections.clickable(found, score, where)
+    split_account.clickable(found, score, where)
 with right:
-    split_sections.account(found, score, where)
-    split_sections.nearest(found, score, where)
+    split_account.account(found, score, where)
+    split_account.nearest(found, score, where)
 section = st.segmented_control(
     "Section",
     list(SECTIONS),

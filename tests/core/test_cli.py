@@ -403,6 +403,7 @@ def test_ledgers_add_up_to_the_scores_of_the_table(parts: Path, tmp_path: Path) 
     result = score(parts, out, "--top-k", 30, "--layers", "12,15", "--ledger")
     assert result.exit_code == 0, result.output
     document = json.loads((out / "ledgers.json").read_text(encoding="utf-8"))
+    assert str(out / "ledgers.json") in result.output
     assert document["schema"] == 1
     rows = rows_of(out)
     assert [item["path"] for item in document["pictures"]] == [row["path"] for row in rows]

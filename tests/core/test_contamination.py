@@ -9,7 +9,7 @@ from lake_core.contamination import contaminate
 from lake_core.datasets import Example, load_sample
 from lake_core.detector import Lake
 from lake_core.errors import LakeError
-from lake_core.interventions import known_auroc
+from lake_core.metrics import known_auroc
 from tests.core.running import Cancelled
 
 

@@ -1,6 +1,7 @@
 """Deletion, insertion and occlusion: where curves begin and end, what is exchanged, and what the areas mean."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -242,26 +243,40 @@ def test_occlusion_is_the_loss_when_a_region_is_covered(lake: Lake, noise_pictur
 
 def test_covering_a_drawn_spot_matters_most(spots: Lake) -> None:
     rgb = spotted(30).rgb.copy()
-    rgb[68:92, 68:92] = 20  # within one region of 32 pixels
+    rgb[68:92, 68:92] = 20  # smaller than a region, wherever its borders are
     picture, done = read_picture(rgb), []
     found = occlusion(spots, picture, n_regions=16, on_progress=lambda *step: done.append(step))
     n = len(found.importance)
     assert done[-1] == (n + 1, n + 1)
     assert found.rank_of_deciding_region == 1
-    assert found.importance[10] > 5 * np.delete(found.importance, 10).max()
+    own = found.deciding_region
+    assert found.importance[own] > 5 * np.delete(found.importance, own).max()
     assert found.sentence.startswith("Covering the region of the deciding patch lowers the score more than")
     assert -1 <= found.correlation <= 1  # type: ignore[operator]
 
 
+def test_covering_that_does_not_help_is_told_as_such(spots: Lake) -> None:
+    found = occlusion(spots, spotted(30), n_regions=16)
+    worse = replace(found, importance=-np.abs(found.importance) - 0.25)
+    raised = -worse.importance[worse.deciding_region]
+    assert worse.sentence.startswith(
+        f"Covering the region of the deciding patch does not lower the score (+{raised:.2f}): what is put there"
+    )
+
+
 def test_regions_are_squares_of_patches_on_the_picture() -> None:
     grid = PatchGrid(24, 24, 384, 384)
-    found = regions(grid, np.ones(576, bool), 64).reshape(24, 24)
+    found = regions(grid, np.ones(576, bool), 64, 25).reshape(24, 24)
     assert found.max() == 63
     np.testing.assert_array_equal(found[:3, :3], 0)
     assert (found[0, 3], found[3, 0]) == (1, 8)
+    moved = regions(grid, np.ones(576, bool), 64, 24 * 6 + 12).reshape(24, 24)
+    assert moved.max() < 64
+    rows, cols = np.nonzero(moved == moved[6, 12])
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (4, 7, 10, 13)
     inside = np.zeros((24, 24), bool)
     inside[4:20] = True
-    boxed = regions(grid, inside.reshape(-1), 1000).reshape(24, 24)
+    boxed = regions(grid, inside.reshape(-1), 1000, 100).reshape(24, 24)
     assert (boxed[~inside] == -1).all()
     assert boxed.max() == 16 * 24 - 1
-    assert regions(grid, np.ones(576, bool), 1).max() == 0
+    assert regions(grid, np.ones(576, bool), 1, 300).max() == 0

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lake_core import interventions
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
 from lake_core.detector import Lake
@@ -16,7 +17,6 @@ from lake_core.features import FeatureStore
 from lake_core.images import Picture
 from lake_core.interventions import (
     all_selected,
-    known_auroc,
     selected_among,
     switch_off,
     switch_off_control,
@@ -25,7 +25,7 @@ from lake_core.interventions import (
     top_of_ledger,
     whole_layer,
 )
-from lake_core.metrics import auroc
+from lake_core.metrics import auroc, known_auroc
 from lake_core.normality import finest
 from tests.core.method import (
     CASES,
@@ -369,3 +369,9 @@ def test_threads_that_switch_off_different_units_do_not_meet(lakes: Any, noise_p
             assert switch_off(lake, offs[index], noise_pictures[5]).after.score == expected[index]
 
     in_threads(work)
+
+
+def test_all_experiments_are_in_one_place() -> None:
+    kinds = ("ablate", "contaminate", "curve", "faithfulness", "occlusion", "patch_in", "switch_off_control")
+    assert set(kinds) <= set(interventions.__all__)
+    assert all(callable(getattr(interventions, name)) for name in interventions.__all__)

@@ -37,6 +37,20 @@ def test_the_evidence_is_a_normal_patch_farther_away_than_normal_patches_are(lak
     assert item.distance > item.tau
 
 
+def test_what_the_top_units_add_to_the_score_lies_on_the_scratch(lake: Lake, scratched: Example) -> None:
+    result = lake.score(scratched.picture)
+    assert scratched.mask is not None
+    on = mask_to_patches(scratched.mask, result.witnesses.grid, result.witnesses.placement) > 0
+    off = result.witnesses.inside & ~on
+    ledger = result.ledger()
+    for unit in ledger[ledger["part"] == "visual"].nlargest(6, "contribution")["unit"].astype(int):
+        added = result.contribution_map(15, unit).ravel()
+        assert added[on].mean() > 3 * added[off].mean()
+    strongest = result.contribution_map(15, int(ledger["unit"].iloc[0])).ravel()
+    assert on[strongest.argmax()]
+    assert strongest[on].mean() > 15 * strongest[off].mean()
+
+
 def test_the_top_units_are_more_active_on_the_scratch_than_off_it(lake: Lake, scratched: Example) -> None:
     result = lake.score(scratched.picture)
     assert scratched.mask is not None

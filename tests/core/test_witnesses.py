@@ -100,3 +100,24 @@ def test_carriers_show_the_two_values_behind_each_contribution(lake: Lake, noise
         np.testing.assert_allclose(np.linalg.norm(everything["here"]), 1, rtol=1e-5)
     with pytest.raises(ValueError, match="takes no part"):
         result.carriers(patch, 99)
+
+
+def test_the_maps_of_all_units_and_of_the_text_add_up_to_the_score_map(
+    lake: Lake, noise_pictures: list[Picture]
+) -> None:
+    result = lake.score(noise_pictures[5])
+    text = np.zeros(result.map.shape) if result.cross_modal_map is None else result.cross_modal_map.astype(float)
+    total = result.text_weight * text
+    for layer, selection in lake.selection_.items():
+        for unit in selection.units:
+            total = total + result.contribution_map(layer, int(unit))
+    np.testing.assert_allclose(total, result.map, rtol=1e-4, atol=1e-6)
+    for patch in on_picture(result, 3):
+        for row in result.ledger(patch).dropna().head(5).itertuples():
+            value = result.contribution_map(row.layer, row.unit).ravel()[patch]
+            assert value == pytest.approx(row.contribution, rel=1e-5, abs=1e-9)
+    layer, selection = next(iter(lake.selection_.items()))
+    with pytest.raises(ValueError, match=f"unit {selection.order[-1]} of layer {layer} is not selected"):
+        result.contribution_map(layer, int(selection.order[-1]))
+    with pytest.raises(ValueError, match="layer 99 takes no part"):
+        result.contribution_map(99, 0)

@@ -1,5 +1,6 @@
 """The pages that account for a score and change it: numbers on screen against the core."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -52,8 +53,11 @@ def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
 @pytest.mark.parametrize("n_units", [3, 1000])
 def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_units: int, found: compute.Analysis) -> None:
     score = highest(found)
-    steps = split_figures.steps_of(score.ledger(), unfolded, n_units)
+    steps = split_figures.steps_of(score.ledger(), score.score, unfolded, n_units)
     assert sum(step.value for step in steps) == pytest.approx(score.score, rel=1e-5)
+    table = split_figures.step_table(steps, score.score)
+    assert sum(map(Decimal, (f"{value:.3f}" for value in table["contribution"][:-1]))) == Decimal(f"{score.score:.3f}")
+    assert table["so far"].iloc[-2] == table["so far"].iloc[-1] == round(score.score, 3)
     assert steps[-1].part == "cross_modal"
     if unfolded == 15 and n_units == 3:
         assert [step.part for step in steps] == ["visual", "visual", "visual", "rest", "cross_modal"]
@@ -87,7 +91,7 @@ def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, foun
     app = run(full(small, "score_split"), split_section="Evidence")
     score = highest(found)
     expected = score.carriers(None, 15)
-    table = app.dataframe[0].value
+    table = next(one.value for one in app.dataframe if "here" in one.value)
     assert table["unit"].tolist() == expected["unit"].tolist()
     assert table["contribution"].tolist() == pytest.approx(expected["contribution"].tolist())
 
@@ -95,7 +99,8 @@ def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, foun
 def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, found: compute.Analysis) -> None:
     app = run(full(small, "score_split"), split_section="Against another picture")
     ranked = sorted(found.scores, key=lambda one: -one.score)
-    assert f"= {ranked[0].score - ranked[-1].score:+.4f}." in texts(app)
+    first, last = (Decimal(f"{one.score:.3f}") for one in (ranked[0], ranked[-1]))
+    assert f"{first} − {last} = {first - last:+}." in texts(app)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
