@@ -1,6 +1,7 @@
 """What if neurons were off: in the score's arithmetic, and inside the running network; always beside random draws."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -11,19 +12,31 @@ from lake_core.causal import CausalChange, ablate, deciding_patches, evidence_so
 from lake_core.draws import N_DRAWS
 from lake_core.features import Progress
 from lake_core.interventions import SwitchOff, switch_off, switch_off_control, switch_off_tests
-from lake_core.overlays import crop_with_box
+from lake_core.overlays import ScoreScale, colour_bar, crop_with_box, overlay, symmetric_limit
 from lake_core.replacing import Pool
 from lake_core.scoring import ImageScore
 from lake_core.switching import selected_among, top_of_ledger, whole_layer
 
+T = TypeVar("T", bound=str)
+
 TOP, ONE, LAYER, PINNED = "top of this picture's ledger", "one neuron", "a whole layer", "pinned neurons"
 POOLS: tuple[Pool, ...] = ("selected", "layer")
 POOL_NAMES: dict[Pool, str] = {"selected": "selected neurons", "layer": "all neurons of the layer"}
-MAP_SIDE = 420
+MEAN, DECIDING = "their normal mean", "the deciding patch"
+VALUES, PLACES = (MEAN, "as in the evidence"), ("all patches", DECIDING)
+EVIDENCE = "The evidence is the nearest normal patch of the deciding patch."
+MAP_SIDE, LAYER_SIDE, N_LAYERS = 420, 200, 6
 
 
-def choose_units(found: Analysis, score: ImageScore, key: str) -> dict[int, np.ndarray]:
-    """The user's choice of selected units, layer by layer; empty where there is none yet."""
+def choose_units(found: Analysis, score: ImageScore, key: str, only_selected: bool = True) -> dict[int, np.ndarray]:
+    """The user's choice of units, layer by layer; empty where there is none yet.
+
+    Args:
+        found: The analysis.
+        score: Of the picture.
+        key: Of the widgets.
+        only_selected: Whether pinned units must be selected ones; all other choices are.
+    """
     lake = found.lake
     layers = list(lake.selection_)
     way = st.segmented_control("Which neurons", [TOP, ONE, LAYER, PINNED], default=TOP, required=True, key=f"{key}_way")
@@ -32,18 +45,7 @@ def choose_units(found: Analysis, score: ImageScore, key: str) -> dict[int, np.n
         n = st.slider("How many", 1, n_units, min(10, n_units), key=f"{key}_n") if n_units > 1 else 1
         return top_of_ledger(score, n)
     if way == PINNED:
-        pins: list[Any] = st.session_state.get("pins", [])
-        pinned: dict[int, list[int]] = {}
-        for place, unit in pins:
-            if place.kind == lake.config.kind:
-                pinned.setdefault(place.layer, []).append(unit)
-        chosen = selected_among(lake, pinned)
-        if not chosen:
-            st.info(
-                "None of your pinned neurons is selected in this set-up. Pin some on the Neurons page.",
-                icon=":material/keep:",
-            )
-        return chosen
+        return _pinned(found, only_selected)
     layer = st.selectbox("Layer", layers, key=f"{key}_layer", width=160) if len(layers) > 1 else layers[0]
     if way == LAYER:
         return whole_layer(lake, layer)
@@ -51,6 +53,26 @@ def choose_units(found: Analysis, score: ImageScore, key: str) -> dict[int, np.n
     ranked = ledger[ledger["layer"] == layer]["unit"].astype(int).tolist()
     unit = st.selectbox("Neuron (greatest contribution first)", ranked, key=f"{key}_unit_{layer}", width=280)
     return {layer: np.array([unit])}
+
+
+def _pinned(found: Analysis, only_selected: bool) -> dict[int, np.ndarray]:
+    """The pinned units of the kind in use; says so where there is none."""
+    lake = found.lake
+    pins: list[Any] = st.session_state.get("pins", [])
+    layers: dict[int, list[int]] = {}
+    for place, unit in pins:
+        if place.kind == lake.config.kind:
+            layers.setdefault(place.layer, []).append(unit)
+    chosen = {layer: np.array(units) for layer, units in layers.items()}
+    if only_selected:
+        chosen = selected_among(lake, chosen)
+    if not chosen:
+        what = "selected" if only_selected else "of the kind in use"
+        st.info(
+            f"None of your pinned neurons is {what} in this set-up. Pin some on the Neurons page.",
+            icon=":material/keep:",
+        )
+    return chosen
 
 
 def off(found: Analysis, score: ImageScore) -> None:
@@ -100,6 +122,14 @@ def _off_everywhere(found: Analysis, score: ImageScore, units: dict[int, np.ndar
         st.markdown(
             f"Image AUROC over your labels: {tests.auroc_before:.3f} before, **{tests.auroc_after:.3f}** after."
         )
+    if control.auroc_change is not None and control.auroc_changes is not None and len(control.auroc_changes):
+        st.plotly_chart(
+            what_if_figures.among_draws(
+                control.auroc_change, control.auroc_changes.tolist(), "change of the image AUROC"
+            ),
+            key="off_auroc_draws",
+            alt=f"Change {control.auroc_change:+.3f} of the AUROC among {len(control.auroc_changes)} random draws",
+        )
     with st.expander("Picture by picture"):
         st.dataframe(tests.table, hide_index=True, alt="Scores before and after, picture by picture")
     components.download_table(tests.table, "neurons_off.csv")
@@ -111,43 +141,43 @@ def inside(found: Analysis, score: ImageScore) -> None:
         "The chosen neurons get other values **inside the running network**, and the rest of it runs on: what happens "
         "to later layers, to what the picture says in words, and to the score. Random draws stand beside it."
     )
-    units = choose_units(found, score, "causal")
+    units = choose_units(found, score, "causal", only_selected=False)
     if not units:
         return
+    in_score = units.keys() <= found.lake.selection_.keys()
+    all_selected = in_score and all(np.isin(units[layer], found.lake.selection_[layer].units).all() for layer in units)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        how = st.segmented_control(
-            "Their new value",
-            ["their normal mean", "as in the evidence"],
-            default="their normal mean",
-            required=True,
-            key="causal_how",
-            help="The evidence is the nearest normal patch of the deciding patch.",
-        )
-        where = st.segmented_control(
-            "Where", ["all patches", "the deciding patch"], default="all patches", required=True, key="causal_where"
-        )
-        pool = st.segmented_control(
-            "Random draws from",
-            POOLS,
-            default="selected",
-            required=True,
-            key="causal_pool",
-            format_func=POOL_NAMES.__getitem__,
-        )
+        how = _option("Their new value", VALUES if in_score else VALUES[:1], "causal_how", {}, EVIDENCE)
+        where = _option("Where", PLACES if in_score else PLACES[:1], "causal_where", {})
+        pool = _option("Random draws from", POOLS if all_selected else POOLS[1:], "causal_pool", POOL_NAMES)
     key = ("causal", found.result_key, score.picture.sha256, compute.unit_key(units), how, where, pool)
     if not components.asked_for(key, "Run the network with and without them", ":material/play_arrow:"):
         return
-    patches = deciding_patches(score) if where == "the deciding patch" else None
+    patches = deciding_patches(score) if where == DECIDING else None
 
     def work(show: Progress) -> CausalChange:
         lake, picture = found.lake, score.picture
-        if how == "their normal mean":
+        if how == MEAN:
             return ablate(lake, picture, units, patches, pool=pool, on_progress=show)
         return patch_in(lake, picture, units, evidence_sources(lake, score), patches, pool=pool, on_progress=show)
 
     change = components.computed(key, "Forward passes", work)
     if change is not None:
         _causal(found, change, key)
+
+
+def _option(label: str, options: Sequence[T], key: str, names: Mapping[T, str], help: str | None = None) -> T:
+    """One of a few options; a row for each set of them, since a choice that is no option any more would be lost."""
+    chosen = st.segmented_control(
+        label,
+        options,
+        default=options[0],
+        required=True,
+        key=f"{key}_{len(options)}",
+        format_func=lambda option: names.get(option, option),
+        help=help,
+    )
+    return chosen or options[0]
 
 
 def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
@@ -165,6 +195,7 @@ def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
         key="causal_layers",
         alt="Change of each later layer's output, with the range of the random draws",
     )
+    _later_layers(change)
     if len(change.score_changes):
         st.plotly_chart(
             what_if_figures.among_draws(change.change, change.score_changes.tolist(), "change of this picture's score"),
@@ -172,6 +203,27 @@ def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
             alt=f"Change {change.change:.3f} of the score among {len(change.score_changes)} random draws",
         )
     st.caption("Neurons that were selected for their variance are changed by more than random ones; read it so.")
+
+
+def _later_layers(change: CausalChange) -> None:
+    """Where the output of later layers changed, for a few of them between the first and the last."""
+    chosen = np.unique(np.linspace(0, len(change.layers) - 1, N_LAYERS).round().astype(int))
+    layers = [change.layers[index] for index in chosen]
+    picture, placement = change.before.picture, change.before.witnesses.placement
+    small = compute.reduced_picture(picture.sha256, LAYER_SIDE, picture)
+    vmax = symmetric_limit([100 * one.map for one in layers], quantile=0.995)
+    scale = ScoreScale(vmax, 0.0, any(np.nanmax(100 * one.map) > vmax for one in layers), fades_at=0.4 * vmax)
+    st.markdown("**Where later layers changed**, in % of the mean length of a patch's output, on one scale")
+    with st.container(horizontal=True):
+        cards = [st.container(width=150) for _ in layers]
+    for card, one in zip(cards, layers, strict=True):
+        card.image(
+            overlay(small, 100 * one.map, one.grid, placement, scale, max_side=LAYER_SIDE, contour=False),
+            width="stretch",
+            alt=f"Where the output of layer {one.layer} changed on {picture.name}",
+        )
+        card.caption(f"layer {one.layer}: {one.relative:.1%} in all")
+    st.image(colour_bar(scale, 420, 52, dark=components.is_dark()), alt=f"Colour scale of changes from 0 to {vmax:g} %")
 
 
 def _before_after(found: Analysis, before: ImageScore, after: ImageScore, key: Any) -> None:

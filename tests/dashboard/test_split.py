@@ -1,5 +1,6 @@
 """The pages that account for a score and change it: numbers on screen against the core."""
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, split_figures, state
+from lake_core.capture import Place
 from lake_core.datasets import Dataset
 from lake_core.interventions import switch_off, top_of_ledger
 from lake_core.scoring import ImageScore
@@ -131,6 +133,20 @@ def test_a_causal_ablation_stands_beside_random_draws(small: Dataset) -> None:
     labels = {metric.label for metric in app.metric}
     assert {"Change of the score", "Change of layer 21"} <= labels
     assert "Of 20 random draws" in texts(app)
+    shown = re.findall(r"layer (\d+): \d+\.\d% in all", texts(app))
+    assert (shown[0], shown[-1], len(shown)) == ("15", "21", 6)
+
+
+def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(small: Dataset) -> None:
+    app = full(small, "what_if")
+    run(app, experiment="Inside the network", causal_way="pinned neurons", pins=[(Place(18, "hidden"), 5)])
+    offered = {group.label: list(group.options) for group in app.button_group}
+    assert offered["Random draws from"] == ["all neurons of the layer"]
+    assert offered["Their new value"] == ["their normal mean"]
+    press(app, "Run the network with and without them")
+    assert "random draws of as many units of the same layer" in texts(app)
+    run(app, experiment="Neurons off", off_way="pinned neurons")
+    assert "None of your pinned neurons is selected" in texts(app)
 
 
 def test_a_picture_among_the_normals_is_no_longer_scored(small: Dataset) -> None:
