@@ -89,7 +89,7 @@ def _strongest_maps(found: Analysis, score: ImageScore, ledger: pd.DataFrame) ->
             width="stretch",
             alt=f"What unit {unit} of layer {layer} adds to the score map of {picture.name}",
         )
-        card.caption(f"layer {layer} · unit {unit}: up to {np.nanmax(values):.3f}")
+        card.caption(f"layer {layer} · unit {unit}, up to {np.nanmax(values):.2f}")
     st.image(
         colour_bar(scale, 420, 52, dark=components.is_dark()),
         alt=f"Colour scale of contributions from 0 to {scale.vmax:g}",
@@ -123,8 +123,8 @@ def _cards(n: int) -> list[DeltaGenerator]:
 
 
 def _contribution_scale(found: Analysis, maps: list[np.ndarray]) -> ScoreScale:
-    """From 0 to about a fifth of the threshold on every picture: no unit needs more to be among those that decide."""
-    vmax = nice_ceiling(found.own_threshold / 5)
+    """From 0 to about a tenth of the threshold, on every picture: a score that reaches it is made of several units."""
+    vmax = nice_ceiling(found.own_threshold / 10)
     return ScoreScale(vmax, 0.0, any(np.nanmax(values) > vmax for values in maps), fades_at=0.3 * vmax)
 
 

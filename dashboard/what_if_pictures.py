@@ -26,24 +26,23 @@ def removed(found: Analysis, score: ImageScore) -> None:
         "If the map is right, taking its hottest patches away makes the score fall sooner than taking patches away "
         "at random. The network runs anew on each changed picture."
     )
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        direction = st.segmented_control(
-            "Patches are",
-            list(DIRECTIONS),
-            default="deletion",
-            required=True,
-            key="curve_direction",
-            format_func=DIRECTIONS.__getitem__,
-        )
-        replacement = st.segmented_control(
-            "In their place",
-            list(REPLACEMENTS),
-            default="normal",
-            required=True,
-            key="curve_replacement",
-            format_func=REPLACEMENTS.__getitem__,
-            help="A blurred picture is the custom, but blur is itself unusual beside sharp normal pictures.",
-        )
+    direction = st.segmented_control(
+        "Patches are",
+        list(DIRECTIONS),
+        default="deletion",
+        required=True,
+        key="curve_direction",
+        format_func=DIRECTIONS.__getitem__,
+    )
+    replacement = st.segmented_control(
+        "In their place",
+        list(REPLACEMENTS),
+        default="normal",
+        required=True,
+        key="curve_replacement",
+        format_func=REPLACEMENTS.__getitem__,
+        help="A blurred picture is the custom, but blur is itself unusual beside sharp normal pictures.",
+    )
     lake, picture = found.lake, score.picture
     key = ("curve", found.result_key, picture.sha256, direction, replacement)
     if components.asked_for(key, "Compute the curve", ":material/show_chart:"):

@@ -109,9 +109,15 @@ def any_text(found: Analysis, score: ImageScore) -> None:
     left.image(
         compute.plain_picture(picture.sha256, 512, picture), width="stretch", caption=picture.name, alt=picture.name
     )
-    shown = result.cosine if result.relative is None else result.relative
+    if result.relative is None:
+        st.info(
+            f"All normal patches are alike to “{result.text}” (cosine {result.m50:.3f}), so there is no scale to set "
+            "this picture against. Try another phrase.",
+            icon=":material/translate:",
+        )
+        return
     right.image(
-        overlay(picture, shown, result.grid, result.placement, TEXT_SCALE),
+        overlay(picture, result.relative, result.grid, result.placement, TEXT_SCALE),
         width="stretch",
         caption=f"“{result.text}”",
         alt=f"Where {picture.name} is like “{result.text}”",
