@@ -355,9 +355,8 @@ def score_picture(
 ) -> bytes:
     """A test picture with its fused map, as JPEG; the key stands for all that the map depends on but the weight."""
     found = _score.witnesses
-    return _jpeg(
-        overlay(found.picture, _score.map, found.grid, found.placement, scale, opacity=opacity, max_side=max_side)
-    )
+    reduced = reduced_picture(sha256, max_side, found.picture)
+    return _jpeg(overlay(reduced, _score.map, found.grid, found.placement, scale, opacity=opacity, max_side=max_side))
 
 
 @st.cache_data(max_entries=600, show_spinner=False)

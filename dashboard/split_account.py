@@ -158,4 +158,5 @@ def nearest(found: Analysis, score: ImageScore, where: Where) -> None:
                 caption=title,
                 width=170,
                 alt=f"{title} in {picture.name}, close up",
+                output_format="JPEG",
             )

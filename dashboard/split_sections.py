@@ -88,6 +88,7 @@ def _strongest_maps(found: Analysis, score: ImageScore, ledger: pd.DataFrame) ->
             overlay(small, values, witnesses.grid, witnesses.placement, scale, max_side=CARD, contour=False),
             width="stretch",
             alt=f"What unit {unit} of layer {layer} adds to the score map of {picture.name}",
+            output_format="JPEG",
         )
         card.caption(f"layer {layer} · unit {unit}, up to {np.nanmax(values):.2f}")
     st.image(
@@ -152,13 +153,17 @@ def evidence(found: Analysis, score: ImageScore, where: Where) -> None:
                 small = thumbnail(picture, CROP)
                 zoom = small.width / picture.width
                 st.image(
-                    crop_with_box(picture, box, context=5, side=CROP), width=CROP, alt=f"The patch in {title}, close up"
+                    crop_with_box(picture, box, context=5, side=CROP),
+                    width=CROP,
+                    alt=f"The patch in {title}, close up",
+                    output_format="JPEG",
                 )
                 st.image(
                     mark_box(small, (box[0] * zoom, box[1] * zoom, box[2] * zoom, box[3] * zoom)),
                     caption=title,
                     width=CROP,
                     alt=f"Where the patch lies in {title}",
+                    output_format="JPEG",
                 )
         st.markdown("The neurons between the two, and their values (smoothed and scaled, as distances see them)")
         st.dataframe(
@@ -184,6 +189,7 @@ def _next_nearest(found: Analysis, score: ImageScore, patch: int, layer: int) ->
                 caption=f"{rank}. {normal.name}, distance {item.distance:.3f}",
                 width=140,
                 alt=f"Normal patch number {rank}",
+                output_format="JPEG",
             )
 
 

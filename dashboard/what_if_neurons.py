@@ -221,6 +221,7 @@ def _later_layers(change: CausalChange) -> None:
             overlay(small, 100 * one.map, one.grid, placement, scale, max_side=LAYER_SIDE, contour=False),
             width="stretch",
             alt=f"Where the output of layer {one.layer} changed on {picture.name}",
+            output_format="JPEG",
         )
         card.caption(f"layer {one.layer}: {one.relative:.1%} in all")
     st.image(colour_bar(scale, 420, 52, dark=components.is_dark()), alt=f"Colour scale of changes from 0 to {vmax:g} %")
@@ -259,4 +260,5 @@ def _evidence(found: Analysis, outcome: SwitchOff) -> None:
                         caption=f"{title}: {normal.name}",
                         width=180,
                         alt=f"Nearest normal patch {title}",
+                        output_format="JPEG",
                     )

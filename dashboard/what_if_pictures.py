@@ -127,6 +127,7 @@ def _covered(found: Analysis, score: ImageScore, replacement: Replacement) -> No
         width="stretch",
         caption="red: the score falls when this region is covered; blue: it rises",
         alt=f"Importance of each region of {picture.name} by occlusion",
+        output_format="JPEG",
     )
     components.unit_legend(limit)
     st.markdown(result.sentence)

@@ -121,6 +121,7 @@ def any_text(found: Analysis, score: ImageScore) -> None:
         width="stretch",
         caption=f"“{result.text}”",
         alt=f"Where {picture.name} is like “{result.text}”",
+        output_format="JPEG",
     )
     st.image(
         colour_bar(TEXT_SCALE, 420, 52, components.is_dark(), mark="normal extreme"),

@@ -316,20 +316,21 @@ def _region_above(
         return np.zeros((fine[1], fine[0]), dtype=np.bool_)
     above = _spread(flat, grid, placement, fine, smooth) > threshold
     if smooth:  # interpolation makes the region around a single patch vanish: give it a disc that can be seen
-        from_centre = _from_centre(grid, placement, fine)
+        from_centre = _squared_from_centre(grid, placement, fine)
         rows_cols = peaks.reshape(grid.rows, grid.cols)
         has_neighbour = ndimage.binary_dilation(rows_cols, _BESIDE) & rows_cols
         for patches, radius in ((rows_cols & ~has_neighbour, 0.3), (has_neighbour, 0.12)):
             in_patch = map_to_picture(patches.astype(np.float32).reshape(-1), grid, placement, fine, False) > 0
-            above |= in_patch & (from_centre < radius)
+            above |= in_patch & (from_centre < radius**2)
     return above
 
 
-def _from_centre(grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> FloatArray:
-    """(height, width) float32: distance of each pixel from the centre of its patch, in patches."""
+def _squared_from_centre(grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> FloatArray:
+    """(height, width) float32: squared distance of each pixel from the centre of its patch, in patches."""
     y = (placement.top + (np.arange(size[1]) + 0.5) * placement.height / size[1]) * grid.rows / grid.covered_height
     x = (placement.left + (np.arange(size[0]) + 0.5) * placement.width / size[0]) * grid.cols / grid.covered_width
-    return np.hypot((y % 1 - 0.5)[:, None], (x % 1 - 0.5)[None, :]).astype(np.float32)
+    down, right = (((along % 1 - 0.5) ** 2).astype(np.float32) for along in (y, x))
+    return down[:, None] + right[None, :]
 
 
 def _paint(image: Image.Image, coverage: FloatArray, colour: tuple[int, int, int]) -> Image.Image:

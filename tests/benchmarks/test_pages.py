@@ -124,14 +124,17 @@ def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Call
     measured(benchmark, ratios, "K changed on the X-ray", another, app)
 
 
-def test_moving_the_weight_on_the_split(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
-    app = opened("score_split")
+@pytest.mark.parametrize("section", ["Neurons", "Text weight", "Against another picture"])
+def test_moving_the_weight_on_the_split(
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], section: str
+) -> None:
+    app = opened("score_split", split_section=section)
     values = cycle((0.1, 0.45, 0.2, 0.6, 0.35))
 
     def another() -> None:
         next(one for one in app.sidebar.slider if one.label.startswith("Text weight")).set_value(next(values))
 
-    measured(benchmark, ratios, "text weight moved on the Score split", another, app)
+    measured(benchmark, ratios, f"text weight moved on the Score split ({section})", another, app)
 
 
 def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
