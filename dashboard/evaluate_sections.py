@@ -10,14 +10,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import compute, evaluate_figures, state
+from dashboard import evaluate_figures, evaluate_wrong
 from dashboard.evaluate_figures import METHOD_NAMES, METRIC_NAMES
 from dashboard.jobs import Job
-from lake_core.errors import LakeError
-from lake_core.images import Picture
 from lake_core.metrics import best_f1
-
-N_WRONG, CARD = 12, 240
 
 
 @dataclass(frozen=True)
@@ -27,10 +23,12 @@ class Asked:
     Attributes:
         name: For headings and file names.
         folders: Data set -> its folder on the server; None for the workspace.
+        plan: Shots, seeds, methods and whether maps are compared.
     """
 
     name: str
     folders: Mapping[str, Path] | None
+    plan: Mapping[str, Any]
 
 
 def show(job: Job) -> None:
@@ -51,19 +49,19 @@ def show(job: Job) -> None:
     summary = pd.DataFrame(document["summary"])
     if summary["category"].nunique() == 2:  # the mean over one category is that category
         summary = summary[summary["category"] != "mean"]
-    charts(summary)
-    one_run(document, asked)
+    charts(summary, job.number)
+    one_run(document, asked, job.number)
     downloads(document, asked)
 
 
-def charts(summary: pd.DataFrame) -> None:
+def charts(summary: pd.DataFrame, number: int) -> None:
     """The table, and the methods by category and by shots."""
     there = [metric for metric in METRIC_NAMES if summary[f"{metric}_mean"].notna().any()]
     if not there:
         st.info("Without both good and defective test pictures there is nothing to measure.", icon=":material/info:")
         return
     metric = st.segmented_control(
-        "Measure", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key="metric"
+        "Measure", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
     )
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
     st.caption(
@@ -77,7 +75,7 @@ def charts(summary: pd.DataFrame) -> None:
         shots = all_shots[-1]
         if len(all_shots) > 1:
             shots = st.segmented_control(
-                "Normal pictures", all_shots, default=all_shots[-1], required=True, key="chart_shots"
+                "Normal pictures", all_shots, default=all_shots[-1], required=True, key=f"chart_shots_{number}"
             )
         st.plotly_chart(
             evaluate_figures.by_category(summary[summary["shots"] == shots], metric),
@@ -89,7 +87,7 @@ def charts(summary: pd.DataFrame) -> None:
         names = list(dict.fromkeys(summary["category"]))
         category = names[-1]
         if len(names) > 1:
-            category = st.selectbox("Category", names, index=len(names) - 1, key="chart_category")
+            category = st.selectbox("Category", names, index=len(names) - 1, key=f"chart_category_{number}")
         if len(all_shots) > 1:
             st.plotly_chart(
                 evaluate_figures.by_shots(summary[summary["category"] == category], metric),
@@ -120,7 +118,7 @@ def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table
 
 
-def one_run(document: Mapping[str, Any], asked: Asked) -> None:
+def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     """One category, shots, seed and method: curves, threshold, confusion matrix, and what is wrong."""
     st.subheader("One run, picture by picture", anchor=False)
     scores = pd.DataFrame(document["scores"])
@@ -137,12 +135,14 @@ def one_run(document: Mapping[str, Any], asked: Asked) -> None:
     ):
         options = list(dict.fromkeys(chosen[column]))
         if len(options) > 1:
-            key = f"run_{column}"
-            if st.session_state.get(key) not in options:
-                st.session_state[key] = options[-1] if column == "shots" else options[0]
             with row:
                 value = st.selectbox(
-                    title, options, key=key, width=width, format_func=lambda one: METHOD_NAMES.get(one, str(one))
+                    title,
+                    options,
+                    len(options) - 1 if column == "shots" else 0,
+                    key=f"run_{column}_{number}",
+                    width=width,
+                    format_func=lambda one: METHOD_NAMES.get(one, str(one)),
                 )
             chosen = chosen[chosen[column] == value]
     labels, values = (chosen["label"] == "defective").to_numpy(), chosen["score"].to_numpy(float)
@@ -150,7 +150,14 @@ def one_run(document: Mapping[str, Any], asked: Asked) -> None:
     if best is None:
         st.info("This data set has test pictures of one label only, so there is no curve.", icon=":material/info:")
         return
-    what = "_".join(str(chosen[column].iloc[0]) for column in ("category", "shots", "seed", "method"))
+    category, shots, seed, method = (chosen[column].iloc[0] for column in ("category", "shots", "seed", "method"))
+    names = next(
+        row["names"]
+        for row in document["normals"]
+        if (row["category"], row["shots"], row["seed"]) == (category, shots, seed)
+    )
+    with st.expander(f"Learned from {len(names)} normal picture{'s' * (len(names) > 1)}"):
+        st.markdown("\n".join(f"- {name}" for name in names))
     threshold = st.slider(
         "Threshold",
         float(np.floor(values.min() * 100) / 100),
@@ -158,7 +165,7 @@ def one_run(document: Mapping[str, Any], asked: Asked) -> None:
         float(np.floor(best.threshold * 1000) / 1000),
         step=0.001,
         format="%.3f",
-        key=f"threshold_{what}_{len(values)}_{values.sum():.4f}",
+        key=f"threshold_{category}_{shots}_{seed}_{method}_{number}",
         help="At first the one with the best F1 on these very labels: it has seen the answers, so it flatters.",
     )
     found = evaluate_figures.counts(labels, values, threshold)
@@ -189,45 +196,12 @@ def one_run(document: Mapping[str, Any], asked: Asked) -> None:
         alt="Scores of good and defective test pictures with the threshold",
     )
     above = values >= threshold
-    wrong(chosen[labels & ~above].sort_values("score"), "Missed defects", asked)
-    wrong(chosen[~labels & above].sort_values("score", ascending=False), "False alarms", asked)
-
-
-def wrong(rows: pd.DataFrame, title: str, asked: Asked) -> None:
-    """Pictures on the wrong side of the threshold, the worst first."""
-    st.markdown(f"**{title} ({len(rows)})**")
-    if rows.empty:
-        st.caption("None at this threshold.")
-        return
-    with st.container(horizontal=True, key=f"wrong_row_{title.split()[0].lower()}"):
-        cards = [st.container(border=True, width=184) for _ in range(min(N_WRONG, len(rows)))]
-    for card, row in zip(cards, rows.to_dict("records"), strict=False):
-        with card:
-            picture = picture_of(asked, row["category"], row["path"])
-            if picture is None:
-                st.caption("The picture is no longer there.")
-            else:
-                st.image(compute.plain_picture(picture.sha256, CARD, picture), width="stretch", alt=row["path"])
-            st.caption(f"{row['path']} · {row['score']:.3f}")
-            if picture is None or asked.folders is not None:
-                continue
-            if st.button("Why this score?", key=f"open_{title}_{picture.sha256}", width="stretch"):
-                state.set_focus(picture=picture.sha256)
-                st.switch_page(st.session_state.pages["split"])
-    if len(rows) > N_WRONG:
-        st.caption(f"And {len(rows) - N_WRONG} more; all are in the downloaded scores.")
-
-
-def picture_of(asked: Asked, category: str, path: str) -> Picture | None:
-    """A test picture of the result, or None where it is gone."""
-    if asked.folders is None:
-        pictures = (example.picture for example in state.workspace().tests)
-        return next((picture for picture in pictures if picture.name == path), None)
-    file = asked.folders[category] / path
-    try:
-        return compute.file_picture(file, file.stat().st_mtime_ns)
-    except (OSError, LakeError):
-        return None
+    run = evaluate_wrong.Run(
+        document, asked.folders[category] if asked.folders is not None else None, category, method, names
+    )
+    evaluate_wrong.show(
+        run, chosen[labels & ~above].sort_values("score"), chosen[~labels & above].sort_values("score", ascending=False)
+    )
 
 
 def downloads(document: Mapping[str, Any], asked: Asked) -> None:

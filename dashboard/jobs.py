@@ -29,6 +29,7 @@ class Job:
     Attributes:
         title: What is being done.
         asked: What was asked for, for the page that shows the result.
+        number: Counts the jobs of this server from 1; widgets that belong to a job have it in their keys.
         status: How it stands; "cancelling" until the work has noticed.
         stage, done, total: Progress: the category, its pictures done and in all.
         result: What the work returned, once it is done.
@@ -37,6 +38,7 @@ class Job:
 
     title: str
     asked: Any
+    number: int
     status: Literal["running", "cancelling", "done", "cancelled", "failed"] = "running"
     stage: str = ""
     done: int = 0
@@ -69,6 +71,7 @@ class Jobs:
     def __init__(self, max_owners: int = 16) -> None:
         self._max = max_owners
         self._latest: OrderedDict[str, Job] = OrderedDict()
+        self._n_started = 0
         self._lock = threading.Lock()
 
     def start(self, owner: str, title: str, asked: Any, work: Callable[[Report], Any]) -> Job:
@@ -85,7 +88,8 @@ class Jobs:
         with self._lock:
             if any(job.is_running for job in self._latest.values()):
                 raise LakeError(BUSY)
-            job = Job(title, asked)
+            self._n_started += 1
+            job = Job(title, asked, self._n_started)
             self._latest[owner] = job
             self._latest.move_to_end(owner)
             while len(self._latest) > self._max:

@@ -9,13 +9,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import streamlit as st
 
 from lake_core.capture import KINDS, Kind
 from lake_core.config import Criterion, Normalise
-from lake_core.datasets import Dataset, Example
+from lake_core.datasets import Dataset, Example, free_path
 from lake_core.layout import Label
 from lake_core.prompts import PromptEnsemble
 
@@ -73,6 +74,7 @@ class Workspace:
 
 def _joined(held: tuple[Example, ...], added: Iterable[Example], side: str, said: list[str]) -> tuple[Example, ...]:
     by_content = {example.picture.sha256: example for example in held}
+    names = {PurePosixPath(example.picture.name) for example in held}
     for example in added:
         same = by_content.get(example.picture.sha256)
         if same is not None:
@@ -80,7 +82,9 @@ def _joined(held: tuple[Example, ...], added: Iterable[Example], side: str, said
         elif len(by_content) >= MAX_PICTURES:
             said.append(f"{example.picture.name}: over the {MAX_PICTURES} {side} pictures that the dashboard holds.")
         else:
-            by_content[example.picture.sha256] = example
+            name = free_path(PurePosixPath(example.picture.name), names)
+            names.add(name)
+            by_content[example.picture.sha256] = replace(example, picture=replace(example.picture, name=str(name)))
     return tuple(by_content.values())
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Example",
     "Role",
     "categories",
+    "free_path",
     "index_folder",
     "label_of",
     "list_ignored",
@@ -125,7 +126,7 @@ def read_members(
     for file_name, data in files:
         path = safe_path(file_name)
         if path.suffix.lower() not in ARCHIVE_SUFFIXES:
-            readers[_free(path, readers)] = partial(bytes, data)
+            readers[free_path(path, readers)] = partial(bytes, data)
             continue
         try:
             archive = Archive(data, path.as_posix())
@@ -134,7 +135,7 @@ def read_members(
             continue
         problems.extend(archive.problems)
         for member in archive.members:
-            readers[_free(path.with_suffix("") / member, readers)] = partial(archive.read, member)
+            readers[free_path(path.with_suffix("") / member, readers)] = partial(archive.read, member)
 
     placed = [_with_role(item, role) for item in arrange(readers)]
     problems.extend(_remarks(placed))
@@ -222,7 +223,7 @@ def _with_role(item: Placed, role: Literal["normal", "test"] | None) -> Placed:
     return Placed(item.path, Role("test", *label_of(item.path)), item.masks)
 
 
-def _free(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosixPath:
+def free_path(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosixPath:
     """The path, numbered if another file has it: browsers send files of several folders without their folders."""
     candidates = (path if n == 1 else path.with_name(f"{path.stem} ({n}){path.suffix}") for n in count(1))
     return next(candidate for candidate in candidates if candidate not in taken)

@@ -25,29 +25,47 @@ Work = Callable[[Report], dict[str, Any]]
 
 
 def plan(max_shots: int) -> dict[str, Any]:
-    """Shots, seeds and methods, as the core's functions take them."""
+    """Shots, seeds and methods, as the core's functions take them.
+
+    The widgets are new ones after each run, and begin with what was chosen for it: those of before, which were not
+    drawn while it ran, would show one thing and mean another.
+    """
+    job = jobs().latest(st.session_state.number)
+    turn = job.number if job is not None else 0
+    last = st.session_state.get("last_plan", {})
     possible = [n for n in SHOTS if n <= max_shots] or [1]
     with st.container(horizontal=True, gap="large"):
         shots = st.pills(
             "Normal pictures to learn from (shots)",
             possible,
             selection_mode="multi",
-            default=[n for n in (1, 4) if n in possible],
-            key=f"shots_{possible[-1]}",
+            default=[n for n in last.get("shots", (1, 4)) if n in possible],
+            key=f"shots_{possible[-1]}_{turn}",
             help="Each number is tried; the rest of the normal pictures takes no part.",
         )
         n_seeds = st.number_input(
-            "Choices of them (seeds)", 1, 10, 3, key="n_seeds", width=190, help="How often other pictures are chosen."
+            "Choices of them (seeds)",
+            1,
+            10,
+            len(last.get("seeds", range(3))),
+            key=f"n_seeds_{turn}",
+            width=190,
+            help="How often other pictures are chosen.",
         )
     methods: list[Method] = st.pills(
         "Methods",
         METHODS,
         selection_mode="multi",
-        default=["lake", "random", "all"],
+        default=last.get("methods", ["lake", "random", "all"]),
         format_func=METHOD_NAMES.__getitem__,
-        key="methods",
+        key=f"methods_{turn}",
     )
-    pixel = st.toggle("Also compare the maps with masks", key="pixel", help="Takes longer; needs masks of the defects.")
+    pixel = st.toggle(
+        "Also compare the maps with masks",
+        last.get("pixel", False),
+        key=f"pixel_{turn}",
+        help="Takes longer; needs masks of the defects.",
+    )
     return {"shots": sorted(shots), "seeds": range(n_seeds), "methods": methods, "pixel": pixel}
 
 
@@ -71,7 +89,7 @@ def on_workspace(settings: Settings) -> tuple[Work, Asked] | None:
     def work(report: Report) -> dict[str, Any]:
         return evaluate_dataset(dataset, store, config, on_progress=report, **chosen)
 
-    return work, Asked(dataset.name, None)
+    return work, Asked(dataset.name, None, chosen)
 
 
 def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
@@ -106,10 +124,11 @@ def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
     if not names:
         st.caption("Choose at least one data set.")
         return None
-    return work, Asked(", ".join(names), {folder.name: folder for folder in folders})
+    return work, Asked(", ".join(names), {folder.name: folder for folder in folders}, chosen)
 
 
 def start(work: Work, asked: Asked) -> None:
+    st.session_state.last_plan = asked.plan
     try:
         jobs().start(st.session_state.number, asked.name, asked, work)
     except LakeError as error:

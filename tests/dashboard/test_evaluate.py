@@ -14,7 +14,9 @@ from dashboard import compute, state
 from dashboard.evaluate_figures import Counts, counts
 from dashboard.jobs import Job, Jobs, jobs
 from lake_core.assets import assets_folder
+from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset, load_sample
+from lake_core.detector import Lake
 from lake_core.errors import LakeError
 from lake_core.plan import Report
 from lake_core.pool import evaluate_dataset
@@ -111,13 +113,30 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
             (tmp_path / part).write_bytes(path.read_bytes())
     app = opened(page="evaluate")
     app.session_state.source = "A folder on the server"
-    app.session_state.shots_32 = [1]
-    app.session_state.methods = ["lake"]
+    app.session_state.shots_32_0 = [1]
+    app.session_state.methods_0 = ["lake"]
     app.run()
     job = evaluated(app)
     assert job.status == "done", job.error
     assert any(heading.value == "Result: metal" for heading in app.subheader)
     assert job.result["object_names"] == {"metal": "metal"}
+
+    # The way from a wrong picture to its account: the run's normal pictures, set-up, and so its score.
+    threshold = next(slider for slider in app.slider if slider.label == "Threshold")
+    threshold.set_value(threshold.min)
+    app.run()
+    press(app, "Why this score?")
+    assert not app.exception
+    held = compute.registry().find(app.session_state.number)
+    assert held is not None
+    assert [e.picture.name for e in held.workspace.normals] == job.result["normals"][0]["names"]
+    assert {e.label for e in held.workspace.tests} == {"good"}
+    assert held.settings.object_name == "metal"
+    focused = next(e for e in held.workspace.tests if e.picture.sha256 == app.session_state.focus.picture)
+    lake = Lake(compute.model(compute.ModelKey("lake-cnn", None)).backbone, LakeConfig(object_name="metal"))
+    score = lake.fit([e.picture for e in held.workspace.normals]).score(focused.picture).score
+    row = next(r for r in job.result["scores"] if r["seed"] == 0 and r["path"] == focused.picture.name)
+    assert score == pytest.approx(row["score"], rel=1e-4)
 
 
 def test_one_job_at_a_time_and_cancelling_ends_it() -> None:

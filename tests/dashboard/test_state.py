@@ -1,12 +1,14 @@
 """Pure parts of the dashboard's state and figures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from dashboard import figures, split_figures
 from dashboard.state import Registry, Workspace
-from lake_core.datasets import load_sample
+from lake_core.datasets import Dataset, load_sample
 from lake_core.geometry import PatchGrid, Placement
 
 
@@ -18,6 +20,16 @@ def test_a_picture_with_the_same_bytes_is_kept_once_and_named() -> None:
     assert twice.n_pictures == once.n_pictures
     assert len(said) == once.n_pictures
     assert all("the same bytes" in sentence for sentence in said)
+
+
+def test_files_of_one_name_given_one_after_the_other_can_be_told_apart() -> None:
+    metal = load_sample("metal")
+    first, second = (replace(e, picture=replace(e.picture, name="000.png")) for e in metal.tests[:2])
+    held, said = Workspace().with_added(Dataset("a", (), (first,)))
+    held, said = held.with_added(Dataset("b", (), (second,)))
+    assert said == []
+    assert [e.picture.name for e in held.tests] == ["000.png", "000 (2).png"]
+    assert [e.picture.sha256 for e in held.tests] == [first.picture.sha256, second.picture.sha256]
 
 
 def test_removing_and_labelling_touch_one_picture() -> None:
