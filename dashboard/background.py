@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard import compute
 from dashboard.jobs import Job, run
 from lake_core.features import Progress
-from lake_core.trials import Report
+from lake_core.plan import Report
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ class Job:
     Attributes:
         title: What is being done.
         asked: What was asked for, for the page that shows the result.
-        number: Counts the jobs of this server from 1; widgets that belong to a job have it in their keys.
+        number: Counts the evaluations of this server from 1; widgets that belong to one have it in their keys.
         status: How it stands; "cancelling" until the work has noticed.
         stage, done, total: Progress: the category, its pictures done and in all.
         result: What the work returned, once it is done.
@@ -38,7 +38,7 @@ class Job:
 
     title: str
     asked: Any
-    number: int
+    number: int = 0
     status: Literal["running", "cancelling", "done", "cancelled", "failed"] = "running"
     stage: str = ""
     done: int = 0
