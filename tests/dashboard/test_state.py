@@ -61,7 +61,7 @@ def test_the_waterfall_stands_on_itself_and_reaches_the_score() -> None:
             "contribution": [0.4, 0.3, 0.2],
         }
     )
-    bar = split_figures.waterfall(split_figures.steps_of(ledger), 0.9, 0.5).data[0]
+    bar = split_figures.waterfall(split_figures.steps_of(ledger, 0.9), 0.9, 0.5).data[0]
     assert list(bar.y) == pytest.approx([0.4, 0.3, 0.2, 0.9])
     assert list(bar.base) == pytest.approx([0.0, 0.4, 0.7, 0.0])
 
