@@ -28,7 +28,7 @@ def criteria(found: Analysis) -> None:
         k, n_units = len(first.units), first.n_units
         st.caption(
             f"Each column is one of the layer's {n_units} neurons, from most to least sensitive by {first.criterion}; "
-            f"each row is what a criterion keeps of them, {k} neurons."
+            f"each row is what a criterion keeps of them: {k} neurons, dark blue."
         )
         st.plotly_chart(
             selection_figures.overlap(table), key=f"overlap_{layer}", alt=f"Overlap of criteria in layer {layer}"

@@ -52,10 +52,13 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         zmax=1,
         hoverinfo="skip",
         colorbar={
-            "title": "sensitivity ÷ layer mean",
+            "title": {"text": "sensitivity ÷ layer mean", "side": "top"},
             "tickvals": [-1, 0, 1],
             "ticktext": ["0.1", "1", "10"],
             "thickness": 12,
+            "orientation": "h",  # below, so that a phone's width is left to the map
+            "y": -0.18,
+            "yanchor": "top",
         },
     )
     cut = go.Scatter(
@@ -90,7 +93,7 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
             "ticktext": [f"{layer} ●" if layer in in_use else str(layer) for layer in layers],
             "autorange": "reversed",
         },
-        "height": 130 + 18 * len(layers),
+        "height": 220 + 18 * len(layers),
         "margin": MARGIN,
         "clickmode": "event+select",
         "dragmode": False,
@@ -117,7 +120,7 @@ def side_by_side(selections: Mapping[Criterion, Selection]) -> go.Figure:
         hovertemplate="%{y}: unit %{customdata}, rank %{x}<extra></extra>",
     )
     layout = {
-        "xaxis": {"title": {"text": f"rank of the unit by {names[0]}; blue = selected, grey = not"}},
+        "xaxis": {"title": {"text": f"rank of the unit by {names[0]}"}},
         "yaxis": {"autorange": "reversed"},
         "height": 70 + 40 * len(names),
         "margin": MARGIN,

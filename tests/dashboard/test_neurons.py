@@ -62,6 +62,15 @@ def test_the_picture_in_full_says_its_greatest_activation(page: AppTest, lake: L
     assert f"Greatest activation {peak:.3f}" in texts(page)
 
 
+def test_the_pages_numbers_are_those_of_the_table(page: AppTest, lake: Lake, small: Dataset) -> None:
+    row = lake.units(15, tests=small.tests).set_index("unit").loc[276]
+    shown = {metric.label: metric.value for metric in page.metric}
+    assert shown["Place in the ranking"] == f"{row['rank']} of 720"
+    assert shown["Selected"] == ("yes" if row["selected"] else "no")
+    assert shown["Mean, normal patches"] == f"{row['mean']:.3f}"
+    assert shown["Alone as a detector (AUROC)"] == f"{row['auroc']:.3f}"
+
+
 def test_a_crop_leads_to_its_picture(page: AppTest, small: Dataset) -> None:
     section(page, "Patches")
     names = {example.picture.name: example.picture.sha256 for example in small.normals}

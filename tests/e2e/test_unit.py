@@ -57,6 +57,26 @@ def test_two_pinned_neurons_are_compared_on_one_picture(metal: Page) -> None:
     assert units[0] != units[1]
 
 
+def test_keys_move_to_other_neurons_but_not_while_writing(metal: Page) -> None:
+    page = metal
+    go_to(page, "Neurons")
+    number = page.get_by_label(re.compile("Unit"))
+    first = number.input_value()
+    page.keyboard.press("j")
+    expect(number).not_to_have_value(first, timeout=PATIENCE)
+    page.keyboard.press("k")
+    expect(number).to_have_value(first, timeout=PATIENCE)
+    settle(page)
+    section(page, "Words")
+    page.get_by_text("Your own words").click()
+    words = page.get_by_placeholder("scratch")
+    words.click()
+    page.keyboard.type("junk knob pin")
+    expect(words).to_have_value("junk knob pin")
+    settle(page)
+    expect(number).to_have_value(first)
+
+
 def test_pixels_behind_a_neuron_can_be_cancelled_and_computed(metal: Page) -> None:
     page = metal
     go_to(page, "Neurons")
