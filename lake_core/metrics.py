@@ -5,7 +5,7 @@ Higher scores mean more anomalous. A figure that the data cannot give, because o
 of 0.3.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -143,45 +143,76 @@ def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_f
         masks: For each picture (h, w) bool, True where defect; all False for a good picture.
         max_fpr: In (0, 1].
     """
-    if len(maps) != len(masks):
-        raise ValueError("maps and masks differ in number")
     return PixelTruth(masks).metrics(maps, max_fpr)
 
 
 class PixelTruth:
     """The masks of a set of pictures, made ready once for the maps of any number of detectors; see `pixel_metrics`.
 
-    Only the scores of good pixels are sorted. A defect pixel then adds to both areas what lies to the right of its
-    place on the axis of false positives; good pixels of the same score are counted half, as a sloping line does.
+    A defect pixel adds to both areas what lies to the right of its place on the axis of false positives; good pixels of
+    the same score are counted half, as a sloping line does. So only the scores of defect pixels are held, and the maps
+    are asked for some pictures at a time.
+
+    Args:
+        masks: For each picture (h, w) bool, True where defect.
+        pixels_at_once: How many pixels of maps are held together, at least those of one picture.
     """
 
-    def __init__(self, masks: Sequence[np.ndarray]) -> None:
-        self._shapes = [mask.shape for mask in masks]
-        defect = np.concatenate([mask.ravel() for mask in masks]).astype(bool) if masks else np.zeros(0, bool)
-        self._good, self._defect = np.flatnonzero(~defect), np.flatnonzero(defect)
-        self._has_both = _has_both(defect)
-        if self._has_both:
-            weights = np.concatenate([_region_weights(mask).ravel() for mask in masks])[self._defect]
-            self._weights = weights / weights.sum()
+    def __init__(self, masks: Sequence[np.ndarray], pixels_at_once: int = 2**22) -> None:
+        self._masks = [np.asarray(mask, dtype=bool) for mask in masks]
+        has_defect = [bool(mask.any()) for mask in self._masks]
+        # Those with defects come first, so that the others are asked for once only.
+        self._groups = _groups(sorted(range(len(masks)), key=lambda i: not has_defect[i]), self._masks, pixels_at_once)
+        self._with_defect = [group for group in self._groups if has_defect[group[0]]]
+        self._n_defect = sum(int(mask.sum()) for mask in self._masks)
+        self._n_good = sum(mask.size for mask in self._masks) - self._n_defect
+        weights = [_region_weights(self._masks[i])[self._masks[i]] for group in self._with_defect for i in group]
+        self._weights = np.concatenate(weights or [np.zeros(0)])
+        self._weights /= max(self._weights.sum(), 1e-300)
 
     def metrics(self, maps: Sequence[np.ndarray], max_fpr: float = MAX_FPR) -> PixelMetrics:
         """The figures of one detector's maps, arguments as in `pixel_metrics`."""
-        if [one.shape for one in maps] != self._shapes:
-            raise ValueError("maps and masks differ in shape")
+        if [one.shape for one in maps] != [mask.shape for mask in self._masks]:
+            raise ValueError("maps and masks differ in number or shape")
+        return self.metrics_of(lambda indices: [maps[i] for i in indices], max_fpr)
+
+    def metrics_of(
+        self, maps_of: Callable[[Sequence[int]], Sequence[np.ndarray]], max_fpr: float = MAX_FPR
+    ) -> PixelMetrics:
+        """The figures of one detector.
+
+        Args:
+            maps_of: Called with indices of pictures, some at a time; gives their maps. May be called twice for one.
+            max_fpr: In (0, 1].
+        """
         if not 0 < max_fpr <= 1:
             raise ValueError(f"max_fpr is {max_fpr}, not in (0, 1]")
-        if not self._has_both:
+        if not self._n_defect or not self._n_good:
             return PixelMetrics(None, None)
-        scores = np.concatenate([np.asarray(one, np.float32).ravel() for one in maps])
-        scores[np.isnan(scores)] = -np.inf
-        good = np.sort(scores[self._good])
-        order = np.argsort(scores[self._defect])
-        defect, weights = scores[self._defect][order], self._weights[order]
-        above = 1 - np.searchsorted(good, defect, side="right") / len(good)
-        equal = 1 - np.searchsorted(good, defect, side="left") / len(good) - above
+        held = [self._split(maps_of, self._groups[0])] if len(self._groups) == 1 else None
+        defect = np.concatenate([part for part, _ in held or (self._split(maps_of, g) for g in self._with_defect)])
+        order = np.argsort(defect)
+        defect, weights = defect[order], self._weights[order]
+        n_below, n_up_to = np.zeros(len(defect), np.int64), np.zeros(len(defect), np.int64)
+        for _, good in held or (self._split(maps_of, group) for group in self._groups):
+            good.sort()
+            n_below += np.searchsorted(good, defect, side="left")
+            n_up_to += np.searchsorted(good, defect, side="right")
+        above = 1 - n_up_to / self._n_good
+        equal = 1 - n_below / self._n_good - above
         area = float(np.mean(1 - above - equal / 2))
         overlap = float(weights @ _right_of(above, equal, max_fpr)) / max_fpr
         return PixelMetrics(area, overlap)
+
+    def _split(
+        self, maps_of: Callable[[Sequence[int]], Sequence[np.ndarray]], group: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores of the defect pixels and of the good pixels of some pictures, float32."""
+        maps, masks = maps_of(group), [self._masks[i] for i in group]
+        scores = np.concatenate([np.asarray(one, np.float32).ravel() for one in maps])
+        scores[np.isnan(scores)] = -np.inf
+        is_defect = np.concatenate([mask.ravel() for mask in masks])
+        return scores[is_defect], scores[~is_defect]
 
 
 def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float | None:
@@ -192,6 +223,19 @@ def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> floa
 def aupro(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_fpr: float = MAX_FPR) -> float | None:
     """Area under the per-region overlap, in [0, 1]; see `pixel_metrics`."""
     return pixel_metrics(maps, masks, max_fpr).aupro
+
+
+def _groups(indices: Sequence[int], masks: Sequence[np.ndarray], pixels_at_once: int) -> list[list[int]]:
+    """The indices in groups of at most so many pixels, at least one picture each."""
+    groups: list[list[int]] = []
+    n_pixels = 0
+    for i in indices:
+        n_pixels += masks[i].size
+        if not groups or n_pixels > pixels_at_once:
+            groups.append([])
+            n_pixels = masks[i].size
+        groups[-1].append(i)
+    return groups
 
 
 def _region_weights(mask: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ pixel metrics, its maps on the patch grid and its reduced mask.
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -159,19 +160,19 @@ def _judged(runs: Sequence[Run], heard: Heard) -> Iterator[dict[str, Any]]:
             row["image_ap"] = average_precision(labels, scores)
             row["image_f1_max"] = f1_max(labels, scores)
             if masks:
-                row["pixel_auroc"], row["pixel_aupro"] = truth.metrics(_spread(maps[masked], masks, run.seat.grid))
+                spread = partial(_spread, maps[masked], masks, run.seat.grid)
+                row["pixel_auroc"], row["pixel_aupro"] = truth.metrics_of(spread)
             row["scores"] = scores.tolist()
         yield row
 
 
-def _spread(maps: np.ndarray, masks: Sequence[Mask], grid: PatchGrid) -> list[np.ndarray]:
-    """Maps (n, n_patches) over the pixels of their masks, those of one size together."""
+def _spread(maps: np.ndarray, masks: Sequence[Mask], grid: PatchGrid, indices: Sequence[int]) -> list[np.ndarray]:
+    """Some of the maps (n, n_patches) over the pixels of their masks, those of one size together."""
     alike: dict[tuple[tuple[int, ...], Placement], list[int]] = {}
-    for i, mask in enumerate(masks):
-        alike.setdefault((mask.defect.shape, mask.placement), []).append(i)
-    spread: list[np.ndarray] = [np.zeros(0)] * len(masks)
-    for ((height, width), placement), indices in alike.items():
-        together = map_to_picture(maps[indices], grid, placement, (width, height), smooth=True)
-        for i, one in zip(indices, together, strict=True):
-            spread[i] = one
-    return spread
+    for i in indices:
+        alike.setdefault((masks[i].defect.shape, masks[i].placement), []).append(i)
+    spread: dict[int, np.ndarray] = {}
+    for ((height, width), placement), of_size in alike.items():
+        together = map_to_picture(maps[of_size], grid, placement, (width, height), smooth=True)
+        spread |= dict(zip(of_size, together, strict=True))
+    return [spread[i] for i in indices]

@@ -1,5 +1,6 @@
 """Metrics agree with brute force on small cases, and say None where there is nothing to separate."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -175,6 +176,21 @@ def test_pixel_metrics_agree_with_brute_force(seed: int, max_fpr: float) -> None
     labels, scores = (np.concatenate([one.ravel() for one in several]) for several in (masks, maps))
     assert found.auroc == pytest.approx(brute_auroc(labels, scores))
     assert found.aupro == pytest.approx(brute_aupro(maps, masks, max_fpr))
+
+
+@pytest.mark.parametrize("pixels_at_once", [1, 100, 300])
+def test_maps_asked_for_a_few_at_a_time_give_the_same_figures(pixels_at_once: int) -> None:
+    rng = np.random.default_rng(1)
+    masks = [np.zeros((9, 12), bool) if i % 3 == 0 else rng.random((9, 12)) < 0.1 for i in range(7)]
+    maps = [np.round(rng.random(mask.shape) + 0.3 * mask, 1).astype(np.float32) for mask in masks]
+    asked: list[int] = []
+
+    def maps_of(indices: Sequence[int]) -> list[np.ndarray]:
+        asked.append(len(indices))
+        return [maps[i] for i in indices]
+
+    assert PixelTruth(masks, pixels_at_once).metrics_of(maps_of) == pixel_metrics(maps, masks)
+    assert max(asked) == max(1, pixels_at_once // (9 * 12))
 
 
 def test_each_region_weighs_the_same_and_diagonal_pixels_touch() -> None:
