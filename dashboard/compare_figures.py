@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dashboard.figures import CROSS, LINE, MARGIN, MUTED, NORMAL, TEST, VISUAL
-from lake_core.compare import Overlap
+from lake_core.side_by_side import Overlap
 
 MARKS = {
     "defective": ("x", TEST, "test, labelled defective"),

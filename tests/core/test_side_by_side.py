@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from lake_core.backbones import open_backbone
-from lake_core.compare import auroc_difference, overlaps
 from lake_core.config import LakeConfig
 from lake_core.datasets import load_sample
 from lake_core.detector import Lake
@@ -15,6 +14,7 @@ from lake_core.errors import LakeError
 from lake_core.features import FeatureStore
 from lake_core.metrics import auroc
 from lake_core.overlays import ScoreScale, overlay
+from lake_core.side_by_side import auroc_difference, overlaps
 
 
 @pytest.fixture(scope="module")
