@@ -73,7 +73,7 @@ def by_category(summary: pd.DataFrame, metric: str) -> go.Figure:
             hovertemplate="%{text}: %{x:.3f}<extra>" + METHOD_NAMES[method] + "</extra>",
         )
     figure.update_layout(
-        xaxis_title=f"{METRIC_NAMES[metric]}, mean over seeds",
+        xaxis={"title": f"{METRIC_NAMES[metric]}, mean over seeds", "range": _range(summary, metric)},
         yaxis={"tickvals": list(range(len(categories))), "ticktext": categories, "autorange": "reversed"},
         height=150 + 24 * len(methods) * len(categories) ** 0.9,
         margin=MARGIN,
@@ -104,7 +104,7 @@ def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
             "type": "log",
             "tickvals": sorted(set(summary["shots"])),
         },
-        yaxis_title=METRIC_NAMES[metric],
+        yaxis={"title": METRIC_NAMES[metric], "range": _range(summary, metric)},
         height=360,
         margin=MARGIN,
         legend={"orientation": "h", "y": -0.25},
@@ -149,10 +149,14 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
     recalled = here.found / max(here.found + here.missed, 1)
     point = {"symbol": "diamond", "size": 13, "color": LINE, "line": {"width": 1, "color": "white"}}
     alarm = here.false_alarms / max(here.false_alarms + here.passed, 1)
-    figure.add_scatter(x=[alarm], y=[recalled], mode="markers", marker=point, hoverinfo="skip", row=1, col=1)
+    figure.add_scatter(
+        x=[alarm], y=[recalled], mode="markers", marker=point, hoverinfo="skip", cliponaxis=False, row=1, col=1
+    )
     if here.found + here.false_alarms:
         precise = here.found / (here.found + here.false_alarms)
-        figure.add_scatter(x=[recalled], y=[precise], mode="markers", marker=point, hoverinfo="skip", row=1, col=2)
+        figure.add_scatter(
+            x=[recalled], y=[precise], mode="markers", marker=point, hoverinfo="skip", cliponaxis=False, row=1, col=2
+        )
     for col, x, y in ((1, "false alarms ÷ good", "found ÷ defective"), (2, "recall", "precision")):
         figure.update_xaxes(title_text=x, range=[-0.03, 1.03], nticks=6, row=1, col=col)
         figure.update_yaxes(title_text=y, range=[-0.03, 1.05], nticks=6, row=1, col=col)
@@ -203,6 +207,15 @@ def score_strip(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], th
     figure.add_vline(x=threshold, line={"dash": "dash", "color": LINE, "width": 2})
     figure.update_layout(xaxis_title="image score", height=170, margin=MARGIN, showlegend=False)
     return figure
+
+
+def _range(summary: pd.DataFrame, metric: str) -> list[float]:
+    """From a little below the lowest bar to a little above 1, the most that a measure can be."""
+    lows = [summary[f"{metric}_mean"] - summary[f"{metric}_std"].fillna(0)]
+    if metric == "image_auroc":
+        lows.append(summary["image_auroc_low"])
+    lowest = np.nanmin(np.concatenate([np.asarray(low, dtype=float) for low in lows]))
+    return [float(max(0.0, min(lowest - 0.04, 0.9))), 1.03]
 
 
 def _bars(rows: pd.DataFrame, metric: str, method: str) -> dict[str, Any]:

@@ -43,6 +43,9 @@ def show(run: Run, missed: pd.DataFrame, alarms: pd.DataFrame) -> None:
         run: Which run.
         missed, alarms: Columns path, label and score.
     """
+    if missed.empty and alarms.empty:
+        st.caption("At this threshold no picture is on the wrong side.")
+        return
     if run.folder is None:
         st.caption("“Why this score?” learns from all normal pictures of the workspace, so its score can differ.")
     else:

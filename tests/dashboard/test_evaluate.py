@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, state
-from dashboard.evaluate_figures import Counts, counts
+from dashboard.evaluate_figures import Counts, by_category, by_shots, counts
 from dashboard.jobs import Job, Jobs, jobs
 from lake_core.assets import assets_folder
 from lake_core.config import LakeConfig
@@ -164,6 +165,14 @@ def test_a_job_that_fails_says_why_in_one_sentence() -> None:
 
     job = wait(Jobs().start("me", "metal", None, work))
     assert (job.status, job.error) == ("failed", "There is nothing to learn from.")
+
+
+def test_axes_of_measures_end_at_one() -> None:
+    row = {"category": "metal", "method": "lake", "shots": 4, "image_ap_mean": 1.0, "image_ap_std": 0.0}
+    row |= {"image_auroc_mean": 0.6, "image_auroc_std": 0.1, "image_auroc_low": 0.4, "image_auroc_high": 0.9}
+    summary = pd.DataFrame([row, row | {"category": "none", "image_ap_mean": None, "image_ap_std": None}])
+    assert by_category(summary, "image_ap").layout.xaxis.range == (0.9, 1.03)
+    assert by_shots(summary, "image_auroc").layout.yaxis.range == pytest.approx((0.36, 1.03))
 
 
 def test_counts_at_a_threshold() -> None:
