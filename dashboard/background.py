@@ -1,6 +1,5 @@
 """Work that belongs to what a visitor looks at: it goes on beside the page, and makes room when they look elsewhere."""
 
-import atexit
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -9,7 +8,7 @@ from typing import TypeVar
 import streamlit as st
 
 from dashboard import compute
-from dashboard.jobs import Job, run
+from dashboard.jobs import Job, Workers
 from lake_core.features import Progress
 from lake_core.plan import Report
 
@@ -22,7 +21,7 @@ class Background:
     def __init__(self, max_owners: int = 64) -> None:
         self._max = max_owners
         self._latest: OrderedDict[str, Job] = OrderedDict()
-        self._threads: set[threading.Thread] = set()
+        self._workers = Workers()
         self._lock = threading.Lock()
         self._turn = threading.Lock()
 
@@ -45,9 +44,7 @@ class Background:
             self._latest.move_to_end(owner)
             while len(self._latest) > self._max:
                 self._latest.popitem(last=False)[1].cancel()
-            thread = threading.Thread(target=self._run, args=(job, work), name="lake-background", daemon=True)
-            self._threads.add(thread)
-        thread.start()
+        self._workers.start(job, lambda report: self._in_turn(job, work, report))
         return job
 
     def latest(self, owner: str) -> Job | None:
@@ -62,34 +59,20 @@ class Background:
         if job is not None:
             job.cancel()
 
-    def close(self, patience_s: float = 10.0) -> None:
-        """Cancels everything and waits for it: Python must not end under a thread that computes."""
-        with self._lock:
-            threads = list(self._threads)
-            for job in self._latest.values():
-                job.cancel()
-        for thread in threads:
-            thread.join(patience_s)
+    def close(self) -> None:
+        """Cancels everything and waits for it."""
+        self._workers.close()
 
-    def _run(self, job: Job, work: Callable[[Progress], T]) -> None:
-        def reported(report: Report) -> T:
+    def _in_turn(self, job: Job, work: Callable[[Progress], T], report: Report) -> T:
+        with self._turn:
             report(job.title, 0, 0)  # it may have been cancelled before its turn came
             return work(lambda done, total: report(job.title, done, total))
-
-        try:
-            with self._turn:
-                run(job, reported)
-        finally:
-            with self._lock:
-                self._threads.discard(threading.current_thread())
 
 
 @st.cache_resource
 def background() -> Background:
     """The work in the background of this server."""
-    found = Background()
-    atexit.register(found.close)
-    return found
+    return Background()
 
 
 def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:

@@ -3,6 +3,7 @@
 The thread knows nothing of Streamlit: it writes into its `Job`, and pages read from there.
 """
 
+import atexit
 import threading
 import time
 from collections import OrderedDict
@@ -65,6 +66,38 @@ class Job:
         self.stage, self.done, self.total = stage, done, total
 
 
+class Workers:
+    """The threads of jobs that run; Python must not end under a thread that computes."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[threading.Thread, Job] = {}
+        self._lock = threading.Lock()
+        atexit.register(self.close)
+
+    def start(self, job: Job, work: Callable[[Report], Any]) -> None:
+        """Begins a job in a thread of its own."""
+        thread = threading.Thread(target=self._run, args=(job, work), name="lake-job", daemon=True)
+        with self._lock:
+            self._jobs[thread] = job
+        thread.start()
+
+    def close(self, patience_s: float = 10.0) -> None:
+        """Cancels everything and waits for it."""
+        with self._lock:
+            running = dict(self._jobs)
+        for job in running.values():
+            job.cancel()
+        for thread in running:
+            thread.join(patience_s)
+
+    def _run(self, job: Job, work: Callable[[Report], Any]) -> None:
+        try:
+            run(job, work)
+        finally:
+            with self._lock:
+                del self._jobs[threading.current_thread()]
+
+
 class Jobs:
     """The latest job of each session; one runs at a time."""
 
@@ -72,6 +105,7 @@ class Jobs:
         self._max = max_owners
         self._latest: OrderedDict[str, Job] = OrderedDict()
         self._n_started = 0
+        self._workers = Workers()
         self._lock = threading.Lock()
 
     def start(self, owner: str, title: str, asked: Any, work: Callable[[Report], Any]) -> Job:
@@ -94,7 +128,7 @@ class Jobs:
             self._latest.move_to_end(owner)
             while len(self._latest) > self._max:
                 del self._latest[next(number for number in self._latest if number != owner)]
-        threading.Thread(target=run, args=(job, work), name="lake-job", daemon=True).start()
+        self._workers.start(job, work)
         return job
 
     def latest(self, owner: str) -> Job | None:

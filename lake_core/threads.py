@@ -26,6 +26,6 @@ def limit_threads() -> int:
 def _limit_matrix_products(n_threads: int) -> None:
     """Limits the libraries behind NumPy and SciPy; looking for them takes too long to do it more than once."""
     import scipy.linalg  # noqa: F401 (brings its own library, which must be loaded to be found)
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     threadpool_limits(n_threads, user_api="blas")
