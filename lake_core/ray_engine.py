@@ -95,8 +95,8 @@ class RayEngine:
             )
         except ConnectionError as error:
             raise ConfigError(
-                f"No Ray cluster answers at {self._address} ({str(error).splitlines()[0]}): check --address, and if the "
-                "cluster asks for a token, which it does by default, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here."
+                f"No Ray cluster answers at {self._address} ({str(error).splitlines()[0]}): check --address, and if "
+                "the cluster asks for a token, as it does by default, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here."
             ) from error
         return True
 
