@@ -3,7 +3,8 @@
 A task is a category, as in the local engine, and gives the same numbers. Each runs in a worker process that has a GPU,
 or as many cores as this process uses threads; workers open the backbone themselves and keep it for the next task. A
 task whose worker dies is run again. The data sets' folder must be there under the same path on all machines, and so
-must this package, in the same version.
+must this package, in the same version. A cluster that was started by `ray start` asks for its token: whoever names its
+address sets RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where the token does not lie in ~/.ray.
 """
 
 import os
@@ -94,7 +95,8 @@ class RayEngine:
             )
         except ConnectionError as error:
             raise ConfigError(
-                f"No Ray cluster answers at {self._address} ({str(error).splitlines()[0]}): check --address."
+                f"No Ray cluster answers at {self._address} ({str(error).splitlines()[0]}): check --address, and if "
+                "the cluster asks for a token, as it does by default, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here."
             ) from error
         return True
 

@@ -115,6 +115,20 @@ def test_what_a_worker_cannot_do_is_told_in_its_own_words(cluster: Any, folders:
         evaluate(folders[:1], RayEngine(Opening("local-dir:/nowhere"), n_threads=1), **PLAN)
 
 
+def test_an_address_where_nothing_answers_is_told_with_what_to_check(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+
+    def refused(**_: Any) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at head:1")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refused)
+    with pytest.raises(ConfigError, match=r"answers at head:1 .*check --address.*RAY_AUTH_MODE=token"):
+        evaluate(folders[:1], RayEngine(Opening(), "head:1", n_threads=1), **PLAN)
+
+
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = builtins.__import__
 
