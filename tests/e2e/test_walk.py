@@ -139,7 +139,7 @@ def test_a_visitor_brings_pictures_is_told_of_the_broken_one_and_opens_every_pag
     for title in PAGES:
         go_to(page, title)
         wait_for_query(page, w=number)
-        expect(page.get_by_test_id("stAlert")).to_have_count(0)
+        expect(page.get_by_test_id("stAlertContentError")).to_have_count(0)
 
 
 def test_one_click_opens_a_sample_and_shows_its_scores(open_tab: OpenTab) -> None:
