@@ -74,6 +74,8 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
     settle(page)
     assert said.inner_text() != before
     expect(page.get_by_text("Missed defects (12)")).to_be_visible()
+    settle(page)
+    page.wait_for_function("[...document.images].every(image => image.complete)")  # else the next page takes them away
 
     page.get_by_role("button", name="Why this score?").first.click()
     expect(heading(page, "Score split")).to_be_visible(timeout=PATIENCE)
