@@ -87,6 +87,8 @@ def wait_until_idle(page: Page, timeout_s: float = 90) -> None:
         "[data-testid=stApp][data-test-script-state=notRunning]", timeout=timeout_s * 1000, state="attached"
     )
     page.wait_for_function(
-        "document.querySelectorAll('[data-testid=stMain] [data-testid=stSkeleton]').length === 0",
+        """() => document.querySelector(
+            '[data-testid=stMain] [data-testid=stSkeleton], [data-testid=stMain] [data-stale=true]'
+        ) === null""",
         timeout=timeout_s * 1000,
     )

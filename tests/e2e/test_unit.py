@@ -13,6 +13,11 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     page = metal
     go_to(page, "Selection")
     section(page, "Layers at a glance")
+    expect(page.get_by_text("Each row is a layer")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text("Is selecting any better than chance?")).to_have_count(
+        0, timeout=PATIENCE
+    )  # the other view
+    settle(page)
     chart = page.get_by_test_id("stPlotlyChart").first
     expect(chart.locator(".main-svg").first).to_be_visible(timeout=PATIENCE)
     plot = chart.locator(".nsewdrag").first.bounding_box()
