@@ -32,7 +32,12 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
                 row["image AUROC"] = f"{found.auroc:.3f}"
                 row["95 % interval"] = f"{bounds.low:.3f} to {bounds.high:.3f}"
         rows.append(row)
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Thresholds, decisions and AUROC of each set-up")
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config={"set-up": st.column_config.TextColumn(width="medium")},
+        alt="Thresholds, decisions and AUROC of each set-up",
+    )
     if analyses[0].labels is None:
         st.caption("With a label for every test picture, AUROC, defects found and false alarms are counted too.")
     if any(settings.criterion == "random" for settings in state.snapshot().setups):

@@ -89,15 +89,16 @@ def pick_pair(names: list[str]) -> tuple[int, int]:
     pairs = list(combinations(range(len(names)), 2))
     if len(pairs) == 1:
         return pairs[0]
-    found = st.segmented_control(
+    # By number: Streamlit takes a default that is a tuple for several defaults.
+    chosen = st.segmented_control(
         "Set against each other",
-        pairs,
-        default=pairs[0],
+        range(len(pairs)),
+        default=0,
         required=True,
-        format_func=lambda pair: f"{LETTERS[pair[0]]} and {LETTERS[pair[1]]}",
+        format_func=lambda i: f"{LETTERS[pairs[i][0]]} and {LETTERS[pairs[i][1]]}",
         key=f"pair_of_{len(names)}",
     )
-    return found
+    return pairs[chosen]
 
 
 components.heading(

@@ -79,6 +79,27 @@ def test_set_ups_are_added_from_the_sidebar_once_and_removed(small: Dataset) -> 
     assert not app.exception
 
 
+def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> None:
+    app = compare(small, "Top 100 against all")
+    next(w for w in app.slider if w.label == "Text weight (w)").set_value(0.0)
+    app.run()
+    press(app, "Add the present set-up")
+    assert not app.exception
+    assert app.dataframe[0].value["set-up"].tolist() == [
+        "A · top 100, w = 0.30",
+        "B · all neurons, w = 0.30",
+        "C · top 100, w = 0.00",
+    ]
+    assert {"A", "B"} <= set(app.dataframe[1].value.columns)
+    pick = next(w for w in app.get("button_group") if w.label == "Set against each other")
+    assert pick.options == ["A and B", "A and C", "B and C"]
+    app.session_state.pair_of_3 = 2
+    app.run()
+    assert not app.exception
+    assert {"B", "C"} <= set(app.dataframe[1].value.columns)
+    assert any(heading.value == "Neurons in common, B and C" for heading in app.subheader)
+
+
 def test_neurons_of_different_kinds_are_not_matched_and_it_is_said(small: Dataset) -> None:
     app = compare(small, "Hidden units against channels")
     assert any("Hidden units and channels are different neurons" in info.value for info in app.info)
