@@ -7,8 +7,8 @@ import streamlit as st
 from dashboard import compare_figures, components, compute, setups, state
 from dashboard.compute import Analysis
 from dashboard.setups import LETTERS
+from lake_core.bootstrap import auroc_interval
 from lake_core.errors import LakeError
-from lake_core.metrics import auroc_interval
 from lake_core.overlays import colour_bar
 from lake_core.side_by_side import Difference, auroc_difference, overlaps
 

@@ -211,18 +211,13 @@ def score_strip(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], th
 
 def _range(summary: pd.DataFrame, metric: str) -> list[float]:
     """From a little below the lowest bar to a little above 1, the most that a measure can be."""
-    lows = [summary[f"{metric}_mean"] - summary[f"{metric}_std"].fillna(0)]
-    if metric == "image_auroc":
-        lows.append(summary["image_auroc_low"])
-    lowest = np.nanmin(np.concatenate([np.asarray(low, dtype=float) for low in lows]))
+    lowest = np.nanmin(summary[[f"{metric}_mean", f"{metric}_low"]].to_numpy(dtype=float))
     return [float(max(0.0, min(lowest - 0.04, 0.9))), 1.03]
 
 
 def _bars(rows: pd.DataFrame, metric: str, method: str) -> dict[str, Any]:
-    """Error bars: the bootstrap interval over pictures for the image AUROC, the deviation over seeds for others."""
+    """Error bars: the bootstrap interval over pictures, which need not lie evenly about the figure."""
     look = {"color": STYLES[method]["color"], "thickness": 1.5, "width": 4}
-    if metric == "image_auroc":
-        above = rows["image_auroc_high"] - rows["image_auroc_mean"]
-        below = rows["image_auroc_mean"] - rows["image_auroc_low"]
-        return look | {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
-    return look | {"type": "data", "array": rows[f"{metric}_std"]}
+    above = (rows[f"{metric}_high"] - rows[f"{metric}_mean"]).clip(lower=0)
+    below = (rows[f"{metric}_mean"] - rows[f"{metric}_low"]).clip(lower=0)
+    return look | {"type": "data", "symmetric": False, "array": above, "arrayminus": below}

@@ -64,11 +64,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
         "Measure", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
     )
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
-    st.caption(
-        "± is the deviation over seeds; the interval is a 95 % bootstrap over test pictures."
-        if metric == "image_auroc"
-        else "± is the deviation over seeds."
-    )
+    st.caption("± is the deviation over seeds; the interval is a 95 % bootstrap over test pictures.")
     all_shots = sorted(set(summary["shots"]))
     left, right = st.columns(2)
     with left:
@@ -112,9 +108,8 @@ def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
             ],
         }
     )
-    if metric == "image_auroc":
-        bounds = zip(summary["image_auroc_low"], summary["image_auroc_high"], strict=True)
-        table["95 % interval"] = ["–" if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in bounds]
+    bounds = zip(summary[f"{metric}_low"], summary[f"{metric}_high"], strict=True)
+    table["95 % interval"] = ["–" if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in bounds]
     return table
 
 

@@ -7,8 +7,9 @@ import streamlit as st
 from dashboard import components, compute, figures
 from dashboard.sidebar import KIND_NAMES
 from dashboard.unit_view import UnitView, flat, open_unit
+from lake_core.bootstrap import auroc_interval
 from lake_core.capture import Kind
-from lake_core.metrics import auroc, auroc_interval
+from lake_core.metrics import auroc
 from lake_core.neighbours import neighbours, selected_together
 from lake_core.units import QUANTILES
 

@@ -9,7 +9,7 @@ Its shape (SCHEMA 1); a figure that cannot be had, for want of masks or of one c
   seconds: learning, and an equal share of the search that all detectors make together, without the network; lake,
   visual and text share one learning and report it each. random's figures are means over its draws
 - summary: one row per category, and per "mean" over categories, for each shots and method: `<metric>_mean` and
-  `<metric>_std` over seeds (population), image_auroc_low and image_auroc_high: 95 % bootstrap interval over test
+  `<metric>_std` over seeds (population), `<metric>_low` and `<metric>_high`: 95 % bootstrap interval over test
   pictures of the mean over seeds. A mean over categories is null where one of them has no figure
 - normals: one row per category, shots and seed with the names of the normal pictures chosen
 - seconds: category -> whole time, with the network
@@ -23,16 +23,18 @@ Its shape (SCHEMA 1); a figure that cannot be had, for want of masks or of one c
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from lake_core.metrics import bootstrap_auroc, interval
+from lake_core.bootstrap import interval
 from lake_core.plan import METRICS, Method, Outcome, Plan
 
 SCHEMA = 1
 _MEAN = "mean"
+Draws: TypeAlias = dict[str, np.ndarray]
+"""Metric -> (n_draws,) figures on bootstrap draws of pictures."""
 _PACKAGES = ("lake-explorer", "torch", "open_clip_torch", "timm", "numpy", "scipy", "scikit-learn", "pillow")
 
 
@@ -47,19 +49,18 @@ def document(outcomes: Sequence[Outcome], plan: Plan, with_scores: bool) -> dict
     results: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
-    draws: dict[tuple[int, Method], list[np.ndarray]] = {}
+    draws: dict[tuple[int, Method], list[Draws]] = {}
     for outcome in outcomes:
         rows = list(_rows(outcome, plan))
         results.extend(rows)
         scores.extend(_score_rows(outcome, plan) if with_scores else ())
         for n_shots in plan.shots:
             for method in plan.methods:
-                drawn = _bootstrap(outcome, n_shots, method)
-                if drawn is not None:
-                    draws.setdefault((n_shots, method), []).append(drawn)
+                drawn = _draws(outcome, n_shots, method)
+                draws.setdefault((n_shots, method), []).append(drawn)
                 own = [row for row in rows if (row["shots"], row["method"]) == (n_shots, method)]
                 summary.append(_summary(outcome["category"], n_shots, method, own, drawn))
-    summary.extend(_means(results, len(outcomes), plan, draws))
+    summary.extend(_means(results, plan, draws))
     found = {
         "schema": SCHEMA,
         **outcomes[-1]["model"],
@@ -132,13 +133,14 @@ def _runs(outcome: Outcome, n_shots: int, method: Method) -> list[dict[str, Any]
     return [run for run in outcome["runs"] if run["shots"] == n_shots and run["method"] == method]
 
 
-def _bootstrap(outcome: Outcome, n_shots: int, method: Method) -> np.ndarray | None:
-    scores = [run["scores"] for run in _runs(outcome, n_shots, method)]
-    return bootstrap_auroc(outcome["labels"], scores) if scores[0] else None
+def _draws(outcome: Outcome, n_shots: int, method: Method) -> Draws:
+    """For each metric that could be had its figures on the bootstrap draws."""
+    row = next(row for row in outcome["draws"] if (row["shots"], row["method"]) == (n_shots, method))
+    return {metric: np.array(row[metric]) for metric in METRICS if metric in row}
 
 
 def _summary(
-    category: str, n_shots: int, method: Method, rows: Sequence[Mapping[str, Any]], draws: np.ndarray | None
+    category: str, n_shots: int, method: Method, rows: Sequence[Mapping[str, Any]], draws: Draws
 ) -> dict[str, Any]:
     """Mean and spread over the rows of one category, one row per seed."""
     summary: dict[str, Any] = {"category": category, "shots": n_shots, "method": method}
@@ -146,15 +148,13 @@ def _summary(
         values = [row[metric] for row in rows]
         summary[f"{metric}_mean"] = _rounded(_mean(values))
         summary[f"{metric}_std"] = None if None in values else _rounded(float(np.std(values)))
-    bounds = (None, None) if draws is None else interval(draws)
-    return summary | {"image_auroc_low": _rounded(bounds[0]), "image_auroc_high": _rounded(bounds[1])}
+        bounds = interval(draws[metric]) if metric in draws else (None, None)
+        summary[f"{metric}_low"], summary[f"{metric}_high"] = map(_rounded, bounds)
+    return summary
 
 
 def _means(
-    results: Sequence[Mapping[str, Any]],
-    n_categories: int,
-    plan: Plan,
-    draws: Mapping[tuple[int, Method], list[np.ndarray]],
+    results: Sequence[Mapping[str, Any]], plan: Plan, draws: Mapping[tuple[int, Method], Sequence[Draws]]
 ) -> Iterator[dict[str, Any]]:
     """The rows over all categories: a metric counts where every category has it."""
     for n_shots in plan.shots:
@@ -163,8 +163,12 @@ def _means(
             for seed in plan.seeds:
                 rows = [row for row in results if (row["shots"], row["seed"], row["method"]) == (n_shots, seed, method)]
                 by_seed.append({metric: _mean([row[metric] for row in rows]) for metric in METRICS})
-            own = draws.get((n_shots, method), [])
-            together = np.mean(own, axis=0) if len(own) == n_categories else None
+            own = draws[n_shots, method]
+            together = {
+                metric: np.mean([one[metric] for one in own], axis=0)
+                for metric in METRICS
+                if all(metric in one for one in own)
+            }
             yield _summary(_MEAN, n_shots, method, by_seed, together)
 
 

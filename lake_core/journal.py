@@ -16,7 +16,7 @@ from lake_core.errors import ConfigError
 from lake_core.plan import Outcome
 from lake_core.trials import Task
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)

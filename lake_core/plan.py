@@ -16,7 +16,8 @@ N_RANDOM_DRAWS = 5
 
 Outcome: TypeAlias = dict[str, Any]
 """What comes out for one category, plain values for JSON: category, model, config, object_name, normals, problems,
-paths and labels of the test pictures, runs (shots, seed, method, draw, the METRICS, seconds, scores), seconds."""
+paths and labels of the test pictures, runs (shots, seed, method, draw, the METRICS, seconds, scores), draws (shots,
+method, and for each metric its figures on bootstrap draws, means over the runs), seconds."""
 
 Report: TypeAlias = Callable[[str, int, int], None]
 """Called with the category, its pictures done and its pictures in all; it may raise to cancel."""

@@ -4,7 +4,7 @@ Needs no PyTorch, so that processes that only read begin at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,16 @@ from lake_core.datasets import Entry, united_mask
 from lake_core.errors import ImageError
 from lake_core.geometry import Frame, Placement
 from lake_core.images import Picture, read_picture
+from lake_core.masks import DefectMask
 
 MAX_PIXEL_SIDE = 256
 
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A mask reduced for comparison, (h, w) bool, and where its picture lies in the model's input."""
+    """A mask reduced for comparison, and where its picture lies in the model's input."""
 
-    defect: np.ndarray = field(repr=False)
+    defects: DefectMask
     placement: Placement
 
 
@@ -104,10 +105,10 @@ def reduced_mask(mask: np.ndarray | None, picture: Picture, placement: Placement
     """
     factor = -(-max(picture.size) // MAX_PIXEL_SIDE)
     if mask is None:
-        return Mask(np.zeros((-(-picture.height // factor), -(-picture.width // factor)), dtype=bool), placement)
+        return Mask(DefectMask((-(-picture.height // factor), -(-picture.width // factor))), placement)
     for axis in (0, 1) if factor > 1 else ():
         mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], factor), axis=axis)
-    return Mask(mask, placement)
+    return Mask(DefectMask.of(mask), placement)
 
 
 def _mask_of(entry: Entry, picture: Picture, frame: Frame) -> Mask | None:
@@ -116,4 +117,11 @@ def _mask_of(entry: Entry, picture: Picture, frame: Frame) -> Mask | None:
         return reduced_mask(None, picture, frame.placement(picture))
     if not entry.masks:
         return None
-    return reduced_mask(united_mask(entry.masks, picture.size), picture, frame.placement(picture))
+    mask = united_mask(entry.masks, picture.size, [_below_data_set(mask, entry) for mask in entry.masks])
+    return reduced_mask(mask, picture, frame.placement(picture))
+
+
+def _below_data_set(path: Path, entry: Entry) -> str:
+    """A file's path below the folder that its entry's name starts from; its own name if it lies elsewhere."""
+    folder = entry.path.parents[len(Path(entry.name).parts) - 1]
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

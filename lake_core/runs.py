@@ -1,46 +1,26 @@
 """The runs of one category, wherever its pictures come from: detectors learn, score every test picture, are judged.
 
-Test pictures arrive in batches, are scored by all detectors and let go; what stays of each are its scores and, for
-pixel metrics, its maps on the patch grid and its reduced mask.
+Test pictures arrive in batches, are scored by all detectors and let go. What stays of each in memory are its name, its
+scores and, for pixel metrics, its mask, compressed; its maps on the patch grid go into a temporary file.
 """
 
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from lake_core.asking import Heard, ask_all
 from lake_core.config import LakeConfig
 from lake_core.detector import Lake
 from lake_core.errors import DatasetError
 from lake_core.features import FeatureStore
-from lake_core.geometry import PatchGrid, Placement, map_to_picture
 from lake_core.images import Picture
+from lake_core.judging import Run, judge, mean_draws
 from lake_core.loading import Batch
-from lake_core.metrics import PixelTruth, auroc, average_precision, f1_max
+from lake_core.map_file import MapFile
 from lake_core.panel import Panel, Seat
-from lake_core.plan import METRICS, N_RANDOM_DRAWS, Method, Outcome, Plan, Report
-from lake_core.reading import Mask
-
-
-@dataclass(frozen=True)
-class Run:
-    """One method (one draw of it) with one choice of normal pictures; `seconds` is what learning took."""
-
-    shots: int
-    seed: int
-    method: Method
-    draw: int
-    seat: Seat
-    seconds: float
-
-    @property
-    def says_nothing(self) -> bool:
-        """Whether the method needs a text part that the backbone does not have."""
-        return self.method == "text" and not self.seat.has_text
+from lake_core.plan import N_RANDOM_DRAWS, Method, Outcome, Plan, Report
 
 
 def run_category(
@@ -86,7 +66,9 @@ def run_category(
             runs.extend(_learn(chosen[seed][:n], n, seed, store, config, plan))
             report(len(distinct))
     panel = Panel([run.seat for run in runs], store)
-    heard = ask_all(panel, batches, places, plan.pixel, lambda done: report(len(distinct) + done))
+    with MapFile([run.seat.grid.n_patches for run in runs]) if plan.pixel else nullcontext() as maps:
+        heard = ask_all(panel, batches, places, maps, lambda done: report(len(distinct) + done))
+        judgements = list(judge(runs, heard, maps)) if heard.pictures else []
     told = [*problems, *(f"{category}: {said}" for said in (*heard.problems, *_remarks(heard, distinct, plan)))]
     if not heard.pictures:
         raise DatasetError(f"None of the {n_tests} test pictures of {category} can be read: {told[-1]}")
@@ -108,7 +90,8 @@ def run_category(
         "problems": list(dict.fromkeys(told)),
         "paths": [picture.entry.name for picture in heard.pictures],
         "labels": [picture.entry.label == "defective" for picture in heard.pictures],
-        "runs": list(_judged(runs, heard)),
+        "runs": [judgement.row for judgement in judgements],
+        "draws": mean_draws(judgements),
         "seconds": round(time.perf_counter() - started, 3),
     }
 
@@ -143,36 +126,3 @@ def _learn(
         for method, weight in weights.items():
             if method in plan.methods:
                 yield Run(n_shots, seed, method, draw, Seat(detector, weight), seconds)
-
-
-def _judged(runs: Sequence[Run], heard: Heard) -> Iterator[dict[str, Any]]:
-    """The metrics and scores of each run."""
-    labels = [picture.entry.label == "defective" for picture in heard.pictures]
-    masked = [i for i, picture in enumerate(heard.pictures) if picture.mask is not None]
-    masks = [picture.mask for picture in heard.pictures if picture.mask is not None]
-    truth = PixelTruth([mask.defect for mask in masks])
-    for run, scores, maps in zip(runs, heard.scores, heard.maps, strict=True):
-        row: dict[str, Any] = {"shots": run.shots, "seed": run.seed, "method": run.method, "draw": run.draw}
-        row |= dict.fromkeys(METRICS)
-        row |= {"seconds": round(run.seconds + heard.seconds / heard.n_detectors, 3), "scores": []}
-        if not run.says_nothing:
-            row["image_auroc"] = auroc(labels, scores)
-            row["image_ap"] = average_precision(labels, scores)
-            row["image_f1_max"] = f1_max(labels, scores)
-            if masks:
-                spread = partial(_spread, maps[masked], masks, run.seat.grid)
-                row["pixel_auroc"], row["pixel_aupro"] = truth.metrics_of(spread)
-            row["scores"] = scores.tolist()
-        yield row
-
-
-def _spread(maps: np.ndarray, masks: Sequence[Mask], grid: PatchGrid, indices: Sequence[int]) -> list[np.ndarray]:
-    """Some of the maps (n, n_patches) over the pixels of their masks, those of one size together."""
-    alike: dict[tuple[tuple[int, ...], Placement], list[int]] = {}
-    for i in indices:
-        alike.setdefault((masks[i].defect.shape, masks[i].placement), []).append(i)
-    spread: dict[int, np.ndarray] = {}
-    for ((height, width), placement), of_size in alike.items():
-        together = map_to_picture(maps[of_size], grid, placement, (width, height), smooth=True)
-        spread |= dict(zip(of_size, together, strict=True))
-    return [spread[i] for i in indices]

@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lake_core.bootstrap import Interval, Resampling, interval
 from lake_core.detector import Lake
 from lake_core.errors import LakeError
-from lake_core.metrics import Interval, auroc, bootstrap_auroc, interval
+from lake_core.metrics import auroc
 from lake_core.selection import Selection, jaccard
 
 
@@ -71,11 +72,10 @@ def auroc_difference(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> 
         None if there is one class only.
     """
     ours, theirs = auroc(labels, first), auroc(labels, second)
-    # The same seed draws the same pictures for both, so that the draws are pairs.
-    our_draws, their_draws = bootstrap_auroc(labels, first), bootstrap_auroc(labels, second)
-    if ours is None or theirs is None or our_draws is None or their_draws is None:
+    drawn = Resampling.of(labels)
+    if ours is None or theirs is None or drawn is None:
         return None
-    return Difference(ours - theirs, interval(our_draws - their_draws))
+    return Difference(ours - theirs, interval(drawn.auroc(first) - drawn.auroc(second)))
 
 
 def _overlap(first: Selection, second: Selection) -> Overlap:

@@ -26,8 +26,9 @@ import lake_core as lk
 from lake_core.backbones import Backbone
 from lake_core.datasets import Dataset
 from lake_core.geometry import PatchGrid, Resize, coarse_of_fine, map_to_picture
-from lake_core.metrics import auroc, pixel_metrics
+from lake_core.metrics import auroc
 from lake_core.normality import margins
+from lake_core.pixel_metrics import pixel_metrics
 
 SHOTS, SEEDS, RANDOM_DRAWS = 4, (0, 1, 2), 2
 FRESH_SEEDS = tuple(range(3, 13))

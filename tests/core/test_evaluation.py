@@ -174,9 +174,11 @@ def test_the_summary_is_the_mean_over_seeds_then_over_categories(document: dict[
         summary = one(document["summary"], category=category, shots=1, method="text")
         assert summary["image_auroc_mean"] == pytest.approx(np.mean(own), abs=1e-6)
         assert summary["image_auroc_std"] == pytest.approx(np.std(own), abs=1e-6)
-        assert summary["image_auroc_low"] <= summary["image_auroc_mean"] <= summary["image_auroc_high"]
+        for metric in METRICS[:3] if category == "unmasked" else METRICS:
+            assert summary[f"{metric}_low"] <= summary[f"{metric}_mean"] <= summary[f"{metric}_high"]
         by_category.append(own)
     mean = one(document["summary"], category="mean", shots=1, method="text")
+    assert (mean["pixel_aupro_low"], mean["pixel_aupro_high"]) == (None, None)
     assert mean["image_auroc_mean"] == pytest.approx(np.mean(by_category), abs=1e-6)
     assert mean["image_auroc_std"] == pytest.approx(np.std(np.mean(by_category, axis=0)), abs=1e-6)
 
@@ -257,8 +259,8 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path
     Image.fromarray(np.zeros((SIDE, 2 * SIDE), np.uint8)).save(masks / "000_mask.png")
     found = evaluate([folder], backbone, **options)
     assert found["problems"] == [
-        "set: test/stain/000.png is compared without its mask: 000_mask.png is 192 x 96 pixels, another aspect than "
-        "its picture of 96 x 96: use the mask that was drawn on this picture.",
+        "set: test/stain/000.png is compared without its mask: ground_truth/stain/000_mask.png is "
+        "192 x 96 pixels, another aspect than its picture of 96 x 96: use the mask that was drawn on this picture.",
         "set: 1 of 5 defective pictures have no usable mask: pixel metrics leave them out.",
     ]
     row = found["results"][0]
@@ -334,7 +336,9 @@ def test_one_class_gives_null_metrics(tmp_path: Path, backbone: Backbone) -> Non
     row = found["results"][0]
     assert [row[metric] for metric in METRICS[:3]] == [None] * 3
     assert row["pixel_auroc"] > 0.5
-    assert found["summary"][0]["image_auroc_low"] is None
+    summary = found["summary"][0]
+    assert summary["image_auroc_low"] is None
+    assert summary["pixel_auroc_low"] <= summary["pixel_auroc_mean"] <= summary["pixel_auroc_high"]
     assert found["problems"] == ["set: all 5 test pictures are defective: AUROC, AP and F1 need both kinds."]
 
 

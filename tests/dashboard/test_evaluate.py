@@ -168,9 +168,11 @@ def test_a_job_that_fails_says_why_in_one_sentence() -> None:
 
 
 def test_axes_of_measures_end_at_one() -> None:
-    row = {"category": "metal", "method": "lake", "shots": 4, "image_ap_mean": 1.0, "image_ap_std": 0.0}
+    row = {"category": "metal", "method": "lake", "shots": 4}
+    row |= {"image_ap_mean": 1.0, "image_ap_std": 0.0, "image_ap_low": 1.0, "image_ap_high": 1.0}
     row |= {"image_auroc_mean": 0.6, "image_auroc_std": 0.1, "image_auroc_low": 0.4, "image_auroc_high": 0.9}
-    summary = pd.DataFrame([row, row | {"category": "none", "image_ap_mean": None, "image_ap_std": None}])
+    unknown = {f"image_ap_{what}": None for what in ("mean", "std", "low", "high")}
+    summary = pd.DataFrame([row, row | {"category": "none"} | unknown])
     assert by_category(summary, "image_ap").layout.xaxis.range == (0.9, 1.03)
     assert by_shots(summary, "image_auroc").layout.yaxis.range == pytest.approx((0.36, 1.03))
 

@@ -1,0 +1,128 @@
+"""What the metrics say of the runs of one category, over all its test pictures and on bootstrap draws of them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lake_core.asking import Heard
+from lake_core.bootstrap import Resampling, times_drawn
+from lake_core.geometry import PatchGrid, Placement, map_to_picture
+from lake_core.map_file import MapFile
+from lake_core.metrics import auroc, average_precision, f1_max
+from lake_core.panel import Seat
+from lake_core.pixel_metrics import Comparison, PixelTruth
+from lake_core.plan import METRICS, Method
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method (one draw of it) with one choice of normal pictures; `seconds` is what learning took."""
+
+    shots: int
+    seed: int
+    method: Method
+    draw: int
+    seat: Seat
+    seconds: float
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether the method needs a text part that the backbone does not have."""
+        return self.method == "text" and not self.seat.has_text
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the metrics say of one run.
+
+    Attributes:
+        row: Plain values: shots, seed, method, draw, the METRICS, seconds, scores.
+        draws: For each metric that could be had (n_draws,) float64, on the same bootstrap draws for all runs.
+    """
+
+    row: dict[str, Any]
+    draws: Mapping[str, np.ndarray]
+
+
+def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None) -> Iterator[Judgement]:
+    """The metrics and scores of each run.
+
+    Args:
+        runs: In the order of the seats that were asked.
+        heard: What they said.
+        maps: The maps of all pictures that were heard, or None without pixel metrics.
+    """
+    labels = [picture.entry.label == "defective" for picture in heard.pictures]
+    resampling = Resampling.of(labels)
+    pixels = None if maps is None else _Pixels(heard, maps)
+    for number, (run, scores) in enumerate(zip(runs, heard.scores, strict=True)):
+        row: dict[str, Any] = {"shots": run.shots, "seed": run.seed, "method": run.method, "draw": run.draw}
+        row |= dict.fromkeys(METRICS)
+        row |= {"seconds": round(run.seconds + heard.seconds / heard.n_detectors, 3), "scores": []}
+        draws: dict[str, np.ndarray] = {}
+        if not run.says_nothing:
+            row["image_auroc"] = auroc(labels, scores)
+            row["image_ap"] = average_precision(labels, scores)
+            row["image_f1_max"] = f1_max(labels, scores)
+            row["scores"] = scores.tolist()
+            if resampling is not None:
+                draws["image_auroc"] = resampling.auroc(scores)
+                draws["image_ap"] = resampling.average_precision(scores)
+                draws["image_f1_max"] = resampling.f1_max(scores)
+            if pixels is not None:
+                found = pixels.compare(number, run.seat.grid)
+                row["pixel_auroc"], row["pixel_aupro"] = found.figures
+                if found.draws is not None:
+                    draws["pixel_auroc"], draws["pixel_aupro"] = found.draws
+        yield Judgement(row, draws)
+
+
+def mean_draws(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
+    """For each number of shots and each method the draws of its runs, averaged within each draw.
+
+    Returns:
+        Rows of plain values: shots, method, and for each metric that all of its runs have the figure on each draw.
+    """
+    together: dict[tuple[int, Method], list[Judgement]] = {}
+    for judgement in judgements:
+        together.setdefault((judgement.row["shots"], judgement.row["method"]), []).append(judgement)
+    return [
+        {"shots": shots, "method": method}
+        | {
+            metric: np.mean([one.draws[metric] for one in of_method], axis=0).round(6).tolist()
+            for metric in METRICS
+            if all(metric in one.draws for one in of_method)
+        }
+        for (shots, method), of_method in together.items()
+    ]
+
+
+class _Pixels:
+    """The pictures with a usable mask, and the maps of all detectors over them."""
+
+    def __init__(self, heard: Heard, maps: MapFile) -> None:
+        self._maps = maps
+        self._rows = [i for i, picture in enumerate(heard.pictures) if picture.mask is not None]
+        self._masks = [picture.mask for picture in heard.pictures if picture.mask is not None]
+        defects = [mask.defects for mask in self._masks]
+        has_defect = np.array([mask.n_defect > 0 for mask in defects], dtype=bool)
+        self._truth = PixelTruth(defects, times_drawn(has_defect) if has_defect.any() else None)
+
+    def compare(self, number: int, grid: PatchGrid) -> Comparison:
+        """The figures of one seat, with its draws."""
+        return self._truth.compare(partial(self._spread, number, grid))
+
+    def _spread(self, number: int, grid: PatchGrid, indices: Sequence[int]) -> list[np.ndarray]:
+        """Some maps of a seat over the pixels of their masks, those of one size together."""
+        alike: dict[tuple[tuple[int, int], Placement], list[int]] = {}
+        for i in indices:
+            alike.setdefault((self._masks[i].defects.shape, self._masks[i].placement), []).append(i)
+        spread: dict[int, np.ndarray] = {}
+        for ((height, width), placement), of_size in alike.items():
+            values = self._maps.maps(number, [self._rows[i] for i in of_size])
+            together = map_to_picture(values, grid, placement, (width, height), smooth=True)
+            spread |= dict(zip(of_size, together, strict=True))
+        return [spread[i] for i in indices]
