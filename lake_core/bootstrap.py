@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from lake_core.metrics import checked, has_both
 
 N_DRAWS = 1000
-_AT_ONCE = 2**19
+_AT_ONCE = 2**17
 """Drawn pictures that are looked at together, so that memory does not grow with draws times pictures."""
 
 

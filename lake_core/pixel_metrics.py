@@ -87,7 +87,7 @@ class PixelTruth:
         self,
         masks: Sequence[DefectMask],
         times: np.ndarray | None = None,
-        pixels_at_once: int = 2**22,
+        pixels_at_once: int = 2**21,
         defects_at_once: int = 2**20,
     ) -> None:
         self._masks, self._times = masks, times

@@ -3,11 +3,15 @@
 The limit is 10 times the bare network; the ratio is measured in this run, no absolute time is asserted.
 """
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lake_core.assets import assets_folder
 from lake_core.backbones import open_backbone
@@ -55,3 +59,47 @@ def test_the_script_for_gpus_runs_on_a_tiny_model(options: list[str], tmp_path: 
     found = gpu_throughput.main(["--model", model, *small, *options])
     assert found["n_pictures"] == 16
     assert 0 < found["share"] == pytest.approx(found["evaluate_images_per_s"] / found["bare_images_per_s"], abs=1e-3)
+
+
+def test_memory_hardly_grows_with_the_number_of_test_pictures(tmp_path: Path, ratios: list[str]) -> None:
+    """With pixel metrics; a picture's map and mask over its pixels would be 320 KiB for one detector alone."""
+    model, few, many = write("native-vit", tmp_path / "tiny"), 200, 1000
+    peaks = [_peak_kib(_masked_set(tmp_path / str(n), n), model) for n in (few, many)]
+    growth = (peaks[1] - peaks[0]) / (many - few)
+    ratios.append(f"evaluate, memory from {few} to {many} test pictures: {growth:.1f} KiB for each picture more")
+    assert growth < 32
+
+
+def _masked_set(folder: Path, n_tests: int) -> Path:
+    """Grainy pictures of 256 x 256 pixels, every other one with a small bright square."""
+    rng = np.random.default_rng(0)
+
+    def save(name: str, pixels: np.ndarray) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / name)
+
+    for i in range(n_tests + 4):
+        pixels = rng.integers(90, 160, (256, 256, 3), dtype=np.uint8)
+        mask = np.zeros((256, 256), dtype=np.uint8)
+        mask[100:108, i % 240 : i % 240 + 8] = 255
+        if i < 4:
+            save(f"train/good/{i:04}.png", pixels)
+        elif i % 2:
+            save(f"test/good/{i:04}.png", pixels)
+        else:
+            pixels[mask > 0] = 255
+            save(f"test/spot/{i:04}.png", pixels)
+            save(f"ground_truth/spot/{i:04}_mask.png", mask)
+    return folder
+
+
+def _peak_kib(data: Path, model: Path) -> float:
+    """The most memory that a process of its own needs to evaluate a data set."""
+    work = (
+        "import resource, sys; from pathlib import Path\n"
+        "from lake_core.backbones import open_backbone; from lake_core.evaluation import evaluate\n"
+        "evaluate([Path(sys.argv[1])], open_backbone('local-dir:' + sys.argv[2]), shots=(4,), seeds=(0, 1))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", work, data, model], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
