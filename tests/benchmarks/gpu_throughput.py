@@ -55,7 +55,7 @@ def write_model(name: str, folder: Path) -> str:
     return f"local-dir:{folder}"
 
 
-def write_pictures(root: Path, n: int, side: int, suffix: str) -> Path:
+def write_pictures(root: Path, n: int, side: int, suffix: str, with_masks: bool) -> Path:
     """A category in MVTec's layout: N_NORMAL normal pictures and n - N_NORMAL test ones, every other one defective."""
     rng = np.random.default_rng(0)
     grain = rng.normal(0, 20, (4 * side, 4 * side, 3)).astype(np.float32)
@@ -68,9 +68,13 @@ def write_pictures(root: Path, n: int, side: int, suffix: str) -> Path:
         if kind == "test/spot":
             at = 10 + i % (side // 2)
             pixels[at : at + side // 6, at : at + side // 6] += 70
+            if with_masks:
+                mask = np.zeros((side, side), dtype=np.uint8)
+                mask[at : at + side // 6, at : at + side // 6] = 255
+                Image.fromarray(mask).save(root / "ground_truth/spot" / f"{i:06}_mask.png")
         Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(root / kind / f"{i:06}{suffix}", quality=90)
 
-    for kind in ("train/good", "test/good", "test/spot"):
+    for kind in ("train/good", "test/good", "test/spot", "ground_truth/spot"):
         (root / kind).mkdir(parents=True)
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, range(n)))
@@ -170,8 +174,8 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")
-        folder = write_pictures(root / "pictures", args.n, args.side, args.suffix)
-        warm_up = write_pictures(root / "warm_up", N_NORMAL + 3 * args.batch, args.side, args.suffix)
+        folder = write_pictures(root / "pictures", args.n, args.side, args.suffix, args.pixel)
+        warm_up = write_pictures(root / "warm_up", N_NORMAL + 3 * args.batch, args.side, args.suffix, args.pixel)
         found = measure(spec, folder, warm_up, args)
     print(json.dumps(found, indent=1))
     return found

@@ -1,7 +1,9 @@
-"""Ways to run what is tested: in several threads at once, and cancelled in the middle."""
+"""Ways to run what is tested: in several threads at once, cancelled in the middle, twice with the same outcome."""
 
+import json
 import threading
 from collections.abc import Callable
+from typing import Any
 
 
 class Cancelled(BaseException):
@@ -27,3 +29,10 @@ def in_threads(work: Callable[[int], None], n_threads: int = 4) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def without_times(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of an evaluation without what differs from run to run."""
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in document["results"]]
+    plain: dict[str, Any] = json.loads(json.dumps(document | {"results": rows, "seconds": None}))
+    return plain

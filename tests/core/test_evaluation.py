@@ -25,6 +25,7 @@ from lake_core.journal import Journal
 from lake_core.metrics import auroc
 from lake_core.plan import METHODS, METRICS, choose_normals
 from lake_core.trials import run_task
+from tests.core.running import without_times
 
 SIDE = 96
 N_NORMAL, N_GOOD, N_BAD = 5, 4, 5
@@ -426,12 +427,6 @@ def test_the_rows_are_written_as_csv(command: typer.Typer, folders: list[Path], 
     assert all(row["pixel_auroc"] == "" and 0 <= float(row["image_auroc"]) <= 1 for row in rows)
 
 
-def plain(document: dict[str, Any]) -> dict[str, Any]:
-    """A document without what differs from run to run: its times."""
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in document["results"]]
-    return json.loads(json.dumps(document | {"results": rows, "seconds": None}))
-
-
 def test_an_interrupted_run_goes_on_and_repeats_nothing(
     folders: list[Path], backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,9 +453,9 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(
     second = Journal(out, resume=True)
     document = evaluate(folders, backbone, **options, journal=second)
     assert read == ["unmasked"]
-    assert plain(document) == plain(whole)
+    assert without_times(document) == without_times(whole)
     second.finish(document)
-    assert plain(json.loads(out.read_text())) == plain(whole)
+    assert without_times(json.loads(out.read_text())) == without_times(whole)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json"]
 
 

@@ -1,7 +1,6 @@
 """The same figures on a Ray cluster as in this process, also when a worker is killed in the middle of a task."""
 
 import builtins
-import json
 import os
 import signal
 import time
@@ -18,6 +17,7 @@ from lake_core.backbones import Opening
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.evaluation import evaluate
 from lake_core.ray_engine import RayEngine
+from tests.core.running import without_times
 from tests.core.tiny import write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,12 +39,6 @@ def write_set(root: Path, seed: int) -> Path:
         save(f"test/spot/{i}.png", pixels)
         save(f"ground_truth/spot/{i}_mask.png", mask)
     return root
-
-
-def plain(document: dict[str, Any]) -> dict[str, Any]:
-    """A document without its times."""
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in document["results"]]
-    return json.loads(json.dumps(document | {"results": rows, "seconds": None}))
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +76,7 @@ def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
 ) -> None:
     local = evaluate(folders, opening.open(), **PLAN)
     there = evaluate(folders, RayEngine(opening, n_threads=1), **PLAN)
-    assert plain(there) == plain(local)
+    assert without_times(there) == without_times(local)
 
     # The first worker that takes the second task waits there for good, until it is killed.
     pids, work = tmp_path / "pids", ray_engine._work
@@ -104,7 +98,7 @@ def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
             os.kill(int(next(pid for pid, category in started.items() if category == "tile")), signal.SIGKILL)
 
     after = evaluate(folders, RayEngine(opening, n_threads=1), **PLAN, on_progress=kill_it)
-    assert plain(after) == plain(local)
+    assert without_times(after) == without_times(local)
     assert pids.read_text().count("tile") == 2
     assert sorted(done) == ["cloth", "plate", "tile"]
 

@@ -1,0 +1,74 @@
+"""`lake evaluate` on several GPUs of one host through Ray, beside one GPU in this process, with random weights.
+
+    python -m tests.benchmarks.ray_gpus --model ViT-L-14-336 --categories 4 --n 1000
+
+First in fp32 with all methods: are the documents equal but for their times? Then in bf16 with one: pictures per second.
+The cluster has started and each worker has opened its backbone before anything is timed.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+from lake_core.backbones import Opening
+from lake_core.evaluation import Engine, LocalEngine, evaluate
+from lake_core.ray_engine import RayEngine
+from tests.benchmarks.gpu_throughput import N_NORMAL, write_model, write_pictures
+from tests.core.running import without_times
+
+ALL: dict[str, Any] = {"shots": (1, N_NORMAL), "seeds": (0, 1), "with_scores": True}
+QUICK: dict[str, Any] = {"shots": (N_NORMAL,), "seeds": (0,), "methods": ("lake",)}
+
+
+def timed(folders: list[Path], engine: Engine, options: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """The document, and the seconds that it took."""
+    started = time.perf_counter()
+    document = evaluate(folders, engine, **options)
+    return document, time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--model", default="ViT-L-14-336", help="an architecture of open_clip, or local-dir:FOLDER")
+    parser.add_argument("--device", default="cuda", help="cpu tries the script")
+    parser.add_argument("--fast", default="bf16", help="precision of the second part")
+    parser.add_argument("--categories", type=int, default=4)
+    parser.add_argument("--n", type=int, default=1000, help="pictures of a category for the speed")
+    parser.add_argument("--n-equal", type=int, default=100, help="pictures of a category for the comparison")
+    parser.add_argument("--side", type=int, default=448)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")
+        few, many = (
+            [write_pictures(root / str(n) / f"set{i}", n, args.side, ".jpg", True) for i in range(args.categories)]
+            for n in (args.n_equal, args.n)
+        )
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        found: dict[str, Any] = {"gpus": ray.cluster_resources().get("GPU", 0), "model": args.model}
+        found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        for precision, options in (("fp32", ALL), (args.fast, QUICK)):
+            opening = Opening(spec, device=args.device, precision=precision)
+            local, several = LocalEngine(opening.open()), RayEngine(opening)
+            for engine in (local, several):
+                timed(few, engine, QUICK)
+            if options is ALL:
+                documents = [without_times(timed(few, engine, options)[0]) for engine in (local, several)]
+                found["documents_equal"] = documents[0] == documents[1]
+                found["rows"] = len(documents[0]["results"])
+            else:
+                n_pictures = args.categories * args.n
+                rates = [n_pictures / timed(many, engine, options)[1] for engine in (local, several)]
+                found |= {"pictures": n_pictures, "one_gpu_per_s": round(rates[0], 1), "ray_per_s": round(rates[1], 1)}
+        ray.shutdown()
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
