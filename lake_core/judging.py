@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from lake_core.asking import Heard
 from lake_core.bootstrap import Resampling, times_drawn
@@ -109,7 +110,8 @@ class _Pixels:
         self._masks = [picture.mask for picture in heard.pictures if picture.mask is not None]
         defects = [mask.defects for mask in self._masks]
         has_defect = np.array([mask.n_defect > 0 for mask in defects], dtype=bool)
-        self._truth = PixelTruth(defects, times_drawn(has_defect) if has_defect.any() else None)
+        times = times_drawn(has_defect) if has_defect.any() else None
+        self._truth = PixelTruth(defects, times, n_threads=torch.get_num_threads())
 
     def compare(self, number: int, grid: PatchGrid) -> Comparison:
         """The figures of one seat, with its draws."""

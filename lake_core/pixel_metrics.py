@@ -5,11 +5,13 @@ that the masks cannot give, because they hold one class only, is None.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from lake_core.masks import DefectMask
+from lake_core.threads import results_in_order
 
 MAX_FPR = 0.3
 _N_BINS = 512
@@ -17,6 +19,10 @@ _N_BINS = 512
 
 MapsOf: TypeAlias = Callable[[Sequence[int]], Sequence[np.ndarray]]
 """Called with indices of pictures, some at a time; gives the map (h, w) of each. One may be asked for several times."""
+
+
+Group: TypeAlias = tuple[int, ...]
+"""Numbers of pictures."""
 
 
 class PixelMetrics(NamedTuple):
@@ -81,6 +87,7 @@ class PixelTruth:
             at least one picture with defects.
         pixels_at_once: How many pixels of maps are held together, at least those of one picture.
         defects_at_once: How many defect pixels are held together, at least those of one group of pictures.
+        n_threads: How many share the work; each holds so many pixels.
     """
 
     def __init__(
@@ -89,8 +96,9 @@ class PixelTruth:
         times: np.ndarray | None = None,
         pixels_at_once: int = 2**21,
         defects_at_once: int = 2**20,
+        n_threads: int = 1,
     ) -> None:
-        self._masks, self._times = masks, times
+        self._masks, self._times, self._n_threads = masks, times, n_threads
         # Those with defects come first, so that the others are asked for once only.
         ordered = sorted(range(len(masks)), key=lambda i: not masks[i].n_defect)
         self._groups = _grouped(ordered, [mask.n_pixels for mask in masks], pixels_at_once)
@@ -114,33 +122,29 @@ class PixelTruth:
             raise ValueError(f"max_fpr is {max_fpr}, not in (0, 1]")
         if not self._n_defect or not self._n_good:
             return Comparison(PixelMetrics(None, None), None)
+        apart: Apart = partial(self._apart, maps_of)
+        if len(self._groups) == 1:
+            apart = cache(apart)
         area = overlap = 0.0
         bins: _Bins | None = None
-        all_in_one = [self._apart(maps_of, self._groups[0])] if len(self._groups) == 1 else None
         for chunk in self._chunks:
-            defect, weights = _defects(all_in_one or (self._apart(maps_of, group) for group in chunk))
-            counted = None
-            if bins is None and self._times is not None:
-                counted = bins = _Bins(defect, len(self._times))
-            n_below, n_up_to = np.zeros(len(defect), np.int64), np.zeros(len(defect), np.int64)
-            for pixels in all_in_one or (self._apart(maps_of, group) for group in self._groups):
-                good = np.sort(np.concatenate(pixels.good))
-                n_below += np.searchsorted(good, defect, side="left")
-                n_up_to += np.searchsorted(good, defect, side="right")
-                if counted is not None and self._times is not None:
-                    counted.count(pixels, self._times[:, pixels.pictures])
-            above = 1 - n_up_to / self._n_good
-            equal = 1 - n_below / self._n_good - above
+            parts = results_in_order(apart, chunk, self._n_threads)
+            places = _Places(parts, self._times if bins is None else None)
+            for found in results_in_order(partial(places.look, apart), self._groups, self._n_threads):
+                places.add(found)
+            bins = bins or places.bins
+            above = 1 - places.n_up_to / self._n_good
+            equal = 1 - places.n_below / self._n_good - above
             area += float((1 - above - equal / 2).sum())
-            overlap += float(weights @ _right_of(above, equal, max_fpr))
+            overlap += float(places.weights @ _right_of(above, equal, max_fpr))
         figures = PixelMetrics(area / self._n_defect, overlap / (self._n_regions * max_fpr))
         return Comparison(figures, None if bins is None else bins.draws(figures, max_fpr))
 
-    def _apart(self, maps_of: MapsOf, group: Sequence[int]) -> "_Pixels":
+    def _apart(self, maps_of: MapsOf, group: Group) -> "_Pixels":
         maps, masks = maps_of(group), [self._masks[i] for i in group]
         if [np.shape(one) for one in maps] != [mask.shape for mask in masks]:
             raise ValueError("maps and masks differ in number or shape")
-        found = _Pixels(list(group), [], [], [])
+        found = _Pixels(group, [], [], [])
         for one, mask in zip(maps, masks, strict=True):
             scores = np.array(one, np.float32).reshape(-1)
             scores[np.isnan(scores)] = -np.inf
@@ -167,21 +171,13 @@ class _Pixels(NamedTuple):
         good: For each picture the scores of its good pixels.
     """
 
-    pictures: list[int]
+    pictures: Group
     defect: list[np.ndarray]
     weights: list[np.ndarray]
     good: list[np.ndarray]
 
 
-def _defects(parts: Iterable[_Pixels]) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of all defect pixels, ascending, and their weights; the good pixels are let go part by part."""
-    scores, weights = [], []
-    for pixels in parts:
-        scores.extend(pixels.defect)
-        weights.extend(pixels.weights)
-    defect = np.concatenate(scores)
-    order = np.argsort(defect)
-    return defect[order], np.concatenate(weights)[order]
+Apart: TypeAlias = Callable[[Group], _Pixels]
 
 
 class _Bins:
@@ -191,30 +187,30 @@ class _Bins:
 
     Args:
         defect: Scores of defect pixels, ascending.
-        n_draws: The first row of all counts is no draw: it takes each picture once.
+        times: (n_draws, n_pictures) how often each draw takes each picture.
     """
 
-    def __init__(self, defect: np.ndarray, n_draws: int) -> None:
+    def __init__(self, defect: np.ndarray, times: np.ndarray) -> None:
         self._edges = np.unique(defect[np.linspace(0, len(defect) - 1, _N_BINS).astype(np.int64)])
-        shape = (n_draws + 1, len(self._edges) + 1)
+        self._times = times
+        # The first row is no draw: it takes each picture once.
+        shape = (len(times) + 1, len(self._edges) + 1)
         self._good, self._defect, self._weight = (np.zeros(shape) for _ in range(3))
 
-    def count(self, pixels: _Pixels, times: np.ndarray) -> None:
-        """Adds pictures that each draw takes so many times, (n_draws, n_pictures)."""
-        times = np.concatenate([np.ones((1, times.shape[1])), times])
+    def counts(self, pixels: _Pixels) -> tuple[np.ndarray, ...]:
+        """For each of the pictures (n_pictures, n_bins) float64: good pixels, defect pixels, and their weights."""
         n_bins = len(self._edges) + 1
         good = [np.diff(np.searchsorted(np.sort(one), self._edges), prepend=0, append=len(one)) for one in pixels.good]
-        self._good += times @ np.array(good, dtype=np.float64)
-        some = [i for i, scores in enumerate(pixels.defect) if len(scores)]
-        if not some:
-            return
-        bins = [np.searchsorted(self._edges, pixels.defect[i], side="right") for i in some]
-        times = times[:, some]
-        self._defect += times @ np.array([np.bincount(one, minlength=n_bins) for one in bins], dtype=np.float64)
-        weights = [pixels.weights[i] for i in some]
-        self._weight += times @ np.array(
-            [np.bincount(one, weight, minlength=n_bins) for one, weight in zip(bins, weights, strict=True)]
-        )
+        bins = [np.searchsorted(self._edges, one, side="right") for one in pixels.defect]
+        defect = [np.bincount(one, minlength=n_bins) for one in bins]
+        weight = [np.bincount(one, row, minlength=n_bins) for one, row in zip(bins, pixels.weights, strict=True)]
+        return tuple(np.array(rows, dtype=np.float64) for rows in (good, defect, weight))
+
+    def add(self, pictures: Sequence[int], counts: tuple[np.ndarray, ...]) -> None:
+        """Adds pictures, as often as each draw takes them."""
+        times = np.concatenate([np.ones((1, len(pictures))), self._times[:, list(pictures)]])
+        for total, rows in zip((self._good, self._defect, self._weight), counts, strict=True):
+            total += times @ rows
 
     def draws(self, exact: PixelMetrics, max_fpr: float) -> PixelDraws:
         """The draws' figures, shifted by what the bins make of the figures over all pictures."""
@@ -229,7 +225,61 @@ class _Bins:
         return PixelDraws(*(np.clip(draws, 0, 1) for draws in shifted))
 
 
-def _grouped(numbers: Iterable[int], sizes: Sequence[int], at_once: int) -> list[list[int]]:
+class _Found(NamedTuple):
+    """How many good pixels of some pictures lie below each defect pixel, and below or at it; and the counts of bins."""
+
+    pictures: Group
+    n_below: np.ndarray
+    n_up_to: np.ndarray
+    counts: tuple[np.ndarray, ...] | None
+
+
+class _Places:
+    """Places of defect pixels among all good ones.
+
+    Args:
+        parts: Pictures with the defect pixels; their good pixels are let go part by part.
+        times: For bins of bootstrap draws; None has none.
+    Attributes:
+        weights: (n_defect,) of the defect pixels, by ascending score.
+        n_below, n_up_to: (n_defect,) int64, good pixels with a lower score, and with a lower or the same.
+        bins: Of the draws, or None.
+    """
+
+    def __init__(self, parts: Iterable[_Pixels], times: np.ndarray | None) -> None:
+        scores, weights = [], []
+        for pixels in parts:
+            scores.extend(pixels.defect)
+            weights.extend(pixels.weights)
+        defect = np.concatenate(scores)
+        order = np.argsort(defect)
+        self._defect, self.weights = defect[order], np.concatenate(weights)[order]
+        self.n_below, self.n_up_to = np.zeros(len(defect), np.int64), np.zeros(len(defect), np.int64)
+        self.bins = None if times is None else _Bins(self._defect, times)
+
+    def look(self, apart: Apart, group: Group) -> _Found:
+        """What a group of pictures adds; changes nothing, so that threads can share the work."""
+        pixels = apart(group)
+        good = np.sort(np.concatenate(pixels.good))
+        if len(self._defect) <= len(good):
+            below, up_to = (np.searchsorted(good, self._defect, side) for side in ("left", "right"))
+        else:
+            # A good pixel is below all defect pixels from its own place on.
+            n = len(self._defect)
+            below, up_to = (
+                np.bincount(np.searchsorted(self._defect, good, side), minlength=n + 1)[:n].cumsum()
+                for side in ("right", "left")
+            )
+        return _Found(pixels.pictures, below, up_to, None if self.bins is None else self.bins.counts(pixels))
+
+    def add(self, found: _Found) -> None:
+        self.n_below += found.n_below
+        self.n_up_to += found.n_up_to
+        if self.bins is not None and found.counts is not None:
+            self.bins.add(found.pictures, found.counts)
+
+
+def _grouped(numbers: Iterable[int], sizes: Sequence[int], at_once: int) -> list[Group]:
     """The numbers in groups whose sizes together are at most `at_once`, at least one each."""
     groups: list[list[int]] = []
     together = 0
@@ -239,7 +289,7 @@ def _grouped(numbers: Iterable[int], sizes: Sequence[int], at_once: int) -> list
             groups.append([])
             together = sizes[number]
         groups[-1].append(number)
-    return groups
+    return [tuple(group) for group in groups]
 
 
 def _right_of(above: np.ndarray, equal: np.ndarray, limit: float) -> np.ndarray:

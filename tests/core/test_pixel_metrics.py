@@ -77,10 +77,11 @@ def test_masks_made_ready_once_serve_many_maps() -> None:
         assert truth.compare(given(changed)).figures == pixel_metrics(changed, masks)
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("defects_at_once", [1, 12, 10**6])
 @pytest.mark.parametrize("pixels_at_once", [1, 100, 300, 10**6])
 def test_pictures_and_defects_looked_at_a_few_at_a_time_give_the_same_figures(
-    pixels_at_once: int, defects_at_once: int
+    pixels_at_once: int, defects_at_once: int, n_threads: int
 ) -> None:
     maps, masks = case(1)
     asked: list[int] = []
@@ -91,7 +92,7 @@ def test_pictures_and_defects_looked_at_a_few_at_a_time_give_the_same_figures(
 
     packed = [DefectMask.of(mask) for mask in masks]
     times = times_drawn(np.array([mask.n_defect > 0 for mask in packed]), 50)
-    truth = PixelTruth(packed, times, pixels_at_once, defects_at_once)
+    truth = PixelTruth(packed, times, pixels_at_once, defects_at_once, n_threads)
     found, whole = truth.compare(maps_of), PixelTruth(packed, times).compare(given(maps))
     assert found.figures == pytest.approx(whole.figures, abs=1e-12)
     assert found.figures == pytest.approx(pixel_metrics(maps, masks), abs=1e-12)
