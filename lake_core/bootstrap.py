@@ -3,7 +3,7 @@
 In each draw good and defective pictures are drawn anew, with replacement, as many of each as there are.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lake_core.metrics import checked, has_both
+from lake_core.threads import results_in_order
 
 N_DRAWS = 1000
 _AT_ONCE = 2**17
@@ -31,62 +32,64 @@ class Resampling:
     Attributes:
         labels: (n,) bool, True where defective; both are there.
         times: (n_draws, n) uint16, how often a draw takes each picture.
+        n_threads: How many share the work.
     """
 
     labels: np.ndarray
     times: np.ndarray = field(repr=False)
+    n_threads: int = 1
 
     @classmethod
-    def of(cls, labels: ArrayLike, n_draws: int = N_DRAWS, seed: int = 0) -> "Resampling | None":
+    def of(cls, labels: ArrayLike, n_draws: int = N_DRAWS, seed: int = 0, n_threads: int = 1) -> "Resampling | None":
         """Draws for these labels, (n,) bool, True where defective; None if there is one class only."""
         truth = np.asarray(labels, dtype=bool)
         if not has_both(truth):
             return None
-        return cls(truth, times_drawn(truth, n_draws, seed))
+        return cls(truth, times_drawn(truth, n_draws, seed), n_threads)
 
     def auroc(self, scores: ArrayLike) -> np.ndarray:
         """(n_draws,) float64, the AUROC of each draw; scores (n,) finite."""
         values = checked(self.labels, scores)[1]
         good, order = np.sort(values[~self.labels]), np.argsort(values[~self.labels])
         below, up_to = (np.searchsorted(good, values[self.labels], side) for side in ("left", "right"))
-        found = []
-        for times in self._some():
+
+        def wins(times: np.ndarray) -> np.ndarray:
             n_drawn = times[:, ~self.labels][:, order].cumsum(1)
             drawn_up_to = np.concatenate([np.zeros((len(times), 1), n_drawn.dtype), n_drawn], axis=1)
-            found.append((times[:, self.labels] * (drawn_up_to[:, below] + drawn_up_to[:, up_to])).sum(1) / 2)
+            return np.asarray((times[:, self.labels] * (drawn_up_to[:, below] + drawn_up_to[:, up_to])).sum(1) / 2)
+
         n_defective = int(self.labels.sum())
-        return np.concatenate(found) / (n_defective * (len(values) - n_defective))
+        return np.concatenate(self._each(wins)) / (n_defective * (len(values) - n_defective))
 
-    def average_precision(self, scores: ArrayLike) -> np.ndarray:
-        """(n_draws,) float64, the average precision of each draw; scores (n,) finite."""
-        found = []
-        for n_right, n_wrong in self._flagged(scores):
-            precision = np.divide(n_right, n_right + n_wrong, out=np.zeros_like(n_right), where=n_right > 0)
-            found.append((np.diff(n_right, axis=1, prepend=0) * precision).sum(1) / n_right[:, -1])
-        return np.concatenate(found)
+    def precision_and_f1(self, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """(n_draws,) float64 twice: the average precision, and the greatest F1 over all thresholds, of each draw.
 
-    def f1_max(self, scores: ArrayLike) -> np.ndarray:
-        """(n_draws,) float64, the greatest F1 of each draw over all thresholds; scores (n,) finite."""
-        return np.concatenate(
-            [(2 * n_right / (n_right + n_wrong + n_right[:, -1:])).max(1) for n_right, n_wrong in self._flagged(scores)]
-        )
-
-    def _flagged(self, scores: ArrayLike) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For some draws at a time (n_draws, n_thresholds) float64: defective and good ones at or above each threshold,
-        the thresholds being all different scores from the highest to the lowest."""
+        Args:
+            scores: (n,) finite.
+        """
         values = checked(self.labels, scores)[1]
         order = np.argsort(-values)
+        is_defective = self.labels[order]
+        # The last of those with one score: with all before it, it lies at or above a threshold there.
         ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
-        for times in self._some():
-            drawn = times[:, order].astype(np.float64)
-            n_right = (drawn * self.labels[order]).cumsum(1)[:, ends]
-            yield n_right, drawn.cumsum(1)[:, ends] - n_right
 
-    def _some(self) -> Iterator[np.ndarray]:
+        def figures(times: np.ndarray) -> np.ndarray:
+            drawn = times[:, order]
+            n_right = (drawn * is_defective).cumsum(1)[:, ends]
+            n_above = drawn.cumsum(1)[:, ends]
+            precision = n_right / np.maximum(n_above, 1)
+            average = (np.diff(n_right, axis=1, prepend=0) * precision).sum(1) / n_right[:, -1]
+            return np.stack([average, (2 * n_right / (n_above + n_right[:, -1:])).max(1)])
+
+        average, f1 = np.concatenate(self._each(figures), axis=1)
+        return average, f1
+
+    def _each(self, work: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+        """What some draws at a time give, (n_draws, n) int64 each."""
         n_draws, n = self.times.shape
         step = max(1, _AT_ONCE // n)
-        for start in range(0, n_draws, step):
-            yield self.times[start : start + step].astype(np.int64)
+        some = (self.times[start : start + step].astype(np.int64) for start in range(0, n_draws, step))
+        return list(results_in_order(work, some, self.n_threads))
 
 
 def times_drawn(labels: np.ndarray, n_draws: int = N_DRAWS, seed: int = 0) -> np.ndarray:

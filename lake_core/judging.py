@@ -57,7 +57,7 @@ def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None) -> Iterator[J
         maps: The maps of all pictures that were heard, or None without pixel metrics.
     """
     labels = [picture.entry.label == "defective" for picture in heard.pictures]
-    resampling = Resampling.of(labels)
+    resampling = Resampling.of(labels, n_threads=torch.get_num_threads())
     pixels = None if maps is None else _Pixels(heard, maps)
     for number, (run, scores) in enumerate(zip(runs, heard.scores, strict=True)):
         row: dict[str, Any] = {"shots": run.shots, "seed": run.seed, "method": run.method, "draw": run.draw}
@@ -71,8 +71,7 @@ def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None) -> Iterator[J
             row["scores"] = scores.tolist()
             if resampling is not None:
                 draws["image_auroc"] = resampling.auroc(scores)
-                draws["image_ap"] = resampling.average_precision(scores)
-                draws["image_f1_max"] = resampling.f1_max(scores)
+                draws["image_ap"], draws["image_f1_max"] = resampling.precision_and_f1(scores)
             if pixels is not None:
                 found = pixels.compare(number, run.seat.grid)
                 row["pixel_auroc"], row["pixel_aupro"] = found.figures
@@ -115,7 +114,8 @@ class _Pixels:
 
     def compare(self, number: int, grid: PatchGrid) -> Comparison:
         """The figures of one seat, with its draws."""
-        return self._truth.compare(partial(self._spread, number, grid))
+        # Between patches maps are interpolated, so that no pixel lies beyond the range of the patches.
+        return self._truth.compare(partial(self._spread, number, grid), *self._maps.range(number))
 
     def _spread(self, number: int, grid: PatchGrid, indices: Sequence[int]) -> list[np.ndarray]:
         """Some maps of a seat over the pixels of their masks, those of one size together."""

@@ -24,6 +24,7 @@ class MapFile:
         ends = np.cumsum([0, *n_patches])
         self._columns = [slice(int(first), int(last)) for first, last in pairwise(ends)]
         self._width, self._n_rows = int(ends[-1]), 0
+        self._lowest, self._highest = np.full(self._width, np.inf), np.full(self._width, -np.inf)
         self._file = tempfile.TemporaryFile(prefix="lake-maps-")  # noqa: SIM115 (closed by __exit__)
 
     def __enter__(self) -> "MapFile":
@@ -51,6 +52,14 @@ class MapFile:
                 "or leave out pixel metrics."
             ) from error
         self._n_rows += len(rows)
+        self._lowest = np.fmin(self._lowest, np.fmin.reduce(rows, axis=0))
+        self._highest = np.fmax(self._highest, np.fmax.reduce(rows, axis=0))
+
+    def range(self, detector: int) -> tuple[float, float]:
+        """The lowest and highest value of one detector's maps; (0, 0) where they hold no number."""
+        columns = self._columns[detector]
+        low, high = self._lowest[columns].min(initial=np.inf), self._highest[columns].max(initial=-np.inf)
+        return (float(low), float(high)) if np.isfinite([low, high]).all() else (0.0, 0.0)
 
     def maps(self, detector: int, pictures: Sequence[int]) -> np.ndarray:
         """(n_pictures, n_patches) float32 of one detector, for pictures numbered in the order of writing."""

@@ -50,6 +50,7 @@ class RayEngine:
         """The outcomes of the tasks, each as soon as it is there; progress is told when a task ends.
 
         Raises:
+            ConfigError: if GPUs are asked for and the cluster has none.
             LakeError: what a task raised, or that its worker died again and again.
         """
         if not tasks:
@@ -57,9 +58,12 @@ class RayEngine:
         ray = self._ray
         started_here = self._connect()
         try:
-            work = ray.remote(**self._resources())(_work)
+            resources, n_readers = self._resources()
+            # A worker is kept for the next task, with its backbone, also on a GPU.
+            work = ray.remote(**resources, max_retries=MAX_RETRIES, max_calls=0)(_work)
             waiting = {
-                work.remote(task, self.opening, self._threads(), version("lake-explorer")): task for task in tasks
+                work.remote(task, self.opening, self._threads(), n_readers, version("lake-explorer")): task
+                for task in tasks
             }
             try:
                 while waiting:
@@ -100,17 +104,16 @@ class RayEngine:
             ) from error
         return True
 
-    def _resources(self) -> dict[str, Any]:
-        wants_gpu = self.opening.device.startswith("cuda")
-        if self.opening.device == "auto":
-            wants_gpu = self._ray.cluster_resources().get("GPU", 0) > 0
-        one: dict[str, Any] = {"num_cpus": self._threads()}
-        if wants_gpu:
-            cluster = self._ray.cluster_resources()
-            share = max(1, int(cluster.get("CPU", 1) / cluster.get("GPU", 1)))  # cores that read pictures for one GPU
-            one = {"num_gpus": 1, "runtime_env": {"env_vars": {"LOKY_MAX_CPU_COUNT": str(share)}}}
-        # A worker is kept for the next task, with its backbone, also on a GPU.
-        return one | {"max_retries": MAX_RETRIES, "max_calls": 0}
+    def _resources(self) -> tuple[dict[str, float], int]:
+        """What a worker takes of the cluster, and how many processes may read pictures for it."""
+        cluster = self._ray.cluster_resources()
+        wants_gpu, has_gpu = self.opening.device.startswith("cuda"), cluster.get("GPU", 0) > 0
+        if wants_gpu and not has_gpu:
+            # Ray would wait for one without a word.
+            raise ConfigError("The Ray cluster has no GPU: start `ray start` where there is one, or give --device cpu.")
+        if wants_gpu or (has_gpu and self.opening.device == "auto"):
+            return {"num_gpus": 1}, max(1, int(cluster.get("CPU", 1) / cluster["GPU"]))
+        return {"num_cpus": self._threads()}, self._threads()
 
     def _threads(self) -> int:
         if self._n_threads is None:
@@ -135,7 +138,7 @@ class RayEngine:
         return outcome
 
 
-def _work(task: Task, opening: Opening, n_threads: int, expected: str) -> Outcome:
+def _work(task: Task, opening: Opening, n_threads: int, n_readers: int, expected: str) -> Outcome:
     """One task, in a worker process."""
     import torch
 
@@ -144,6 +147,7 @@ def _work(task: Task, opening: Opening, n_threads: int, expected: str) -> Outcom
             f"A worker has LAKE Explorer {version('lake-explorer')}, not {expected}: install the same on all machines."
         )
     torch.set_num_threads(n_threads)
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(n_readers)
     if opening not in _OPENED:
         _OPENED.clear()
         _OPENED[opening] = opening.open()

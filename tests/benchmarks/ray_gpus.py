@@ -52,6 +52,7 @@ def main() -> None:
         )
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         found: dict[str, Any] = {"gpus": ray.cluster_resources().get("GPU", 0), "model": args.model}
+        print(ray.cluster_resources(), flush=True)
         found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         for precision, options in (("fp32", ALL), (args.fast, QUICK)):
             opening = Opening(spec, device=args.device, precision=precision)

@@ -20,7 +20,7 @@ def resampling(labels: np.ndarray, n_draws: int = 1000, seed: int = 0) -> Resamp
 def test_each_draw_has_the_figures_of_the_pictures_that_it_takes(seed: int) -> None:
     labels, scores = tied_case(seed, 25)
     drawn = resampling(labels, 40, seed)
-    found = drawn.auroc(scores), drawn.average_precision(scores), drawn.f1_max(scores)
+    found = drawn.auroc(scores), *drawn.precision_and_f1(scores)
     for number, times in enumerate(drawn.times):
         taken = np.repeat(np.arange(len(labels)), times)
         for values, metric in zip(found, (auroc, average_precision, f1_max), strict=True):
@@ -39,14 +39,16 @@ def test_a_draw_takes_as_many_of_each_label_as_there_are() -> None:
     assert set(times_drawn(np.ones(4, bool), 5).sum(1)) == {4}
 
 
-def test_drawing_a_few_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_drawing_a_few_at_a_time_gives_the_same(n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     labels, scores = tied_case(4)
     whole = resampling(labels)
     monkeypatch.setattr(bootstrap, "_AT_ONCE", 100)
-    pieces = resampling(labels)
+    pieces = Resampling.of(labels, n_threads=n_threads)
+    assert pieces is not None
     assert np.array_equal(whole.times, pieces.times)
-    for figure in ("auroc", "average_precision", "f1_max"):
-        assert np.array_equal(getattr(whole, figure)(scores), getattr(pieces, figure)(scores))
+    assert np.array_equal(whole.auroc(scores), pieces.auroc(scores))
+    assert np.array_equal(whole.precision_and_f1(scores), pieces.precision_and_f1(scores))
 
 
 @pytest.mark.parametrize("labels", [[True, True], [False, False], []])

@@ -25,6 +25,14 @@ def test_maps_come_back_for_any_pictures_of_any_detector() -> None:
         assert maps.maps(2, []).shape == (0, 5)
 
 
+def test_the_range_of_a_detector_is_that_of_its_numbers() -> None:
+    with MapFile([2, 1, 1]) as maps:
+        assert maps.range(0) == (0, 0)
+        maps.append(np.array([[1, np.nan, 7, np.nan]], np.float32))
+        maps.append(np.array([[3, -2, 5, np.nan], [0, 0, 6, np.nan]], np.float32))
+        assert [maps.range(detector) for detector in range(3)] == [(-2, 3), (5, 7), (0, 0)]
+
+
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with MapFile([4]) as maps:

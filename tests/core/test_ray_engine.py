@@ -109,6 +109,12 @@ def test_what_a_worker_cannot_do_is_told_in_its_own_words(cluster: Any, folders:
         evaluate(folders[:1], RayEngine(Opening("local-dir:/nowhere"), n_threads=1), **PLAN)
 
 
+def test_a_cluster_without_a_gpu_is_not_waited_for(cluster: Any, folders: list[Path], opening: Opening) -> None:
+    there = RayEngine(Opening(opening.spec, device="cuda"), n_threads=1)
+    with pytest.raises(ConfigError, match=r"The Ray cluster has no GPU"):
+        evaluate(folders[:1], there, **PLAN)
+
+
 def test_an_address_where_nothing_answers_is_told_with_what_to_check(
     folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
