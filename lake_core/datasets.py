@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -84,7 +84,7 @@ def united_mask(
     drawn = [
         read_mask(source, size, name) for source, name in zip(sources, names or [None] * len(sources), strict=True)
     ]
-    return np.logical_or.reduce(drawn) if drawn else None
+    return reduce(np.logical_or, drawn) if drawn else None
 
 
 def read_folder(root: Path, name: str | None = None) -> Dataset:

@@ -140,6 +140,8 @@ def read_mask(
     image = upright(image, name, [])
     if image.mode[0] in "IF":  # I, I;16, F: one channel of wide range
         values = np.asarray(image)
+    elif image.mode in ("1", "L") and "transparency" not in image.info:  # as most masks are, and many times as fast
+        values = np.asarray(image.convert("L"))
     else:
         rgba = image.convert("RGBA")
         rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)

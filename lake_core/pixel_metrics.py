@@ -20,6 +20,7 @@ from lake_core.threads import results_in_order
 MAX_FPR = 0.3
 _N_OCTAVES, _BITS, _COARSER = 16, 15, 9
 """Scores from 2**-16 of the range on are told apart by 15 bits of their fraction; for draws by 9 bits less."""
+_DRAWN_AT_ONCE = 256
 _FIRST = ((127 - _N_OCTAVES) << _BITS) - 1
 _N_FINE = (_N_OCTAVES << _BITS) + 2
 _N_COARSE = (_N_FINE >> _COARSER) + 1
@@ -121,12 +122,15 @@ class PixelTruth:
         n_draws = 0 if self._times is None else len(self._times)
         coarse = np.zeros((3, n_draws + 1, _N_COARSE))
         work = partial(self._count, maps_of, _Scale(low, high))
-        for group, counts in zip(self._groups, results_in_order(work, self._groups, self._n_threads), strict=True):
-            fine += counts.fine
-            if self._times is not None:
-                # The first row is no draw: it takes each picture once.
-                times = np.concatenate([np.ones((1, len(group))), self._times[:, group]])
-                coarse += times @ counts.coarse
+        waiting: list[_Counts] = []
+        for counts in results_in_order(work, self._groups, self._n_threads):
+            for total, row in zip(fine, counts.fine, strict=False):
+                total += row
+            waiting.append(counts)
+            if sum(len(one.pictures) for one in waiting) >= _DRAWN_AT_ONCE:
+                self._draw(waiting, coarse)
+                waiting = []
+        self._draw(waiting, coarse)
         area, overlap = (float(figure) for figure in _areas(fine, max_fpr))
         figures = PixelMetrics(area, overlap)
         if self._times is None:
@@ -136,12 +140,24 @@ class PixelTruth:
         draws = areas[1:] + (area - areas[0]), overlaps[1:] + (overlap - overlaps[0])
         return Comparison(figures, PixelDraws(*(np.clip(one, 0, 1) for one in draws)))
 
+    def _draw(self, counts: "list[_Counts]", coarse: np.ndarray) -> None:
+        """Adds pictures to the counts of all draws, as often as each takes them."""
+        if self._times is None or not counts:
+            return
+        numbers = [number for one in counts for number in one.pictures]
+        # The first row is no draw: it takes each picture once.
+        times = np.concatenate([np.ones((1, len(numbers))), self._times[:, numbers]])
+        coarse[0] += times @ np.concatenate([one.coarse[0] for one in counts])
+        with_defects = [i for i, number in enumerate(numbers) if self._masks[number].n_defect]
+        for kind in (1, 2):
+            coarse[kind] += times[:, with_defects] @ np.concatenate([one.coarse[kind] for one in counts])[with_defects]
+
     def _count(self, maps_of: MapsOf, scale: "_Scale", group: list[int]) -> "_Counts":
         """The pixels of some pictures."""
         maps = maps_of(group)
         if [np.shape(one) for one in maps] != [self._masks[number].shape for number in group]:
             raise ValueError("maps and masks differ in number or shape")
-        good, defect, weight = [], [np.zeros(0, np.int64)], [np.zeros(0)]
+        good, defect, weight = [], [], []
         coarse = np.zeros((3, len(group), _N_COARSE))
         for i, (one, number) in enumerate(zip(maps, group, strict=True)):
             bins, mask = scale.bins(one), self._masks[number]
@@ -157,23 +173,24 @@ class PixelTruth:
             if self._times is not None:
                 coarse[0, i] = np.bincount(bins >> _COARSER, minlength=_N_COARSE)
             good.append(bins)
-        defects = np.concatenate(defect)
-        fine = [
-            np.bincount(np.concatenate(good), minlength=_N_FINE),
-            np.bincount(defects, minlength=_N_FINE),
-            np.bincount(defects, np.concatenate(weight), minlength=_N_FINE),
-        ]
-        return _Counts(fine, coarse)
+        fine = [np.bincount(np.concatenate(good), minlength=_N_FINE)]
+        if defect:
+            defects = np.concatenate(defect)
+            fine.append(np.bincount(defects, minlength=_N_FINE))
+            fine.append(np.bincount(defects, np.concatenate(weight), minlength=_N_FINE))
+        return _Counts(group, fine, coarse)
 
 
 class _Counts(NamedTuple):
     """Good pixels, defect pixels, and defect pixels weighed so that each region weighs 1, in bins of scores.
 
     Attributes:
-        fine: 3 times (_N_FINE,), of some pictures together.
+        pictures: Their numbers.
+        fine: 3 times (_N_FINE,), of some pictures together; only the first where none of them has a defect.
         coarse: (3, n_pictures, _N_COARSE), of each picture; zeros where no draws are asked for.
     """
 
+    pictures: list[int]
     fine: list[np.ndarray]
     coarse: np.ndarray
 

@@ -106,9 +106,16 @@ def reduced_mask(mask: np.ndarray | None, picture: Picture, placement: Placement
     factor = -(-max(picture.size) // MAX_PIXEL_SIDE)
     if mask is None:
         return Mask(DefectMask((-(-picture.height // factor), -(-picture.width // factor))), placement)
-    for axis in (0, 1) if factor > 1 else ():
-        mask = np.logical_or.reduceat(mask, np.arange(0, mask.shape[axis], factor), axis=axis)
-    return Mask(DefectMask.of(mask), placement)
+    return Mask(DefectMask.of(_any_row(_any_row(mask, factor).T, factor).T), placement)
+
+
+def _any_row(mask: np.ndarray, factor: int) -> np.ndarray:
+    """Each `factor` rows as one, the rest as another: True where any of them is."""
+    reduced = mask[::factor].copy()
+    for first in range(1, factor):
+        rows = mask[first::factor]
+        reduced[: len(rows)] |= rows
+    return reduced
 
 
 def _mask_of(entry: Entry, picture: Picture, frame: Frame) -> Mask | None:

@@ -52,7 +52,6 @@ def main() -> None:
         )
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         found: dict[str, Any] = {"gpus": ray.cluster_resources().get("GPU", 0), "model": args.model}
-        print(ray.cluster_resources(), flush=True)
         found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         for precision, options in (("fp32", ALL), (args.fast, QUICK)):
             opening = Opening(spec, device=args.device, precision=precision)
@@ -63,6 +62,7 @@ def main() -> None:
                 documents = [without_times(timed(few, engine, options)[0]) for engine in (local, several)]
                 found["documents_equal"] = documents[0] == documents[1]
                 found["rows"] = len(documents[0]["results"])
+                print(json.dumps(found), flush=True)
             else:
                 n_pictures = args.categories * args.n
                 rates = [n_pictures / timed(many, engine, options)[1] for engine in (local, several)]
