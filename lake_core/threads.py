@@ -24,9 +24,10 @@ def limit_threads() -> int:
         The number of threads that PyTorch uses now.
     """
     import torch
+    from loky import cpu_count  # of the cores that this process may use, in a container too
 
     if not os.environ.get("OMP_NUM_THREADS"):
-        n_threads = max(1, (os.cpu_count() or 1) // 2)
+        n_threads = max(1, cpu_count() // 2)
         torch.set_num_threads(n_threads)
         _limit_matrix_products(n_threads)
     return torch.get_num_threads()
