@@ -84,7 +84,7 @@ def wording(found: Analysis, score: ImageScore) -> None:
         "One phrase or template left out at a time, synonyms, and other names for the object: does the score stay, and "
         "does the decision?"
     )
-    key = ("wording", found.result_key, score.picture.sha256)
+    key = ("wording", found.result_key, score.threshold, score.picture.sha256)
     result = components.computed(
         key,
         "Asking in other words",
