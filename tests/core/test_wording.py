@@ -1,8 +1,11 @@
 """Words and pictures: similarities by hand in float64, and rewording against detectors fitted anew."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from lake_core.backbones import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.detector import Lake
 from lake_core.errors import ConfigError, LakeError
@@ -17,7 +20,7 @@ from lake_core.wording import (
     reworded_witnesses,
     text_map,
 )
-from tests.core.tiny import FAMILIES, OpenTiny
+from tests.core.tiny import FAMILIES, OpenTiny, write_monotone
 
 N_NORMALS = 3
 SPEAKING = [name for name, family in FAMILIES.items() if family.joint is not None]
@@ -124,6 +127,22 @@ def test_a_text_map_is_the_cosine_and_its_place_among_the_normal_patches(
     assert found.cos_picture == pytest.approx(image @ text, abs=1e-5)
     with pytest.raises(ConfigError, match="empty"):
         text_map(lake, noise_pictures[5], " ")
+
+
+def test_where_all_normal_patches_sound_alike_a_text_has_no_scale(
+    tmp_path: Path, noise_pictures: list[Picture]
+) -> None:
+    backbone = open_backbone(f"local-dir:{write_monotone(tmp_path / 'monotone')}", resize="letterbox")
+    lake = Lake(backbone, LakeConfig(top_k=9)).fit(noise_pictures[:N_NORMALS])
+    assert any("all normal patches sound the same" in warning for warning in lake.normality_.warnings)
+    assert lake.score(noise_pictures[5]).score != lake.score(noise_pictures[6]).score
+    found = text_map(lake, noise_pictures[5], "a hole")
+    assert found.relative is None
+    assert found.m50 == pytest.approx(found.m99, abs=1e-6)
+    seen = found.cosine[np.isfinite(found.cosine)]
+    assert 0 < len(seen) < found.cosine.size
+    np.testing.assert_allclose(seen, found.m50, atol=1e-6)
+    assert found.m50 != pytest.approx(text_map(lake, noise_pictures[5], "a scratch").m50, abs=1e-4)
 
 
 def test_each_wording_is_a_detector_fitted_with_it(lake: Lake, noise_pictures: list[Picture]) -> None:
