@@ -37,6 +37,19 @@ def test_every_section_opens(section: str, small: Dataset) -> None:
     assert not app.error
 
 
+def test_the_wording_is_changed_prompt_by_prompt_and_summarised(small: Dataset) -> None:
+    app = full(small, "words")
+    app.session_state["words_section"] = "Does the wording matter?"
+    app.run()
+    assert not app.exception
+    summary = next(one.value for one in app.dataframe if "changes" in one.value).set_index("family")
+    n_prompts = (len(NORMAL_STATES) + len(ANOMALOUS_STATES)) * len(TEMPLATES)
+    assert summary.loc["without one prompt", "changes"] == n_prompts == 90
+    one_less = summary.loc["without one prompt"]
+    said = f"without any one prompt it is between {one_less['lowest']:.3f} and {one_less['highest']:.3f}"
+    assert said in texts(app)
+
+
 @pytest.mark.parametrize("monotone", [True, False])
 def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, small: Dataset, tmp_path: Path) -> None:
     folder = write_monotone(tmp_path) if monotone else write("native-vit", tmp_path)
