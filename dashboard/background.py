@@ -107,8 +107,8 @@ def asked_beside(key: Hashable, label: str, icon: str) -> bool:
     What the visitor asked for last is begun again when they come back to it from elsewhere.
     """
     job = background().latest(st.session_state.number)
-    is_running = job is not None and job.asked == key
-    if is_running or st.session_state.get("asked_beside") == key or compute.results().get(key) is not None:
+    is_latest = job is not None and job.asked == key
+    if is_latest or st.session_state.get("asked_beside") == key or compute.results().get(key) is not None:
         return True
     st.button(label, icon=icon, on_click=_ask, args=(key,))
     return False
@@ -124,7 +124,8 @@ def _watch(job: Job) -> None:
         if not job.is_running:
             st.rerun()
         share = min(job.done / job.total, 1.0) if job.total else 0.0
-        counted = f"{job.done} of {job.total}" if job.total else "waiting for its turn"
+        begun = "begun" if job.stage else "waiting for its turn"
+        counted = f"{job.done} of {job.total}" if job.total else begun
         st.progress(share, text=f"{job.title}, in the background: {counted}")
         st.button("Cancel", on_click=job.cancel, key=f"cancel_{job.title}")
 

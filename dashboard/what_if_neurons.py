@@ -111,7 +111,7 @@ def _off_everywhere(found: Analysis, score: ImageScore, units: dict[int, np.ndar
     reduced, heard = compute.without(found, units), found.heard
 
     def work(show: Progress) -> tuple[SwitchOffTests, SwitchOffControl]:
-        tests = switch_off_tests(lake, units, pictures, labels, reduced=reduced, heard=heard)
+        tests = switch_off_tests(lake, units, pictures, labels, lambda *_: show(0, N_DRAWS), reduced, heard)
         return tests, switch_off_control(
             lake, units, picture, pictures, labels, on_progress=show, reduced=reduced, heard=heard
         )
