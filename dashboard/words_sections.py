@@ -88,7 +88,7 @@ def wording(found: Analysis, score: ImageScore) -> None:
     result = components.computed(
         key,
         "Asking in other words",
-        lambda show: wording_sensitivity(found.lake, score.picture, on_progress=show),
+        lambda show: wording_sensitivity(found.lake, score.picture, on_progress=show, heard=score.witnesses),
     )
     if result is not None:
         components.sensitivity(result, "wording")

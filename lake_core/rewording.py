@@ -10,7 +10,7 @@ from lake_core.features import Progress
 from lake_core.images import Picture
 from lake_core.leaving_out import WithoutPrompt, without_each_prompt
 from lake_core.prompts import PromptEnsemble
-from lake_core.scoring import ImageScore
+from lake_core.scoring import ImageScore, Witnesses
 from lake_core.sensitivity import AS_IS, COLUMNS, Sensitivity, side, some
 from lake_core.wording import joint_place, reworded, reworded_witnesses
 
@@ -38,6 +38,7 @@ def wording_sensitivity(
     state_words: Mapping[str, tuple[Sequence[str], Sequence[str]]] = STATE_WORDS,
     object_names: Sequence[str] = OBJECT_NAMES,
     on_progress: Progress | None = None,
+    heard: Witnesses | None = None,
 ) -> Sensitivity:
     """The score of a picture in other words, each with a text part and a threshold learned anew.
 
@@ -50,12 +51,13 @@ def wording_sensitivity(
         state_words: Name -> phrases for the normal and for the anomalous state, instead of the detector's.
         object_names: Other names for what the pictures show; the detector's own is skipped.
         on_progress: Called after the single prompts and after each other wording; may raise to cancel.
+        heard: `lake.measure` of the picture, where the caller has it already.
     Raises:
         LakeError: if the backbone has no patch directions.
     """
     joint_place(lake)
     plan = list(_wordings(lake.config.prompts, lake.config.object_name, state_words, object_names))
-    before = lake.score(picture)
+    before = lake.score(picture) if heard is None else lake.fuse(heard)
     rows = [_row(AS_IS, AS_IS, before)]
     rows += [_row(WITHOUT_PROMPT, one.prompt, one) for one in without_each_prompt(lake, before)]
     if on_progress is not None:

@@ -153,6 +153,9 @@ def test_each_wording_is_a_detector_fitted_with_it(lake: Lake, noise_pictures: l
     words = {"fine / torn": (("fine {}",), ("torn {}",))}
     steps: list[tuple[int, int]] = []
     found = wording_sensitivity(lake, noise_pictures[5], words, ("plate", "sheet"), lambda *step: steps.append(step))
+    heard = lake.measure(noise_pictures[5])
+    again = wording_sensitivity(lake, noise_pictures[5], words, ("plate", "sheet"), heard=heard)
+    assert again.table.equals(found.table)
     others = found.table[found.table["family"] != "without one prompt"]
     n, a, t = PROMPTS.normal_states, PROMPTS.anomalous_states, PROMPTS.templates
     expected = [
