@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import components, compute, sidebar, state
+from dashboard.garbage import spare_what_was_imported
 from lake_core.data_root import data_root
 from lake_core.errors import LakeError
 from lake_core.threads import limit_threads
@@ -13,6 +14,7 @@ from lake_core.threads import limit_threads
 FOLDER = Path(__file__).parent
 PAGES, LOGO, STYLE = FOLDER / "app_pages", FOLDER / "logo.svg", FOLDER / "style.css"
 limit_threads()
+spare_what_was_imported()
 st.set_page_config(page_title="LAKE Explorer", page_icon=str(FOLDER / "icon.png"), layout="wide")
 
 arguments = sys.argv[1:]

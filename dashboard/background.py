@@ -101,13 +101,31 @@ def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) ->
     return None
 
 
+def asked_beside(key: Hashable, label: str, icon: str) -> bool:
+    """Whether a result for `computed_beside` is there, is being computed or was asked for; else a button to ask for it.
+
+    What the visitor asked for last is begun again when they come back to it from elsewhere.
+    """
+    job = background().latest(st.session_state.number)
+    is_latest = job is not None and job.asked == key
+    if is_latest or st.session_state.get("asked_beside") == key or compute.results().get(key) is not None:
+        return True
+    st.button(label, icon=icon, on_click=_ask, args=(key,))
+    return False
+
+
+def _ask(key: Hashable) -> None:
+    st.session_state.asked_beside = key
+
+
 def _watch(job: Job) -> None:
     @st.fragment(run_every=0.5)
     def look() -> None:
         if not job.is_running:
             st.rerun()
         share = min(job.done / job.total, 1.0) if job.total else 0.0
-        counted = f"{job.done} of {job.total}" if job.total else "waiting for its turn"
+        begun = "begun" if job.stage else "waiting for its turn"
+        counted = f"{job.done} of {job.total}" if job.total else begun
         st.progress(share, text=f"{job.title}, in the background: {counted}")
         st.button("Cancel", on_click=job.cancel, key=f"cancel_{job.title}")
 

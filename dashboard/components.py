@@ -216,7 +216,9 @@ def sensitivity(result: Sensitivity, name: str) -> None:
         key=f"{name}_spread",
         alt=f"Scores from {low:.3f} to {high:.3f}",
     )
-    with st.expander("Change by change"):
+    summary = result.by_family().rename(columns={"n": "changes", "n_turned": "decision turned"})
+    st.dataframe(summary, hide_index=True, alt="Lowest and highest score of each kind of change")
+    with st.expander(f"All {len(result.changed)} changes, one by one"):
         st.dataframe(result.table, hide_index=True, alt="Score, threshold and decision for each change")
     download_table(result.table, f"{name}.csv")
 

@@ -78,6 +78,11 @@ class Analysis:
         tests = self.workspace.tests
         return tuple(map(self.lake.fuse, measured(self.key, shas(tests), self.workspace.normals, tests).result))
 
+    @property
+    def heard(self) -> list[Witnesses]:
+        """What the witnesses said of each test picture, for experiments that need not measure them again."""
+        return [score.witnesses for score in self.scores]
+
     @cached_property
     def scale(self) -> ScoreScale:
         """The colour scale shared by all score maps."""

@@ -202,9 +202,7 @@ def weight(found: Analysis, score: ImageScore, where: Where) -> None:
     curve = components.computed(
         ("weight", found.key, config.top_q, config.threshold_quantile, compute.shas(found.workspace.tests), labels),
         "Trying weights",
-        lambda show: weight_curve(
-            found.lake, found.pictures, labels, on_progress=show, heard=[one.witnesses for one in found.scores]
-        ),
+        lambda show: weight_curve(found.lake, found.pictures, labels, on_progress=show, heard=found.heard),
     )
     if curve is None:
         return

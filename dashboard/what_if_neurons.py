@@ -7,11 +7,19 @@ import numpy as np
 import streamlit as st
 
 from dashboard import components, compute, what_if_figures
+from dashboard.background import asked_beside, computed_beside
 from dashboard.compute import Analysis
 from lake_core.causal import CausalChange, ablate, deciding_patches, evidence_sources, patch_in
 from lake_core.draws import N_DRAWS
 from lake_core.features import Progress
-from lake_core.interventions import SwitchOff, switch_off, switch_off_control, switch_off_tests
+from lake_core.interventions import (
+    SwitchOff,
+    SwitchOffControl,
+    SwitchOffTests,
+    switch_off,
+    switch_off_control,
+    switch_off_tests,
+)
 from lake_core.overlays import ScoreScale, colour_bar, crop_with_box, overlay, symmetric_limit
 from lake_core.replacing import Pool
 from lake_core.scoring import ImageScore
@@ -95,19 +103,20 @@ def off(found: Analysis, score: ImageScore) -> None:
 
 
 def _off_everywhere(found: Analysis, score: ImageScore, units: dict[int, np.ndarray]) -> None:
-    """The same for all test pictures, and beside random draws; on demand."""
-    key = ("off", found.result_key, score.picture.sha256, compute.unit_key(units))
-    if not components.asked_for(key, f"Compare with {N_DRAWS} random draws, over all pictures", ":material/casino:"):
+    """The same for all test pictures, and beside random draws; on demand, beside the page."""
+    key = ("off", found.result_key, found.lake.threshold_, score.picture.sha256, compute.unit_key(units))
+    if not asked_beside(key, f"Compare with {N_DRAWS} random draws, over all pictures", ":material/casino:"):
         return
-    labels = found.known_labels
-    made = components.computed(
-        key,
-        "Random draws",
-        lambda show: (
-            switch_off_tests(found.lake, units, found.pictures, labels, reduced=compute.without(found, units)),
-            switch_off_control(found.lake, units, score.picture, found.pictures, labels, on_progress=show),
-        ),
-    )
+    lake, picture, pictures, labels = found.lake, score.picture, found.pictures, found.known_labels
+    reduced, heard = compute.without(found, units), found.heard
+
+    def work(show: Progress) -> tuple[SwitchOffTests, SwitchOffControl]:
+        tests = switch_off_tests(lake, units, pictures, labels, lambda *_: show(0, N_DRAWS), reduced, heard)
+        return tests, switch_off_control(
+            lake, units, picture, pictures, labels, on_progress=show, reduced=reduced, heard=heard
+        )
+
+    made = computed_beside(key, "Random draws", work)
     if made is None:
         return
     tests, control = made

@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import components, compute, what_if_figures
+from dashboard.background import computed_beside
 from dashboard.compute import Analysis
 from lake_core import faithfulness, occlusion
 from lake_core.contamination import contaminate
@@ -154,12 +155,12 @@ def contaminated(found: Analysis, score: ImageScore) -> None:
     if not chosen:
         st.caption("Choose at least one.")
         return
-    pictures = [picture for picture in found.pictures if picture.sha256 in chosen]
-    key = ("contaminated", found.result_key, tuple(sorted(chosen)))
-    made = components.computed(
-        key,
+    lake, tests, labels, heard = found.lake, found.pictures, found.known_labels, found.heard
+    added = [picture for picture in tests if picture.sha256 in chosen]
+    made = computed_beside(
+        ("contaminated", found.result_key, lake.threshold_, tuple(sorted(chosen))),
         "Learning again",
-        lambda show: contaminate(found.lake, pictures, found.pictures, found.known_labels, show),
+        lambda show: contaminate(lake, added, tests, labels, show, heard),
     )
     if made is None:
         return
@@ -188,7 +189,7 @@ def steady(found: Analysis, score: ImageScore) -> None:
         "Does the score stay where it is with other or fewer normal pictures, and when the picture is shifted by a "
         "pixel, turned by a few degrees, or saved as JPEG?"
     )
-    key = ("steady", found.result_key, score.picture.sha256)
+    key = ("steady", found.result_key, score.threshold, score.picture.sha256)
     if not components.asked_for(key, "Try other normals and small changes", ":material/tune:"):
         return
     result = components.computed(

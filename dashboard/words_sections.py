@@ -81,14 +81,14 @@ def prompts(found: Analysis, score: ImageScore) -> None:
 def wording(found: Analysis, score: ImageScore) -> None:
     """Whether the answer depends on a phrase."""
     st.markdown(
-        "One phrase or template left out at a time, synonyms, and other names for the object: does the score stay, and "
-        "does the decision?"
+        "One prompt, phrase or template left out at a time, synonyms, and other names for the object: does the score "
+        "stay, and does the decision?"
     )
-    key = ("wording", found.result_key, score.picture.sha256)
+    key = ("wording", found.result_key, score.threshold, score.picture.sha256)
     result = components.computed(
         key,
         "Asking in other words",
-        lambda show: wording_sensitivity(found.lake, score.picture, on_progress=show),
+        lambda show: wording_sensitivity(found.lake, score.picture, on_progress=show, heard=score.witnesses),
     )
     if result is not None:
         components.sensitivity(result, "wording")

@@ -12,6 +12,7 @@ from lake_core.errors import LakeError
 from lake_core.features import Progress
 from lake_core.images import Picture
 from lake_core.metrics import known_auroc
+from lake_core.scoring import Witnesses
 from lake_core.selection import jaccard
 
 
@@ -90,6 +91,7 @@ def contaminate(
     tests: Sequence[Picture] = (),
     labels: Labels | None = None,
     on_progress: Progress | None = None,
+    heard: Sequence[Witnesses] | None = None,
 ) -> Contamination:
     """Learns again with further pictures among the normal ones, and compares.
 
@@ -101,28 +103,28 @@ def contaminate(
         tests: Test pictures; the added ones among them are passed over.
         labels: One per test picture, or None.
         on_progress: Called after each test picture with pictures done and in all; may raise to cancel.
+        heard: `lake.measure` of each test picture, where the caller has it already.
     Raises:
         LakeError: if there is nothing to add, or it is among the normal pictures already.
     """
     lake._fitted()
-    known = {picture.sha256 for picture in lake.normals_}
+    normal = {picture.sha256 for picture in lake.normals_}
     for picture in added:
-        if picture.sha256 in known:
+        if picture.sha256 in normal:
             raise LakeError(f"{picture.name} is among the normal pictures already; add another one.")
     if not added:
         raise LakeError("There is no picture to add to the normal ones; choose at least one.")
     if labels is not None and len(labels) != len(tests):
         raise ValueError(f"{len(labels)} labels for {len(tests)} test pictures")
     shown = {picture.sha256 for picture in added}
-    pairs = [
-        (picture, label)
-        for picture, label in zip(tests, labels or [None] * len(tests), strict=True)
-        if picture.sha256 not in shown
-    ]
+    kept = [place for place, picture in enumerate(tests) if picture.sha256 not in shown]
+    known = [None if labels is None else labels[place] for place in kept]
     after = Lake(lake.backbone, lake.config, lake.store).fit([*lake.normals_, *added])
     rows = []
-    for n_done, (picture, label) in enumerate(pairs, start=1):
-        own, other = lake.score(picture), after.score(picture)
+    for n_done, (place, label) in enumerate(zip(kept, known, strict=True), start=1):
+        picture = tests[place]
+        own = lake.score(picture) if heard is None else lake.fuse(heard[place])
+        other = after.score(picture)
         rows.append(
             (
                 picture.name,
@@ -135,10 +137,9 @@ def contaminate(
             )
         )
         if on_progress is not None:
-            on_progress(n_done, len(pairs))
+            on_progress(n_done, len(kept))
     names = ["picture", "label", "before", "after", "change", "anomalous_before", "anomalous_after"]
     table = pd.DataFrame(rows, columns=names).astype({"label": "boolean"})
-    kept = [label for _, label in pairs]
     return Contamination(
         tuple(added),
         after,
@@ -146,8 +147,8 @@ def contaminate(
         lake.threshold_,
         after.threshold_,
         table,
-        known_auroc(kept, table["before"].to_numpy()),
-        known_auroc(kept, table["after"].to_numpy()),
+        known_auroc(known, table["before"].to_numpy()),
+        known_auroc(known, table["after"].to_numpy()),
     )
 
 

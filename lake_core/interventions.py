@@ -22,7 +22,7 @@ from lake_core.features import Progress
 from lake_core.images import Picture
 from lake_core.metrics import known_auroc
 from lake_core.occlusion import Occlusion, occlusion
-from lake_core.scoring import ImageScore
+from lake_core.scoring import ImageScore, Witnesses
 from lake_core.switching import all_selected, checked, selected_among, switched_off, top_of_ledger, whole_layer
 from lake_core.witnesses import Evidence
 
@@ -161,6 +161,7 @@ def switch_off_tests(
     labels: Labels | None = None,
     on_progress: Progress | None = None,
     reduced: Lake | None = None,
+    heard: Sequence[Witnesses] | None = None,
 ) -> SwitchOffTests:
     """Switches units off for many pictures.
 
@@ -171,12 +172,14 @@ def switch_off_tests(
         labels: One per picture, or None.
         on_progress: Called after each picture with pictures done and in all; may raise to cancel.
         reduced: `switched_off(lake, units)`, where the caller has it already.
+        heard: `lake.measure` of each picture, where the caller has it already.
     """
     without = switched_off(lake, units) if reduced is None else reduced
     known = _labels(pictures, labels)
     rows = []
     for n_done, (picture, label) in enumerate(zip(pictures, known, strict=True), start=1):
-        before, after = lake.score(picture), without.score(picture)
+        before = lake.score(picture) if heard is None else lake.fuse(heard[n_done - 1])
+        after = without.score(picture)
         rows.append(
             (
                 picture.name,
@@ -246,6 +249,8 @@ def switch_off_control(
     n_draws: int = N_DRAWS,
     seed: int = 0,
     on_progress: Progress | None = None,
+    reduced: Lake | None = None,
+    heard: Sequence[Witnesses] | None = None,
 ) -> SwitchOffControl:
     """Sets switching units off beside switching off as many random selected units.
 
@@ -258,26 +263,22 @@ def switch_off_control(
         n_draws: Random draws.
         seed: Of the draws.
         on_progress: Called after each draw with draws done and in all; may raise to cancel.
+        reduced: `switched_off(lake, units)`, where the caller has it already.
+        heard: `lake.measure` of any of the pictures, where the caller has it already.
     """
     off = checked(lake, units)
     known = _labels(pictures, labels)
-    before = lake.score(picture).score
-    auroc_before = known_auroc(known, [lake.score(one).score for one in pictures])
+    before, auroc_before = _outcome(lake, picture, pictures, known, heard or ())
 
-    def outcome(chosen: Units) -> tuple[float, float]:
-        without = switched_off(lake, chosen)
-        change = without.score(picture).score - before
-        if auroc_before is None:
-            return change, 0.0
-        after = known_auroc(known, [without.score(one).score for one in pictures])
-        assert after is not None
-        return change, after - auroc_before
+    def changes_by(without: Lake) -> tuple[float, float]:
+        after, auroc_after = _outcome(without, picture, pictures, known)
+        return after - before, 0.0 if auroc_before is None or auroc_after is None else auroc_after - auroc_before
 
-    change, auroc_change = outcome(off)
+    change, auroc_change = changes_by(switched_off(lake, off) if reduced is None else reduced)
     draws = matched_draws(off, all_selected(lake), n_draws, seed)
     found = []
     for n_done, draw in enumerate(draws, start=1):
-        found.append(outcome(draw))
+        found.append(changes_by(switched_off(lake, draw)))
         if on_progress is not None:
             on_progress(n_done, len(draws))
     changes, auroc_changes = np.array(found, dtype=np.float64).reshape(-1, 2).T
@@ -292,6 +293,21 @@ def switch_off_control(
         auroc_changes,
         rank_among(auroc_change, auroc_changes),
     )
+
+
+def _outcome(
+    lake: Lake, picture: Picture, pictures: Sequence[Picture], labels: Labels, heard: Sequence[Witnesses] = ()
+) -> tuple[float, float | None]:
+    """The score of a picture, and the AUROC over pictures or None without both labels; nothing is measured twice."""
+    with_auroc = {True, False} <= set(labels)
+    known = {found.picture.sha256: found for found in heard}
+    wanted = {one.sha256: one for one in ([picture, *pictures] if with_auroc else [picture])}
+    scores = {
+        sha256: (lake.fuse(known[sha256]) if sha256 in known else lake.score(one)).score
+        for sha256, one in wanted.items()
+    }
+    auroc = known_auroc(labels, [scores[one.sha256] for one in pictures]) if with_auroc else None
+    return scores[picture.sha256], auroc
 
 
 # What the parts above share ------------------------------------------------------------------------------------------

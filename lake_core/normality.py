@@ -191,14 +191,18 @@ def margins(joint_ipe: Tensor, directions: TextDirections) -> Tensor:
     return joint_ipe @ (directions.anomalous - directions.normal)
 
 
+def margin_range(margins: np.ndarray, calibration_quantile: float) -> tuple[np.ndarray, np.ndarray]:
+    """Median and calibration quantile of margins (..., n), each (...); they are equal where only rounding differs."""
+    m50, m99 = np.quantile(margins, [0.5, calibration_quantile], axis=-1)
+    return m50, np.where(m99 - m50 <= _ROUNDING, m50, m99)
+
+
 def fit_text(
     joint_ipe: Tensor, inside_ip: Tensor, directions: TextDirections, grid: PatchGrid, calibration_quantile: float
 ) -> TextNormality:
     """Calibrates the cross-modal map on the normal pictures; m99 may equal m50, which the caller must check."""
     own = margins(joint_ipe, directions)
-    m50, m99 = np.quantile(own[inside_ip].numpy(), [0.5, calibration_quantile])
-    if m99 - m50 <= _ROUNDING:
-        m99 = m50
+    m50, m99 = margin_range(own[inside_ip].numpy(), calibration_quantile)
     return TextNormality(directions, grid, float(m50), float(m99), own)
 
 

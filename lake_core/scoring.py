@@ -135,9 +135,17 @@ def fused_map(visual: np.ndarray, cross_modal: np.ndarray | None, text_weight: f
 
 
 def top_patches(fused: np.ndarray, inside: np.ndarray, top_q: int) -> np.ndarray:
-    """The q patches on the picture with the greatest fused value, greatest first; ties go to the lower index."""
+    """The q patches on the picture with the greatest fused value, greatest first; ties go to the lower index.
+
+    Args:
+        fused: (..., n_patches), one or several maps of the picture.
+        inside: (n_patches,) bool.
+        top_q: q; fewer where fewer lie on the picture.
+    Returns:
+        (..., q) int64.
+    """
     order = np.argsort(-np.where(inside, fused, -np.inf), kind="stable")
-    return order[: min(top_q, int(inside.sum()))]
+    return order[..., : min(top_q, int(inside.sum()))]
 
 
 class ImageScore:

@@ -19,7 +19,7 @@ if found.lake.backbone.joint_place is None:
         icon=":material/translate:",
     )
     st.stop()
-probability = anomalous_probability(found.lake, score.picture)
+probability = anomalous_probability(found.lake, score.picture, score.patch)
 components.metrics(
     [
         ("Cross-modal, deciding patch", f"{score.cross_modal:.3f}", "1 = most anomalous-sounding normal patch"),

@@ -17,9 +17,12 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, state
+from dashboard.background import background
 from dashboard.compute import ModelKey
+from dashboard.jobs import Job
 from lake_core.datasets import Example, load_sample
 from lake_core.images import read_picture
+from tests.dashboard.visit import over
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 N_NORMALS, N_TESTS = 8, 20
@@ -85,8 +88,19 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def measured(benchmark: Any, ratios: list[str], what: str, change: Callable[[], None], app: AppTest) -> None:
-    """Times a run of the page after each change, and writes down its ratio to one forward pass."""
+def measured(
+    benchmark: Any,
+    ratios: list[str],
+    what: str,
+    change: Callable[[], None],
+    app: AppTest,
+    before: Callable[[], None] | None = None,
+) -> None:
+    """Times a run of the page after each change, and writes down its ratio to one forward pass.
+
+    Args:
+        before: What is done before each change without being timed.
+    """
     n_forwards = compute.model(ModelKey("lake-cnn", 384)).n_forwards
 
     def change_and_run() -> None:
@@ -94,13 +108,35 @@ def measured(benchmark: Any, ratios: list[str], what: str, change: Callable[[], 
         app.run()
         assert not app.exception
 
-    benchmark.pedantic(change_and_run, rounds=ROUNDS, warmup_rounds=2)
-    seconds = benchmark.stats.stats.median
-    ratio = seconds / one_forward()
+    benchmark.pedantic(change_and_run, setup=before, rounds=ROUNDS, warmup_rounds=2)
+    ratio = written_down(ratios, what, benchmark.stats.stats.median)
     benchmark.extra_info["ratio_to_one_forward"] = ratio
-    ratios.append(f"{what}, {N_NORMALS} normals and {N_TESTS} tests: {ratio:.1f} x one forward pass ({seconds:.2f} s)")
     assert compute.model(ModelKey("lake-cnn", 384)).n_forwards == n_forwards
     assert ratio < 12
+
+
+def written_down(ratios: list[str], what: str, seconds: float) -> float:
+    """The ratio to one forward pass."""
+    ratio = seconds / one_forward()
+    ratios.append(f"{what}, {N_NORMALS} normals and {N_TESTS} tests: {ratio:.1f} x one forward pass ({seconds:.2f} s)")
+    return ratio
+
+
+def look_at_another(app: AppTest, workspace: state.Workspace) -> Callable[[], None]:
+    """A change that makes another test picture the shared one, each once."""
+    pictures = iter([example.picture.sha256 for example in workspace.tests])
+
+    def another() -> None:
+        app.session_state["focus"] = replace(app.session_state["focus"], picture=next(pictures), patch=None)
+
+    return another
+
+
+def beside(app: AppTest) -> Job:
+    """The work beside the page."""
+    job = background().latest(app.session_state.number)
+    assert job is not None
+    return job
 
 
 def test_opening_the_page_of_another_unit(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
@@ -147,6 +183,14 @@ def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened
     measured(benchmark, ratios, "another patch on the Score split, with its evidence", another, app)
 
 
+@pytest.mark.parametrize("section", ["Neurons", "Evidence"])
+def test_opening_another_picture_on_the_split(
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: state.Workspace, section: str
+) -> None:
+    app = opened("score_split", split_section=section)
+    measured(benchmark, ratios, f"another picture on the Score split ({section})", look_at_another(app, workspace), app)
+
+
 def test_switching_neurons_off(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
     app = opened("what_if")
     numbers = iter(range(2, 90))
@@ -167,3 +211,54 @@ def test_editing_prompts(benchmark: Any, ratios: list[str], opened: Callable[...
         next(button for button in app.button if button.label == "Use these prompts").click()
 
     measured(benchmark, ratios, "prompts edited", another, app)
+
+
+def test_the_wording_of_another_picture(
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: state.Workspace
+) -> None:
+    """Its texts are known: the page has been opened before."""
+    app = opened("words", words_section="Does the wording matter?")
+    measured(benchmark, ratios, "does the wording matter, another picture", look_at_another(app, workspace), app)
+
+
+def test_any_text_met_before(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app = opened("words", words_section="Any text")
+    phrases = cycle(("a scratch", "rust"))
+
+    def another() -> None:
+        app.text_input(key="any_text").set_value(next(phrases))
+
+    measured(benchmark, ratios, "any text, a phrase met before", another, app)
+
+
+def test_contaminated_normals_of_another_picture(
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: state.Workspace
+) -> None:
+    """The page answers while the work goes on beside it; what that takes is written down, too."""
+    app = opened("what_if", experiment="Contaminated normals")
+    what, another = "contaminated normals, another picture", look_at_another(app, workspace)
+    jobs: list[Job] = []
+    measured(benchmark, ratios, f"{what}: the page", another, app, before=lambda: jobs.append(over(beside(app))))
+    assert len(set(map(id, jobs))) == ROUNDS + 2
+    written_down(ratios, f"{what}: the work beside it", float(np.median([job.seconds for job in jobs])))
+
+
+def test_asking_for_random_draws(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    """Each time with other neurons off; the page answers while the draws go on beside it, the last to their end."""
+    app = opened("what_if")
+    numbers = iter(range(2, 90))
+
+    def other_neurons() -> None:
+        job = background().latest(app.session_state.number)
+        if job is not None:
+            job.cancel()
+            over(job)
+        next(one for one in app.slider if one.label == "How many").set_value(next(numbers)).run()
+
+    def ask() -> None:
+        next(button for button in app.button if button.label.startswith("Compare with")).click()
+
+    measured(benchmark, ratios, "random draws asked for: the page", ask, app, before=other_neurons)
+    job = over(beside(app))
+    assert job.status == "done"
+    written_down(ratios, "random draws asked for: the work beside it", job.seconds)

@@ -83,6 +83,19 @@ def test_it_is_fitting_again_by_hand_and_the_added_picture_is_no_test(lake: Lake
     assert found.n_missed == len(missed)
 
 
+def test_what_was_heard_before_is_not_measured_again(
+    lake: Lake, tests: tuple[Example, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added, pictures = [tests[1].picture, tests[-1].picture], [e.picture for e in tests]
+    expected = contaminate(lake, added, pictures, labels_of(tests))
+    heard = [lake.measure(picture) for picture in pictures]
+    monkeypatch.setattr(lake, "measure", None)  # the detector that learns again is another one
+    found = contaminate(lake, added, pictures, labels_of(tests), heard=heard)
+    assert found.table.equals(expected.table)
+    assert (found.auroc_before, found.auroc_after) == (expected.auroc_before, expected.auroc_after)
+    assert found.sentence == expected.sentence
+
+
 def test_what_is_normal_already_or_nothing_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError, match="is among the normal pictures already"):
         contaminate(lake, [lake.normals_[2]])

@@ -341,6 +341,32 @@ def test_the_control_is_each_draw_switched_off(lakes: Any, noise_pictures: list[
     assert (nothing_left.rank.n_draws, len(nothing_left.changes)) == (0, 0)
 
 
+def test_what_was_heard_before_is_not_measured_again(
+    lakes: Any, noise_pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, pictures = lakes("siglip", top_k=12), noise_pictures[4:]
+    off = some(lake)
+    table = switch_off_tests(lake, off, pictures, LABELS)
+    control = switch_off_control(lake, off, pictures[2], pictures, LABELS, n_draws=3)
+    heard, reduced = [lake.measure(picture) for picture in pictures], switched_off(lake, off)
+    measured_by: list[Lake] = []
+
+    def measure(self: Lake, picture: Picture, real: Any = Lake.measure) -> Any:
+        measured_by.append(self)
+        return real(self, picture)
+
+    monkeypatch.setattr(Lake, "measure", measure)
+    table_again = switch_off_tests(lake, off, pictures, LABELS, reduced=reduced, heard=heard)
+    again = switch_off_control(lake, off, pictures[2], pictures, LABELS, n_draws=3, reduced=reduced, heard=heard)
+    assert not any(one is lake for one in measured_by)
+    assert len(measured_by) == len(pictures) * (1 + 1 + 3)
+    assert table_again.table.equals(table.table)
+    assert (table_again.auroc_before, table_again.auroc_after) == (table.auroc_before, table.auroc_after)
+    assert (again.change, again.auroc_change) == (control.change, control.auroc_change)
+    np.testing.assert_array_equal(again.changes, control.changes)
+    np.testing.assert_array_equal(again.auroc_changes, control.auroc_changes)  # type: ignore[arg-type]
+
+
 def test_cancelling_leaves_everything_usable(lakes: Any, noise_pictures: list[Picture]) -> None:
     lake = lakes("eva02")
     before = switch_off(lake, some(lake), noise_pictures[5]).after.score

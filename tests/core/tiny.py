@@ -265,6 +265,15 @@ def write(name: str, folder: Path, config: dict[str, Any] | None = None) -> Path
     return folder
 
 
+def write_monotone(folder: Path) -> Path:
+    """Writes a tiny ViT whose blocks see pictures and whose head says the same of every patch. Returns the folder."""
+    write("native-vit", folder)
+    weights = random_weights("native-vit")
+    weights["visual.ln_post.weight"].zero_()
+    save_file(weights, folder / "open_clip_model.safetensors")
+    return folder
+
+
 def random_weights(name: str) -> dict[str, torch.Tensor]:
     """The random weights of a family, the same at every call."""
     family = FAMILIES[name]

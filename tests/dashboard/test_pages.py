@@ -1,5 +1,6 @@
 """Every page, empty and full, through Streamlit's AppTest with the real default model."""
 
+import gc
 from typing import Any
 
 import pytest
@@ -28,6 +29,11 @@ PAGES = (
 
 def store() -> Any:
     return compute.model(ModelKey("lake-cnn", 384))
+
+
+def test_the_search_for_garbage_after_each_run_leaves_imports_out() -> None:
+    opened()
+    assert gc.get_freeze_count() > 300_000
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -10,11 +10,10 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, selection_figures, state
 from dashboard.background import Background, background
-from dashboard.jobs import Job
 from lake_core.controls import knee, random_control
 from lake_core.datasets import Dataset
 from lake_core.features import Progress
-from tests.dashboard.visit import full, press, texts
+from tests.dashboard.visit import full, over, press, texts
 
 GLANCE = "Layers at a glance"
 
@@ -25,15 +24,6 @@ def view(app: AppTest, name: str) -> AppTest:
     assert not app.exception
     assert not app.error
     return app
-
-
-def over(job: Job) -> Job:
-    """A job when it is over."""
-    end = time.monotonic() + 120
-    while job.is_running and time.monotonic() < end:
-        time.sleep(0.02)
-    assert not job.is_running
-    return job
 
 
 @pytest.mark.parametrize("name", [GLANCE, "Ranking", "Criteria", "Stability", "Sweep over K"])

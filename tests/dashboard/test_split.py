@@ -8,11 +8,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, split_figures, state
+from dashboard.background import background
 from lake_core.capture import Place
+from lake_core.contamination import contaminate
 from lake_core.datasets import Dataset
-from lake_core.interventions import switch_off, top_of_ledger
+from lake_core.interventions import switch_off, switch_off_control, switch_off_tests, top_of_ledger
 from lake_core.scoring import ImageScore
-from tests.dashboard.visit import full, texts
+from tests.dashboard.visit import full, over, texts, when_done
 
 SECTIONS = ("Neurons", "Evidence", "Text weight", "Against another picture")
 EXPERIMENTS = ("Neurons off", "Inside the network", "Patches removed", "Contaminated normals", "Stability of the score")
@@ -116,7 +118,35 @@ def test_neurons_off_says_what_the_core_says(small: Dataset, found: compute.Anal
     expected = switch_off(found.lake, top_of_ledger(score, 5), score.picture)
     assert expected.sentence in texts(app)
     press(app, "Compare with 20 random draws")
-    assert "random draws of as many selected units" in texts(app)
+    assert "random draws of as many selected units" not in texts(app)
+    when_done(app)
+    picture, tests, labels = score.picture, found.pictures, found.known_labels
+    control = switch_off_control(found.lake, top_of_ledger(score, 5), picture, tests, labels)
+    assert control.sentence in texts(app)
+    assert "Of 20 random draws of as many selected units" in control.sentence
+    table = switch_off_tests(found.lake, top_of_ledger(score, 5), tests, labels)
+    assert f"{table.auroc_before:.3f} before, **{table.auroc_after:.3f}** after" in texts(app)
+    assert any("anomalous_at_kept_threshold" in one.value and one.value.equals(table.table) for one in app.dataframe)
+
+
+def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_back(small: Dataset) -> None:
+    app = press(run(full(small, "what_if")), "Compare with 20 random draws")
+    first = background().latest(app.session_state.number)
+    assert first is not None
+    first.cancel()
+    assert over(first).status == "cancelled"
+    app.run()
+    assert "Stopped." in texts(app)
+    press(app, "Start again")
+    second = background().latest(app.session_state.number)
+    assert second is not None
+    assert second is not first
+    run(app, experiment="Contaminated normals")
+    assert over(second).status == "cancelled"
+    when_done(app)
+    run(app, experiment="Neurons off")
+    when_done(app)
+    assert "Of 20 random draws of as many selected units" in texts(app)
 
 
 def test_neurons_off_needs_no_forward_pass(small: Dataset) -> None:
@@ -149,11 +179,24 @@ def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(
     assert "None of your pinned neurons is selected" in texts(app)
 
 
-def test_a_picture_among_the_normals_is_no_longer_scored(small: Dataset) -> None:
-    app = run(full(small, "what_if"), experiment="Contaminated normals")
-    assert "With one picture more among the normal ones" in texts(app)
+def test_a_picture_among_the_normals_is_no_longer_scored(small: Dataset, found: compute.Analysis) -> None:
+    app = when_done(run(full(small, "what_if"), experiment="Contaminated normals"))
+    score = highest(found)
+    expected = contaminate(found.lake, [score.picture], found.pictures, found.known_labels)
+    assert expected.sentence in texts(app)
+    assert "With one picture more among the normal ones" in expected.sentence
     threshold = next(metric for metric in app.metric if metric.label == "Threshold")
+    assert (threshold.value, threshold.delta) == (f"{expected.threshold_after:.3f}", f"was {found.lake.threshold_:.3f}")
     assert threshold.value != threshold.delta.removeprefix("was ")
+
+
+def test_contaminated_normals_answer_to_the_users_threshold(small: Dataset, found: compute.Analysis) -> None:
+    app = when_done(run(full(small, "what_if"), experiment="Contaminated normals"))
+    own = round(0.8 * found.lake.threshold_, 3)
+    run(app, own_threshold=own)
+    when_done(app)
+    threshold = next(metric for metric in app.metric if metric.label == "Threshold")
+    assert threshold.delta == f"was {own:.3f}"
 
 
 def test_pinned_neurons_that_are_not_selected_are_explained(small: Dataset) -> None:

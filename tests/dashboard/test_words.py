@@ -1,15 +1,19 @@
 """The Words page: prompts edited on screen against detectors fitted with them."""
 
+from pathlib import Path
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute
+from dashboard import compute, state
+from dashboard.sidebar import OTHER
 from dashboard.words_sections import lines_of
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset
 from lake_core.detector import Lake
 from lake_core.prompts import ANOMALOUS_STATES, NORMAL_STATES, TEMPLATES, PromptEnsemble
-from tests.dashboard.visit import full
+from tests.core.tiny import write, write_monotone
+from tests.dashboard.visit import full, opened, texts
 
 
 def use(app: AppTest, **texts: str) -> AppTest:
@@ -31,6 +35,36 @@ def test_every_section_opens(section: str, small: Dataset) -> None:
     app.run()
     assert not app.exception
     assert not app.error
+
+
+def test_the_wording_is_changed_prompt_by_prompt_and_summarised(small: Dataset) -> None:
+    app = full(small, "words")
+    app.session_state["words_section"] = "Does the wording matter?"
+    app.run()
+    assert not app.exception
+    summary = next(one.value for one in app.dataframe if "changes" in one.value).set_index("family")
+    n_prompts = (len(NORMAL_STATES) + len(ANOMALOUS_STATES)) * len(TEMPLATES)
+    assert summary.loc["without one prompt", "changes"] == n_prompts == 90
+    one_less = summary.loc["without one prompt"]
+    said = f"without any one prompt it is between {one_less['lowest']:.3f} and {one_less['highest']:.3f}"
+    assert said in texts(app)
+
+
+@pytest.mark.parametrize("monotone", [True, False])
+def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, small: Dataset, tmp_path: Path) -> None:
+    folder = write_monotone(tmp_path) if monotone else write("native-vit", tmp_path)
+    app = opened(
+        state.Workspace(small.normals, small.tests, small.name),
+        "words",
+        backbone_choice=OTHER,
+        other_spec=f"local-dir:{folder}",
+        words_section="Any text",
+        any_text="a rusty hole",
+    )
+    assert not app.exception
+    assert not app.error
+    assert ("All normal patches are alike to “a rusty hole” (cosine " in texts(app)) is monotone
+    assert ("0 is the median of the normal patches" in texts(app)) is not monotone
 
 
 def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -> None:

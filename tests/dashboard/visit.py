@@ -1,11 +1,14 @@
 """Opens the dashboard through Streamlit's AppTest, in a session that already has pictures."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, state
+from dashboard.background import background
+from dashboard.jobs import Job
 from lake_core.datasets import Dataset
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -35,6 +38,24 @@ def press(app: AppTest, label: str) -> None:
     """Presses a button and draws the page anew."""
     next(button for button in app.button if button.label == label).click()
     app.run()
+
+
+def over(job: Job) -> Job:
+    """A job when it is over."""
+    end = time.monotonic() + 120
+    while job.is_running and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not job.is_running
+    return job
+
+
+def when_done(app: AppTest) -> AppTest:
+    """The page once the work beside it is done, if its result was not there from the start."""
+    job = background().latest(app.session_state.number)
+    assert job is None or over(job).status == "done"
+    app.run()
+    assert not app.exception
+    return app
 
 
 def texts(app: AppTest) -> str:

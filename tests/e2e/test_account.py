@@ -71,9 +71,26 @@ def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) ->
     expect(page.get_by_text(re.compile(r"Without 1 unit the score goes from"))).to_be_visible(timeout=PATIENCE)
     settle(page)
     button(page, "Compare with 20 random draws").click()
+    cancel = page.get_by_role("button", name="Cancel")
+    expect(cancel).to_be_visible(timeout=PATIENCE)
+    cancel.click()
+    expect(page.get_by_text("Stopped.")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    button(page, "Start again").click()
     expect(page.get_by_text(re.compile(r"Of 20 random draws of as many selected units")).first).to_be_visible(
         timeout=3 * PATIENCE
     )
+
+
+def test_a_defective_picture_slips_in_among_the_normal_ones(metal: Page) -> None:
+    page = metal
+    go_to(page, "What if")
+    section(page, "Contaminated normals")
+    expect(page.get_by_text(re.compile("With one picture more among the normal ones"))).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    before = metric(page, "Threshold").inner_text()
+    button(page, "▶").click()
+    expect(metric(page, "Threshold")).not_to_have_text(before, timeout=PATIENCE)
 
 
 def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
