@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+import loky
 import numpy as np
 import pytest
 import torch
@@ -293,7 +294,7 @@ def test_threads_are_half_of_the_cores_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, cores: int, set_by_user: str | None, expected: list[int]
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(loky, "cpu_count", lambda: cores)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     monkeypatch.setattr(threads, "_limit_matrix_products", asked.append)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
