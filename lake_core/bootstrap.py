@@ -25,6 +25,14 @@ class Interval(NamedTuple):
     high: float
 
 
+class Figures(NamedTuple):
+    """(n_draws,) float64 each: AUROC, average precision and greatest F1 over all thresholds, one per draw."""
+
+    auroc: np.ndarray
+    average_precision: np.ndarray
+    f1_max: np.ndarray
+
+
 @dataclass(frozen=True, eq=False)
 class Resampling:
     """Which pictures each draw takes; the same for all that is asked of it, so that figures can be compared.
@@ -47,48 +55,36 @@ class Resampling:
             return None
         return cls(truth, times_drawn(truth, n_draws, seed), n_threads)
 
-    def auroc(self, scores: ArrayLike) -> np.ndarray:
-        """(n_draws,) float64, the AUROC of each draw; scores (n,) finite."""
-        values = checked(self.labels, scores)[1]
-        good, order = np.sort(values[~self.labels]), np.argsort(values[~self.labels])
-        below, up_to = (np.searchsorted(good, values[self.labels], side) for side in ("left", "right"))
-
-        def wins(times: np.ndarray) -> np.ndarray:
-            n_drawn = times[:, ~self.labels][:, order].cumsum(1)
-            drawn_up_to = np.concatenate([np.zeros((len(times), 1), n_drawn.dtype), n_drawn], axis=1)
-            return np.asarray((times[:, self.labels] * (drawn_up_to[:, below] + drawn_up_to[:, up_to])).sum(1) / 2)
-
-        n_defective = int(self.labels.sum())
-        return np.concatenate(self._each(wins)) / (n_defective * (len(values) - n_defective))
-
-    def precision_and_f1(self, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """(n_draws,) float64 twice: the average precision, and the greatest F1 over all thresholds, of each draw.
-
-        Args:
-            scores: (n,) finite.
-        """
+    def figures(self, scores: ArrayLike) -> Figures:
+        """The figures of each draw; scores (n,) finite."""
         values = checked(self.labels, scores)[1]
         order = np.argsort(-values)
         is_defective = self.labels[order]
         # The last of those with one score: with all before it, it lies at or above a threshold there.
         ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
 
-        def figures(times: np.ndarray) -> np.ndarray:
+        def of_some(times: np.ndarray) -> np.ndarray:
             drawn = times[:, order]
-            n_right = (drawn * is_defective).cumsum(1)[:, ends]
-            n_above = drawn.cumsum(1)[:, ends]
-            precision = n_right / np.maximum(n_above, 1)
-            average = (np.diff(n_right, axis=1, prepend=0) * precision).sum(1) / n_right[:, -1]
-            return np.stack([average, (2 * n_right / (n_above + n_right[:, -1:])).max(1)])
+            n_right = (drawn * is_defective).cumsum(1, dtype=np.int32)
+            n_above = drawn.cumsum(1, dtype=np.int32)
+            if len(ends) < len(values):
+                n_right, n_above = n_right[:, ends], n_above[:, ends]
+            n_defective = n_right[:, -1:]
+            found = np.diff(n_right, axis=1, prepend=np.int32(0))
+            n_wrong = n_above - n_right
+            # Good ones of the same score count half; those before are wrong for sure.
+            n_lost = n_wrong - np.diff(n_wrong, axis=1, prepend=np.int32(0)) / 2
+            area = 1 - (found * n_lost).sum(1) / n_defective[:, 0] / n_wrong[:, -1]
+            precision = (found * (n_right / np.maximum(n_above, 1))).sum(1) / n_defective[:, 0]
+            return np.stack([area, precision, (2 * n_right / (n_above + n_defective)).max(1)])
 
-        average, f1 = np.concatenate(self._each(figures), axis=1)
-        return average, f1
+        return Figures(*np.concatenate(self._each(of_some), axis=1))
 
     def _each(self, work: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
-        """What some draws at a time give, (n_draws, n) int64 each."""
+        """What some draws at a time give, of (n_draws, n) uint16 each."""
         n_draws, n = self.times.shape
         step = max(1, _AT_ONCE // n)
-        some = (self.times[start : start + step].astype(np.int64) for start in range(0, n_draws, step))
+        some = (self.times[start : start + step] for start in range(0, n_draws, step))
         return list(results_in_order(work, some, self.n_threads))
 
 
@@ -129,7 +125,7 @@ def auroc_interval(
     """
     truth, values = checked(labels, scores)
     drawn = Resampling.of(truth, n_draws, seed)
-    return None if drawn is None else interval(drawn.auroc(values), level)
+    return None if drawn is None else interval(drawn.figures(values).auroc, level)
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> Interval:

@@ -70,8 +70,7 @@ def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None) -> Iterator[J
             row["image_f1_max"] = f1_max(labels, scores)
             row["scores"] = scores.tolist()
             if resampling is not None:
-                draws["image_auroc"] = resampling.auroc(scores)
-                draws["image_ap"], draws["image_f1_max"] = resampling.precision_and_f1(scores)
+                draws["image_auroc"], draws["image_ap"], draws["image_f1_max"] = resampling.figures(scores)
             if pixels is not None:
                 found = pixels.compare(number, run.seat.grid)
                 row["pixel_auroc"], row["pixel_aupro"] = found.figures

@@ -75,7 +75,7 @@ def auroc_difference(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> 
     drawn = Resampling.of(labels)
     if ours is None or theirs is None or drawn is None:
         return None
-    return Difference(ours - theirs, interval(drawn.auroc(first) - drawn.auroc(second)))
+    return Difference(ours - theirs, interval(drawn.figures(first).auroc - drawn.figures(second).auroc))
 
 
 def _overlap(first: Selection, second: Selection) -> Overlap:

@@ -20,7 +20,7 @@ def resampling(labels: np.ndarray, n_draws: int = 1000, seed: int = 0) -> Resamp
 def test_each_draw_has_the_figures_of_the_pictures_that_it_takes(seed: int) -> None:
     labels, scores = tied_case(seed, 25)
     drawn = resampling(labels, 40, seed)
-    found = drawn.auroc(scores), *drawn.precision_and_f1(scores)
+    found = drawn.figures(scores)
     for number, times in enumerate(drawn.times):
         taken = np.repeat(np.arange(len(labels)), times)
         for values, metric in zip(found, (auroc, average_precision, f1_max), strict=True):
@@ -47,8 +47,7 @@ def test_drawing_a_few_at_a_time_gives_the_same(n_threads: int, monkeypatch: pyt
     pieces = Resampling.of(labels, n_threads=n_threads)
     assert pieces is not None
     assert np.array_equal(whole.times, pieces.times)
-    assert np.array_equal(whole.auroc(scores), pieces.auroc(scores))
-    assert np.array_equal(whole.precision_and_f1(scores), pieces.precision_and_f1(scores))
+    assert np.array_equal(whole.figures(scores), pieces.figures(scores))
 
 
 @pytest.mark.parametrize("labels", [[True, True], [False, False], []])
@@ -73,7 +72,7 @@ def test_the_interval_holds_the_auroc_and_narrows_with_more_pictures() -> None:
 
 def test_draws_spread_as_those_of_a_plain_loop() -> None:
     labels, scores = tied_case(1, 12)
-    draws = resampling(labels, 4000).auroc(scores)
+    draws = resampling(labels, 4000).figures(scores).auroc
     rng = np.random.default_rng(5)
     by_hand = []
     for _ in range(2000):
