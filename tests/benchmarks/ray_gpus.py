@@ -33,7 +33,7 @@ def timed(folders: list[Path], engine: Engine, options: dict[str, Any]) -> tuple
     return document, time.perf_counter() - started
 
 
-def main() -> None:
+def main(given: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", default="ViT-L-14-336", help="an architecture of open_clip, or local-dir:FOLDER")
     parser.add_argument("--device", default="cuda", help="cpu tries the script")
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000, help="pictures of a category for the speed")
     parser.add_argument("--n-equal", type=int, default=100, help="pictures of a category for the comparison")
     parser.add_argument("--side", type=int, default=448)
-    args = parser.parse_args()
+    args = parser.parse_args(given)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")
@@ -69,6 +69,7 @@ def main() -> None:
                 found |= {"pictures": n_pictures, "one_gpu_per_s": round(rates[0], 1), "ray_per_s": round(rates[1], 1)}
         ray.shutdown()
     print(json.dumps(found, indent=1))
+    return found
 
 
 if __name__ == "__main__":

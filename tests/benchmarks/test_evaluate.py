@@ -18,7 +18,7 @@ from lake_core.backbones import open_backbone
 from lake_core.datasets import index_folder, read_example
 from lake_core.evaluation import evaluate
 from lake_core.plan import choose_normals
-from tests.benchmarks import gpu_throughput
+from tests.benchmarks import gpu_throughput, ray_gpus
 from tests.core.tiny import write
 
 SEEDS, SHOTS = (0, 1, 2), (1, 4, 6)
@@ -59,6 +59,13 @@ def test_the_script_for_gpus_runs_on_a_tiny_model(options: list[str], tmp_path: 
     found = gpu_throughput.main(["--model", model, *small, *options])
     assert found["n_pictures"] == 16
     assert 0 < found["share"] == pytest.approx(found["evaluate_images_per_s"] / found["bare_images_per_s"], abs=1e-3)
+
+
+def test_the_script_for_several_gpus_runs_on_a_tiny_model(tmp_path: Path) -> None:
+    small = ["--device", "cpu", "--fast", "fp32", "--categories", "2", "--n", "12", "--n-equal", "12", "--side", "64"]
+    found = ray_gpus.main(["--model", f"local-dir:{write('native-vit', tmp_path / 'tiny')}", *small])
+    assert found["documents_equal"]
+    assert found["pictures"] == 24
 
 
 def test_memory_hardly_grows_with_the_number_of_test_pictures(tmp_path: Path, ratios: list[str]) -> None:
