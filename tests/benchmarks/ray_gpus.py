@@ -47,8 +47,8 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")
         few, many = (
-            [write_pictures(root / str(n) / f"set{i}", n, args.side, ".jpg", True) for i in range(args.categories)]
-            for n in (args.n_equal, args.n)
+            [write_pictures(root / name / f"set{i}", n, args.side, ".jpg", True) for i in range(args.categories)]
+            for name, n in (("few", args.n_equal), ("many", args.n))
         )
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         found: dict[str, Any] = {"gpus": ray.cluster_resources().get("GPU", 0), "model": args.model}
