@@ -1,13 +1,15 @@
 """The tasks of an evaluation on a Ray cluster: an extra, `pip install ".[ray]"`.
 
-A task is a category, as in the local engine, and gives the same numbers. Each runs in a worker process that has a GPU,
-or as many cores as this process uses threads; workers open the backbone themselves and keep it for the next task. A
-task whose worker dies is run again. The data sets' folder must be there under the same path on all machines, and so
-must this package, in the same version. A cluster that was started by `ray start` asks for its token: whoever names its
-address sets RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where the token does not lie in ~/.ray.
+A task is a category, as in the local engine, and gives the same numbers. Each worker has a GPU, or as many cores as
+this process uses threads; it opens the backbone itself, runs one task after the other, and ends with the run, so that
+the GPU is free again. A task whose worker dies is run again by another. The data sets' folder must be there under the
+same path on all machines, and so must this package, in the same version. A cluster that was started by `ray start` asks
+for its token: whoever names its address sets RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where the token does not lie in
+~/.ray.
 """
 
 import os
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +21,6 @@ from lake_core.plan import Outcome, Report
 from lake_core.trials import Task, run_task
 
 MAX_RETRIES = 3
-_OPENED: dict[Opening, Backbone] = {}
-"""The backbone of this worker process: one at a time, because memory of a GPU is short."""
 
 
 class RayEngine:
@@ -50,36 +50,72 @@ class RayEngine:
         """The outcomes of the tasks, each as soon as it is there; progress is told when a task ends.
 
         Raises:
-            ConfigError: if GPUs are asked for and the cluster has none.
-            LakeError: what a task raised, or that its worker died again and again.
+            ConfigError: if the cluster has no GPU and one is asked for, or no machine with enough cores.
+            LakeError: what a task raised, or that its workers died again and again.
         """
         if not tasks:
             return
-        ray = self._ray
         started_here = self._connect()
         try:
-            resources, n_readers = self._resources()
-            # A worker is kept for the next task, with its backbone, also on a GPU.
-            work = ray.remote(**resources, max_retries=MAX_RETRIES, max_calls=0)(_work)
-            waiting = {
-                work.remote(task, self.opening, self._threads(), n_readers, version("lake-explorer")): task
-                for task in tasks
-            }
-            try:
-                while waiting:
-                    ready, _ = ray.wait(list(waiting), num_returns=1)
-                    for reference in ready:
-                        task = waiting.pop(reference)
-                        outcome = self._outcome(reference, task)
-                        if on_progress is not None:
-                            on_progress(task.category, len(outcome["paths"]), len(outcome["paths"]))
-                        yield outcome
-            finally:
-                for reference in waiting:
-                    ray.cancel(reference, force=True)
+            for outcome in self._outcomes(tasks):
+                if on_progress is not None:
+                    on_progress(outcome["category"], len(outcome["paths"]), len(outcome["paths"]))
+                yield outcome
         finally:
             if started_here:
-                ray.shutdown()
+                self._ray.shutdown()
+
+    def _outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        """Gives each worker that is ready the next task, and replaces workers that died."""
+        ray, errors = self._ray, self._ray.exceptions
+        n_workers, resources, n_readers = self._share()
+        remote = ray.remote(**resources)(_Worker)
+        waiting, deaths = deque(tasks), Counter[str]()
+        busy: dict[Any, tuple[Any, Task | None]] = {}  # what a worker was asked -> worker, and task unless it opens
+
+        def engage() -> None:
+            worker = remote.remote()
+            asked = worker.open.remote(self.opening, self._threads(), n_readers, version("lake-explorer"))
+            busy[asked] = worker, None
+
+        try:
+            for _ in range(min(n_workers, len(tasks))):
+                engage()
+            n_done = 0
+            while n_done < len(tasks):  # a worker that the cluster has no room for is not waited for
+                (answered, *_), _ = ray.wait(list(busy), num_returns=1)
+                worker, task = busy.pop(answered)
+                outcome: Outcome | None = None
+                try:
+                    outcome = ray.get(answered)
+                except errors.RayTaskError as error:
+                    if isinstance(error.cause, LakeError):
+                        raise type(error.cause)(str(error.cause)) from error
+                    raise
+                except errors.RayError as error:
+                    ray.kill(worker)
+                    subject = "Opening the backbone" if task is None else task.category
+                    deaths[subject] += 1
+                    if deaths[subject] > MAX_RETRIES:
+                        raise LakeError(
+                            f"{subject}: its worker died {deaths[subject]} times ({str(error).splitlines()[0]}); look "
+                            "at its memory, or give fewer or larger machines."
+                        ) from error
+                    if task is not None:
+                        waiting.appendleft(task)
+                    engage()
+                    continue
+                if waiting:
+                    following = waiting.popleft()
+                    busy[worker.run.remote(following)] = worker, following
+                else:
+                    ray.kill(worker)
+                if outcome is not None:
+                    n_done += 1
+                    yield outcome
+        finally:
+            for worker, _ in busy.values():
+                ray.kill(worker)
 
     def _connect(self) -> bool:
         """Connects where this process is not connected; whether it must be disconnected afterwards."""
@@ -104,16 +140,22 @@ class RayEngine:
             ) from error
         return True
 
-    def _resources(self) -> tuple[dict[str, float], int]:
-        """What a worker takes of the cluster, and how many processes may read pictures for it."""
+    def _share(self) -> tuple[int, dict[str, float], int]:
+        """How many workers the cluster has room for, what each takes of it, and how many processes may read for it."""
         cluster = self._ray.cluster_resources()
-        wants_gpu, has_gpu = self.opening.device.startswith("cuda"), cluster.get("GPU", 0) > 0
-        if wants_gpu and not has_gpu:
-            # Ray would wait for one without a word.
+        n_gpus, n_cores = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 1))
+        # Ray would wait without a word for what the cluster does not have.
+        if self.opening.device.startswith("cuda") and not n_gpus:
             raise ConfigError("The Ray cluster has no GPU: start `ray start` where there is one, or give --device cpu.")
-        if wants_gpu or (has_gpu and self.opening.device == "auto"):
-            return {"num_gpus": 1}, max(1, int(cluster.get("CPU", 1) / cluster["GPU"]))
-        return {"num_cpus": self._threads()}, self._threads()
+        if n_gpus and self.opening.device != "cpu":
+            return n_gpus, {"num_gpus": 1}, max(1, n_cores // n_gpus)
+        largest = max(int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"])
+        if largest < self._threads():
+            raise ConfigError(
+                f"No machine of the Ray cluster has {self._threads()} cores for a worker, the largest has {largest}: "
+                f"set OMP_NUM_THREADS={max(1, largest)} here."
+            )
+        return n_cores // self._threads(), {"num_cpus": self._threads()}, self._threads()
 
     def _threads(self) -> int:
         if self._n_threads is None:
@@ -122,36 +164,29 @@ class RayEngine:
             self._n_threads = torch.get_num_threads()
         return self._n_threads
 
-    def _outcome(self, reference: Any, task: Task) -> Outcome:
-        errors = self._ray.exceptions
-        try:
-            outcome: Outcome = self._ray.get(reference)
-        except errors.RayTaskError as error:
-            if isinstance(error.cause, LakeError):
-                raise type(error.cause)(str(error.cause)) from error
-            raise
-        except errors.RayError as error:
-            raise LakeError(
-                f"{task.category}: its worker died {MAX_RETRIES + 1} times ({str(error).splitlines()[0]}); look at its "
-                "memory, or give fewer or larger machines."
-            ) from error
-        return outcome
 
+class _Worker:
+    """Runs tasks in a process of its own, with the backbone that it opened there."""
 
-def _work(task: Task, opening: Opening, n_threads: int, n_readers: int, expected: str) -> Outcome:
-    """One task, in a worker process."""
-    import torch
+    def open(self, opening: Opening, n_threads: int, n_readers: int, expected: str) -> None:
+        """To be called first.
 
-    if version("lake-explorer") != expected:
-        raise BackboneError(
-            f"A worker has LAKE Explorer {version('lake-explorer')}, not {expected}: install the same on all machines."
-        )
-    torch.set_num_threads(n_threads)
-    os.environ["LOKY_MAX_CPU_COUNT"] = str(n_readers)
-    if opening not in _OPENED:
-        _OPENED.clear()
-        _OPENED[opening] = opening.open()
-    return run_task(task, _OPENED[opening])
+        Raises:
+            BackboneError: if the backbone cannot be opened, or this machine has another version of this package.
+        """
+        import torch
+
+        if version("lake-explorer") != expected:
+            raise BackboneError(
+                f"A worker has LAKE Explorer {version('lake-explorer')}, not {expected}: install the same on all "
+                "machines."
+            )
+        torch.set_num_threads(n_threads)
+        os.environ["LOKY_MAX_CPU_COUNT"] = str(n_readers)
+        self._backbone: Backbone = opening.open()
+
+    def run(self, task: Task) -> Outcome:
+        return run_task(task, self._backbone)
 
 
 def _imported() -> Any:

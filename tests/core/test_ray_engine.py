@@ -14,9 +14,11 @@ from PIL import Image
 
 from lake_core import ray_engine
 from lake_core.backbones import Opening
-from lake_core.errors import BackboneError, ConfigError
+from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.evaluation import evaluate
+from lake_core.plan import Outcome
 from lake_core.ray_engine import RayEngine
+from lake_core.trials import Task
 from tests.core.running import without_times
 from tests.core.tiny import write
 
@@ -79,16 +81,17 @@ def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
     assert without_times(there) == without_times(local)
 
     # The first worker that takes the second task waits there for good, until it is killed.
-    pids, work = tmp_path / "pids", ray_engine._work
+    pids = tmp_path / "pids"
 
-    def stopping(task: Any, *rest: Any) -> Any:
-        with pids.open("a") as file:
-            file.write(f"{task.category} {os.getpid()}\n")
-        if task.category == "tile" and pids.read_text().count("tile") == 1:
-            time.sleep(120)
-        return work(task, *rest)
+    class Stopping(ray_engine._Worker):
+        def run(self, task: Task) -> Outcome:
+            with pids.open("a") as file:
+                file.write(f"{task.category} {os.getpid()}\n")
+            if task.category == "tile" and pids.read_text().count("tile") == 1:
+                time.sleep(120)
+            return super().run(task)
 
-    monkeypatch.setattr(ray_engine, "_work", stopping)
+    monkeypatch.setattr(ray_engine, "_Worker", Stopping)
     done: list[str] = []
 
     def kill_it(name: str, *_: int) -> None:
@@ -113,6 +116,39 @@ def test_a_cluster_without_a_gpu_is_not_waited_for(cluster: Any, folders: list[P
     there = RayEngine(Opening(opening.spec, device="cuda"), n_threads=1)
     with pytest.raises(ConfigError, match=r"The Ray cluster has no GPU"):
         evaluate(folders[:1], there, **PLAN)
+
+
+def test_a_cluster_of_small_machines_is_not_waited_for(cluster: Any, folders: list[Path], opening: Opening) -> None:
+    with pytest.raises(ConfigError, match=r"has 3 cores for a worker, the largest has 2: set OMP_NUM_THREADS=2"):
+        evaluate(folders[:1], RayEngine(opening, n_threads=3), **PLAN)
+
+
+@pytest.mark.timeout(120)
+def test_workers_end_with_the_run(cluster: Any, folders: list[Path], opening: Opening) -> None:
+    evaluate(folders[:1], RayEngine(opening, n_threads=1), **PLAN)
+    deadline = time.monotonic() + 30
+    while cluster.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert cluster.available_resources()["CPU"] == 2
+
+
+@pytest.mark.timeout(240)
+def test_a_task_whose_workers_die_again_and_again_is_given_up(
+    cluster: Any, folders: list[Path], opening: Opening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = tmp_path / "starts"
+
+    class Dying(ray_engine._Worker):
+        def run(self, task: Task) -> Outcome:
+            with starts.open("a") as file:
+                file.write("start\n")
+            os.kill(os.getpid(), signal.SIGKILL)
+            raise AssertionError("it lives on")
+
+    monkeypatch.setattr(ray_engine, "_Worker", Dying)
+    with pytest.raises(LakeError, match=r"plate: its worker died 4 times \(.*\); look at its memory"):
+        evaluate(folders[:1], RayEngine(opening, n_threads=1), **PLAN)
+    assert len(starts.read_text().splitlines()) == 4
 
 
 def test_an_address_where_nothing_answers_is_told_with_what_to_check(
