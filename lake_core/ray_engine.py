@@ -11,6 +11,7 @@ for its token: whoever names its address sets RAY_AUTH_MODE=token, and RAY_AUTH_
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ class RayEngine:
         opening: What each worker opens. Its device "auto" or "cuda" gives each worker a GPU of its own.
         address: Of a running cluster, as in "head:6379" or "auto"; None takes the one that this process is connected
             to, else starts one on this machine, which ends with the run.
-        n_threads: Threads, and so cores, of each worker; None takes what PyTorch uses in this process.
+        n_threads: Threads, and so cores, of each worker; None takes what PyTorch uses in this process. A worker with a
+            GPU takes at most half of the cores that its machine has for each GPU.
 
     Raises:
         ConfigError: if Ray is not installed.
@@ -68,18 +70,17 @@ class RayEngine:
     def _outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Gives each worker that is ready the next task, and replaces workers that died."""
         ray, errors = self._ray, self._ray.exceptions
-        n_workers, resources, n_readers = self._share()
-        remote = ray.remote(**resources)(_Worker)
+        share = self._share()
+        remote = ray.remote(**share.resources)(_Worker)
         waiting, deaths = deque(tasks), Counter[str]()
         busy: dict[Any, tuple[Any, Task | None]] = {}  # what a worker was asked -> worker, and task unless it opens
 
         def engage() -> None:
             worker = remote.remote()
-            asked = worker.open.remote(self.opening, self._threads(), n_readers, version("lake-explorer"))
-            busy[asked] = worker, None
+            busy[worker.open.remote(self.opening, share, version("lake-explorer"))] = worker, None
 
         try:
-            for _ in range(min(n_workers, len(tasks))):
+            for _ in range(min(share.n_workers, len(tasks))):
                 engage()
             n_done = 0
             while n_done < len(tasks):  # a worker that the cluster has no room for is not waited for
@@ -140,22 +141,22 @@ class RayEngine:
             ) from error
         return True
 
-    def _share(self) -> tuple[int, dict[str, float], int]:
-        """How many workers the cluster has room for, what each takes of it, and how many processes may read for it."""
-        cluster = self._ray.cluster_resources()
+    def _share(self) -> "_Share":
+        cluster, n_threads = self._ray.cluster_resources(), self._threads()
         n_gpus, n_cores = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 1))
         # Ray would wait without a word for what the cluster does not have.
         if self.opening.device.startswith("cuda") and not n_gpus:
             raise ConfigError("The Ray cluster has no GPU: start `ray start` where there is one, or give --device cpu.")
         if n_gpus and self.opening.device != "cpu":
-            return n_gpus, {"num_gpus": 1}, max(1, n_cores // n_gpus)
+            of_gpu = max(1, n_cores // n_gpus)
+            return _Share(n_gpus, {"num_gpus": 1}, n_readers=of_gpu, n_threads=min(n_threads, max(1, of_gpu // 2)))
         largest = max(int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"])
-        if largest < self._threads():
+        if largest < n_threads:
             raise ConfigError(
-                f"No machine of the Ray cluster has {self._threads()} cores for a worker, the largest has {largest}: "
+                f"No machine of the Ray cluster has {n_threads} cores for a worker, the largest has {largest}: "
                 f"set OMP_NUM_THREADS={max(1, largest)} here."
             )
-        return n_cores // self._threads(), {"num_cpus": self._threads()}, self._threads()
+        return _Share(n_cores // n_threads, {"num_cpus": n_threads}, n_readers=n_threads, n_threads=n_threads)
 
     def _threads(self) -> int:
         if self._n_threads is None:
@@ -165,10 +166,20 @@ class RayEngine:
         return self._n_threads
 
 
+@dataclass(frozen=True)
+class _Share:
+    """How many workers the cluster has room for, what Ray reserves for each, and what each may use of its machine."""
+
+    n_workers: int
+    resources: dict[str, float]
+    n_readers: int
+    n_threads: int
+
+
 class _Worker:
     """Runs tasks in a process of its own, with the backbone that it opened there."""
 
-    def open(self, opening: Opening, n_threads: int, n_readers: int, expected: str) -> None:
+    def open(self, opening: Opening, share: _Share, expected: str) -> None:
         """To be called first.
 
         Raises:
@@ -181,8 +192,8 @@ class _Worker:
                 f"A worker has LAKE Explorer {version('lake-explorer')}, not {expected}: install the same on all "
                 "machines."
             )
-        torch.set_num_threads(n_threads)
-        os.environ["LOKY_MAX_CPU_COUNT"] = str(n_readers)
+        torch.set_num_threads(share.n_threads)
+        os.environ["LOKY_MAX_CPU_COUNT"] = str(share.n_readers)
         self._backbone: Backbone = opening.open()
 
     def run(self, task: Task) -> Outcome:

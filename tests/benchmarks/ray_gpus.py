@@ -20,6 +20,7 @@ import torch
 from lake_core.backbones import Opening
 from lake_core.evaluation import Engine, LocalEngine, evaluate
 from lake_core.ray_engine import RayEngine
+from lake_core.threads import limit_threads
 from tests.benchmarks.gpu_throughput import N_NORMAL, write_model, write_pictures
 from tests.core.running import without_times
 
@@ -44,6 +45,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--n-equal", type=int, default=100, help="pictures of a category for the comparison")
     parser.add_argument("--side", type=int, default=448)
     args = parser.parse_args(given)
+    limit_threads()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")
