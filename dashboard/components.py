@@ -217,7 +217,10 @@ def sensitivity(result: Sensitivity, name: str) -> None:
         alt=f"Scores from {low:.3f} to {high:.3f}",
     )
     summary = result.by_family().rename(columns={"n": "changes", "n_turned": "decision turned"})
-    st.dataframe(summary, hide_index=True, alt="Lowest and highest score of each kind of change")
+    three_digits = {column: st.column_config.NumberColumn(format="%.3f") for column in ("lowest", "highest")}
+    st.dataframe(
+        summary, hide_index=True, column_config=three_digits, alt="Lowest and highest score of each kind of change"
+    )
     with st.expander(f"All {len(result.changed)} changes, one by one"):
         st.dataframe(result.table, hide_index=True, alt="Score, threshold and decision for each change")
     download_table(result.table, f"{name}.csv")

@@ -124,7 +124,7 @@ def ranking(selection: Selection, highlighted: int | None = None, knee: int | No
             for k, text, _, _, height in marks
         ],
         "bargap": 0,
-        "xaxis": {"title": {"text": "rank of the unit (1 = most sensitive)"}},
+        "xaxis": {"title": {"text": "rank of the neuron (1 = most sensitive)"}},
         "yaxis": {"title": {"text": f"sensitivity: {'range' if is_range else 'variance'} of the activation"}},
         "height": 320,
         "margin": MARGIN,
@@ -138,7 +138,7 @@ def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
     figure = go.Figure()
     figure.add_scatter(
         x=list(draws),
-        y=["random units"] * len(draws),
+        y=["random neurons"] * len(draws),
         mode="markers",
         name="random draw",
         marker={"size": 11, "color": MUTED, "symbol": "circle-open", "line": {"width": 2}},
@@ -146,7 +146,7 @@ def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
     )
     figure.add_scatter(
         x=[selected],
-        y=["selected units"],
+        y=["selected neurons"],
         mode="markers",
         name="selected",
         marker={"size": 15, "color": VISUAL, "symbol": "diamond"},

@@ -22,7 +22,7 @@ def criteria(found: Analysis) -> None:
         st.plotly_chart(
             selection_figures.side_by_side(selections),
             key=f"criteria_{layer}",
-            alt=f"Which units of layer {layer} each criterion selects",
+            alt=f"Which neurons of layer {layer} each criterion selects",
         )
         first = next(iter(selections.values()))
         k, n_units = len(first.units), first.n_units
@@ -34,7 +34,7 @@ def criteria(found: Analysis) -> None:
             selection_figures.overlap(table), key=f"overlap_{layer}", alt=f"Overlap of criteria in layer {layer}"
         )
         st.caption(
-            "Share of units that two criteria have in common, of all units that either selects (Jaccard). "
+            "Share of neurons that two criteria have in common, of all neurons that either selects (Jaccard). "
             f"Two random draws of {k} have about {k / (2 * n_units - k):.2f} in common."
         )
     kinds(found)
@@ -73,7 +73,7 @@ def kinds_of_layer(found: Analysis, layer: int) -> None:
     st.markdown(
         f"**Layer {layer}**: {overlap.share_alike:.0%} of the selected hidden units have a channel that does alike "
         f"(agreement of {ALIKE:g} or more). The best match has {overlap.strength:.2f} on average"
-        + ("." if chance is None else f", and {chance:.2f} for random units that are not selected.")
+        + ("." if chance is None else f", and {chance:.2f} for random ones that are not selected.")
     )
 
 
@@ -106,7 +106,7 @@ def steadiness(found: Analysis) -> None:
                     "share": st.column_config.NumberColumn("selected when one is left out", format="percent"),
                     "always": "always in",
                 },
-                alt="How often each unit is selected",
+                alt="How often each neuron is selected",
             )
 
 
@@ -129,9 +129,9 @@ def over_k(found: Analysis) -> None:
     )
     beyond = selection_figures.beyond(rows)
     st.caption(
-        "The band is one standard deviation over three random draws; selected and random units need the same memory. "
+        "The band is one standard deviation over three random draws; selected and random neurons need the same memory. "
         + (
-            f"Too far out to draw: {beyond}. With so few units the scale of the scores itself breaks down. "
+            f"Too far out to draw: {beyond}. With so few neurons the scale of the scores itself breaks down. "
             if beyond
             else ""
         )

@@ -86,7 +86,7 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         showlegend=False,
     )
     layout = {
-        "xaxis": {"title": {"text": "units of the layer, most sensitive first (%)"}, "range": [0, 100]},
+        "xaxis": {"title": {"text": "neurons of the layer, most sensitive first (%)"}, "range": [0, 100]},
         "yaxis": {
             "title": {"text": "layer (1 = at the input)"},
             "tickvals": layers,
@@ -120,7 +120,7 @@ def side_by_side(selections: Mapping[Criterion, Selection]) -> go.Figure:
         hovertemplate="%{y}: unit %{customdata}, rank %{x}<extra></extra>",
     )
     layout = {
-        "xaxis": {"title": {"text": f"rank of the unit by {names[0]}"}},
+        "xaxis": {"title": {"text": f"rank of the neuron by {names[0]}"}},
         "yaxis": {"autorange": "reversed"},
         "height": 70 + 40 * len(names),
         "margin": MARGIN,
@@ -210,7 +210,7 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
     figure.add_scatter(
         x=rows["k"],
         y=rows["random_mean"],
-        name="random units",
+        name="random neurons",
         mode="lines+markers",
         line={"color": MUTED, "dash": "dot"},
         marker={"symbol": "circle-open", "size": 8},
@@ -219,7 +219,7 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
     figure.add_scatter(
         x=rows["k"],
         y=rows["selected"],
-        name="selected units",
+        name="selected neurons",
         mode="lines+markers",
         line={"color": VISUAL},
         marker={"symbol": "diamond", "size": 9},
@@ -236,7 +236,7 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
     )
     figure.add_vline(x=top_k, line={"dash": "dash", "color": LINE, "width": 2})
     figure.update_layout(
-        xaxis={"title": "K, units kept per layer (log)", "type": "log"},
+        xaxis={"title": "K, neurons kept per layer (log)", "type": "log"},
         yaxis={"title": measure, "range": [low - room, high + room]},
         yaxis2={
             "title": "gallery (MiB)",

@@ -53,11 +53,11 @@ def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None
         selection_mode="points",
         key="xray",
         config={"displayModeBar": False},
-        alt="Sensitivity of the units of every layer, most sensitive first, with the cut at K",
+        alt="Sensitivity of the neurons of every layer, most sensitive first, with the cut at K",
     )
     st.caption(
-        "Each row is a layer; ● marks the layers in the score. Left of the white line lie the units that are, or would "
-        "be, kept. Click a place to see the neurons there."
+        "Each row is a layer; ● marks the layers in the score. Left of the white line lie the neurons that are, or "
+        "would be, kept. Click a place to see the neurons there."
     )
     point = chosen_point(event)
     if point is None:
@@ -82,7 +82,7 @@ def ranking(selection: Selection) -> None:
             (f"{kind.capitalize()} kept", f"{n_kept} of {n_units}", None),
             ("Sensitivity kept", f"{selection.share_kept:.0%}", "of the layer's total"),
             ("If spread evenly", f"{n_kept / n_units:.0%}", "of the layer's total"),
-            ("Effective dimension", f"{effective_dimension(selection.sensitivity):.0f}", "units carry it"),
+            ("Effective dimension", f"{effective_dimension(selection.sensitivity):.0f}", "neurons carry it"),
             ("Knee of the curve", f"K = {suggested}", "a suggestion"),
         ]
     )
@@ -116,7 +116,7 @@ def ranking(selection: Selection) -> None:
                 }
             ),
             hide_index=True,
-            alt=f"Selected units of layer {selection.layer}",
+            alt=f"Selected neurons of layer {selection.layer}",
         )
 
 
@@ -142,7 +142,7 @@ def against_random(found: Analysis) -> None:
     n_units = ", ".join(str(len(s.units)) for s in lake.selection_.values())
     st.markdown(
         f"The selection beats **{control.place:.0%}** of {len(control.draws)} random draws of the same size ({n_units} "
-        f"units; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on average. "
+        f"neurons; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on average. "
         + (
             "Here selecting sensitive neurons helps."
             if control.place >= 0.9

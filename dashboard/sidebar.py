@@ -21,8 +21,8 @@ CRITERION_NAMES = {
     "variance": "variance (LAKE)",
     "robust": "robust variance (MAD)",
     "range": "range (q99 − q01)",
-    "random": "random units (control)",
-    "all": "all units (control)",
+    "random": "random neurons (control)",
+    "all": "all neurons (control)",
 }
 SIZES = (224, 256, 288, 320, 384, 448, 512)
 
@@ -65,7 +65,7 @@ def draw(kept: Settings) -> Settings | None:
             CRITERIA,
             key="criterion",
             format_func=CRITERION_NAMES.__getitem__,
-            help="How units are ranked. The two controls show what is gained by selecting at all.",
+            help="How neurons are ranked. The two controls show what is gained by selecting at all.",
         )
         st.slider(
             "Text weight (w)",
@@ -202,7 +202,7 @@ def _pick_distance(backbone: Backbone) -> None:
     st.session_state.setdefault(f"smooth_{spec}", backbone.recommended.smooth)
     st.session_state.setdefault("top_q", 1)
     st.selectbox(
-        "Vectors of selected units",
+        "Vectors of selected neurons",
         NORMALISATIONS,
         key=f"normalise_{spec}",
         format_func={"unit": "scaled to length 1", "none": "as they are"}.__getitem__,

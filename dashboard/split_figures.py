@@ -67,7 +67,7 @@ def _unit_steps(rows: pd.DataFrame, total: float, n_units: int, with_layer: bool
     ]
     rest = ranked.iloc[n_units:]
     if len(rest):
-        steps.append(Step(f"other {len(rest)} units", float(rest["contribution"].sum()), "rest"))
+        steps.append(Step(f"other {len(rest)} neurons", float(rest["contribution"].sum()), "rest"))
     shown = _shown([step.value for step in steps], total)
     return [step._replace(shown=value) for step, value in zip(steps, shown, strict=True)]
 

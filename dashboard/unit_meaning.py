@@ -56,9 +56,9 @@ def words(view: UnitView) -> None:
 
 
 def _description(description: Description) -> None:
-    st.caption("The text side of a small model is weak, and a label found for a unit can be wrong.")
+    st.caption("The text side of a small model is weak, and a label found for a neuron can be wrong.")
     if not description.words:
-        st.info("No word describes this unit: none beats chance.", icon=":material/sell:")
+        st.info("No word describes this neuron: none beats chance.", icon=":material/sell:")
         return
     st.success(f"**{description.text}**", icon=":material/sell:")
     rows = [

@@ -118,7 +118,7 @@ class CausalChange:
     @property
     def sentence(self) -> str:
         """The ranks in words."""
-        of_what = "selected units" if self.pool == "selected" else "units"
+        of_what = "selected neurons" if self.pool == "selected" else "neurons"
         of_what += " of the same layer" if len(self.units) == 1 else " of the same layers"
         if not self.score_rank.n_draws:
             return self.score_rank.sentence(of_what=of_what)

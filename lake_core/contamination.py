@@ -73,7 +73,7 @@ class Contamination:
         names = "one picture" if len(self.added) == 1 else f"{len(self.added)} pictures"
         said = (
             f"With {names} more among the normal ones, {n_units or 'no'} selected "
-            f"{'unit is another' if n_units == 1 else 'units are others'} and the threshold goes from "
+            f"{'neuron is another' if n_units == 1 else 'neurons are others'} and the threshold goes from "
             f"{self.threshold_before:.2f} to {self.threshold_after:.2f}"
         )
         if self.auroc_before is None or self.auroc_after is None:

@@ -25,7 +25,7 @@ from torch import Tensor
 from lake_core.assets import assets_folder
 from lake_core.errors import ConfigError
 
-NO_WORD = "no word describes this unit"
+NO_WORD = "no word describes this neuron"
 LEVEL = 0.05
 WORD_TEMPLATES = ("a photo of {}.", "a close-up photo of {}.", "a photo of something with {}.")
 _TIES = 1e-6
@@ -66,7 +66,7 @@ class Description:
 
     @property
     def text(self) -> str:
-        """The words with commas between them, or "no word describes this unit"."""
+        """The words with commas between them, or "no word describes this neuron"."""
         return ", ".join(self.words) or NO_WORD
 
 

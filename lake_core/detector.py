@@ -205,7 +205,7 @@ class Lake:
             if layer.tau > 0:
                 layers.append(layer)
             else:
-                warnings.append(f"Layer {place.layer} is left out: its units do not vary over the normal pictures.")
+                warnings.append(f"Layer {place.layer} is left out: its neurons do not vary over the normal pictures.")
         return layers
 
     def _fit_text(self, pictures: Sequence[Picture], warnings: list[str]) -> TextNormality | None:

@@ -35,7 +35,7 @@ class Rank:
         """
         return (1 + self.n_at_least) / (1 + self.n_draws) if self.n_draws else None
 
-    def sentence(self, changed: str = "changed the score", of_what: str = "selected units") -> str:
+    def sentence(self, changed: str = "changed the score", of_what: str = "selected neurons") -> str:
         """The rank in words.
 
         Args:

@@ -109,12 +109,12 @@ class SwitchOff:
     @property
     def sentence(self) -> str:
         """The outcome in words."""
-        units = "1 unit" if self.n_units == 1 else f"{self.n_units} units"
+        neurons = "1 neuron" if self.n_units == 1 else f"{self.n_units} neurons"
         words = {True: "anomalous", False: "normal"}
         before, after = words[self.before.is_anomalous], words[self.after.is_anomalous]
         decision = f"stays {after}" if before == after else f"turns from {before} to {after}"
         return (
-            f"Without {units} the score goes from {self.before.score:.2f} to {self.after.score:.2f} and the picture "
+            f"Without {neurons} the score goes from {self.before.score:.2f} to {self.after.score:.2f} and the picture "
             f"{decision} (threshold {self.before.threshold:.2f}, then {self.after.threshold:.2f})."
         )
 

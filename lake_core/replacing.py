@@ -55,7 +55,7 @@ def places_of(lake: Lake, units: Units, kind: Kind | None) -> dict[int, Place]:
         if len(units[layer]):
             places[layer] = place
     if not places:
-        raise ConfigError("There is no unit to replace; choose at least one.")
+        raise ConfigError("There is no neuron to replace; choose at least one.")
     return places
 
 

@@ -171,7 +171,7 @@ def _verdict(lake: Lake, mean: float | None) -> str:
 
 def _sentence(lake: Lake, mean: float | None, units: pd.DataFrame) -> str:
     if lake.config.criterion in ("random", "all"):
-        return f"The control {lake.config.criterion!r} does not look at the pictures: another photo changes no unit."
+        return f"The control {lake.config.criterion!r} does not look at the pictures: another photo changes no neuron."
     verdict = _verdict(lake, mean)
     if mean is None:
         return "With one normal photo nobody can tell whether another would change the selection; add a second one."
@@ -179,9 +179,9 @@ def _sentence(lake: Lake, mean: float | None, units: pd.DataFrame) -> str:
     story = {
         "hardly": "Another normal photo would hardly change the story",
         "partly": "Another normal photo would change a part of the story",
-        "much": "Another normal photo could change the story: add some before you trust single units",
+        "much": "Another normal photo could change the story: add some before you trust single neurons",
     }[verdict]
     return (
-        f"{story}. Whichever of the {len(lake.normals_)} is left out, {n_always} of the {n_selected} selected units "
+        f"{story}. Whichever of the {len(lake.normals_)} is left out, {n_always} of the {n_selected} selected neurons "
         f"stay; the overlap (Jaccard) is {mean:.2f} on average."
     )

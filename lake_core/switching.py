@@ -98,7 +98,7 @@ def checked(lake: Lake, units: Units) -> dict[int, np.ndarray]:
         if len(strangers):
             raise ConfigError(
                 f"Unit {strangers[0]} of layer {layer} is not selected and has no part in the score; choose among the "
-                "selected units."
+                "selected neurons."
             )
         if len(chosen):
             off[layer] = np.unique(np.asarray(chosen, dtype=np.int64))
@@ -123,7 +123,7 @@ def _without(lake: Lake, layer: LayerNormality, off: np.ndarray, warnings: list[
         if again.tau > 0:
             return again
         warnings.append(
-            f"The units of layer {number} that are left do not vary over the normal pictures; it counts as "
+            f"The neurons of layer {number} that are left do not vary over the normal pictures; it counts as "
             "switched off."
         )
     # Distances over an empty subspace are 0, whatever divides them.

@@ -244,7 +244,7 @@ def test_with_all_selected_units_at_their_mean_no_patch_differs_from_another(
     assert np.nanstd(found.before.visual_map) > 1e-2
     assert np.nanmax(found.after.visual_map) - np.nanmin(found.after.visual_map) < 1e-4
     assert not found.score_rank.n_draws
-    assert found.sentence.startswith("There are too few other units of the same layers")
+    assert found.sentence.startswith("There are too few other neurons of the same layers")
 
 
 # Random draws, threads, cancelling -----------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_draws_are_ablations_of_as_many_other_units(lake: Lake, noise_pictures: 
     again, other = small(lake, noise_pictures, seed=4), small(lake, noise_pictures, seed=5)
     np.testing.assert_array_equal(again.layer_changes, found.layer_changes)
     assert not np.array_equal(other.layer_changes, found.layer_changes)
-    assert found.sentence.count("Of 3 random draws of as many units of the same layer") == 3
+    assert found.sentence.count("Of 3 random draws of as many neurons of the same layer") == 3
     assert found.layer_ranks.keys() == {one.layer for one in found.layers}
 
 
@@ -289,7 +289,7 @@ def test_the_pool_of_selected_units_has_only_those(
     assert len(found.draws) == 10
     drawn = {unit for draw in found.draws for unit in draw[layer].tolist()}
     assert drawn <= set(lake.selection_[layer].units[2:].tolist())
-    assert "10 random draws of as many selected units of the same layer" in found.sentence
+    assert "10 random draws of as many selected neurons of the same layer" in found.sentence
     assert ablate(lake, noise_pictures[5], {1: [3]}, kind="channel", pool="selected", n_draws=3).draws == []
     assert len(ablate(lake, noise_pictures[5], {1: [3]}, kind="channel", n_draws=3).draws) == 3
 

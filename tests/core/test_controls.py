@@ -284,7 +284,7 @@ def test_says_in_words_whether_another_photo_would_change_the_story(
     assert set(lake.selection_[2].units) == set(range(10))
     assert found.mean_jaccard == pytest.approx((10 - n_odd // 2) / (10 + n_odd // 2))
     assert found.would_change == verdict
-    assert f"{steady} of the 10 selected units stay" in found.sentence
+    assert f"{steady} of the 10 selected neurons stay" in found.sentence
     assert found.sentence.startswith("Another normal photo")
     assert int(found.units["always"].sum()) == steady
 

@@ -251,7 +251,7 @@ def test_a_dead_layer_is_left_out_with_a_warning(
 
     monkeypatch.setattr(backbone, "forward", deadened)
     lake = tiny_lake(backbone, layers=(3, 4)).fit(noise_pictures[:3])
-    assert lake.normality_.warnings == ("Layer 3 is left out: its units do not vary over the normal pictures.",)
+    assert lake.normality_.warnings == ("Layer 3 is left out: its neurons do not vary over the normal pictures.",)
     assert lake.selection_.keys() == {4}
     result = lake.score(noise_pictures[5])
     monkeypatch.undo()

@@ -185,7 +185,7 @@ def test_units_that_do_not_vary_cannot_carry_a_layer_alone(lakes: Any, noise_pic
     off = [int(unit) for unit in dead.selection_[2].units if unit not in still]
     found = switch_off(dead, {2: off}, noise_pictures[5])
     assert found.warnings == (
-        "The units of layer 2 that are left do not vary over the normal pictures; it counts as switched off.",
+        "The neurons of layer 2 that are left do not vary over the normal pictures; it counts as switched off.",
     )
     assert found.after.visual == 0
 
@@ -253,7 +253,7 @@ def test_the_sentence_tells_scores_decision_and_thresholds(lakes: Any, noise_pic
     assert f"from {found.before.score:.2f} to {found.after.score:.2f}" in found.sentence
     said = "stays" if found.before.is_anomalous == found.after.is_anomalous else "turns from"
     assert said in found.sentence
-    assert "Without 27 units" in found.sentence
+    assert "Without 27 neurons" in found.sentence
     assert found.is_anomalous_at_kept_threshold == (found.after.score > lake.threshold_)
 
 
@@ -309,8 +309,8 @@ def test_a_rank_counts_by_size_and_is_said_in_words() -> None:
     rank = rank_among(-0.5, [0.1, 0.5, -0.7, 0.49])
     assert rank == Rank(4, 2)
     assert rank.p_value == pytest.approx(3 / 5)
-    assert rank.sentence() == "Of 4 random draws of as many selected units, 2 changed the score at least as much."
-    assert Rank(20, 0).sentence().startswith("Of 20 random draws of as many selected units, none changed")
+    assert rank.sentence() == "Of 4 random draws of as many selected neurons, 2 changed the score at least as much."
+    assert Rank(20, 0).sentence().startswith("Of 20 random draws of as many selected neurons, none changed")
     assert Rank(0, 0).p_value is None
     assert "choose fewer" in Rank(0, 0).sentence()
 
@@ -333,7 +333,7 @@ def test_the_control_is_each_draw_switched_off(lakes: Any, noise_pictures: list[
         assert auroc_change == pytest.approx(after - before)  # type: ignore[operator]
     assert control.rank == rank_among(control.change, control.changes)
     assert len(set(control.changes)) == 4
-    assert control.sentence.count("Of 4 random draws of as many selected units") == 2
+    assert control.sentence.count("Of 4 random draws of as many selected neurons") == 2
     again = switch_off_control(lake, off, pictures[0], n_draws=4, seed=5)
     np.testing.assert_array_equal(again.changes, control.changes)
     assert again.auroc_rank is None

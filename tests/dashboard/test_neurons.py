@@ -124,7 +124,7 @@ def test_own_words_are_the_only_ones_that_can_be_given(page: AppTest) -> None:
     next(button for button in page.button if button.label == "Describe this neuron").click().run()
     assert not page.exception
     said = "\n".join(element.value for element in (*page.info, *page.success))
-    assert "No word describes this unit" in said or any(
+    assert "No word describes this neuron" in said or any(
         word in said for word in ("bolt hole", "rust", "scratch", "wood", "paper")
     )
 

@@ -118,12 +118,12 @@ def test_neurons_off_says_what_the_core_says(small: Dataset, found: compute.Anal
     expected = switch_off(found.lake, top_of_ledger(score, 5), score.picture)
     assert expected.sentence in texts(app)
     press(app, "Compare with 20 random draws")
-    assert "random draws of as many selected units" not in texts(app)
+    assert "random draws of as many selected neurons" not in texts(app)
     when_done(app)
     picture, tests, labels = score.picture, found.pictures, found.known_labels
     control = switch_off_control(found.lake, top_of_ledger(score, 5), picture, tests, labels)
     assert control.sentence in texts(app)
-    assert "Of 20 random draws of as many selected units" in control.sentence
+    assert "Of 20 random draws of as many selected neurons" in control.sentence
     table = switch_off_tests(found.lake, top_of_ledger(score, 5), tests, labels)
     assert f"{table.auroc_before:.3f} before, **{table.auroc_after:.3f}** after" in texts(app)
     assert any("anomalous_at_kept_threshold" in one.value and one.value.equals(table.table) for one in app.dataframe)
@@ -146,7 +146,7 @@ def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_bac
     when_done(app)
     run(app, experiment="Neurons off")
     when_done(app)
-    assert "Of 20 random draws of as many selected units" in texts(app)
+    assert "Of 20 random draws of as many selected neurons" in texts(app)
 
 
 def test_neurons_off_needs_no_forward_pass(small: Dataset) -> None:
@@ -174,7 +174,7 @@ def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(
     assert offered["Random draws from"] == ["all neurons of the layer"]
     assert offered["Their new value"] == ["their normal mean"]
     press(app, "Run the network with and without them")
-    assert "random draws of as many units of the same layer" in texts(app)
+    assert "random draws of as many neurons of the same layer" in texts(app)
     run(app, experiment="Neurons off", off_way="pinned neurons")
     assert "None of your pinned neurons is selected" in texts(app)
 

@@ -39,7 +39,7 @@ def test_a_patch_by_a_click_and_a_region_by_a_brush(metal: Page) -> None:
     settle(page)
     choice(page, "layer 15").click()
     settle(page)
-    expect(page.get_by_text(re.compile("other 92 units")).first).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile("other 92 neurons")).first).to_be_visible(timeout=PATIENCE)
     button(page, "Deciding patch").click()
     expect(page.get_by_test_id("stMetric").filter(has_text="Image score")).to_be_visible(timeout=PATIENCE)
 
@@ -66,9 +66,9 @@ def test_the_weight_moves_the_score_and_two_pictures_are_compared(metal: Page) -
 def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) -> None:
     page = metal
     go_to(page, "What if")
-    expect(page.get_by_text(re.compile(r"Without 10 units the score goes from"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"Without 10 neurons the score goes from"))).to_be_visible(timeout=PATIENCE)
     choice(page, "one neuron").click()
-    expect(page.get_by_text(re.compile(r"Without 1 unit the score goes from"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"Without 1 neuron the score goes from"))).to_be_visible(timeout=PATIENCE)
     settle(page)
     button(page, "Compare with 20 random draws").click()
     cancel = page.get_by_role("button", name="Cancel")
@@ -77,7 +77,7 @@ def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) ->
     expect(page.get_by_text("Stopped.")).to_be_visible(timeout=PATIENCE)
     settle(page)
     button(page, "Start again").click()
-    expect(page.get_by_text(re.compile(r"Of 20 random draws of as many selected units")).first).to_be_visible(
+    expect(page.get_by_text(re.compile(r"Of 20 random draws of as many selected neurons")).first).to_be_visible(
         timeout=3 * PATIENCE
     )
 
