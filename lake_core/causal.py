@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lake_core.capture import Kind, Place
 from lake_core.detector import Lake
-from lake_core.draws import N_DRAWS, Rank, Units, matched_draws, rank_among
+from lake_core.draws import N_DRAWS, Rank, Units, is_mixed, matched_draws, rank_among
 from lake_core.effects import activations
 from lake_core.errors import ConfigError
 from lake_core.features import Progress
@@ -66,8 +66,8 @@ class CausalChange:
         before, after: The picture's score without and with the change, under the same learned normality.
         text_before, text_after: The whole picture's cos(picture, anomalous) - cos(picture, normal).
         layers: One per layer from the first changed one to the last of the tower.
-        draws: Units of each random draw: as many of the same layers, none of the chosen ones, among those of the pool
-            that vary over the normal pictures.
+        draws: Units of each random draw, from `matched_draws`, among those of the pool that vary over the normal
+            pictures.
         score_changes, text_changes: (n_draws,) float64, change by each draw.
         layer_changes: (n_draws, len(layers)) float64, `relative` of each layer by each draw.
     """
@@ -103,17 +103,24 @@ class CausalChange:
 
     @property
     def score_rank(self) -> Rank:
-        return rank_among(self.change, self.score_changes)
+        return rank_among(self.change, self.score_changes, self._mixed)
 
     @property
     def text_rank(self) -> Rank:
-        return rank_among(self.text_change, self.text_changes)
+        return rank_among(self.text_change, self.text_changes, self._mixed)
 
     @property
     def layer_ranks(self) -> dict[int, Rank]:
         """Layer number -> rank of its relative change."""
         columns = self.layer_changes.T
-        return {one.layer: rank_among(one.relative, column) for one, column in zip(self.layers, columns, strict=True)}
+        return {
+            one.layer: rank_among(one.relative, column, self._mixed)
+            for one, column in zip(self.layers, columns, strict=True)
+        }
+
+    @property
+    def _mixed(self) -> bool:
+        return is_mixed(self.units, self.draws)
 
     @property
     def sentence(self) -> str:

@@ -21,10 +21,12 @@ class Rank:
     Attributes:
         n_draws: Random draws that were made; 0 where there are not enough other units to draw from.
         n_at_least: Those whose change is at least as large in size, whatever its sign.
+        mixed: Whether some draws hold chosen units beside others.
     """
 
     n_draws: int
     n_at_least: int
+    mixed: bool = False
 
     @property
     def p_value(self) -> float | None:
@@ -45,39 +47,61 @@ class Rank:
         if not self.n_draws:
             return f"There are too few other {of_what} for a random draw of as many; choose fewer to compare."
         draws = "random draw" if self.n_draws == 1 else f"{self.n_draws} random draws"
-        return f"Of {draws} of as many {of_what}, {self.n_at_least or 'none'} {changed} at least as much."
+        among = " (some of yours are among them: too few others are left)" if self.mixed else ""
+        return f"Of {draws} of as many {of_what}{among}, {self.n_at_least or 'none'} {changed} at least as much."
 
 
-def rank_among(own: float, draws: ArrayLike) -> Rank:
+def rank_among(own: float, draws: ArrayLike, mixed: bool = False) -> Rank:
     """The rank of a change among those of random draws, by size.
 
     Args:
         own: Change by the chosen units.
         draws: (n_draws,) changes by the random draws.
+        mixed: Whether some draws hold chosen units.
     """
     sizes = np.abs(np.asarray(draws, dtype=np.float64))
-    return Rank(len(sizes), int((sizes >= abs(own)).sum()))
+    return Rank(len(sizes), int((sizes >= abs(own)).sum()), mixed)
 
 
 def matched_draws(units: Units, pools: Units, n_draws: int = N_DRAWS, seed: int = 0) -> list[dict[int, np.ndarray]]:
-    """Random sets of units, matched with a chosen set for layer and number, without any of the chosen units.
+    """Random sets of units, matched with a chosen set for layer and number.
+
+    None holds a chosen unit, unless the other units make too few different sets: then all units of the pools are drawn
+    from (`is_mixed` tells), so that more than half of a layer can be compared too.
 
     Args:
         units: The chosen units.
-        pools: For each of their layers, the units to draw from; chosen ones among them are passed over.
+        pools: For each of their layers, the units to draw from.
         n_draws: How many sets; all are different, and where fewer different ones exist, there are fewer.
         seed: The same seed gives the same sets.
     Returns:
-        Layer number -> (n,) int64, ascending, for each draw; no draw at all where a layer has too few other units.
+        Layer number -> (n,) int64, ascending, for each draw; no draw at all where a layer has too few units.
     """
-    others = {layer: np.setdiff1d(pools[layer], chosen).astype(np.int64) for layer, chosen in units.items()}
-    numbers = {layer: len(np.unique(chosen)) for layer, chosen in units.items()}
-    n_different = math.prod(math.comb(len(others[layer]), n) for layer, n in numbers.items())
-    if not any(numbers.values()):
+    chosen = {layer: np.unique(np.asarray(these, dtype=np.int64)) for layer, these in units.items()}
+    if not any(map(len, chosen.values())):
         return []
+    everything = {layer: np.unique(np.asarray(pools[layer], dtype=np.int64)) for layer in chosen}
+    source = {layer: np.setdiff1d(everything[layer], these) for layer, these in chosen.items()}
+    if (n_different := _n_different(chosen, source)) < n_draws:
+        source = everything
+        itself = all(np.isin(these, source[layer]).all() for layer, these in chosen.items())
+        n_different = _n_different(chosen, source) - itself
     rng = np.random.default_rng(seed)
     found: dict[tuple[bytes, ...], dict[int, np.ndarray]] = {}
+    own = tuple(these.tobytes() for these in chosen.values())
     while len(found) < min(n_draws, n_different):
-        draw = {layer: np.sort(rng.choice(others[layer], n, replace=False)) for layer, n in numbers.items()}
-        found.setdefault(tuple(row.tobytes() for row in draw.values()), draw)
+        draw = {layer: np.sort(rng.choice(source[layer], len(these), replace=False)) for layer, these in chosen.items()}
+        key = tuple(row.tobytes() for row in draw.values())
+        if key != own:
+            found.setdefault(key, draw)
     return list(found.values())
+
+
+def is_mixed(units: Units, draws: Sequence[Units]) -> bool:
+    """Whether some of the draws hold chosen units."""
+    return any(np.isin(row, np.asarray(units[layer])).any() for draw in draws for layer, row in draw.items())
+
+
+def _n_different(chosen: Units, source: Units) -> int:
+    """How many sets of as many units there are."""
+    return math.prod(math.comb(len(source[layer]), len(these)) for layer, these in chosen.items())

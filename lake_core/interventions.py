@@ -16,7 +16,7 @@ from lake_core.causal import CausalChange, Source, ablate, deciding_patches, evi
 from lake_core.contamination import Contamination, contaminate
 from lake_core.controls import Labels
 from lake_core.detector import Lake
-from lake_core.draws import N_DRAWS, Rank, Units, matched_draws, rank_among
+from lake_core.draws import N_DRAWS, Rank, Units, is_mixed, matched_draws, rank_among
 from lake_core.faithfulness import Curve, Faithfulness, curve, faithfulness
 from lake_core.features import Progress
 from lake_core.images import Picture
@@ -214,7 +214,7 @@ class SwitchOffControl:
     """The same with random selected units.
 
     Attributes:
-        draws: The units of each draw, matched with the chosen ones for layer and number, none of them among them.
+        draws: The units of each draw, from `matched_draws`.
         change: Change of the picture's score by the chosen units.
         changes: (n_draws,) float64, by each draw.
         rank: Of the change among them, by size.
@@ -282,16 +282,17 @@ def switch_off_control(
         if on_progress is not None:
             on_progress(n_done, len(draws))
     changes, auroc_changes = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    mixed = is_mixed(off, draws)
     if auroc_before is None:
-        return SwitchOffControl(draws, change, changes, rank_among(change, changes))
+        return SwitchOffControl(draws, change, changes, rank_among(change, changes, mixed))
     return SwitchOffControl(
         draws,
         change,
         changes,
-        rank_among(change, changes),
+        rank_among(change, changes, mixed),
         auroc_change,
         auroc_changes,
-        rank_among(auroc_change, auroc_changes),
+        rank_among(auroc_change, auroc_changes, mixed),
     )
 
 

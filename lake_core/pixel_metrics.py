@@ -4,8 +4,8 @@ AUPRO is the per-region overlap of Bergmann et al. (MVTec AD, IJCV 2021), up to 
 that the masks cannot give, because they hold one class only, is None.
 
 Every score is a threshold, but scores that differ by less than a 32 000th of their distance from the lowest one count
-as the same (as equal scores do: good pixels half, a sloping line). Where that was tried it moved figures by 1e-8, and it
-makes one pass of counting of what were two of sorting hundreds of millions of pixels.
+as the same (as equal scores do: good pixels half, a sloping line). Where that was tried it moved figures by 1e-8, and
+it makes one pass of counting of what were two of sorting hundreds of millions of pixels.
 """
 
 from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from lake_core import interventions
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
 from lake_core.detector import Lake
-from lake_core.draws import Rank, matched_draws, rank_among
+from lake_core.draws import Rank, is_mixed, matched_draws, rank_among
 from lake_core.errors import ConfigError
 from lake_core.features import FeatureStore
 from lake_core.images import Picture
@@ -300,9 +300,25 @@ def test_draws_are_matched_reproducible_different_and_without_the_chosen_units()
 
 def test_there_are_as_many_draws_as_differ() -> None:
     assert len(matched_draws({1: [0]}, {1: range(6)}, 20)) == 5
-    assert len(matched_draws({1: [0, 1, 2]}, {1: range(6)}, 20)) == 1
-    assert matched_draws({1: [0, 1, 2, 3]}, {1: range(6)}, 20) == []
+    assert len(matched_draws({1: [0, 1]}, {1: range(6)}, 6)) == 6
+    assert matched_draws({1: range(6)}, {1: range(6)}, 20) == []
+    assert matched_draws({1: [0, 1]}, {1: [5]}, 20) == []
     assert matched_draws({1: []}, {1: range(6)}, 20) == []
+
+
+def test_more_than_half_of_a_layer_is_compared_with_draws_that_hold_chosen_units() -> None:
+    units, pools = {1: [0, 1, 2, 3], 2: [7]}, {1: range(6), 2: range(5, 40)}
+    draws = matched_draws(units, pools, 20)
+    assert len(draws) == 20
+    assert is_mixed(units, draws)
+    assert not any(draw[1].tolist() == units[1] and draw[2].tolist() == units[2] for draw in draws)
+    assert len(matched_draws({1: [0, 1, 2, 3]}, {1: range(6)}, 100)) == 14  # of 15 sets of four one is the chosen
+    assert not is_mixed({1: [0, 1]}, matched_draws({1: [0, 1]}, {1: range(9)}, 20))
+    said = rank_among(0.5, [0.1, 0.2], mixed=True).sentence()
+    assert said == (
+        "Of 2 random draws of as many selected neurons (some of yours are among them: too few others are left), "
+        "none changed the score at least as much."
+    )
 
 
 def test_a_rank_counts_by_size_and_is_said_in_words() -> None:
