@@ -136,7 +136,7 @@ def evaluate_command(
     from lake_core.plan import checked_methods
     from lake_core.threads import limit_threads
 
-    folders = _chosen(folder, _words(only))
+    folders = _chosen(folder, only)
     plan_shots, plan_seeds = _numbers("--shots", shots), _numbers("--seeds", seeds)
     plan_methods = checked_methods(_words(methods))
     config = LakeConfig(top_k=top_k, object_name=object_name)
@@ -259,13 +259,16 @@ def _cell(row: Mapping[str, Any], metric: str) -> str:
     return "-" if mean is None else f"{mean:.3f}{'°' if low is not None and low <= 0.5 else ''}"
 
 
-def _chosen(folder: Path, names: Sequence[str]) -> list[Path]:
+def _chosen(folder: Path, only: str) -> list[Path]:
+    """The data sets in a folder, or those that are named; names that hold spaces stand between commas."""
     from lake_core.folders import categories
 
     found = categories(samples_if_named(folder))
     if not found:
         raise DatasetError(f"{folder} holds no data set: put normal pictures into NAME/train/good or NAME/normal.")
     by_name = {path.resolve().name: path for path in found}
+    between_commas = [part.strip() for part in only.split(",")]
+    names = [name for part in between_commas for name in ([part] if part in by_name else part.split())]
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise DatasetError(f"{folder} has no data set {unknown[0]!r}; it has {', '.join(by_name)}.")

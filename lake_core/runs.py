@@ -108,6 +108,9 @@ def _remarks(heard: Heard, learned: Container[str], plan: Plan) -> Iterator[str]
     if plan.pixel and None in masks:
         n_bare = masks.count(None)
         yield f"{n_bare} of {len(masks)} defective pictures have no usable mask: pixel metrics leave them out."
+    n_blank = sum(mask is not None and not mask.defects.n_defect for mask in masks)
+    if n_blank:
+        yield f"{n_blank} of {len(masks)} defective pictures have an empty mask: all their pixels count as good."
 
 
 def _learn(

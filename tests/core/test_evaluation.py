@@ -264,6 +264,9 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path
         "192 x 96 pixels, another aspect than its picture of 96 x 96: use the mask that was drawn on this picture.",
         "set: 1 of 5 defective pictures have no usable mask: pixel metrics leave them out.",
     ]
+    Image.new("L", (SIDE, SIDE)).save(masks / "001_mask.png")
+    said = evaluate([folder], backbone, **options)["problems"]
+    assert said[2:] == ["set: 1 of 5 defective pictures have an empty mask: all their pixels count as good."]
     row = found["results"][0]
     assert (row["n_test"], row["image_auroc"]) == (N_GOOD + N_BAD, before["image_auroc"])
     assert row["pixel_auroc"] != before["pixel_auroc"]
@@ -503,6 +506,16 @@ def test_the_command_takes_some_categories_and_methods(command: typer.Typer, fol
     result = CliRunner().invoke(command, [str(folders[0].parent), *options], catch_exceptions=False)
     assert "unmasked" in result.stdout
     assert not any(word in result.stdout for word in ("red_stain", "random", "AUPRO"))
+
+
+def test_names_of_categories_may_hold_spaces(command: typer.Typer, tmp_path: Path) -> None:
+    for name in ("red stain", "plate", "cup"):
+        write_category(tmp_path / name, 0, False)
+    options = ["--methods", "text", "--shots", "1", "--seeds", "0", "--no-pixel", "--json", str(tmp_path / "out.json")]
+    for names in (["red stain", "plate"], ["plate,red stain"], ["plate, red stain"]):
+        CliRunner().invoke(command, [str(tmp_path), "--categories", *names, *options], catch_exceptions=False)
+        assert set(json.loads((tmp_path / "out.json").read_text())["object_names"]) == {"plate", "red stain"}
+        (tmp_path / "out.json").unlink()
 
 
 @pytest.mark.parametrize(
