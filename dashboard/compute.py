@@ -76,7 +76,7 @@ class Analysis:
     def scores(self) -> tuple[ImageScore, ...]:
         """One per test picture, in the workspace's order; pages that need none don't wait for them."""
         tests = self.workspace.tests
-        return tuple(map(self.lake.fuse, measured(self.key, shas(tests), self.workspace.normals, tests).result))
+        return tuple(map(self.lake.fuse, measured(self.key, identities(tests), self.workspace.normals, tests).result))
 
     @property
     def heard(self) -> list[Witnesses]:
@@ -108,7 +108,7 @@ class Analysis:
     @property
     def result_key(self) -> tuple[Hashable, ...]:
         """What a result depends on that looks at normal and test pictures and their labels."""
-        return self.key, self.lake.config, shas(self.workspace.tests), self.known_labels
+        return self.key, self.lake.config, identities(self.workspace.tests), self.known_labels
 
     @property
     def auroc(self) -> float | None:
@@ -198,11 +198,17 @@ def fit_key(settings: Settings, workspace: Workspace) -> FitKey:
     model_key = ModelKey(settings.spec, settings.image_size)
     config = config_of(settings, model(model_key).backbone)
     neutral = replace(config, text_weight=0.3, top_q=1)
-    return FitKey(model_key, neutral, shas(workspace.normals))
+    return FitKey(model_key, neutral, identities(workspace.normals))
 
 
 def shas(examples: Sequence[Example]) -> Key:
+    """The contents of pictures: all that an image of them depends on."""
     return tuple(example.picture.sha256 for example in examples)
+
+
+def identities(examples: Sequence[Example]) -> Key:
+    """Contents and names: results hold pictures, and two visitors may bring the same one under names of their own."""
+    return tuple(f"{example.picture.sha256} {example.picture.name}" for example in examples)
 
 
 def places_to_compute(settings: Settings, workspace: Workspace) -> frozenset[Place]:

@@ -58,7 +58,7 @@ def kinds(found: Analysis) -> None:
 def kinds_of_layer(found: Analysis, layer: int) -> None:
     """The best match of each selected hidden unit of a layer."""
     overlap = components.computed(
-        ("kinds", found.key, compute.shas(found.workspace.tests), layer),
+        ("kinds", found.key, compute.identities(found.workspace.tests), layer),
         f"Matching the kinds in layer {layer}",
         lambda _: kinds_overlap(found.lake, layer, compute.pictures_of(found.workspace)),
     )

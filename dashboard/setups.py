@@ -112,7 +112,9 @@ class Cost(NamedTuple):
 def cost(analysis: Analysis) -> Cost:
     """What the set-up of an analysis takes, as measured when it was computed."""
     store, workspace, lake = analysis.lake.store, analysis.workspace, analysis.lake
-    scoring = compute.measured(analysis.key, compute.shas(workspace.tests), workspace.normals, workspace.tests).seconds
+    scoring = compute.measured(
+        analysis.key, compute.identities(workspace.tests), workspace.normals, workspace.tests
+    ).seconds
     return Cost(
         1000 * store.forward_seconds / store.n_forwards if store.n_forwards else None,
         compute.fitted(analysis.key, workspace.normals).seconds,

@@ -200,7 +200,14 @@ def weight(found: Analysis, score: ImageScore, where: Where) -> None:
     """What the text weight is worth over all pictures, and for this one."""
     labels, config = found.known_labels, found.lake.config
     curve = components.computed(
-        ("weight", found.key, config.top_q, config.threshold_quantile, compute.shas(found.workspace.tests), labels),
+        (
+            "weight",
+            found.key,
+            config.top_q,
+            config.threshold_quantile,
+            compute.identities(found.workspace.tests),
+            labels,
+        ),
         "Trying weights",
         lambda show: weight_curve(found.lake, found.pictures, labels, on_progress=show, heard=found.heard),
     )

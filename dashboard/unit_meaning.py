@@ -42,7 +42,7 @@ def words(view: UnitView) -> None:
             st.warning(str(error), icon=":material/edit:")
             return
     lake, place = view.found.lake, view.place
-    key = ("words", view.found.key, compute.shas(view.found.workspace.tests), place, view.unit, vocabulary)
+    key = ("words", view.found.key, compute.identities(view.found.workspace.tests), place, view.unit, vocabulary)
     if not components.asked_for(key, "Describe this neuron", ":material/sell:"):
         return
     pictures = [*lake.normals_, *view.found.pictures]

@@ -111,7 +111,7 @@ def company(view: UnitView) -> None:
         "together, −1 does the opposite, 0 has nothing in common. It does not say that one drives the other."
     )
     table = components.computed(
-        ("neighbours", view.found.key, view.place, unit, compute.shas(view.found.workspace.tests)),
+        ("neighbours", view.found.key, view.place, unit, compute.identities(view.found.workspace.tests)),
         "Comparing maps with every layer",
         lambda show: neighbours(lake, layer, unit, pictures, N_NEIGHBOURS, on_progress=show),
     )
@@ -132,7 +132,7 @@ def company(view: UnitView) -> None:
             )
             st.markdown(f"{row['correlation']:+.2f} · {KIND_NAMES[kind]}{' · selected' if row['selected'] else ''}")
     together = components.computed(
-        ("together", view.found.key, view.place, unit, compute.shas(view.found.workspace.tests)),
+        ("together", view.found.key, view.place, unit, compute.identities(view.found.workspace.tests)),
         "Leaving normal pictures out",
         lambda _: selected_together(lake, layer, unit, pictures),
     )

@@ -1,6 +1,7 @@
 """Every page, empty and full, through Streamlit's AppTest with the real default model."""
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import compute, state
 from dashboard.compute import ModelKey
 from lake_core.config import LakeConfig
-from lake_core.datasets import Dataset
+from lake_core.datasets import Dataset, Example
 from lake_core.detector import Lake
 from tests.dashboard.visit import APP, full, opened
 
@@ -143,5 +144,18 @@ def test_two_sessions_do_not_share_a_workspace(small: Dataset) -> None:
     full(small, "scores")
     other = opened()
     assert other.session_state.number
-    assert state.Workspace().is_empty
     assert any(button.label == "Open metal" for button in other.button)
+
+
+@pytest.mark.parametrize("page", ["neurons", "score_split", "words", "what_if"])
+def test_who_brings_the_pictures_of_another_sees_their_own_names(small: Dataset, page: str) -> None:
+    def named_by(owner: str) -> Dataset:
+        def own(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+            return tuple(replace(e, picture=replace(e.picture, name=f"{owner}/{e.picture.name}")) for e in examples)
+
+        return replace(small, normals=own(small.normals), tests=own(small.tests))
+
+    shown = [repr(full(named_by(owner), page).main) for owner in ("first", "second")]
+    assert "first/" in shown[0]
+    assert "second/" in shown[1]
+    assert "first/" not in shown[1]
