@@ -88,7 +88,9 @@ def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
     need_pictures(tests_needed)
     workspace = state.workspace()
     found = analysis_of(settings, st.session_state.get("own_threshold"))
-    for warning in found.lake.normality_.warnings:
+    normality = found.lake.normality_
+    state.follow_grid(normality.grid.rows, normality.grid.cols)
+    for warning in normality.warnings:
         st.warning(warning, icon=":material/warning:")
     if workspace.tests and state.focus().picture not in compute.shas(workspace.tests):
         most_anomalous = max(found.scores, key=lambda score: score.score)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+import numpy as np
 import streamlit as st
 
 from lake_core.capture import KINDS, Kind
@@ -216,6 +217,26 @@ def set_focus(**changes: Any) -> None:
     if "picture" in changes and changes["picture"] != focus().picture:
         changes.setdefault("patch", None)
     st.session_state.focus = replace(focus(), **changes)
+
+
+def follow_grid(rows: int, cols: int) -> None:
+    """Takes the chosen patch and the brushed region over to another grid, to where they lie in the picture."""
+    before = st.session_state.get("place_grid", (rows, cols))
+    st.session_state.place_grid = rows, cols
+    if before == (rows, cols):
+        return
+    # The patch of the grid before under the centre of each patch of this one, and the other way round.
+    under, over = _patch_under((rows, cols), before), _patch_under(before, (rows, cols))
+    patch, (sha256, region) = focus().patch, st.session_state.get("region", (None, []))
+    if patch is not None:
+        set_focus(patch=int(over[patch]) if patch < len(over) else None)
+    st.session_state.region = sha256, np.flatnonzero(np.isin(under, region)).tolist()
+
+
+def _patch_under(grid: tuple[int, int], other: tuple[int, int]) -> np.ndarray:
+    """(n_patches,) int64: for each patch of a grid (rows, cols) that of another one at its centre."""
+    row, col = (np.floor((np.arange(n) + 0.5) * m / n).astype(np.int64) for n, m in zip(grid, other, strict=True))
+    return np.ravel(row[:, None] * other[1] + col)
 
 
 def write_link() -> None:

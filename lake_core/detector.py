@@ -81,10 +81,15 @@ class Lake:
         if not pictures:
             raise LakeError("There is no normal picture to learn from; give at least one.")
         self.store.ensure(pictures, self.places, on_progress)
-        warnings: list[str] = []
+        config, warnings = self.config, list[str]()
         layers = self._fit_layers(pictures, warnings)
         text = self._fit_text(pictures, warnings)
         if not layers:
+            if config.normalise == "unit" and config.top_k == 1 and config.criterion != "all":
+                raise LakeError(
+                    "One neuron of a layer alone, scaled to length 1, is the same everywhere; keep at least 2 (top K), "
+                    "or take its value as it is."
+                )
             raise LakeError(
                 "Nothing varies in the normal pictures in the chosen layers; add a normal picture with some structure."
             )

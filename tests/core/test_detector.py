@@ -239,6 +239,15 @@ def test_pictures_in_which_nothing_varies_are_refused_with_the_remedy(backbone: 
             lake.fit(copies)
 
 
+def test_one_neuron_of_length_one_is_told_from_pictures_without_structure(
+    open_tiny: OpenTiny, noise_pictures: list[Picture]
+) -> None:
+    # Its channels are 0 or more, so that one alone has length 1 wherever it is active.
+    lake = Lake(open_tiny("native-resnet"), LakeConfig(layers=(1,), top_k=1))
+    with pytest.raises(LakeError, match=r"One neuron of a layer alone, .* keep at least 2 \(top K\)"):
+        lake.fit(noise_pictures[:3])
+
+
 def test_a_dead_layer_is_left_out_with_a_warning(
     open_tiny: OpenTiny, noise_pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:

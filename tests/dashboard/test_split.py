@@ -91,6 +91,24 @@ def test_the_parts_on_screen_are_those_at_the_chosen_patch(small: Dataset, found
     assert shown["Cross-modal"] == f"{split.cross_modal:.3f}"
 
 
+def test_the_chosen_place_stays_in_the_picture_when_the_grid_changes(small: Dataset, found: compute.Analysis) -> None:
+    score = highest(found)
+    assert (score.witnesses.grid.rows, score.witnesses.grid.cols) == (24, 24)
+    app = full(small, "score_split")
+    app.session_state["focus"] = state.Focus(score.picture.sha256, patch=4 * 24 + 17)
+    run(app, region=(score.picture.sha256, [0, 25]))
+    layers = next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers"))
+    layers.set_value([5, 15])
+    run(app)
+    assert app.session_state["focus"].patch == 9 * 48 + 35
+    four = [row * 48 + col for row in (0, 1) for col in (0, 1)]
+    assert app.session_state["region"] == (score.picture.sha256, sorted(four + [patch + 98 for patch in four]))
+    next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers")).set_value([15])
+    run(app)
+    assert app.session_state["focus"].patch == 4 * 24 + 17
+    assert app.session_state["region"] == (score.picture.sha256, [0, 25])
+
+
 def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, found: compute.Analysis) -> None:
     app = run(full(small, "score_split"), split_section="Evidence")
     score = highest(found)
