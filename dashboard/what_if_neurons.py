@@ -190,7 +190,8 @@ def _option(label: str, options: Sequence[T], key: str, names: Mapping[T, str], 
 
 
 def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
-    _before_after(found, change.before, change.after, key)
+    before, after = (found.lake.fuse(one.witnesses) for one in (change.before, change.after))  # by the threshold of now
+    _before_after(found, before, after, key)
     components.metrics(
         [
             ("Change of the score", f"{change.change:+.3f}", None),

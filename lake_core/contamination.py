@@ -99,7 +99,8 @@ def contaminate(
 
     Args:
         lake: Fitted; it stays as it is.
-        added: At least one picture that is not among the normal ones yet, for instance a defective test picture.
+        added: At least one picture that is not among the normal ones yet, for instance a defective test picture. One
+            that is given twice counts once.
         tests: Test pictures; the added ones among them are passed over.
         labels: One per test picture, or None.
         on_progress: Called after each test picture with pictures done and in all; may raise to cancel.
@@ -108,6 +109,7 @@ def contaminate(
         LakeError: if there is nothing to add, or it is among the normal pictures already.
     """
     lake._fitted()
+    added = list({picture.sha256: picture for picture in added}.values())
     normal = {picture.sha256 for picture in lake.normals_}
     for picture in added:
         if picture.sha256 in normal:

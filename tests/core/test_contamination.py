@@ -96,6 +96,13 @@ def test_what_was_heard_before_is_not_measured_again(
     assert found.sentence == expected.sentence
 
 
+def test_a_picture_given_twice_is_added_once(lake: Lake, tests: tuple[Example, ...]) -> None:
+    rusty = of_kind(tests, "rust").picture
+    twice = contaminate(lake, [rusty, rusty])
+    assert twice.added == (rusty,)
+    assert "With one picture more" in twice.sentence
+
+
 def test_what_is_normal_already_or_nothing_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError, match="is among the normal pictures already"):
         contaminate(lake, [lake.normals_[2]])
