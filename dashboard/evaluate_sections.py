@@ -113,6 +113,16 @@ def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table
 
 
+def first_threshold(scores: np.ndarray, best: float) -> tuple[float, int]:
+    """A threshold of few digits, and their number, between the score `best` and the next one below it."""
+    below = scores[scores < best]
+    for digits in range(3, 7):
+        start = float(np.floor(best * 10**digits) / 10**digits)
+        if not len(below) or start > below.max():
+            return start, digits
+    return best, 6
+
+
 def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     """One category, shots, seed and method: curves, threshold, confusion matrix, and what is wrong."""
     st.subheader("One run, picture by picture", anchor=False)
@@ -153,13 +163,14 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     )
     with st.expander(f"Learned from {len(names)} normal picture{'s' * (len(names) > 1)}"):
         st.markdown("\n".join(f"- {name}" for name in names))
+    start, digits = first_threshold(values, best.threshold)
     threshold = st.slider(
         "Threshold",
         float(np.floor(values.min() * 100) / 100),
         float(np.ceil(values.max() * 100) / 100) + 0.01,
-        float(np.floor(best.threshold * 1000) / 1000),
-        step=0.001,
-        format="%.3f",
+        start,
+        step=10.0**-digits,
+        format=f"%.{digits}f",
         key=f"threshold_{category}_{shots}_{seed}_{method}_{number}",
         help="At first the one with the best F1 on these very labels: it has seen the answers, so it flatters.",
     )

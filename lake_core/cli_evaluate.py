@@ -143,6 +143,8 @@ def evaluate_command(
     for out in (json_out, csv_out):
         if out is not None and not out.resolve().parent.is_dir():
             raise ConfigError(f"The folder of {out} does not exist; make it first.")
+        if out is not None and out.is_dir():
+            raise ConfigError(f"{out} is a folder; give the name of a file.")
     if resume and json_out is None:
         raise ConfigError("--resume needs --json OUT: finished work lies beside it.")
     if engine not in ("local", "ray") or (address is not None and engine != "ray"):

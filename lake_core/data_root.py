@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lake_core.errors import DatasetError
 from lake_core.folders import categories, index_folder
+from lake_core.splits import table_of
 
 VARIABLE = "LAKE_DATA"
 
@@ -37,13 +38,16 @@ def is_inside(root: Path, path: Path) -> bool:
 
 
 def check_data_set(root: Path, folder: Path) -> None:
-    """Makes sure that a data set and every picture and mask of it lie below the root.
+    """Makes sure that a data set and every table, picture and mask of it lie below the root.
 
     Raises:
         DatasetError: if one does not.
     """
     if not is_inside(root, folder):
         raise DatasetError(f"{folder.name} is not below the data folder of this server; choose one that is.")
+    table = table_of(folder)
+    if table is not None and not is_inside(root, table):  # before it is read: messages quote its first line
+        raise DatasetError(f"{folder.name}: {table.name} lies outside of the data folder; copy it there.")
     for entry in index_folder(folder):
         if not all(is_inside(root, path) for path in (entry.path, *entry.masks)):
             raise DatasetError(f"{folder.name}: {entry.name} is a link to outside of the data folder; copy it there.")

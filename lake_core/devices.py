@@ -37,6 +37,11 @@ def checked_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """What people call a device: cpu, or the name of the GPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def checked_precision(name: str) -> torch.dtype:
     """The number type of a precision.
 

@@ -14,7 +14,7 @@ Its shape (SCHEMA 1); a figure that cannot be had, for want of masks or of one c
 - normals: one row per category, shots and seed with the names of the normal pictures chosen
 - seconds: category -> whole time, with the network
 - problems: one sentence for each thing that was left out or should be known
-- environment: versions
+- environment: versions, and what computed (cpu, or the name of the GPU)
 - scores, if asked for: one row per category, shots, seed, method and test picture with its path below the category's
   folder, label ("good" or "defective") and score; random's is the mean over its draws. A method without a score (text
   where there is no text part) has no rows
@@ -71,7 +71,7 @@ def document(outcomes: Sequence[Outcome], plan: Plan, with_scores: bool) -> dict
         "normals": [row for outcome in outcomes for row in outcome["normals"]],
         "seconds": {outcome["category"]: outcome["seconds"] for outcome in outcomes},
         "problems": [problem for outcome in outcomes for problem in outcome["problems"]],
-        "environment": environment(),
+        "environment": environment() | {"device": ", ".join(sorted({outcome["device"] for outcome in outcomes}))},
     }
     return found | ({"scores": scores} if with_scores else {})
 

@@ -8,7 +8,7 @@ picture. Five methods share the same pictures and features:
     random   the same with K random units: the mean of the figures of 5 draws
     all      the same with all units of the layers
     visual   lake's visual map alone (text weight 0)
-    text     the cross-modal map alone (text weight 1)
+    text     the text margin alone, zero-shot: as it is, without a normal picture, so that all its rows are alike
 
 The network runs once per picture, whatever the number of methods, shots and seeds. Each category is one task
 (`lake_core.trials`); an engine runs the tasks here or elsewhere, and one document is made of their outcomes
@@ -27,6 +27,7 @@ from lake_core.documents import document
 from lake_core.errors import DatasetError
 from lake_core.journal import Journal, fingerprint
 from lake_core.plan import METHODS, Method, Outcome, Plan, Report
+from lake_core.specs import weights_mark
 from lake_core.trials import Task, run_task
 
 
@@ -47,7 +48,7 @@ class LocalEngine:
         self.backbone = backbone
 
     def model_key(self) -> str:
-        return self.backbone.key
+        return f"{self.backbone.key}|{weights_mark(self.backbone.spec)}"
 
     def run(self, tasks: Sequence[Task], on_progress: Report | None) -> Iterator[Outcome]:
         for task in tasks:

@@ -84,7 +84,7 @@ def placed_in(root: Path) -> list[Placed]:
 
 
 def files_below(root: Path) -> list[PurePosixPath]:
-    """All files below a folder, relative to it, in natural order; hidden folders are not entered."""
+    """All files below a folder, relative to it, in natural order; hidden and linked folders are not entered."""
     return sorted(_walk(root), key=natural_key)
 
 
@@ -94,6 +94,8 @@ def _walk(root: Path) -> Iterator[PurePosixPath]:
         subfolders[:] = [name for name in subfolders if not is_hidden(PurePath(name))]
         at = PurePosixPath(Path(folder).relative_to(root).as_posix())
         yield from (at / name for name in names)
+        # A link is not followed, since it may lead round in circles, but named: what lies behind it is ignored.
+        yield from (at / name for name in subfolders if Path(folder, name).is_symlink())
 
 
 def _subfolders(root: Path) -> list[Path]:

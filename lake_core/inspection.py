@@ -10,7 +10,7 @@ from lake_core.errors import DatasetError, ImageError
 from lake_core.folders import Entry, categories, files_below, index_folder
 from lake_core.images import read_picture
 from lake_core.layout import is_part_folder, is_picture_name
-from lake_core.splits import LABELS_TABLE, visa_table
+from lake_core.splits import LABELS_TABLE, table_of, visa_table
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,12 @@ def inspect(root: Path, on_progress: Callable[[str, int, int], None] | None = No
     found = categories(root)
     if not found:
         raise DatasetError(f"{root} holds no data set: put normal pictures into NAME/train/good or NAME/normal.")
-    beside = [] if found == [root] else [path for path in files_below(root) if not _is_below(root / path, found)]
+    tables = [table.resolve() for folder in found if (table := table_of(folder)) is not None]
+    beside = [
+        path
+        for path in (files_below(root) if found != [root] else [])
+        if not _is_below(root / path, found) and (root / path).resolve() not in tables
+    ]
     folders = sorted({path.parts[0] + "/" * (len(path.parts) > 1) for path in beside})
     return [_inspected(folder, on_progress) for folder in found], folders
 
@@ -82,11 +87,19 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
             picture = read_picture(entry.path, entry.name)
             sizes[f"{picture.original_size[0]} x {picture.original_size[1]}"] += 1
             by_hash.setdefault(picture.sha256, []).append(entry)
-            united_mask(entry.masks, picture.size, [mask.relative_to(folder).as_posix() for mask in entry.masks])
+            names = [mask.relative_to(folder).as_posix() for mask in entry.masks]
+            mask = united_mask(entry.masks, picture.size, names)
+            if mask is not None and not mask.any():
+                problems.append(f"{', '.join(names)} marks nothing: all pixels of {entry.name} count as good.")
         except ImageError as error:
             problems.append(str(error))
         if on_progress is not None:
             on_progress(name, n_done, len(entries))
+    problems += [
+        f"{path} is a link to a folder, which is not entered: copy the folder there."
+        for path in files_below(folder)
+        if (folder / path).is_dir()
+    ]
     tests = [entry for entry in entries if entry.role == "test"]
     defective = [entry for entry in tests if entry.label == "defective"]
     copies = [alike for alike in by_hash.values() if len(alike) > 1]

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lake_core.errors import ConfigError
 from lake_core.plan import Outcome
 from lake_core.trials import Task
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def fingerprint(model_key: str, tasks: Sequence[Task]) -> Fingerprint:
     return Fingerprint(
         {
             "model": model_key,
+            "version of LAKE Explorer": version("lake-explorer"),
             "shots": str(list(plan["shots"])),
             "seeds": str(list(plan["seeds"])),
             "methods": str(list(plan["methods"])),
@@ -87,7 +89,7 @@ class Journal:
             was = head["asked"].get(other[0])
             told = f" (then {was}, now {asked.parts[other[0]]})" if len(str(was)) < 64 else ""
             raise ConfigError(
-                f"{self.path} is of another run; its {other[0]} differ{told}: ask for the same, or choose another OUT."
+                f"{self.path} is of a run whose {other[0]} differed{told}: ask for the same, or choose another OUT."
             )
         outcomes = [outcome for line in lines[1:] if (outcome := _parsed(line)) is not None]
         _rewrite(self.path, [json.dumps(item, allow_nan=False) for item in (head, *outcomes)])  # without a torn end

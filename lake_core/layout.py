@@ -1,7 +1,8 @@
 """What a path says about a picture: normal or to be tested, good or defective, which mask. Pure; nothing is opened."""
 
+import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath, PurePosixPath
@@ -131,16 +132,18 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
 
     A mask is found as `ground_truth/<kind>/<stem>_mask.png` or `<stem>.png`, as `masks/<stem>.png`, as
     `<stem>_mask.png` beside its picture, or as all files of the folder `ground_truth/<kind>/<stem>` (MVTec LOCO). Where
-    there are test pictures, those below `validation` are ignored: published figures leave them out.
+    there are test pictures, those below `validation` are ignored: published figures leave them out. Where there are
+    `train` and `test`, or a folder of normal pictures and `test`, what lies beside these parts is ignored.
     """
     ordered = sorted(paths, key=natural_key)
-    roles = {path: role_of(path) for path in ordered}
+    beside_parts = _beside_parts([path for path in ordered if is_picture_name(path)])
+    roles = {path: Role("ignored") if path in beside_parts else role_of(path) for path in ordered}
     pictures_by_place = {(p.parent, p.stem.lower()) for p, role in roles.items() if role.role in ("normal", "test")}
     if any(role.role == "test" and _words_of_part(path) - _VALIDATION for path, role in roles.items()):
         roles |= {path: Role("ignored") for path in ordered if _words_of_part(path) & _VALIDATION}
     masks: _Masks = {}
     for path in ordered:
-        beside = (path.parent, _bare_stem(path))
+        beside = (path.parent, bare_stem(path))
         if roles[path].role == "test" and beside[1] != path.stem.lower() and beside in pictures_by_place:
             roles[path] = Role("mask", kind=roles[path].kind)
         if roles[path].role == "mask":
@@ -150,6 +153,25 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
                 masks.setdefault((before, below, None), ())
                 masks[before, below, None] += (path,)
     return [Placed(path, role, _masks_of(path, role, masks)) for path, role in roles.items()]
+
+
+def _beside_parts(pictures: Sequence[PurePosixPath]) -> set[PurePosixPath]:
+    """Pictures outside of a data set's parts, such as backups and figures; none where there are no two parts."""
+    if not pictures:
+        return set()
+    common = PurePosixPath(posixpath.commonpath([path.parent for path in pictures])).parts  # such as the set's name
+    depth = next((i for i, folder in enumerate(common) if is_part_folder(folder)), len(common))
+    first = {path: _word(path.parts[depth]) if len(path.parts) > depth + 1 else "" for path in pictures}
+    tops = set(first.values())
+    if not tops & (_TEST - _VALIDATION):
+        return set()
+    if tops & _TRAIN:
+        parts = _TRAIN | _TEST | _MASKS
+    elif tops & _GOOD:
+        parts = _TEST | _MASKS | _GOOD | _BAD
+    else:
+        return set()
+    return {path for path, word in first.items() if word not in parts}
 
 
 def is_good_word(word: str) -> bool:
@@ -180,7 +202,7 @@ def _masks_of(path: PurePosixPath, role: Role, masks: _Masks) -> tuple[PurePosix
 
 def _mask_key(path: PurePosixPath) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Folders before the first known name, folders below the last part's name, and the bare stem."""
-    return *_around_part(path.parts[:-1]), _bare_stem(path)
+    return *_around_part(path.parts[:-1]), bare_stem(path)
 
 
 @lru_cache(maxsize=1024)
@@ -191,7 +213,8 @@ def _around_part(folders: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, 
     return words[:first], words[max(last + 1, first) :]
 
 
-def _bare_stem(path: PurePosixPath) -> str:
+def bare_stem(path: PurePosixPath) -> str:
+    """The name of a picture or of its mask without what makes it a mask's: the same for both."""
     stem = path.stem.lower()
     return next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
 

@@ -25,10 +25,17 @@ _MAX_COMPARED = 2**22
 
 @dataclass(frozen=True)
 class Seat:
-    """One detector and the text weight with which it is asked; None is its own."""
+    """One detector and how it is asked.
+
+    Attributes:
+        weight: The text weight; None is the detector's own.
+        zero_shot: Ask for the text margin alone, as it is: cos(patch, anomalous) - cos(patch, normal), which no normal
+            picture has a part in. `weight` does not count then.
+    """
 
     detector: Lake
     weight: float | None = None
+    zero_shot: bool = False
 
     @property
     def grid(self) -> PatchGrid:
@@ -79,7 +86,8 @@ class Panel:
         self._fine_to_coarse: dict[tuple[PatchGrid, PatchGrid], Tensor] = {}
         texts = [text for detector in self.detectors if (text := detector.normality_.text) is not None]
         self._direction = None  # the same for all detectors, which have one object name and one backbone
-        if texts:
+        if texts and self._backbone.joint_place is not None:
+            self._joint_place = self._backbone.joint_place
             directions = texts[0].directions
             self._direction = (directions.anomalous - directions.normal).to(self._backbone.device)
 
@@ -98,30 +106,36 @@ class Panel:
                 share = distance_ip[:, self._spread(normality.grid, layer.grid)]
                 share = share / (layer.tau * len(normality.layers))
                 visual[detector] = visual[detector] + share if detector in visual else share
-        cross = self._cross_modal(acts)
+        margin = None if self._direction is None else acts[self._joint_place] @ self._direction
+        cross = self._cross_modal(margin)
         inside = {grid: self._inside(grid, placements) for grid in {seat.grid for seat in self.seats}}
-        return [self._said(seat, visual[seat.detector], cross, inside[seat.grid]) for seat in self.seats]
+        said = []
+        for seat in self.seats:
+            text = seat.detector.normality_.text
+            if seat.zero_shot and text is not None and margin is not None:
+                fused = margin[:, self._spread(seat.grid, text.grid)].double()
+            else:
+                fused = self._fused(seat, visual[seat.detector], cross)
+            said.append(self._said(seat, fused, inside[seat.grid]))
+        return said
 
-    def _cross_modal(self, acts: dict[Place, Tensor]) -> dict[Lake, Tensor]:
+    def _cross_modal(self, margin: Tensor | None) -> dict[Lake, Tensor]:
         """C of each detector that has a text part; the margins are the same for all of them."""
-        place = self._backbone.joint_place
-        margin: Tensor | None = None
         found: dict[Lake, Tensor] = {}
         for detector in self.detectors:
             text = detector.normality_.text
-            if text is None or place is None or self._direction is None:
-                continue
-            if margin is None:
-                margin = acts[place] @ self._direction
-            found[detector] = text.calibrated(margin)[:, self._spread(detector.normality_.grid, text.grid)]
+            if text is not None and margin is not None:
+                found[detector] = text.calibrated(margin)[:, self._spread(detector.normality_.grid, text.grid)]
         return found
 
-    def _said(self, seat: Seat, visual: Tensor, cross: dict[Lake, Tensor], inside: Tensor | None) -> Said:
+    def _fused(self, seat: Seat, visual: Tensor, cross: dict[Lake, Tensor]) -> Tensor:
+        weight = seat.detector.config.text_weight if seat.weight is None else seat.weight
+        if seat.detector not in cross:
+            return visual.double()
+        return (1 - weight) * visual.double() + weight * cross[seat.detector].double()
+
+    def _said(self, seat: Seat, fused: Tensor, inside: Tensor | None) -> Said:
         config = seat.detector.config
-        weight = config.text_weight if seat.weight is None else seat.weight
-        fused = visual.double()
-        if seat.detector in cross:
-            fused = (1 - weight) * fused + weight * cross[seat.detector].double()
         if inside is None:
             top = fused.topk(min(config.top_q, fused.shape[1])).values
             return Said(top.mean(1), fused.float())

@@ -79,8 +79,10 @@ class Plan:
             DatasetError: if it has too few normal pictures or no labelled test picture.
         """
         n_normal = sum(entry.role == "normal" for entry in entries)
+        if not n_normal:
+            raise DatasetError(f"{name} has no normal pictures: put some into train/good or normal.")
         if n_normal < self.shots[-1]:
-            pictures = f"{n_normal or 'no'} normal picture{'s' * (n_normal != 1)}"
+            pictures = f"{n_normal} normal picture{'s' * (n_normal != 1)}"
             raise DatasetError(f"{name} has {pictures} and {self.shots[-1]} shots are asked for: ask for fewer.")
         if not labelled_tests(entries):
             raise DatasetError(f"{name} has no labelled test picture: put them into test/good and test/<kind>.")

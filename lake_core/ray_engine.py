@@ -19,6 +19,7 @@ from typing import Any
 from lake_core.backbones import Backbone, Opening
 from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.plan import Outcome, Report
+from lake_core.specs import weights_mark
 from lake_core.trials import Task, run_task
 
 MAX_RETRIES = 3
@@ -46,7 +47,7 @@ class RayEngine:
 
     def model_key(self) -> str:
         o = self.opening
-        return f"{o.spec}|{o.image_size}|{o.resize}|{o.device}|{o.precision}"
+        return f"{o.spec}|{o.image_size}|{o.resize}|{o.device}|{o.precision}|{weights_mark(o.spec)}"
 
     def run(self, tasks: Sequence[Task], on_progress: Report | None) -> Iterator[Outcome]:
         """The outcomes of the tasks, each as soon as it is there; progress is told when a task ends.

@@ -13,6 +13,7 @@ from typing import Any
 from lake_core.asking import Heard, ask_all
 from lake_core.config import LakeConfig
 from lake_core.detector import Lake
+from lake_core.devices import device_name
 from lake_core.errors import DatasetError
 from lake_core.features import FeatureStore
 from lake_core.images import Picture
@@ -92,6 +93,7 @@ def run_category(
         "labels": [picture.entry.label == "defective" for picture in heard.pictures],
         "runs": [judgement.row for judgement in judgements],
         "draws": mean_draws(judgements),
+        "device": device_name(store.backbone.device),
         "seconds": round(time.perf_counter() - started, 3),
     }
 
@@ -117,7 +119,7 @@ def _learn(
     pictures: Sequence[Picture], n_shots: int, seed: int, store: FeatureStore, config: LakeConfig, plan: Plan
 ) -> Iterator[Run]:
     """The runs of one choice of normal pictures; lake, visual and text share a detector."""
-    own_weights: dict[Method, float | None] = {"lake": None, "visual": 0.0, "text": 1.0}
+    own_weights: dict[Method, float | None] = {"lake": None, "visual": 0.0, "text": None}
     for learning, draw in plan.learning():
         changes: dict[str, Any] = {"lake": {}, "all": {"criterion": "all"}}.get(
             learning, {"criterion": "random", "seed": N_RANDOM_DRAWS * seed + draw}
@@ -128,4 +130,4 @@ def _learn(
         weights = own_weights if learning == "lake" else {learning: None}
         for method, weight in weights.items():
             if method in plan.methods:
-                yield Run(n_shots, seed, method, draw, Seat(detector, weight), seconds)
+                yield Run(n_shots, seed, method, draw, Seat(detector, weight, method == "text"), seconds)

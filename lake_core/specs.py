@@ -11,6 +11,7 @@ safetensors, or PyTorch files read with `weights_only=True`.
 """
 
 import difflib
+import hashlib
 import json
 import logging
 import os
@@ -108,6 +109,20 @@ def open_spec(spec: str, image_size: int | None) -> Opened:
         f"{spec!r} is not a backbone: write {', '.join(SHIPPED)}, NAME:TAG as in ViT-B-16:openai, local-dir:FOLDER "
         "or checkpoint:WEIGHTS@CONFIG." + _did_you_mean(spec, [*SHIPPED, *open_clip.list_models()])
     )
+
+
+def weights_mark(spec: str) -> str:
+    """Sizes and times of the files that a spec names, which tell its weights from others that lay there before.
+
+    Empty where it names none: the weights of a tag do not change.
+    """
+    scheme, _, rest = spec.partition(":")
+    if scheme == "local-dir":
+        files = sorted(Path(rest).expanduser().glob("*"))
+    else:
+        files = [Path(part).expanduser() for part in rest.rpartition("@")[::2]] if scheme == "checkpoint" else []
+    marks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    return hashlib.sha256(repr(marks).encode()).hexdigest()[:16] if marks else ""
 
 
 def cached_pretrained() -> list[str]:

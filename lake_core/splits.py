@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from lake_core.errors import DatasetError
-from lake_core.layout import Label, Placed, Role, is_bad_word, is_good_word
+from lake_core.layout import Label, Placed, Role, bare_stem, is_bad_word, is_good_word
 
 VISA_TABLE = PurePosixPath("split_csv/1cls.csv")
 LABELS_TABLE = PurePosixPath("labels.csv")
@@ -23,6 +23,12 @@ def visa_table(root: Path) -> Path | None:
     return table if table.is_file() and (root / "Data" / "Images").is_dir() else None
 
 
+def table_of(root: Path) -> Path | None:
+    """The table that is read for a data set, if there is one."""
+    labels = root / LABELS_TABLE
+    return visa_table(root) or (labels if labels.is_file() else None)
+
+
 def with_tables(root: Path, placed: Sequence[Placed]) -> list[Placed]:
     """The pictures of a data set with what the tables beside them say.
 
@@ -35,11 +41,10 @@ def with_tables(root: Path, placed: Sequence[Placed]) -> list[Placed]:
         DatasetError: if a table cannot be read, names a picture that is not there, or calls a picture defective that
             lies among the normal ones.
     """
-    visa = visa_table(root)
-    if visa is not None:
-        return _split_as_in_visa(root, placed, visa)
-    labels = root / LABELS_TABLE
-    return _labelled(placed, labels) if labels.is_file() else list(placed)
+    table = table_of(root)
+    if table is None:
+        return list(placed)
+    return _labelled(placed, table) if table.name == LABELS_TABLE.name else _split_as_in_visa(root, placed, table)
 
 
 def _split_as_in_visa(root: Path, placed: Sequence[Placed], table: Path) -> list[Placed]:
@@ -49,7 +54,7 @@ def _split_as_in_visa(root: Path, placed: Sequence[Placed], table: Path) -> list
     for row in _rows(table, ("object", "split", "label", "image")):
         if row["object"] != category:
             continue
-        path = PurePosixPath(row["image"]).relative_to(category) if row["image"].startswith(f"{category}/") else None
+        path = _below(category, row["image"])
         if path is None or path not in by_path:
             raise DatasetError(f"{table} names {row['image']}, which is not there: copy the whole data set.")
         is_good = row["label"].lower() in ("normal", "good")
@@ -58,10 +63,16 @@ def _split_as_in_visa(root: Path, placed: Sequence[Placed], table: Path) -> list
         elif is_good:
             found[path] = Placed(path, Role("test", "good"))
         else:
-            mask = PurePosixPath(row["mask"]).relative_to(category) if row.get("mask") else None
+            mask = _below(category, row.get("mask", ""))
             found[path] = Placed(path, Role("test", "defective", path.parent.name), (mask,) if mask in by_path else ())
     masks = [item for item in placed if item.role.role == "mask"]
     return [found[path] for path in by_path if path in found] + masks
+
+
+def _below(category: str, path: str) -> PurePosixPath | None:
+    """A path of the table below the category's folder; None where it does not lie there."""
+    found = PurePosixPath(path)
+    return found.relative_to(category) if found.is_relative_to(category) else None
 
 
 def _labelled(placed: Sequence[Placed], table: Path) -> list[Placed]:
@@ -70,6 +81,8 @@ def _labelled(placed: Sequence[Placed], table: Path) -> list[Placed]:
     label_name = _column(rows, _LABEL_NAMES, table)
     by_path = {item.path: item for item in placed if item.role.role in ("normal", "test")}
     by_name = {role: _by_name(path for path, item in by_path.items() if item.role.role == role) for role in _LABELLED}
+    # Folders of masks are named after kinds, which only the table tells.
+    masks = {(item.role.kind, bare_stem(item.path)): item.path for item in placed if item.role.role == "mask"}
     changed = {}
     for row in rows:
         path = PurePosixPath(row[path_name].replace("\\", "/"))
@@ -87,7 +100,9 @@ def _labelled(placed: Sequence[Placed], table: Path) -> list[Placed]:
                 "test pictures, or mend the table."
             )
         if item.role.role == "test" and label is not None:
-            changed[item.path] = replace(item, role=Role("test", label, kind), masks=item.masks * (label != "good"))
+            of_kind = masks.get((kind, bare_stem(item.path)))
+            own = item.masks or ((of_kind,) if of_kind is not None else ())
+            changed[item.path] = replace(item, role=Role("test", label, kind), masks=own if label != "good" else ())
     return [changed.get(item.path, item) for item in placed]
 
 

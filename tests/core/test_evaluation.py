@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from lake_core.metrics import auroc
 from lake_core.plan import METHODS, METRICS, choose_normals
 from lake_core.trials import run_task
 from tests.core.running import without_times
+from tests.core.tiny import write
 
 SIDE = 96
 N_NORMAL, N_GOOD, N_BAD = 5, 4, 5
@@ -91,6 +93,7 @@ def test_the_document_is_complete_and_plain(document: dict[str, Any]) -> None:
         "unmasked: 5 of 5 defective pictures have no usable mask: pixel metrics leave them out."
     ]
     assert "torch" in document["environment"]
+    assert document["environment"]["device"] == "cpu"
     assert len(document["results"]) == 2 * 2 * 2 * len(METHODS)
     assert len(document["summary"]) == 3 * 2 * len(METHODS)
     assert {row["n_test"] for row in document["results"]} == {N_GOOD + N_BAD}
@@ -162,6 +165,14 @@ def test_missing_masks_give_null(document: dict[str, Any]) -> None:
     mean = one(document["summary"], category="mean", shots=3, method="lake")
     assert mean["pixel_auroc_mean"] is None
     assert mean["image_auroc_mean"] is not None
+
+
+def test_the_text_alone_depends_on_no_normal_picture(document: dict[str, Any]) -> None:
+    for category, has_masks in (("red_stain", True), ("unmasked", False)):
+        rows = [row for row in document["results"] if (row["category"], row["method"]) == (category, "text")]
+        assert len(rows) == 4
+        assert len({tuple(row[metric] for metric in METRICS) for row in rows}) == 1
+        assert (rows[0]["pixel_auroc"] is not None) == has_masks
 
 
 def test_the_summary_is_the_mean_over_seeds_then_over_categories(document: dict[str, Any]) -> None:
@@ -468,15 +479,27 @@ def test_another_plan_does_not_go_on_with_old_work(folders: list[Path], backbone
     out = tmp_path / "out.json"
     evaluate([own], backbone, **options, journal=Journal(out, resume=False))
     for changes, words in (
-        ({"shots": (2,)}, r"its shots differ \(then \[1\], now \[2\]\)"),
-        ({"methods": ("lake",)}, "its methods differ"),
-        ({"config": LakeConfig(top_k=7)}, "its configuration differ"),
+        ({"shots": (2,)}, r"whose shots differed \(then \[1\], now \[2\]\)"),
+        ({"methods": ("lake",)}, "whose methods differed"),
+        ({"config": LakeConfig(top_k=7)}, "whose configuration differed"),
     ):
         with pytest.raises(ConfigError, match=words):
             evaluate([own], backbone, **(options | changes), journal=Journal(out, resume=True))
     Image.fromarray(surface(77)).save(own / "test/good/000.png")
-    with pytest.raises(ConfigError, match="its files of the data sets differ"):
+    with pytest.raises(ConfigError, match="whose files of the data sets differed"):
         evaluate([own], backbone, **options, journal=Journal(out, resume=True))
+
+
+def test_other_weights_in_the_same_place_do_not_go_on_with_old_work(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("visual",), "pixel": False}
+    own, out = write_category(tmp_path / "set", 0, False), tmp_path / "out.json"
+    spec = f"local-dir:{write('native-vit', tmp_path / 'tiny')}"
+    evaluate([own], open_backbone(spec), **options, journal=Journal(out, resume=False))
+    assert evaluate([own], open_backbone(spec), **options, journal=Journal(out, resume=True))["results"]
+    weights = tmp_path / "tiny" / "open_clip_model.safetensors"
+    os.utime(weights, (0, 0))
+    with pytest.raises(ConfigError, match="whose model differed"):
+        evaluate([own], open_backbone(spec), **options, journal=Journal(out, resume=True))
 
 
 def test_ctrl_c_says_how_to_go_on(
@@ -527,6 +550,8 @@ def test_names_of_categories_may_hold_spaces(command: typer.Typer, tmp_path: Pat
         (["--methods", "magic"], "magic"),
         (["--json", "/nowhere/at/all.json"], "does not exist"),
         (["--csv", "/nowhere/at/all.csv"], "does not exist"),
+        (["--json", "/"], "/ is a folder; give the name of a file"),
+        (["--csv", "/"], "/ is a folder; give the name of a file"),
         (["--resume"], "--resume needs --json"),
         (["--engine", "steam"], "--engine is 'steam'"),
         (["--address", "head:6379"], "--address"),

@@ -67,6 +67,30 @@ def test_mvtec_ad_and_mpdd(tmp_path: Path) -> None:
     assert found.problems == found.leaks == found.duplicates == []
 
 
+@pytest.mark.parametrize("above", ["", "bottle/"])
+@pytest.mark.parametrize("normals", ["train/good", "normal"])
+def test_what_lies_beside_the_parts_takes_no_part(tmp_path: Path, above: str, normals: str) -> None:
+    beside = ["backup/good/0.png", "old/test/crack/0.png", "docs/figure.png", "preview.png", "extra/train/good/0.png"]
+    files = {path.replace("train/good", normals): data for path, data in MVTEC.items()}
+    files |= {path: png(20 + i) for i, path in enumerate(beside)}
+    root = write(tmp_path / "set", {f"{above}{path}": data for path, data in files.items()})
+    found = {entry.name: entry.role for entry in index_folder(root)}
+    assert set(found) == {f"{above}{path}" for path in files if path not in beside and "ground_truth" not in path}
+    assert sum(role == "normal" for role in found.values()) == 2
+
+
+def test_linked_folders_and_empty_masks_are_told(tmp_path: Path) -> None:
+    root = write(tmp_path / "bottle", MVTEC | {"ground_truth/crack/000_mask.png": mask(slice(0, 0))})
+    elsewhere = write(tmp_path / "elsewhere", {"0.png": png(30)})
+    (root / "test" / "dent").symlink_to(elsewhere)
+    found = only(root)
+    assert found.kinds == {"crack": 1}
+    assert found.problems == [
+        "ground_truth/crack/000_mask.png marks nothing: all pixels of test/crack/000.png count as good.",
+        "test/dent is a link to a folder, which is not entered: copy the folder there.",
+    ]
+
+
 def test_mvtec_loco_unites_the_masks_of_a_picture(tmp_path: Path) -> None:
     root = write(
         tmp_path / "juice_bottle",
@@ -133,6 +157,10 @@ def test_visa_by_its_table(tmp_path: Path) -> None:
     normals = [entry.name for entry in index_folder(root / "candle") if entry.role == "normal"]
     assert normals == ["Data/Images/Normal/0001.JPG", "Data/Images/Normal/0003.JPG"]
     assert "Data/Images/Normal/0002.JPG" in found.ignored
+    assert inspect(root)[1] == []
+    stray = rows[4].replace("candle/Data/Masks", "Data/Masks")
+    write(root, {"split_csv/1cls.csv": "\n".join([*rows[:4], stray]).encode()})
+    assert only(root).missing_masks == ["Data/Images/Anomaly/000.JPG"]
     write(root, {"split_csv/1cls.csv": rows[0].encode() + b"\ncandle,train,normal,candle/Data/Images/Normal/9.JPG,"})
     with pytest.raises(DatasetError, match=r"names candle/Data/Images/Normal/9.JPG, which is not there"):
         index_folder(root / "candle")
@@ -162,6 +190,13 @@ def test_plain_folders_with_a_table_of_labels(tmp_path: Path) -> None:
         "test/c.png": "defective",
         "test/d.png": None,
     }
+
+
+def test_masks_lie_in_folders_of_the_kind_that_the_table_gives(tmp_path: Path) -> None:
+    files = {"labels.csv": b"path,label\na.png,scratch\nb.png,good\n"}
+    files |= {f"ground_truth/{kind}/a_mask.png": mask(slice(0, 3)) for kind in ("dent", "scratch")}
+    (own,) = [entry for entry in index_folder(write(tmp_path / "plates", PLAIN | files)) if entry.kind == "scratch"]
+    assert [path.parent.name for path in own.masks] == ["scratch"]
 
 
 def test_a_bare_name_in_the_table_means_the_test_picture(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_nothing_outside_of_the_data_folder_can_be_chosen(tmp_path: Path) -> Non
     (root / "sets" / "bolt" / "train" / "good" / "1.png").symlink_to(elsewhere / "secret" / "train" / "good" / "0.png")
     with pytest.raises(DatasetError, match="link to outside"):
         check_data_set(root, root / "sets" / "bolt")
+    table = root / "sets" / "bolt" / "labels.csv"
+    (elsewhere / "accounts.csv").write_text("name,password\n")
+    table.symlink_to(elsewhere / "accounts.csv")
+    with pytest.raises(DatasetError, match=r"bolt: labels.csv lies outside of the data folder; copy it there\.$"):
+        check_data_set(root, root / "sets" / "bolt")
     with pytest.raises(DatasetError, match="not below"):
         check_data_set(root, elsewhere / "secret")
 

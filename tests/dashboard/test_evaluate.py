@@ -11,7 +11,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, state
+from dashboard import compute, evaluate_sections, state
 from dashboard.evaluate_figures import Counts, by_category, by_shots, counts
 from dashboard.jobs import Job, Jobs, jobs
 from lake_core.assets import assets_folder
@@ -181,3 +181,12 @@ def test_counts_at_a_threshold() -> None:
     labels, scores = np.array([True, True, False, False, False]), np.array([3.0, 1.0, 2.0, 0.5, 1.0])
     assert counts(labels, scores, 1.0) == Counts(2, 0, 2, 1)
     assert counts(labels, scores, 2.5) == Counts(1, 1, 0, 3)
+
+
+def test_the_first_threshold_lies_between_two_scores_and_has_few_digits() -> None:
+    scores = np.array([0.5001, 0.5004, 0.5006, 0.5008])
+    assert evaluate_sections.first_threshold(scores, 0.5006) == (0.5006, 4)
+    assert evaluate_sections.first_threshold(np.array([0.2, 0.7128]), 0.7128) == (0.712, 3)
+    assert evaluate_sections.first_threshold(np.array([0.7128, 0.9]), 0.7128) == (0.712, 3)
+    close = np.array([0.5, 0.5 + 1e-9])
+    assert evaluate_sections.first_threshold(close, float(close[1])) == (float(close[1]), 6)
