@@ -237,6 +237,7 @@ def cost(analyses: list[Analysis], names: list[str]) -> None:
             "network, ms per picture": table["forward_ms"].to_numpy(),
             "learning, s": [cost.fit_seconds for cost in found],
             "scoring, ms per picture": table["score_ms"].to_numpy(),
+            "network, MiB": [cost.weight_bytes / 2**20 for cost in found],
             "gallery, MiB": table["gallery_mib"].to_numpy(),
             "activations, MiB per picture": [cost.activation_bytes / 2**20 for cost in found],
         }

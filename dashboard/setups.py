@@ -95,6 +95,7 @@ class Cost(NamedTuple):
     """What a set-up takes, measured on this server.
 
     Attributes:
+        weight_bytes: Of the network, image and text tower.
         forward_ms: Of the network per picture, over all pictures it has run on; None where it has run on none.
         fit_seconds: Of learning from the normal pictures, from stored activations.
         score_ms: Of scoring one test picture, from stored activations.
@@ -102,6 +103,7 @@ class Cost(NamedTuple):
         activation_bytes: Of the stored activations of one picture that the detector reads.
     """
 
+    weight_bytes: int
     forward_ms: float | None
     fit_seconds: float
     score_ms: float
@@ -116,6 +118,7 @@ def cost(analysis: Analysis) -> Cost:
         analysis.key, compute.identities(workspace.tests), workspace.normals, workspace.tests
     ).seconds
     return Cost(
+        store.backbone.weight_bytes,
         1000 * store.forward_seconds / store.n_forwards if store.n_forwards else None,
         compute.fitted(analysis.key, workspace.normals).seconds,
         1000 * scoring / max(len(workspace.tests), 1),

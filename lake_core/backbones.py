@@ -98,6 +98,11 @@ class Backbone:
     def __repr__(self) -> str:
         return f"Backbone({self.spec!r}, {self.family}, {len(self.layers)} layers, input {self.input_size})"
 
+    @property
+    def weight_bytes(self) -> int:
+        """Memory of both towers' weights."""
+        return sum(weight.numel() * weight.element_size() for weight in self._model.parameters())
+
     def layer(self, number: int) -> Layer:
         """The layer of that number.
 

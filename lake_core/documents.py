@@ -16,8 +16,8 @@ Its shape (SCHEMA 1); a figure that cannot be had, for want of masks or of one c
 - problems: one sentence for each thing that was left out or should be known
 - environment: versions, and what computed (cpu, or the name of the GPU)
 - scores, if asked for: one row per category, shots, seed, method and test picture with its path below the category's
-  folder, label ("good" or "defective") and score; random's is the mean over its draws. A method without a score (text
-  where there is no text part) has no rows
+  folder, label ("good" or "defective") and score; random's is the mean over its draws, text's a difference of cosines.
+  A method without a score (text where there is no text part) has no rows
 """
 
 import platform

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, setups, state
 from dashboard.state import Settings
+from lake_core.assets import assets_folder
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset, load_sample
 from lake_core.detector import Lake
@@ -121,7 +122,9 @@ def test_one_scale_serves_all_set_ups(small: Dataset) -> None:
     assert len({(scale.vmax, scale.fades_at) for scale in scales}) == 1
     assert [scale.threshold for scale in scales] == [one.lake.threshold_ for one in found]
     assert setups.cost(found[0]).gallery_bytes == 3 * 24 * 24 * 100 * 4
-    assert min(setups.cost(found[0])[1:]) > 0
+    assert min(setups.cost(found[0])) > 0
+    halves = (assets_folder() / "lake-cnn" / "open_clip_model.safetensors").stat().st_size  # in the file, not in memory
+    assert setups.cost(found[0]).weight_bytes == pytest.approx(2 * halves, rel=0.02)
 
 
 def test_names_say_what_differs_and_nothing_else() -> None:
