@@ -40,21 +40,30 @@ def _use_prompts() -> None:
 def _forget_prompts() -> None:
     st.session_state.prompts = None
     st.session_state.pop("prompt_texts", None)
+    for name, text in _texts_of(PromptEnsemble()).items():
+        st.session_state[f"typed_{name}"] = text
+
+
+def _texts_of(ensemble: PromptEnsemble) -> dict[str, str]:
+    """What the text fields say of an ensemble."""
+    return {name: "\n".join(getattr(ensemble, name)) for name in FIELDS}
 
 
 def prompts(found: Analysis, score: ImageScore) -> None:
     """The ensemble to edit, and how similar each prompt is to the patch and the picture."""
     used = found.lake.config.prompts
-    texts = st.session_state.get("prompt_texts") or {name: "\n".join(getattr(used, name)) for name in FIELDS}
+    texts = st.session_state.get("prompt_texts") or _texts_of(used)
     with st.form("prompt_form"):
         st.markdown(
             "Every phrase stands in every template. One a line; `{}` is the object name, or the phrase; a line that "
             "begins with `#` is switched off. The object name is in the sidebar."
         )
         for column, (name, label) in zip(st.columns(3), FIELDS.items(), strict=True):
-            column.text_area(label, texts[name], key=f"typed_{name}", height=250)
+            st.session_state.setdefault(f"typed_{name}", texts[name])
+            column.text_area(label, key=f"typed_{name}", height=250)
         st.form_submit_button("Use these prompts", on_click=_use_prompts, type="primary")
-    st.button("Back to the built-in prompts", on_click=_forget_prompts, disabled=used == PromptEnsemble())
+    is_built_in = used == PromptEnsemble() and texts == _texts_of(used)
+    st.button("Back to the built-in prompts", on_click=_forget_prompts, disabled=is_built_in)
     chosen = state.focus().patch
     if chosen is None or not (0 <= chosen < score.map.size and score.witnesses.inside[chosen]):
         chosen = score.patch

@@ -42,6 +42,10 @@ TEMPLATES = (
 )
 
 
+MAX_CHARACTERS = 200
+"""Of a phrase or template: text towers read about 77 word pieces of a prompt and drop the rest without a word."""
+
+
 @dataclass(frozen=True)
 class PromptEnsemble:
     """State phrases and templates, each with one `{}`; every combination is one prompt.
@@ -50,6 +54,9 @@ class PromptEnsemble:
         normal_states: Phrases for the normal state; `{}` is the object name.
         anomalous_states: Phrases for the anomalous state.
         templates: Sentences around a phrase; `{}` is the phrase.
+
+    Raises:
+        ConfigError: if one of them is empty, or a text has not one `{}` or more than MAX_CHARACTERS.
     """
 
     normal_states: tuple[str, ...] = NORMAL_STATES
@@ -57,13 +64,21 @@ class PromptEnsemble:
     templates: tuple[str, ...] = TEMPLATES
 
     def __post_init__(self) -> None:
-        for name in ("normal_states", "anomalous_states", "templates"):
-            texts = getattr(self, name)
+        for what, texts in (
+            ("phrase for normal", self.normal_states),
+            ("phrase for anomalous", self.anomalous_states),
+            ("template", self.templates),
+        ):
             if not texts:
-                raise ConfigError(f"The prompts need at least one phrase in {name}; add one.")
+                raise ConfigError(f"The prompts need at least one {what}; add one.")
             for text in texts:
+                if len(text) > MAX_CHARACTERS:
+                    raise ConfigError(
+                        f"The {what} {text[:30]!r} ... has {len(text)} characters; the model reads the beginning of a "
+                        f"prompt only, so keep to {MAX_CHARACTERS}."
+                    )
                 if text.count("{}") != 1:
-                    raise ConfigError(f"The prompt phrase {text!r} in {name} must have exactly one {{}} in it.")
+                    raise ConfigError(f"The {what} {text!r} must have exactly one {{}} in it.")
 
     def normal_texts(self, object_name: str) -> list[str]:
         """All prompts for the normal state."""

@@ -24,15 +24,26 @@ SHOTS = (1, 2, 4, 8, 16, 32)
 Work = Callable[[Report], dict[str, Any]]
 
 
-def plan(max_shots: int) -> dict[str, Any]:
-    """Shots, seeds and methods, as the core's functions take them.
+def last_asked() -> Asked | None:
+    """What this session evaluated last."""
+    found: Asked | None = st.session_state.get("last_asked")
+    return found
 
-    The widgets are new ones after each run, and begin with what was chosen for it: those of before, which were not
-    drawn while it ran, would show one thing and mean another.
+
+def turn() -> int:
+    """A part of the widgets' keys, another one after each run.
+
+    So they are new ones then, and begin with what was chosen for it: those of before, which were not drawn while it
+    ran, would show one thing and mean another.
     """
     job = jobs().latest(st.session_state.number)
-    turn = job.number if job is not None else 0
-    last = st.session_state.get("last_plan", {})
+    return job.number if job is not None else 0
+
+
+def plan(max_shots: int) -> dict[str, Any]:
+    """Shots, seeds and methods, as the core's functions take them."""
+    asked = last_asked()
+    last = asked.plan if asked is not None else {}
     possible = [n for n in SHOTS if n <= max_shots] or [1]
     with st.container(horizontal=True, gap="large"):
         shots = st.pills(
@@ -40,7 +51,7 @@ def plan(max_shots: int) -> dict[str, Any]:
             possible,
             selection_mode="multi",
             default=[n for n in last.get("shots", (1, 4)) if n in possible],
-            key=f"shots_{possible[-1]}_{turn}",
+            key=f"shots_{possible[-1]}_{turn()}",
             help="Each number is tried; the rest of the normal pictures takes no part.",
         )
         n_seeds = st.number_input(
@@ -48,7 +59,7 @@ def plan(max_shots: int) -> dict[str, Any]:
             1,
             10,
             len(last.get("seeds", range(3))),
-            key=f"n_seeds_{turn}",
+            key=f"n_seeds_{turn()}",
             width=190,
             help="How often other pictures are chosen.",
         )
@@ -58,12 +69,12 @@ def plan(max_shots: int) -> dict[str, Any]:
         selection_mode="multi",
         default=last.get("methods", ["lake", "random", "all"]),
         format_func=METHOD_NAMES.__getitem__,
-        key=f"methods_{turn}",
+        key=f"methods_{turn()}",
     )
     pixel = st.toggle(
         "Also compare the maps with masks",
         last.get("pixel", False),
-        key=f"pixel_{turn}",
+        key=f"pixel_{turn()}",
         help="Takes longer; needs masks of the defects.",
     )
     return {"shots": sorted(shots), "seeds": range(n_seeds), "methods": methods, "pixel": pixel}
@@ -106,11 +117,18 @@ def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
     if not found:
         st.info("There is no data set in the server's data folder: each needs train/good (or normal) and test.")
         return None
+    asked = last_asked()
+    last = set(asked.folders.values()) if asked is not None and asked.folders is not None else set()
     name = st.selectbox(
-        "Folder", list(found), key="folder", format_func=lambda one: root.name if one == "." else f"{root.name}/{one}"
+        "Folder",
+        list(found),
+        next((i for i, folders in enumerate(found.values()) if last and last <= set(folders)), 0),
+        key=f"folder_{turn()}",
+        format_func=lambda one: root.name if one == "." else f"{root.name}/{one}",
     )
     by_name = {folder.name: folder for folder in found[name]}
-    names = st.multiselect("Data sets", list(by_name), default=list(by_name)[:1], key=f"sets_{name}")
+    default = [one for one, folder in by_name.items() if folder in last] or list(by_name)[:1]
+    names = st.multiselect("Data sets", list(by_name), default=default, key=f"sets_{name}_{turn()}")
     chosen = plan(SHOTS[-1])
     folders = [by_name[one] for one in names]
     backbone = compute.model(ModelKey(settings.spec, settings.image_size)).backbone
@@ -128,7 +146,7 @@ def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
 
 
 def start(work: Work, asked: Asked) -> None:
-    st.session_state.last_plan = asked.plan
+    st.session_state.last_asked = asked
     try:
         jobs().start(st.session_state.number, asked.name, asked, work)
     except LakeError as error:
@@ -170,7 +188,14 @@ choices = st.expander("Run another evaluation") if has_result else st.container(
 if job is not None and has_result:
     evaluate_sections.show(job)
 with choices:  # drawn last: it ends the page where pictures are missing
-    source = st.segmented_control("Pictures", [WORKSPACE, FOLDER], default=WORKSPACE, required=True, key="source")
+    asked_before = last_asked()
+    source = st.segmented_control(
+        "Pictures",
+        [WORKSPACE, FOLDER],
+        default=WORKSPACE if asked_before is None or asked_before.folders is None else FOLDER,
+        required=True,
+        key=f"source_{turn()}",
+    )
     settings = sidebar.current()
     try:
         ready = on_workspace(settings) if source == WORKSPACE else on_folder(settings)
@@ -179,4 +204,7 @@ with choices:  # drawn last: it ends the page where pictures are missing
         ready = None
     if ready is not None:
         st.button("Evaluate", type="primary", icon=":material/play_arrow:", on_click=start, args=ready)
-        st.caption("With the set-up of the sidebar. The network runs once per picture, whatever is chosen here.")
+        named = "" if source == WORKSPACE else ", but each data set's own name as the object name"
+        st.caption(
+            f"With the set-up of the sidebar{named}. The network runs once per picture, whatever is chosen here."
+        )

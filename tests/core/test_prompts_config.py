@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,11 +106,17 @@ def test_each_combination_of_state_and_template_is_one_prompt() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [{"normal_states": ()}, {"templates": ()}, {"templates": ("no hole",)}, {"anomalous_states": ("{} and {}",)}],
+    ("wrong", "words"),
+    [
+        ({"normal_states": ()}, "at least one phrase for normal; add one"),
+        ({"templates": ()}, "at least one template; add one"),
+        ({"templates": ("no hole",)}, "The template 'no hole' must have exactly one {}"),
+        ({"anomalous_states": ("{} and {}",)}, "The phrase for anomalous '{} and {}' must have exactly one {}"),
+        ({"anomalous_states": ("{}" + 199 * "x",)}, "... has 201 characters"),
+    ],
 )
-def test_phrases_need_exactly_one_hole(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
+def test_phrases_need_exactly_one_hole_and_an_end(wrong: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
         PromptEnsemble(**wrong)
 
 

@@ -99,7 +99,7 @@ def test_a_result_waits_for_a_new_session_with_the_link(small: Dataset) -> None:
 
 def test_without_a_data_folder_the_page_says_how_to_name_one() -> None:
     app = opened(page="evaluate")
-    app.session_state.source = "A folder on the server"
+    app.session_state.source_0 = "A folder on the server"
     app.run()
     assert not app.exception
     assert any("lake dashboard --data" in info.value for info in app.info)
@@ -113,7 +113,7 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
             (tmp_path / part).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / part).write_bytes(path.read_bytes())
     app = opened(page="evaluate")
-    app.session_state.source = "A folder on the server"
+    app.session_state.source_0 = "A folder on the server"
     app.session_state.shots_32_0 = [1]
     app.session_state.methods_0 = ["lake"]
     app.run()
@@ -121,6 +121,9 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
     assert job.status == "done", job.error
     assert any(heading.value == "Result: metal" for heading in app.subheader)
     assert job.result["object_names"] == {"metal": "metal"}
+    assert app.session_state[f"source_{job.number}"] == "A folder on the server"
+    assert next(widget for widget in app.multiselect if widget.label == "Data sets").value == ["metal"]
+    assert any("each data set's own name as the object name" in caption.value for caption in app.caption)
 
     # The way from a wrong picture to its account: the run's normal pictures, set-up, and so its score.
     threshold = next(slider for slider in app.slider if slider.label == "Threshold")

@@ -13,7 +13,7 @@ from lake_core.datasets import Dataset
 from lake_core.detector import Lake
 from lake_core.prompts import ANOMALOUS_STATES, NORMAL_STATES, TEMPLATES, PromptEnsemble
 from tests.core.tiny import write, write_monotone
-from tests.dashboard.visit import full, opened, texts
+from tests.dashboard.visit import full, opened, press, texts
 
 
 def use(app: AppTest, **texts: str) -> AppTest:
@@ -88,9 +88,18 @@ def test_the_built_in_prompts_come_back(small: Dataset) -> None:
     next(button for button in app.button if button.label == "Back to the built-in prompts").click().run()
     assert not app.exception
     assert app.session_state["prompts"] is None
+    assert app.text_area(key="typed_normal_states").value == "\n".join(NORMAL_STATES)
 
 
-@pytest.mark.parametrize(("text", "says"), [("", "at least one phrase"), ("flawless", "exactly one {}")])
+def test_one_gets_back_from_prompts_that_cannot_be_used(small: Dataset) -> None:
+    app = use(full(small, "words"), normal_states="no hole")
+    assert app.text_area(key="typed_normal_states").value == "no hole"
+    press(app, "Back to the built-in prompts")
+    assert app.text_area(key="typed_normal_states").value == "\n".join(NORMAL_STATES)
+    assert next(button for button in app.button if button.label == "Back to the built-in prompts").disabled
+
+
+@pytest.mark.parametrize(("text", "says"), [("", "at least one phrase for normal"), ("flawless", "exactly one {}")])
 def test_prompts_that_cannot_be_used_are_told_and_nothing_changes(text: str, says: str, small: Dataset) -> None:
     app = use(full(small, "words"), normal_states=text)
     assert any(says in warning.value for warning in app.warning)
