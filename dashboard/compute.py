@@ -279,7 +279,7 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -
     lake = fitted(key, workspace.normals).result.reweighed(text_weight=settings.text_weight, top_q=settings.top_q)
     own_threshold = lake.threshold_
     if threshold is not None:
-        lake.threshold_ = threshold
+        lake = lake.with_threshold(threshold)
     return Analysis(workspace, lake, key, own_threshold)
 
 
@@ -352,7 +352,8 @@ def without(found: Analysis, units: Units) -> Lake:
     """The detector without some of its selected units, with the sidebar's weights."""
     config = found.lake.config
     lake = _without(found.key, unit_key(units), found.workspace.normals)
-    return lake.reweighed(text_weight=config.text_weight, top_q=config.top_q)
+    lake = lake.reweighed(text_weight=config.text_weight, top_q=config.top_q)
+    return lake.with_threshold(found.lake.own_threshold)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

@@ -203,6 +203,7 @@ def weight(found: Analysis, score: ImageScore, where: Where) -> None:
         (
             "weight",
             found.key,
+            found.lake.own_threshold,
             config.top_q,
             config.threshold_quantile,
             compute.identities(found.workspace.tests),

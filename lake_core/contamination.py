@@ -71,10 +71,13 @@ class Contamination:
         """The outcome in words."""
         n_units = sum(len(shift.gained) for shift in self.layers)
         names = "one picture" if len(self.added) == 1 else f"{len(self.added)} pictures"
+        threshold = f"goes from {self.threshold_before:.2f} to {self.threshold_after:.2f}"
+        if self.threshold_after == self.threshold_before:
+            threshold = f"stays {self.threshold_before:.2f}"
         said = (
             f"With {names} more among the normal ones, {n_units or 'no'} selected "
-            f"{'neuron is another' if n_units == 1 else 'neurons are others'} and the threshold goes from "
-            f"{self.threshold_before:.2f} to {self.threshold_after:.2f}"
+            f"{'neuron is another' if n_units == 1 else 'neurons are others'} and the threshold "
+            f"{threshold}"
         )
         if self.auroc_before is None or self.auroc_after is None:
             return f"{said}."
@@ -122,6 +125,7 @@ def contaminate(
     kept = [place for place, picture in enumerate(tests) if picture.sha256 not in shown]
     known = [None if labels is None else labels[place] for place in kept]
     after = Lake(lake.backbone, lake.config, lake.store).fit([*lake.normals_, *added])
+    after = after.with_threshold(lake.own_threshold)
     rows = []
     for n_done, (place, label) in enumerate(zip(kept, known, strict=True), start=1):
         picture = tests[place]

@@ -43,6 +43,7 @@ class Lake:
         normals_: The normal pictures that were learned from, each once.
         normal_scores_: (n_normals,) float64, their own leave-one-out scores.
         threshold_: The decision threshold.
+        own_threshold: What `with_threshold` was given; None where the threshold is the normal pictures'.
     """
 
     selection_: dict[int, Selection]
@@ -50,6 +51,7 @@ class Lake:
     normals_: tuple[Picture, ...]
     normal_scores_: np.ndarray
     threshold_: float
+    own_threshold: float | None = None
 
     def __init__(self, backbone: Backbone, config: LakeConfig | None = None, store: FeatureStore | None = None) -> None:
         self.backbone = backbone
@@ -161,8 +163,22 @@ class Lake:
         other._weigh()
         return other
 
+    def with_threshold(self, threshold: float | None) -> "Lake":
+        """A detector that learned the same and decides by that threshold, as do all that are made of it.
+
+        Args:
+            threshold: Of image scores; None takes the normal pictures'.
+        """
+        self._fitted()
+        other = copy(self)
+        other.own_threshold = threshold
+        other._weigh()
+        return other
+
     def with_normality(self, normality: Normality) -> "Lake":
-        """A detector with the same parameters and normal pictures that has learned `normality`; its threshold follows.
+        """A detector with the same parameters and normal pictures that has learned `normality`.
+
+        Its threshold follows, unless it was set by hand.
 
         Args:
             normality: Of the same normal pictures, for instance with fewer units.
@@ -242,7 +258,8 @@ class Lake:
             for own, on_picture in zip(fused, inside, strict=True)
         ]
         self.normal_scores_ = np.array(own_scores)
-        self.threshold_ = float(np.quantile(self.normal_scores_, self.config.threshold_quantile))
+        learned = float(np.quantile(self.normal_scores_, self.config.threshold_quantile))
+        self.threshold_ = learned if self.own_threshold is None else self.own_threshold
 
     def _image_probability(self, image: torch.Tensor, directions: TextDirections) -> float:
         logits = self.backbone.logit_scale * (image @ torch.stack([directions.normal, directions.anomalous]).T)

@@ -22,11 +22,13 @@ class Rank:
         n_draws: Random draws that were made; 0 where there are not enough other units to draw from.
         n_at_least: Those whose change is at least as large in size, whatever its sign.
         mixed: Whether some draws hold chosen units beside others.
+        is_nil: Whether the chosen units changed nothing, so that there is nothing to rank.
     """
 
     n_draws: int
     n_at_least: int
     mixed: bool = False
+    is_nil: bool = False
 
     @property
     def p_value(self) -> float | None:
@@ -46,7 +48,9 @@ class Rank:
         """
         if not self.n_draws:
             return f"There are too few other {of_what} for a random draw of as many; choose fewer to compare."
-        draws = "random draw" if self.n_draws == 1 else f"{self.n_draws} random draws"
+        if self.is_nil:
+            return f"The chosen neurons have not {changed}, so there is nothing to compare."
+        draws = "one random draw" if self.n_draws == 1 else f"{self.n_draws} random draws"
         among = " (some of yours are among them: too few others are left)" if self.mixed else ""
         return f"Of {draws} of as many {of_what}{among}, {self.n_at_least or 'none'} {changed} at least as much."
 
@@ -60,7 +64,7 @@ def rank_among(own: float, draws: ArrayLike, mixed: bool = False) -> Rank:
         mixed: Whether some draws hold chosen units.
     """
     sizes = np.abs(np.asarray(draws, dtype=np.float64))
-    return Rank(len(sizes), int((sizes >= abs(own)).sum()), mixed)
+    return Rank(len(sizes), int((sizes >= abs(own)).sum()), mixed, own == 0)
 
 
 def matched_draws(units: Units, pools: Units, n_draws: int = N_DRAWS, seed: int = 0) -> list[dict[int, np.ndarray]]:

@@ -113,9 +113,12 @@ class SwitchOff:
         words = {True: "anomalous", False: "normal"}
         before, after = words[self.before.is_anomalous], words[self.after.is_anomalous]
         decision = f"stays {after}" if before == after else f"turns from {before} to {after}"
+        threshold = f"{self.before.threshold:.2f}"
+        if self.after.threshold != self.before.threshold:
+            threshold += f", then {self.after.threshold:.2f}"
         return (
             f"Without {neurons} the score goes from {self.before.score:.2f} to {self.after.score:.2f} and the picture "
-            f"{decision} (threshold {self.before.threshold:.2f}, then {self.after.threshold:.2f})."
+            f"{decision} (threshold {threshold})."
         )
 
 

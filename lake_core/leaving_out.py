@@ -74,6 +74,8 @@ def without_each_prompt(lake: Lake, before: ImageScore) -> list[WithoutPrompt]:
         inside = normality.grid.inside(lake.backbone.placement(normal))
         own_scores.append(top(fused, top_patches(fused, inside, config.top_q)))
     thresholds = np.quantile(own_scores, config.threshold_quantile, axis=0)
+    if lake.own_threshold is not None:
+        thresholds = np.full_like(thresholds, lake.own_threshold)
 
     fused, cross = maps(before.witnesses.visual, directions_de @ lake.store.get(before.picture, place).T)
     order = top_patches(fused, before.witnesses.inside, config.top_q)

@@ -86,7 +86,8 @@ def _other_normals(lake: Lake, picture: Picture, n_seeds: int) -> Iterator[Run]:
 
         def run(chosen: list[int] = chosen) -> ImageScore:
             other = Lake(lake.backbone, lake.config, lake.store)
-            return other.fit([lake.normals_[i] for i in chosen]).score(picture)
+            other = other.fit([lake.normals_[i] for i in chosen]).with_threshold(lake.own_threshold)
+            return other.score(picture)
 
         if left_out is not None:
             yield LEAVE_ONE_OUT, f"without {lake.normals_[left_out].name}", run

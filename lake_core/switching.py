@@ -68,7 +68,8 @@ def switched_off(lake: Lake, units: Units) -> Lake:
         lake: Fitted.
         units: Layer number -> selected units; may be empty.
     Returns:
-        A detector whose `threshold_` comes, as ever, from the normal pictures' leave-one-out scores: anew.
+        A detector whose `threshold_` comes, as ever, from the normal pictures' leave-one-out scores, anew, unless one
+        was set by hand.
     Raises:
         ConfigError: if a unit is not selected.
     """

@@ -10,6 +10,7 @@ import pytest
 from lake_core import interventions
 from lake_core.backbones import Backbone
 from lake_core.config import LakeConfig
+from lake_core.contamination import contaminate
 from lake_core.detector import Lake
 from lake_core.draws import Rank, is_mixed, matched_draws, rank_among
 from lake_core.errors import ConfigError
@@ -27,6 +28,8 @@ from lake_core.interventions import (
 )
 from lake_core.metrics import auroc, known_auroc
 from lake_core.normality import finest
+from lake_core.rewording import wording_sensitivity
+from lake_core.robustness import score_stability
 from tests.core.method import (
     CASES,
     N_NORMALS,
@@ -304,6 +307,36 @@ def test_there_are_as_many_draws_as_differ() -> None:
     assert matched_draws({1: range(6)}, {1: range(6)}, 20) == []
     assert matched_draws({1: [0, 1]}, {1: [5]}, 20) == []
     assert matched_draws({1: []}, {1: range(6)}, 20) == []
+
+
+def test_a_threshold_that_was_set_is_kept_by_all_that_is_made_of_the_detector(
+    lakes: Any, noise_pictures: list[Picture]
+) -> None:
+    lake = lakes("siglip", top_k=12)
+    mine, off = lake.with_threshold(7.5), all_selected(lake)
+    few = {layer: units[:2] for layer, units in off.items()}
+    assert lake.own_threshold is None
+    assert lake.threshold_ != 7.5
+    assert {mine.threshold_, mine.reweighed(text_weight=0.9).threshold_, switched_off(mine, few).threshold_} == {7.5}
+    assert mine.with_threshold(None).threshold_ == lake.threshold_
+    outcome = switch_off(mine, few, noise_pictures[5])
+    assert not outcome.before.is_anomalous
+    assert outcome.sentence.endswith("the picture stays normal (threshold 7.50).")
+    changed = contaminate(mine, [noise_pictures[6]], [noise_pictures[5]])
+    assert (changed.threshold_before, changed.threshold_after) == (7.5, 7.5)
+    assert "the threshold stays 7.50" in changed.sentence
+    if lake.backbone.joint_place is not None:
+        found = wording_sensitivity(mine, noise_pictures[5])
+        assert set(found.table["threshold"]) == {7.5}
+        assert not found.table["is_anomalous"].any()
+    steady = score_stability(mine, noise_pictures[5])
+    assert set(steady.table["threshold"]) == {7.5}
+
+
+def test_nothing_is_ranked_where_nothing_changed() -> None:
+    assert rank_among(0.0, [0.0, 0.1]).sentence() == (
+        "The chosen neurons have not changed the score, so there is nothing to compare."
+    )
 
 
 def test_more_than_half_of_a_layer_is_compared_with_draws_that_hold_chosen_units() -> None:

@@ -167,6 +167,17 @@ def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_bac
     assert "Of 20 random draws of as many selected neurons" in texts(app)
 
 
+def test_experiments_keep_a_threshold_that_was_moved(small: Dataset) -> None:
+    app = run(full(small, "what_if"), own_threshold=9.0)
+    assert "the picture stays normal (threshold 9.00)" in texts(app)
+    run(app, experiment="Contaminated normals")
+    when_done(app)
+    assert "the threshold stays 9.00" in texts(app)
+    app.switch_page("app_pages/words.py").run()
+    run(app, words_section="Does the wording matter?")
+    assert "The decision does not depend on the wording" in texts(app)
+
+
 def test_neurons_off_needs_no_forward_pass(small: Dataset) -> None:
     app = run(full(small, "what_if"))
     store = compute.model(compute.ModelKey("lake-cnn", 384))
