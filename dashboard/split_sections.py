@@ -222,7 +222,7 @@ def weight(found: Analysis, score: ImageScore, where: Where) -> None:
     )
     st.caption(
         "Move the weight in the sidebar: scores, order, maps and decisions follow at once. The paper's best weight is "
-        "about 0.3; choosing it here looks at your test labels."
+        "about 0.3; choosing it here looks at your test " + ("labels." if any(labels) else "pictures.")
     )
     components.download_table(curve, "weights.csv")
 

@@ -6,7 +6,7 @@ weighed. Changing the weight makes a new `ImageScore` from the same `Witnesses`,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -222,8 +222,10 @@ class ImageScore:
             Columns part ("visual" or "cross_modal"), layer, unit (missing where they do not apply) and contribution
             (float64); the contributions add up to the score, to float32 rounding. Greatest first within a layer.
         Raises:
-            ValueError: if a patch is not on the picture, or there is none.
+            ValueError: if a patch is not on the picture, or there is none, or the level is another.
         """
+        if level not in get_args(Level):
+            raise ValueError(f"level is {level!r}; choose from {', '.join(get_args(Level))}")
         patches = self.patches if patch is None else np.atleast_1d(np.asarray(patch, dtype=np.int64))
         if not len(patches):
             raise ValueError("an account needs at least one patch")

@@ -53,6 +53,8 @@ def test_a_region_of_one_patch_is_that_patch(lake: Lake, noise_pictures: list[Pi
         result.ledger([patch, 10_000])
     with pytest.raises(ValueError, match="at least one patch"):
         result.ledger([])
+    with pytest.raises(ValueError, match="choose from unit, layer, part"):
+        result.ledger(level="units")  # type: ignore[arg-type]
 
 
 def test_the_nearest_normal_patches_are_those_of_a_search_by_hand(lake: Lake, noise_pictures: list[Picture]) -> None:
