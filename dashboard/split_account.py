@@ -1,5 +1,6 @@
 """The account on the Score split page: the clickable map, the numbers of a place, and its nearest normal patch."""
 
+import time
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from lake_core.overlays import crop_with_box
 from lake_core.scoring import ImageScore
 
 MAP_SIDE, CROP = 720, 200
+ECHO_SECONDS = 2
 
 Where: TypeAlias = int | list[int] | None
 """What an account is of: the image score (None), one patch, or the mean over a region's patches."""
@@ -74,9 +76,17 @@ def clickable(found: Analysis, score: ImageScore, where: Where) -> None:
         return
     patch = where if isinstance(where, int) else score.patch
     st.session_state.patch_row, st.session_state.patch_col = patch // grid.cols + 1, patch % grid.cols + 1
+    shown = st.session_state.get("patch_shown")
+    if shown != patch:
+        st.session_state.patch_shown, st.session_state.patch_before = patch, (shown, time.monotonic())
 
     def by_number() -> None:
-        state.set_focus(patch=(st.session_state.patch_row - 1) * grid.cols + st.session_state.patch_col - 1)
+        chosen = (st.session_state.patch_row - 1) * grid.cols + st.session_state.patch_col - 1
+        before, since = st.session_state.patch_before
+        # A browser that has not drawn yet where the deciding patch has moved sends back where it was.
+        if where is None and chosen == before and time.monotonic() - since < ECHO_SECONDS:
+            return
+        state.set_focus(patch=chosen)
         st.session_state.region = (None, [])
 
     row = st.container(horizontal=True, vertical_alignment="bottom")

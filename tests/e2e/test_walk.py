@@ -225,7 +225,7 @@ def test_the_text_weight_moves_by_keyboard_and_the_score_with_it(
         thumb.press("ArrowRight")
     expect(page.get_by_test_id("stMetric").filter(has_text="× 0.00")).to_be_visible(timeout=PATIENCE)
     settle(page)
-    expect(metric(page, "Image score")).not_to_have_text(before)
+    expect(metric(page, "Image score")).not_to_have_text(before, timeout=PATIENCE)
     assert number_of(metric(page, "Image score")) == pytest.approx(number_of(metric(page, "Cross-modal")), abs=1e-9)
 
 
