@@ -1,13 +1,16 @@
 """Sections 1 to 5 of the method written again from scratch in double precision, and the cases it is compared in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from lake_core.backbones import Backbone
+from lake_core.capture import Place
 from lake_core.detector import Lake
 from lake_core.geometry import PatchGrid
 from lake_core.images import Picture
@@ -103,17 +106,24 @@ def under(fine: PatchGrid, coarse: PatchGrid) -> np.ndarray:
     return np.array(found)
 
 
-def naive(lake: Lake, normals: list[Picture], picture: Picture, off: dict[int, list[int]] | None = None) -> Naive:
+def naive(
+    lake: Lake,
+    normals: list[Picture],
+    picture: Picture,
+    off: dict[int, list[int]] | None = None,
+    seen: Mapping[Place, Tensor] | None = None,
+) -> Naive:
     """Sections 1 to 5, from the raw activations of the store and the prompts alone.
 
-    Units in `off` are taken out of the selection; a layer without any has no distance to anything.
+    Units in `off` are taken out of the selection; a layer without any has no distance to anything. `seen` has other
+    activations (n_patches, n_units) of the picture than the store's.
     """
     config, backbone, store = lake.config, lake.backbone, lake.store
     per_layer = []
     for number in config.layers:
         place, grid = backbone.place(number, config.kind), backbone.layer(number).grid
         acts = np.stack([store.get(normal, place).double().numpy() for normal in normals])
-        test = store.get(picture, place).double().numpy()[None]
+        test = (store.get(picture, place) if seen is None else seen[place]).double().numpy()[None]
         inside = np.stack([lies_inside(grid, backbone, normal) for normal in normals])
         units = np.argsort(-acts[inside].var(0, ddof=1), kind="stable")[: config.top_k]
         units = np.array([unit for unit in units if unit not in (off or {}).get(number, [])], int)
@@ -142,14 +152,20 @@ def naive(lake: Lake, normals: list[Picture], picture: Picture, off: dict[int, l
             for number, own, units, tau, _, squares in per_layer
             for unit, square in zip(units, squares[under(grid, own)[patch]], strict=True)
         }
-    cross = naive_cross_modal(lake, normals, picture, grid)
+    cross = naive_cross_modal(lake, normals, picture, grid, seen)
     weight = config.text_weight if cross is not None else 0.0
     fused = (1 - weight) * visual + (weight * cross if cross is not None else 0)
     winners = sorted(np.flatnonzero(inside), key=lambda p: -fused[p])[: config.top_q]
     return Naive(visual, cross, fused, inside, float(np.mean(fused[winners])), winners, terms)
 
 
-def naive_cross_modal(lake: Lake, normals: list[Picture], picture: Picture, grid: PatchGrid) -> np.ndarray | None:
+def naive_cross_modal(
+    lake: Lake,
+    normals: list[Picture],
+    picture: Picture,
+    grid: PatchGrid,
+    seen: Mapping[Place, Tensor] | None = None,
+) -> np.ndarray | None:
     backbone, config = lake.backbone, lake.config
     place = backbone.joint_place
     if place is None:
@@ -160,14 +176,15 @@ def naive_cross_modal(lake: Lake, normals: list[Picture], picture: Picture, grid
         mean = backbone.encode_text(texts).double().numpy().mean(0)
         directions[state] = mean / np.linalg.norm(mean)
 
-    def margin(one: Picture) -> np.ndarray:
-        joint = lake.store.get(one, place).double().numpy()
-        return joint @ directions["a"] - joint @ directions["n"]
+    def margin(joint: Tensor) -> np.ndarray:
+        return joint.double().numpy() @ (directions["a"] - directions["n"])
 
     joint_grid = backbone.grid(place)
-    on_picture = [margin(normal)[lies_inside(joint_grid, backbone, normal)] for normal in normals]
+    own = [(margin(lake.store.get(one, place)), lies_inside(joint_grid, backbone, one)) for one in normals]
+    on_picture = [margins[inside] for margins, inside in own]
     m50, m99 = np.quantile(np.concatenate(on_picture), [0.5, config.calibration_quantile])
-    return np.maximum(0, (margin(picture) - m50) / (m99 - m50))[under(grid, joint_grid)]
+    tested = margin(lake.store.get(picture, place) if seen is None else seen[place])
+    return np.maximum(0, (tested - m50) / (m99 - m50))[under(grid, joint_grid)]
 
 
 def agree(found: np.ndarray, expected: np.ndarray) -> None:

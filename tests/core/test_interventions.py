@@ -134,6 +134,18 @@ def test_switching_off_agrees_with_the_method_written_again(fitted: Lake, noise_
     assert found.after.threshold != found.before.threshold
 
 
+def test_contaminated_normals_agree_with_the_method_written_again(fitted: Lake, noise_pictures: list[Picture]) -> None:
+    normals, added, picture = noise_pictures[:N_NORMALS], noise_pictures[6], noise_pictures[5]
+    found = contaminate(fitted, [added], [picture, added], [True, False])
+    row = found.table.iloc[0]
+    assert found.table["picture"].tolist() == [picture.name]
+    assert row["before"] == pytest.approx(naive(fitted, normals, picture).score, rel=5e-4)
+    assert row["after"] == pytest.approx(naive(fitted, [*normals, added], picture).score, rel=5e-4)
+    scores = naive_normal_scores(fitted, [*normals, added], {})
+    assert found.threshold_after == pytest.approx(np.quantile(scores, fitted.config.threshold_quantile), rel=1e-3)
+    assert abs(row["change"]) > 1e-5
+
+
 def test_the_ledger_still_adds_up_and_lacks_the_units(fitted: Lake, noise_pictures: list[Picture]) -> None:
     off = some(fitted)
     for picture in noise_pictures[3:5]:
