@@ -1,6 +1,7 @@
 """What the tests of the core share: one thread, the shipped backbones, and a tiny one of every family."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -11,6 +12,7 @@ import torch
 
 from lake_core.backbones import Backbone, open_backbone
 from lake_core.images import Picture, read_picture
+from tests.core.stains import write_category
 from tests.core.tiny import FAMILIES, OpenTiny, Tiny, small_nets, write
 
 
@@ -27,6 +29,19 @@ def lake_cnn(one_thread: None) -> Backbone:
 @pytest.fixture(scope="session")
 def lake_vit(one_thread: None) -> Backbone:
     return open_backbone("lake-vit")
+
+
+@pytest.fixture(scope="session")
+def small_cnn(one_thread: None) -> Backbone:
+    """lake-cnn with a small input, where many pictures run through it."""
+    return open_backbone("lake-cnn", image_size=128)
+
+
+@pytest.fixture(scope="session")
+def stained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two data sets, the first with masks."""
+    root = tmp_path_factory.mktemp("sets")
+    return [write_category(root / "red_stain", 0, True), write_category(root / "unmasked", 1000, False)]
 
 
 @pytest.fixture(scope="session")
