@@ -205,40 +205,6 @@ def mask_to_patches(mask: np.ndarray, grid: PatchGrid, placement: Placement) -> 
     return np.clip(area_rc / (patch_height * patch_width), 0.0, 1.0).reshape(-1)
 
 
-def map_to_picture(
-    values: np.ndarray, grid: PatchGrid, placement: Placement, size: tuple[int, int], smooth: bool
-) -> np.ndarray:
-    """Patch values spread over the picture's pixels, for display and for comparison with masks.
-
-    Args:
-        values: (..., n_patches).
-        size: (width, height) of the picture.
-        smooth: Interpolate between the centres of the patches that lie on the picture; otherwise each pixel has the
-            value of its patch.
-    Returns:
-        (..., height, width) float32, NaN where the grid does not cover the picture.
-    """
-    width, height = size
-    values_rc = np.asarray(values, dtype=np.float32).reshape(*np.shape(values)[:-1], grid.rows, grid.cols)
-    y = (placement.top + (np.arange(height) + 0.5) * placement.height / height) * grid.rows / grid.covered_height
-    x = (placement.left + (np.arange(width) + 0.5) * placement.width / width) * grid.cols / grid.covered_width
-    if smooth:
-        known_rc = np.isfinite(values_rc) & grid.inside(placement).reshape(grid.rows, grid.cols)
-        row_weights, col_weights = _linear_weights(y - 0.5, grid.rows), _linear_weights(x - 0.5, grid.cols)
-        spread = row_weights @ np.where(known_rc, values_rc, 0) @ col_weights.T
-        if not known_rc.all():
-            weight = row_weights @ known_rc.astype(np.float32) @ col_weights.T
-            spread = np.divide(spread, weight, out=np.full_like(spread, np.nan), where=weight > 1e-6)
-    else:
-        rows = np.minimum(y.astype(np.int64), grid.rows - 1)
-        cols = np.minimum(x.astype(np.int64), grid.cols - 1)
-        spread = values_rc[..., rows[:, None], cols[None, :]]
-    spread = spread.astype(np.float32)
-    spread[..., y >= grid.rows, :] = np.nan
-    spread[..., x >= grid.cols] = np.nan
-    return spread
-
-
 def _cells_on(n_cells: int, covered: int, start: int, length: int) -> np.ndarray:
     """(n_cells,) bool: whether each cell's centre lies in [start, start + length); at least one is True."""
     centres = (np.arange(n_cells) + 0.5) * (covered / n_cells)
@@ -252,9 +218,3 @@ def _overlaps(edges: np.ndarray, n_pixels: int) -> np.ndarray:
     """(n_edges - 1, n_pixels): the length of each pixel that lies in each interval."""
     pixel = np.arange(n_pixels)
     return np.clip(np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel), 0, None)
-
-
-def _linear_weights(position: np.ndarray, n_cells: int) -> np.ndarray:
-    """(n_positions, n_cells) float32 weights of linear interpolation between cells, clamped at the ends."""
-    position = np.clip(position, 0, n_cells - 1)
-    return np.clip(1 - np.abs(position[:, None] - np.arange(n_cells)), 0, None).astype(np.float32)

@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lake_core.asking import Heard
 from lake_core.bootstrap import Resampling, times_drawn
-from lake_core.geometry import PatchGrid, Placement, map_to_picture
+from lake_core.geometry import PatchGrid, Placement
 from lake_core.map_file import MapFile
 from lake_core.metrics import auroc, average_precision, f1_max
 from lake_core.panel import Seat
-from lake_core.pixel_metrics import Comparison, PixelTruth
+from lake_core.pixel_metrics import Comparison, Maps, PixelTruth
 from lake_core.plan import METRICS, Method
+from lake_core.spreading import interpolated
+
+_PIXELS_AT_ONCE, _DETECTORS_AT_ONCE = 2**21, 1
+"""How much is held while maps are compared with masks on the CPU; on a GPU eight times as much of both."""
 
 
 @dataclass(frozen=True)
@@ -48,35 +53,50 @@ class Judgement:
     draws: Mapping[str, np.ndarray]
 
 
-def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None) -> Iterator[Judgement]:
+def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None, device: torch.device) -> Iterator[Judgement]:
     """The metrics and scores of each run.
 
     Args:
         runs: In the order of the seats that were asked.
         heard: What they said.
         maps: The maps of all pictures that were heard, or None without pixel metrics.
+        device: Where maps are compared with masks, and draws with labels.
     """
     labels = [picture.entry.label == "defective" for picture in heard.pictures]
-    resampling = Resampling.of(labels, n_threads=torch.get_num_threads())
-    pixels = None if maps is None else _Pixels(heard, maps)
-    for number, (run, scores) in enumerate(zip(runs, heard.scores, strict=True)):
-        row: dict[str, Any] = {"shots": run.shots, "seed": run.seed, "method": run.method, "draw": run.draw}
-        row |= dict.fromkeys(METRICS)
-        row |= {"seconds": round(run.seconds + heard.seconds / heard.n_detectors, 3), "scores": []}
-        draws: dict[str, np.ndarray] = {}
-        if not run.says_nothing:
-            row["image_auroc"] = auroc(labels, scores)
-            row["image_ap"] = average_precision(labels, scores)
-            row["image_f1_max"] = f1_max(labels, scores)
-            row["scores"] = scores.tolist()
-            if resampling is not None:
-                draws["image_auroc"], draws["image_ap"], draws["image_f1_max"] = resampling.figures(scores)
-            if pixels is not None:
-                found = pixels.compare(number, run.seat.grid)
-                row["pixel_auroc"], row["pixel_aupro"] = found.figures
-                if found.draws is not None:
-                    draws["pixel_auroc"], draws["pixel_aupro"] = found.draws
-        yield Judgement(row, draws)
+    resampling = Resampling.of(labels, device=device)
+    pixels = None if maps is None else _Pixels(heard, maps, device)
+    at_once = _DETECTORS_AT_ONCE * (8 if device.type == "cuda" else 1)
+    for start in range(0, len(runs), at_once):
+        some = range(start, min(start + at_once, len(runs)))
+        compared = pixels.compare({i: runs[i].seat.grid for i in some if not runs[i].says_nothing}) if pixels else {}
+        for i in some:
+            yield _judgement(runs[i], heard, labels, heard.scores[i], resampling, compared.get(i))
+
+
+def _judgement(
+    run: Run,
+    heard: Heard,
+    labels: Sequence[bool],
+    scores: np.ndarray,
+    resampling: Resampling | None,
+    compared: Comparison | None,
+) -> Judgement:
+    row: dict[str, Any] = {"shots": run.shots, "seed": run.seed, "method": run.method, "draw": run.draw}
+    row |= dict.fromkeys(METRICS)
+    row |= {"seconds": round(run.seconds + heard.seconds / heard.n_detectors, 3), "scores": []}
+    draws: dict[str, np.ndarray] = {}
+    if not run.says_nothing:
+        row["image_auroc"] = auroc(labels, scores)
+        row["image_ap"] = average_precision(labels, scores)
+        row["image_f1_max"] = f1_max(labels, scores)
+        row["scores"] = scores.tolist()
+        if resampling is not None:
+            draws["image_auroc"], draws["image_ap"], draws["image_f1_max"] = resampling.figures(scores)
+    if compared is not None:
+        row["pixel_auroc"], row["pixel_aupro"] = compared.figures
+        if compared.draws is not None:
+            draws["pixel_auroc"], draws["pixel_aupro"] = compared.draws
+    return Judgement(row, draws)
 
 
 def mean_draws(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
@@ -102,28 +122,34 @@ def mean_draws(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
 class _Pixels:
     """The pictures with a usable mask, and the maps of all detectors over them."""
 
-    def __init__(self, heard: Heard, maps: MapFile) -> None:
-        self._maps = maps
+    def __init__(self, heard: Heard, maps: MapFile, device: torch.device) -> None:
+        self._maps, self._device = maps, device
         self._rows = [i for i, picture in enumerate(heard.pictures) if picture.mask is not None]
         self._masks = [picture.mask for picture in heard.pictures if picture.mask is not None]
         defects = [mask.defects for mask in self._masks]
         has_defect = np.array([mask.n_defect > 0 for mask in defects], dtype=bool)
         times = times_drawn(has_defect) if has_defect.any() else None
-        self._truth = PixelTruth(defects, times, n_threads=torch.get_num_threads())
+        at_once = _PIXELS_AT_ONCE * (8 if device.type == "cuda" else 1)
+        self._truth = PixelTruth(defects, times, device, at_once, torch.get_num_threads())
 
-    def compare(self, number: int, grid: PatchGrid) -> Comparison:
-        """The figures of one seat, with its draws."""
+    def compare(self, grids: Mapping[int, PatchGrid]) -> dict[int, Comparison]:
+        """For the numbers of some seats, with the grids of their maps, the figures with their draws."""
         # Between patches maps are interpolated, so that no pixel lies beyond the range of the patches.
-        return self._truth.compare(partial(self._spread, number, grid), *self._maps.range(number))
+        several = [
+            Maps(partial(self._spread, number, grid), *self._maps.range(number)) for number, grid in grids.items()
+        ]
+        return dict(zip(grids, self._truth.compare(several), strict=True))
 
-    def _spread(self, number: int, grid: PatchGrid, indices: Sequence[int]) -> list[np.ndarray]:
+    def _spread(self, number: int, grid: PatchGrid, indices: Sequence[int]) -> Tensor:
         """Some maps of a seat over the pixels of their masks, those of one size together."""
         alike: dict[tuple[tuple[int, int], Placement], list[int]] = {}
         for i in indices:
             alike.setdefault((self._masks[i].defects.shape, self._masks[i].placement), []).append(i)
-        spread: dict[int, np.ndarray] = {}
+        spread: dict[int, Tensor] = {}
         for ((height, width), placement), of_size in alike.items():
-            values = self._maps.maps(number, [self._rows[i] for i in of_size])
-            together = map_to_picture(values, grid, placement, (width, height), smooth=True)
+            values = torch.from_numpy(self._maps.maps(number, [self._rows[i] for i in of_size])).to(self._device)
+            together = interpolated(values, grid, placement, (width, height)).flatten(1)
+            if len(alike) == 1:
+                return together.view(-1)
             spread |= dict(zip(of_size, together, strict=True))
-        return [spread[i] for i in indices]
+        return torch.cat([spread[i] for i in indices])

@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from lake_core.contours import FINENESS, outlines
-from lake_core.geometry import PatchGrid, Placement, map_to_picture
+from lake_core.geometry import PatchGrid, Placement
 from lake_core.images import Picture
+from lake_core.spreading import map_to_picture
 
 FloatArray: TypeAlias = NDArray[np.float32]
 ByteArray: TypeAlias = NDArray[np.uint8]

@@ -8,13 +8,19 @@ that lie within a 65 000th of the range from it, count as the same (as equal sco
 line). That moved figures of real maps by 1e-8, those of a few small ones by up to 1e-5, and it makes one pass of
 counting of what were two of sorting hundreds of millions of pixels. `pixel_metrics` does it to ranks, and so is exact
 for up to 32 000 different scores, whatever their range.
+
+Counts are whole numbers, those of weights too (in units of 2**-40 of a region), so that they are the same in whatever
+order pixels are counted, on a GPU as on the CPU.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from lake_core.masks import DefectMask
 from lake_core.threads import results_in_order
@@ -22,13 +28,24 @@ from lake_core.threads import results_in_order
 MAX_FPR = 0.3
 _N_OCTAVES, _BITS, _COARSER = 16, 15, 9
 """Scores from 2**-16 of the range on are told apart by 15 bits of their fraction; for draws by 9 bits less."""
-_DRAWN_AT_ONCE = 256
+_REGION = 2**40
+"""What all pixels of a region weigh together; up to 2**23 regions can be counted."""
 _FIRST = ((127 - _N_OCTAVES) << _BITS) - 1
 _N_FINE = (_N_OCTAVES << _BITS) + 2
 _N_COARSE = (_N_FINE >> _COARSER) + 1
+_CPU = torch.device("cpu")
 
-MapsOf: TypeAlias = Callable[[Sequence[int]], Sequence[np.ndarray]]
-"""Called with indices of pictures, some at a time; gives the map (h, w) of each."""
+MapsOf: TypeAlias = Callable[[Sequence[int]], Tensor]
+"""Called with numbers of pictures, some at a time; gives the scores of their pixels, row by row, one picture after the
+other: (n_pixels,) float32 on the device of comparison; NaN, where a map says nothing, counts as lowest of all."""
+
+
+class Maps(NamedTuple):
+    """What one detector says of all pixels, with its lowest and highest score; what lies beyond counts as these."""
+
+    of: MapsOf
+    low: float
+    high: float
 
 
 class PixelMetrics(NamedTuple):
@@ -69,10 +86,11 @@ def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_f
     truth = PixelTruth([DefectMask.of(mask) for mask in masks])
     distinct = np.unique(np.concatenate([np.zeros(0), *(np.ravel(one)[~np.isnan(np.ravel(one))] for one in maps)]))
 
-    def ranks(some: Sequence[int]) -> list[np.ndarray]:
-        return [np.where(np.isnan(maps[i]), np.nan, np.searchsorted(distinct, maps[i])) for i in some]
+    def ranks(some: Sequence[int]) -> Tensor:
+        scores = np.concatenate([np.ravel(maps[i]) for i in some])
+        return torch.from_numpy(np.where(np.isnan(scores), np.nan, np.searchsorted(distinct, scores)))
 
-    return truth.compare(ranks, 0.0, max(0.0, len(distinct) - 1.0), max_fpr).figures
+    return truth.compare([Maps(ranks, 0.0, max(0.0, len(distinct) - 1.0))], max_fpr)[0].figures
 
 
 def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float | None:
@@ -95,128 +113,162 @@ class PixelTruth:
         masks: One per picture.
         times: (n_draws, n_pictures) how often each bootstrap draw takes each picture; None draws nothing. A draw takes
             at least one picture with defects.
+        device: Where pixels are counted.
         pixels_at_once: How many pixels of maps are held together, at least those of one picture.
-        n_threads: How many share the work; each holds so many pixels.
+        n_threads: How many unpack masks, each those of so many pixels.
     """
 
     def __init__(
         self,
         masks: Sequence[DefectMask],
         times: np.ndarray | None = None,
+        device: torch.device = _CPU,
         pixels_at_once: int = 2**21,
         n_threads: int = 1,
     ) -> None:
-        self._masks, self._times, self._n_threads = masks, times, n_threads
+        self._masks, self._times, self._device, self._n_threads = masks, times, device, n_threads
         self._groups = _grouped([mask.n_pixels for mask in masks], pixels_at_once)
         n_defect = sum(mask.n_defect for mask in masks)
         self._has_both = 0 < n_defect < sum(mask.n_pixels for mask in masks)
 
-    def compare(self, maps_of: MapsOf, low: float, high: float, max_fpr: float = MAX_FPR) -> Comparison:
-        """The figures of one detector.
+    def compare(self, several: Sequence[Maps], max_fpr: float = MAX_FPR) -> list[Comparison]:
+        """The figures of each of several detectors, for which masks are unpacked once.
 
         Args:
-            maps_of: Its maps.
-            low, high: Its lowest and highest score; what lies outside counts as one of them.
+            several: Their maps. Up to 40 MB of counts are held for each.
             max_fpr: In (0, 1].
         """
         if not 0 < max_fpr <= 1:
             raise ValueError(f"max_fpr is {max_fpr}, not in (0, 1]")
         if not self._has_both:
-            return Comparison(PixelMetrics(None, None), None)
-        fine = np.zeros((3, _N_FINE))
-        n_draws = 0 if self._times is None else len(self._times)
-        coarse = np.zeros((3, n_draws + 1, _N_COARSE))
-        work = partial(self._count, maps_of, _Scale(low, high))
-        waiting: list[_Counts] = []
-        for counts in results_in_order(work, self._groups, self._n_threads):
-            for total, row in zip(fine, counts.fine, strict=False):
-                total += row
-            waiting.append(counts)
-            if sum(len(one.pictures) for one in waiting) >= _DRAWN_AT_ONCE:
-                self._draw(waiting, coarse)
-                waiting = []
-        self._draw(waiting, coarse)
-        area, overlap = (float(figure) for figure in _areas(fine, max_fpr))
-        figures = PixelMetrics(area, overlap)
-        if self._times is None:
-            return Comparison(figures, None)
-        # The coarse bins tell how far a draw's figures are from those over all pictures.
-        areas, overlaps = _areas(coarse, max_fpr)
-        draws = areas[1:] + (area - areas[0]), overlaps[1:] + (overlap - overlaps[0])
-        return Comparison(figures, PixelDraws(*(np.clip(one, 0, 1) for one in draws)))
+            return [Comparison(PixelMetrics(None, None), None) for _ in several]
+        n_draws = None if self._times is None else len(self._times)
+        totals = [_Totals(maps, n_draws, self._device) for maps in several]
+        for group in results_in_order(self._unpacked, self._groups, self._n_threads):
+            on_device = group.to(self._device)
+            for total in totals:
+                total.add(on_device)
+        return [total.comparison(max_fpr) for total in totals]
 
-    def _draw(self, counts: "list[_Counts]", coarse: np.ndarray) -> None:
-        """Adds pictures to the counts of all draws, as often as each takes them."""
-        if self._times is None or not counts:
-            return
-        numbers = [number for one in counts for number in one.pictures]
-        # The first row is no draw: it takes each picture once.
-        times = np.concatenate([np.ones((1, len(numbers))), self._times[:, numbers]])
-        coarse[0] += times @ np.concatenate([one.coarse[0] for one in counts])
-        with_defects = [i for i, number in enumerate(numbers) if self._masks[number].n_defect]
-        for kind in (1, 2):
-            coarse[kind] += times[:, with_defects] @ np.concatenate([one.coarse[kind] for one in counts])[with_defects]
-
-    def _count(self, maps_of: MapsOf, scale: "_Scale", group: list[int]) -> "_Counts":
-        """The pixels of some pictures."""
-        maps = maps_of(group)
-        if [np.shape(one) for one in maps] != [self._masks[number].shape for number in group]:
-            raise ValueError("maps and masks differ in number or shape")
-        good, defect, weight = [], [], []
-        coarse = np.zeros((3, len(group), _N_COARSE))
-        for i, (one, number) in enumerate(zip(maps, group, strict=True)):
-            bins, mask = scale.bins(one), self._masks[number]
+    def _unpacked(self, pictures: list[int]) -> "_Group":
+        masks = [self._masks[picture] for picture in pictures]
+        sizes = [mask.n_pixels for mask in masks]
+        defect_at, weight = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for mask, first in zip(masks, np.cumsum([0, *sizes]).tolist(), strict=False):
             if mask.n_defect:
                 regions = mask.regions.reshape(-1)
-                is_defect = regions > 0
-                defect.append(bins[is_defect])
-                weight.append(1 / np.bincount(regions)[regions[is_defect]])
-                bins = bins[~is_defect]
-                if self._times is not None:
-                    coarse[1, i] = np.bincount(defect[-1] >> _COARSER, minlength=_N_COARSE)
-                    coarse[2, i] = np.bincount(defect[-1] >> _COARSER, weight[-1], minlength=_N_COARSE)
-            if self._times is not None:
-                coarse[0, i] = np.bincount(bins >> _COARSER, minlength=_N_COARSE)
-            good.append(bins)
-        fine = [np.bincount(np.concatenate(good), minlength=_N_FINE)]
-        if defect:
-            defects = np.concatenate(defect)
-            fine.append(np.bincount(defects, minlength=_N_FINE))
-            fine.append(np.bincount(defects, np.concatenate(weight), minlength=_N_FINE))
-        return _Counts(group, fine, coarse)
+                at = np.flatnonzero(regions)
+                defect_at.append(at + first)
+                weight.append(np.rint(_REGION / np.bincount(regions))[regions[at]].astype(np.int64))
+        times = None
+        if self._times is not None:
+            # The first row is no draw: it takes each picture once.
+            times = np.concatenate([np.ones((1, len(pictures))), self._times[:, pictures]])
+        return _Group(
+            pictures,
+            sizes,
+            torch.from_numpy(np.concatenate(defect_at)),
+            torch.from_numpy(np.concatenate(weight)),
+            torch.tensor([i for i, mask in enumerate(masks) if mask.n_defect], dtype=torch.int64),
+            None if times is None else torch.from_numpy(times),
+        )
 
 
-class _Counts(NamedTuple):
-    """Good pixels, defect pixels, and defect pixels weighed so that each region weighs 1, in bins of scores.
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """The truth of some pictures, their pixels one picture after the other.
 
     Attributes:
         pictures: Their numbers.
-        fine: 3 times (_N_FINE,), of some pictures together; only the first where none of them has a defect.
-        coarse: (3, n_pictures, _N_COARSE), of each picture; zeros where no draws are asked for.
+        sizes: Pixels of each.
+        defect_at: (n_defect,) int64, which pixels are defect.
+        weight: (n_defect,) int64, of each of these; all pixels of a region weigh _REGION together.
+        with_defect: int64, which of the pictures have defects.
+        times: (1 + n_draws, n_pictures) float64, how often each draw takes each picture, after a row of ones; None
+            where there are no draws.
     """
 
     pictures: list[int]
-    fine: list[np.ndarray]
-    coarse: np.ndarray
+    sizes: list[int]
+    defect_at: Tensor
+    weight: Tensor
+    with_defect: Tensor
+    times: Tensor | None
+
+    def to(self, device: torch.device) -> "_Group":
+        """The same on another device."""
+        return _Group(
+            self.pictures,
+            self.sizes,
+            self.defect_at.to(device),
+            self.weight.to(device),
+            self.with_defect.to(device),
+            None if self.times is None else self.times.to(device),
+        )
+
+    @cached_property
+    def picture_of(self) -> Tensor:
+        """(n_pixels,) int32: which of the pictures each pixel belongs to."""
+        device = self.defect_at.device
+        numbers = torch.arange(len(self.sizes), dtype=torch.int32, device=device)
+        return numbers.repeat_interleave(torch.tensor(self.sizes, device=device), output_size=sum(self.sizes))
+
+    def counted(self, bins: Tensor, n_bins: int) -> Tensor:
+        """(3, n_bins) int64: good pixels, defect pixels and weights of these in each bin; bins (n_pixels,) int32."""
+        defect = bins[self.defect_at]
+        counts = bins.new_empty(3, n_bins, dtype=torch.int64)
+        counts[1] = torch.bincount(defect, minlength=n_bins)
+        counts[0] = torch.bincount(bins, minlength=n_bins) - counts[1]
+        counts[2].zero_().index_add_(0, defect, self.weight)
+        return counts
 
 
-class _Scale:
-    """Bins of scores: each as wide as a fixed share of its distance from the lowest score, as floating numbers are.
+class _Totals:
+    """Counts of the pixels of one detector: over all pictures in fine bins, over those of each draw in coarse ones."""
 
-    Args:
-        low, high: Lowest and highest score.
+    def __init__(self, maps: Maps, n_draws: int | None, device: torch.device) -> None:
+        self._maps = maps
+        self._fine = torch.zeros(3, _N_FINE, dtype=torch.int64, device=device)
+        self._coarse = None
+        if n_draws is not None:
+            self._coarse = torch.zeros(3, 1 + n_draws, _N_COARSE, dtype=torch.float64, device=device)
+
+    def add(self, group: _Group) -> None:
+        """Counts the pixels of some pictures."""
+        scores = self._maps.of(group.pictures)
+        if scores.shape != (n_pixels := sum(group.sizes),):
+            raise ValueError(f"maps have {tuple(scores.shape)} pixels and masks {n_pixels}: numbers or shapes differ")
+        bins = _bins(scores, self._maps.low, self._maps.high)
+        self._fine += group.counted(bins, _N_FINE)
+        if self._coarse is None or group.times is None:
+            return
+        n = len(group.pictures)
+        of_picture = group.counted(group.picture_of * _N_COARSE + (bins >> _COARSER), n * _N_COARSE)
+        own = of_picture.view(3, n, _N_COARSE).double()
+        self._coarse[0].addmm_(group.times, own[0])
+        for kind in (1, 2):
+            self._coarse[kind].addmm_(group.times[:, group.with_defect], own[kind, group.with_defect])
+
+    def comparison(self, max_fpr: float) -> Comparison:
+        """The figures of all that was counted."""
+        area, overlap = (float(figure) for figure in _areas(self._fine.double(), max_fpr))
+        figures = PixelMetrics(area, overlap)
+        if self._coarse is None:
+            return Comparison(figures, None)
+        # The coarse bins tell how far a draw's figures are from those over all pictures.
+        areas, overlaps = (one.cpu().numpy() for one in _areas(self._coarse, max_fpr))
+        draws = areas[1:] + (area - areas[0]), overlaps[1:] + (overlap - overlaps[0])
+        return Comparison(figures, PixelDraws(*(np.clip(one, 0, 1) for one in draws)))
+
+
+def _bins(scores: Tensor, low: float, high: float) -> Tensor:
+    """Bins in [0, _N_FINE) of scores between their lowest and highest, as many int32; 0 for NaN.
+
+    Each bin is as wide as a fixed share of its distance from the lowest score, as floating numbers are.
     """
-
-    def __init__(self, low: float, high: float) -> None:
-        self._low, self._span = np.float32(low), np.float32(high - low if high > low else 1)
-
-    def bins(self, scores: np.ndarray) -> np.ndarray:
-        """(n,) int64 in [0, _N_FINE) for scores of any shape; 0 for NaN."""
-        share = ((np.asarray(scores, np.float32) - self._low) / self._span).reshape(-1)
-        held = np.clip(share, np.float32(2.0**-_N_OCTAVES), np.float32(1))
-        bins = (held.view(np.int32) >> (23 - _BITS)).astype(np.int64) - _FIRST
-        bins[np.isnan(share)] = 0
-        return bins
+    share = (scores.to(torch.float32) - low) / (high - low if high > low else 1.0)
+    held = share.clamp(2.0**-_N_OCTAVES, 1.0)
+    return ((held.view(torch.int32) >> (23 - _BITS)) - _FIRST).masked_fill_(share.isnan(), 0)
 
 
 def _grouped(sizes: Sequence[int], at_once: int) -> list[list[int]]:
@@ -232,19 +284,19 @@ def _grouped(sizes: Sequence[int], at_once: int) -> list[list[int]]:
     return groups
 
 
-def _areas(counts: np.ndarray, max_fpr: float) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel AUROC and AUPRO, (...), of counts (3, ..., n_bins) by ascending score."""
+def _areas(counts: Tensor, max_fpr: float) -> tuple[Tensor, Tensor]:
+    """Pixel AUROC and AUPRO, (...), of counts (3, ..., n_bins) float64 by ascending score."""
     good, defect, weight = counts
-    n_good = np.maximum(good.sum(-1, keepdims=True), 1)
+    n_good = good.sum(-1, keepdim=True).clamp(min=1)
     above, equal = 1 - good.cumsum(-1) / n_good, good / n_good
     area = (defect * (1 - above - equal / 2)).sum(-1) / defect.sum(-1)
     overlap = (weight * _right_of(above, equal, max_fpr)).sum(-1) / (weight.sum(-1) * max_fpr)
     return area, overlap
 
 
-def _right_of(above: np.ndarray, equal: np.ndarray, limit: float) -> np.ndarray:
+def _right_of(above: Tensor, equal: Tensor, limit: float) -> Tensor:
     """Area up to `limit` below lines that are 0 up to `above`, rise to 1 over a length `equal`, and stay there."""
-    room = np.maximum(limit - above, 0)
-    within = np.minimum(room, equal)
-    slope = np.divide(within**2, 2 * equal, out=np.zeros_like(within), where=equal > 0)
-    return slope + np.maximum(room - equal, 0)
+    room = (limit - above).clamp(min=0)
+    within = torch.minimum(room, equal)
+    slope = (within**2 / (2 * equal)).where(equal > 0, 0)
+    return slope + (room - equal).clamp(min=0)

@@ -69,7 +69,7 @@ def run_category(
     panel = Panel([run.seat for run in runs], store)
     with MapFile([run.seat.grid.n_patches for run in runs]) if plan.pixel else nullcontext() as maps:
         heard = ask_all(panel, batches, places, maps, lambda done: report(len(distinct) + done))
-        judgements = list(judge(runs, heard, maps)) if heard.pictures else []
+        judgements = list(judge(runs, heard, maps, backbone.device)) if heard.pictures else []
     told = [*problems, *(f"{category}: {said}" for said in (*heard.problems, *_remarks(heard, distinct, plan)))]
     if not heard.pictures:
         raise DatasetError(f"None of the {n_tests} test pictures of {category} can be read: {told[-1]}")

@@ -25,10 +25,11 @@ import torch.nn.functional as F
 import lake_core as lk
 from lake_core.backbones import Backbone
 from lake_core.datasets import Dataset
-from lake_core.geometry import PatchGrid, Resize, coarse_of_fine, map_to_picture
+from lake_core.geometry import PatchGrid, Resize, coarse_of_fine
 from lake_core.metrics import auroc
 from lake_core.normality import margins
 from lake_core.pixel_metrics import pixel_metrics
+from lake_core.spreading import map_to_picture
 
 SHOTS, SEEDS, RANDOM_DRAWS = 4, (0, 1, 2), 2
 FRESH_SEEDS = tuple(range(3, 13))

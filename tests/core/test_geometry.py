@@ -7,9 +7,10 @@ from open_clip.transform import image_transform
 from PIL import Image
 
 from lake_core.errors import ConfigError
-from lake_core.geometry import Frame, PatchGrid, coarse_of_fine, map_to_picture, mask_to_patches, place
+from lake_core.geometry import Frame, PatchGrid, coarse_of_fine, mask_to_patches, place
 from lake_core.images import read_picture
 from lake_core.preprocessing import normalised
+from lake_core.spreading import map_to_picture
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 GRID = PatchGrid(rows=6, cols=8, covered_height=96, covered_width=128)

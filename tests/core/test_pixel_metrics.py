@@ -1,16 +1,18 @@
 """Pixel figures agree with brute force, whole or in pieces, and their bootstrap draws with pictures drawn by hand."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 from sklearn.metrics import roc_auc_score
 
 from lake_core.bootstrap import times_drawn
 from lake_core.masks import DefectMask
-from lake_core.pixel_metrics import Comparison, PixelTruth, aupro, pixel_auroc, pixel_metrics
+from lake_core.pixel_metrics import Comparison, Maps, PixelTruth, aupro, pixel_auroc, pixel_metrics
 from tests.core.scores import brute_auroc
 
 
@@ -24,9 +26,17 @@ def case(seed: int, decimals: int = 1) -> tuple[list[np.ndarray], list[np.ndarra
     return maps, masks
 
 
-def compared(truth: PixelTruth, maps: Sequence[np.ndarray]) -> Comparison:
-    low, high = min(one.min() for one in maps), max(one.max() for one in maps)
-    return truth.compare(lambda indices: [maps[i] for i in indices], low, high)
+def flat(maps: Sequence[np.ndarray], numbers: Sequence[int]) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate([maps[i].ravel() for i in numbers]))
+
+
+def compared(truth: PixelTruth, *several: Sequence[np.ndarray]) -> list[Comparison]:
+    return truth.compare(
+        [
+            Maps(partial(flat, maps), float(min(one.min() for one in maps)), float(max(one.max() for one in maps)))
+            for maps in several
+        ]
+    )
 
 
 def brute_aupro(maps: list[np.ndarray], masks: list[np.ndarray], max_fpr: float) -> float:
@@ -79,9 +89,11 @@ def test_the_pixel_metrics_of_maps_in_memory_do_not_depend_on_the_range_of_score
 def test_masks_made_ready_once_serve_many_maps() -> None:
     maps, masks = case(0)
     truth = PixelTruth([DefectMask.of(mask) for mask in masks])
-    for times in range(1, 4):
-        changed = [np.sin(times * one) for one in maps]
-        assert compared(truth, changed).figures == pytest.approx(pixel_metrics(changed, masks), abs=1e-5)
+    several = [[np.sin(times * one) for one in maps] for times in range(1, 4)]
+    together = compared(truth, *several)
+    assert [compared(truth, changed)[0] for changed in several] == together
+    for changed, found in zip(several, together, strict=True):
+        assert found.figures == pytest.approx(pixel_metrics(changed, masks), abs=1e-5)
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
@@ -90,18 +102,19 @@ def test_pictures_looked_at_a_few_at_a_time_give_the_same_figures(pixels_at_once
     maps, masks = case(1)
     asked: list[int] = []
 
-    def maps_of(indices: Sequence[int]) -> list[np.ndarray]:
-        asked.append(len(indices))
-        return [maps[i] for i in indices]
+    def maps_of(numbers: Sequence[int]) -> torch.Tensor:
+        asked.append(len(numbers))
+        return flat(maps, numbers)
 
     packed = [DefectMask.of(mask) for mask in masks]
     times = times_drawn(np.array([mask.n_defect > 0 for mask in packed]), 50)
-    found = PixelTruth(packed, times, pixels_at_once, n_threads).compare(maps_of, 0, 1.3)
-    whole = PixelTruth(packed, times).compare(lambda indices: [maps[i] for i in indices], 0, 1.3)
-    assert found.figures == pytest.approx(whole.figures, abs=1e-12)
+    truth = PixelTruth(packed, times, pixels_at_once=pixels_at_once, n_threads=n_threads)
+    (found,) = truth.compare([Maps(maps_of, 0, 1.3)])
+    (whole,) = PixelTruth(packed, times).compare([Maps(partial(flat, maps), 0, 1.3)])
+    assert found.figures == whole.figures
     assert found.draws is not None
     assert whole.draws is not None
-    np.testing.assert_allclose(found.draws, whole.draws, atol=1e-12)
+    np.testing.assert_array_equal(found.draws, whole.draws)
     assert sum(asked) == len(masks)
     assert max(asked) <= max(1, pixels_at_once // 35)
 
@@ -127,7 +140,7 @@ def test_each_draw_has_about_the_figures_of_the_pictures_that_it_takes(decimals:
     ]
     packed = [DefectMask.of(mask) for mask in masks]
     times = times_drawn(np.array([mask.n_defect > 0 for mask in packed]), 30)
-    draws = compared(PixelTruth(packed, times, pixels_at_once=5000), maps).draws
+    draws = compared(PixelTruth(packed, times, pixels_at_once=5000), maps)[0].draws
     assert draws is not None
     for number, taken in enumerate(np.repeat(np.arange(12), row) for row in times):
         exact = pixel_metrics([maps[i] for i in taken], [masks[i] for i in taken])
@@ -139,7 +152,7 @@ def test_each_draw_has_about_the_figures_of_the_pictures_that_it_takes(decimals:
 def test_without_figures_there_are_no_draws() -> None:
     masks = [DefectMask.of(np.zeros((3, 3), bool))] * 2
     found = compared(PixelTruth(masks, np.ones((4, 2))), [np.zeros((3, 3))] * 2)
-    assert found == ((None, None), None)
+    assert found == [((None, None), None)]
 
 
 def test_each_region_weighs_the_same_and_diagonal_pixels_touch() -> None:
