@@ -142,10 +142,11 @@ def _activations(batch: Batch, store: FeatureStore, places: frozenset[Place]) ->
     if len(fresh) == len(held):
         return found
     rows_of = {i: row for row, i in enumerate(fresh)}
+    dtypes = {place: rows.dtype for place, rows in found.items()}
     return {
         place: torch.stack(
             [
-                found[place][rows_of[i]] if rows is None else rows[place].to(backbone.device)
+                found[place][rows_of[i]] if rows is None else rows[place].to(backbone.device, dtypes.get(place))
                 for i, rows in enumerate(held)
             ]
         )

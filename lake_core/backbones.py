@@ -206,9 +206,11 @@ class Backbone:
                 writes into it; class tokens stay. The rows and cols are the tower's own, which in the first blocks
                 of a convolutional tower are a whole multiple of the patch grid's. What is collected there and later
                 is what was written.
-            stay: Leave the activations on the backbone's device; on a GPU the work may then still be under way.
+            stay: Leave the activations on the backbone's device and in its precision; on a GPU the work may then
+                still be under way.
         Returns:
-            Place -> (batch, n_patches, n_units) float32 on the CPU. Rows of "joint" and "image" have length 1.
+            Place -> (batch, n_patches, n_units), float32 on the CPU unless they stay. Rows of "joint" and "image" have
+            length 1, and are float32 always.
         Raises:
             KeyError: if nothing can be changed at a place.
         """
@@ -224,7 +226,7 @@ class Backbone:
             if self.image_place in wanted:
                 maps[self.image_place] = F.normalize(image.float(), dim=1)[:, :, None, None]
             rows = {key: value.flatten(2).transpose(1, 2).contiguous() for key, value in maps.items()}
-            return rows if stay else {key: value.cpu() for key, value in rows.items()}
+            return rows if stay else {key: value.float().cpu() for key, value in rows.items()}
 
     def _written(self, key: Place, change: Change) -> Callable[[Tensor], Tensor]:
         def put(raw: Tensor) -> Tensor:

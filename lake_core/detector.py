@@ -221,7 +221,13 @@ class Lake:
             )
             grid = self.backbone.grid(place)
             layer = fit_layer(
-                acts_ipu, inside_ip, selection, grid, config.normalise, config.smooth, config.calibration_quantile
+                acts_ipu.to(self.backbone.device),
+                inside_ip,
+                selection,
+                grid,
+                config.normalise,
+                config.smooth,
+                config.calibration_quantile,
             )
             if layer.tau > 0:
                 layers.append(layer)

@@ -26,27 +26,33 @@ class Neighbours(NamedTuple):
     row: Tensor
 
 
-def subspace(
-    acts_ipu: Tensor, units: np.ndarray | Tensor, grid: PatchGrid, smooth: int, normalise: Normalise
-) -> Tensor:
+def subspace(acts_ipu: Tensor, units: np.ndarray, grid: PatchGrid, smooth: int, normalise: Normalise) -> Tensor:
     """Patch vectors as distances see them: selected units, averaged over neighbouring patches, scaled.
 
     Args:
         acts_ipu: (n_pictures, n_patches, n_units) float32.
-        units: (k,) int64, the selected units; a tensor on the device of the activations saves a copy. Without any,
-            vectors have length 0 and all distances are 0.
+        units: (k,) int64, the selected units. Without any, vectors have length 0 and all distances are 0.
         grid: Of the patches.
         smooth: Side of the square of patches to average over; at the border over the patches that exist.
         normalise: "unit" scales each vector to length 1 (a zero vector stays zero), "none" leaves it.
     Returns:
         (n_pictures, n_patches, k) float32.
     """
-    index = torch.from_numpy(units).to(acts_ipu.device) if isinstance(units, np.ndarray) else units
-    acts_ipk = acts_ipu[:, :, index]
-    if smooth > 1 and len(units):
-        maps = acts_ipk.transpose(1, 2).unflatten(2, (grid.rows, grid.cols))
-        maps = F.avg_pool2d(maps, smooth, stride=1, padding=smooth // 2, count_include_pad=False)
-        acts_ipk = maps.flatten(2).transpose(1, 2)
+    acts_ipk = acts_ipu[:, :, torch.from_numpy(units).to(acts_ipu.device)]
+    return scaled(smoothed(acts_ipk, grid, smooth) if smooth > 1 else acts_ipk, normalise)
+
+
+def smoothed(acts_ipk: Tensor, grid: PatchGrid, side: int) -> Tensor:
+    """Means over squares of patches of that side, at the border over the patches that exist."""
+    if not acts_ipk.shape[2]:
+        return acts_ipk
+    maps = acts_ipk.transpose(1, 2).unflatten(2, (grid.rows, grid.cols))
+    maps = F.avg_pool2d(maps, side, stride=1, padding=side // 2, count_include_pad=False)
+    return maps.flatten(2).transpose(1, 2)
+
+
+def scaled(acts_ipk: Tensor, normalise: Normalise) -> Tensor:
+    """Patch vectors scaled to length 1, or left as they are."""
     return F.normalize(acts_ipk, dim=2) if normalise == "unit" else acts_ipk.contiguous()
 
 
@@ -71,7 +77,7 @@ def nearest_normal(patches: Tensor, gallery: Tensor, excluded: Tensor | None = N
     origin = gallery.mean(0)
     centred = gallery - origin
     centred_squared = centred.square().sum(1)
-    row = torch.empty(len(patches), dtype=torch.int64)
+    row = torch.empty(len(patches), dtype=torch.int64, device=patches.device)
     for start in range(0, len(patches), chunk):
         rows = slice(start, start + chunk)
         without_own_square = torch.addmm(centred_squared, patches[rows] - origin, centred.T, alpha=-2.0)
@@ -120,7 +126,8 @@ def fit_layer(
     2 grid steps away (in rows or in columns).
 
     Args:
-        acts_ipu: (n_pictures, n_patches, n_units) float32 of the normal pictures.
+        acts_ipu: (n_pictures, n_patches, n_units) float32 of the normal pictures, on the device that computes. What
+            is learned lies on the CPU.
         inside_ip: (n_pictures, n_patches) bool, patches that lie on the picture; the others are no normal patches.
         selection: The units to keep.
         grid: Of the patches.
@@ -130,19 +137,20 @@ def fit_layer(
     """
     patches_ipk = subspace(acts_ipu, selection.units, grid, smooth, normalise)
     n_pictures = len(patches_ipk)
+    inside_ip = inside_ip.to(acts_ipu.device)
     gallery = patches_ipk[inside_ip]
     gallery_picture, gallery_patch = inside_ip.nonzero(as_tuple=True)
-    own = torch.zeros(inside_ip.shape)
+    own = torch.zeros(inside_ip.shape, device=acts_ipu.device)
     for picture in range(n_pictures):
         if n_pictures > 1:
             others = gallery[gallery_picture != picture]
             own[picture] = nearest_normal(patches_ipk[picture], others).distance
         else:
             own[picture] = nearest_normal(patches_ipk[0], gallery, _close_by(grid, gallery_patch)).distance
-    tau = float(np.quantile(own[inside_ip].numpy(), calibration_quantile))
+    tau = float(np.quantile(own[inside_ip].cpu().numpy(), calibration_quantile))
     if tau <= _ROUNDING**2 * float(gallery.square().sum(1).mean()):
         tau = 0.0
-    return LayerNormality(selection, grid, gallery, gallery_picture, gallery_patch, tau, own)
+    return LayerNormality(selection, grid, gallery.cpu(), gallery_picture.cpu(), gallery_patch.cpu(), tau, own.cpu())
 
 
 def _close_by(grid: PatchGrid, gallery_patch: Tensor) -> Tensor:
@@ -150,7 +158,7 @@ def _close_by(grid: PatchGrid, gallery_patch: Tensor) -> Tensor:
 
     Where that would leave some patch without any (a small grid, a narrow letterbox), only a patch itself is close.
     """
-    patch = torch.arange(grid.n_patches)
+    patch = torch.arange(grid.n_patches, device=gallery_patch.device)
     rows = (patch // grid.cols)[:, None] - gallery_patch // grid.cols
     cols = (patch % grid.cols)[:, None] - gallery_patch % grid.cols
     steps = torch.maximum(rows.abs(), cols.abs())

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lake_core import halves
 from lake_core.capture import Place
 from lake_core.detector import Lake
 from lake_core.features import FeatureStore
 from lake_core.geometry import PatchGrid, Placement, coarse_of_fine
-from lake_core.normality import LayerNormality, subspace
+from lake_core.normality import LayerNormality, scaled, smoothed
 
 _MAX_COMPARED = 2**22
 """Distances that are held at once on the CPU; on a GPU 32 times as many."""
@@ -96,7 +97,7 @@ class Panel:
         """What each seat says of the pictures.
 
         Args:
-            acts: Place -> (n_pictures, n_patches, n_units) float32 on the backbone's device.
+            acts: Place -> (n_pictures, n_patches, n_units) from `Backbone.forward(..., stay=True)`.
             placements: Where each picture lies in the model's input.
         """
         visual: dict[Lake, Tensor] = {}
@@ -165,6 +166,8 @@ class Panel:
 class _Search:
     """Nearest normal patches in one subspace for all detectors that chose it.
 
+    Where the network computes with 16-bit numbers on a GPU, so does the search for what is nearest.
+
     Args:
         place: Of the activations.
         members: Detectors with what they learned there; their selections hold the same units.
@@ -179,6 +182,7 @@ class _Search:
         units, device = np.sort(members[0][1].selection.units), backbone.device
         self._units = torch.from_numpy(units).to(device)
         self._smooth, self._normalise = config.smooth, config.normalise
+        self._near: Tensor | None = None
         pictures = {picture.sha256: picture for detector, _ in members for picture in detector.normals_}
         order = {sha256: i for i, sha256 in enumerate(pictures)}
         self._own = [
@@ -186,21 +190,23 @@ class _Search:
             for detector, _ in members
         ]
         rows = [
-            subspace(store.get(picture, place)[None], units, self._grid, self._smooth, self._normalise)[0][
-                torch.from_numpy(self._grid.inside(backbone.placement(picture)))
+            self._compared(store.get(picture, place)[None].to(device))[0][
+                torch.from_numpy(self._grid.inside(backbone.placement(picture))).to(device)
             ]
             for picture in pictures.values()
         ]
         self._lengths = [len(row) for row in rows]
-        self._gallery = torch.cat(rows).to(device)
+        self._gallery = torch.cat(rows)
         # As in `nearest_normal`: distances do not depend on the origin, but their rounding does.
         self._origin = self._gallery.mean(0)
         self._centred = self._gallery - self._origin
         self._squared = self._centred.square().sum(1)
+        in_halves = backbone.precision != "fp32" and device.type == "cuda"
+        self._halves = halves.HalfGallery(self._gallery, self._origin) if in_halves else None
 
     def distances(self, acts_ipu: Tensor) -> list[tuple[Lake, LayerNormality, Tensor]]:
         """Squared distance of each patch to each member's nearest normal patch, (n_pictures, n_patches) float32."""
-        patches_ipk = subspace(acts_ipu, self._units, self._grid, self._smooth, self._normalise)
+        patches_ipk = self._compared(acts_ipu)
         patches = patches_ipk.flatten(0, 1)
         allowed = _MAX_COMPARED * (32 if patches.is_cuda else 1)
         chunk = max(1, allowed // len(self._gallery))
@@ -210,9 +216,23 @@ class _Search:
             for i, (detector, layer) in enumerate(self._members)
         ]
 
+    def _compared(self, acts_ipu: Tensor) -> Tensor:
+        """As `subspace`: patch vectors as distances see them, (n_pictures, n_patches, k) float32."""
+        acts_ipk = acts_ipu if len(self._units) == acts_ipu.shape[2] else acts_ipu[:, :, self._units]
+        if self._smooth > 1 and acts_ipk.is_cuda and acts_ipk.dtype != torch.float32:
+            if self._near is None:
+                self._near = halves.neighbours(self._grid, self._smooth, acts_ipk)
+            acts_ipk = halves.smoothed(acts_ipk, self._near)
+        elif self._smooth > 1:
+            acts_ipk = smoothed(acts_ipk.float(), self._grid, self._smooth)
+        return scaled(acts_ipk.float(), self._normalise)
+
     def _nearest(self, patches: Tensor) -> list[Tensor]:
         """Distances of some patches for each member; as a sum of squares, so that they equal the ledger's."""
-        without_own_square = torch.addmm(self._squared, patches - self._origin, self._centred.T, alpha=-2.0)
+        if self._halves is None:
+            without_own_square = torch.addmm(self._squared, patches - self._origin, self._centred.T, alpha=-2.0)
+        else:
+            without_own_square = self._halves.without_own_square(patches)
         if len(set(self._lengths)) == 1:
             least, row = without_own_square.unflatten(1, (len(self._lengths), -1)).min(2)
             row += torch.arange(0, len(self._gallery), self._lengths[0], device=row.device)

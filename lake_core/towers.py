@@ -79,16 +79,17 @@ class Tower(ABC):
         return taps
 
     def patches(self, place: Place, raw: Tensor) -> Tensor:
-        """(batch, units, rows, cols) float32 copy of an activation on its patch grid, at most MAX_GRID a side."""
-        maps = self.maps(raw, place).detach().to(torch.float32, copy=True)
+        """(batch, units, rows, cols) copy of an activation on its patch grid, at most MAX_GRID a side; means over
+        several patches are float32, the rest has the tower's number type."""
+        maps = self.maps(raw, place).detach()
         factor = 1
         while max(maps.shape[-2:]) / factor > MAX_GRID:
             factor *= 2
         if factor > 1:
             # Adaptive, which is the same where the factor divides the grid, and loses no border where it does not.
             rows, cols = maps.shape[-2:]
-            return F.adaptive_avg_pool2d(maps, (-(-rows // factor), -(-cols // factor)))
-        return maps
+            return F.adaptive_avg_pool2d(maps.float(), (-(-rows // factor), -(-cols // factor)))
+        return maps.clone()
 
 
 class _TokenTower(Tower):

@@ -1,0 +1,110 @@
+"""On a GPU the same comes out as on the CPU; these tests need one, and are left out where there is none."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lake_core.bootstrap import Resampling, times_drawn
+from lake_core.config import LakeConfig
+from lake_core.detector import Lake
+from lake_core.evaluation import evaluate
+from lake_core.features import FeatureStore
+from lake_core.images import Picture
+from lake_core.masks import DefectMask
+from lake_core.panel import Panel, Seat
+from lake_core.pixel_metrics import Maps, PixelTruth
+from tests.core.scores import tied_case
+from tests.core.tiny import OpenTiny
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@pytest.mark.parametrize("config", [{}, {"normalise": "none"}, {"smooth": 1, "layers": (1, 2)}])
+@pytest.mark.parametrize(("precision", "rtol"), [("fp32", 1e-4), ("fp16", 2e-3), ("bf16", 2e-3)])
+@pytest.mark.parametrize("name", ["native-vit", "efficientnet"])
+def test_a_panel_says_what_its_detectors_say_of_the_same_activations(
+    name: str,
+    precision: str,
+    rtol: float,
+    config: dict[str, Any],
+    open_tiny: OpenTiny,
+    noise_pictures: list[Picture],
+) -> None:
+    backbone = open_tiny(name, device="cuda", precision=precision)
+    store, base = FeatureStore(backbone), LakeConfig(top_k=5, **config)
+    detectors = [
+        Lake(backbone, replace(base, **changes), store).fit(normals)
+        for normals in (noise_pictures[:1], noise_pictures[:3])
+        for changes in ({}, {"criterion": "all"})
+    ]
+    tests = noise_pictures[4:]
+    pixels = torch.stack([backbone.prepare(picture) for picture in tests])
+    acts = backbone.forward(pixels, detectors[0].places, stay=True)
+    said = Panel([Seat(one) for one in detectors], store).ask(acts, [backbone.placement(picture) for picture in tests])
+    for detector, one in zip(detectors, said, strict=True):
+        for i, picture in enumerate(tests):
+            rows = {place: values[i].float().cpu() for place, values in acts.items()}
+            alone = detector.fuse(detector.measure_activations(picture, rows))
+            assert float(one.scores[i]) == pytest.approx(alone.score, rel=rtol)
+            np.testing.assert_allclose(one.maps[i].cpu().numpy(), alone.map.ravel(), rtol=10 * rtol, atol=rtol)
+
+
+def test_what_is_learned_is_the_same(open_tiny: OpenTiny, noise_pictures: list[Picture]) -> None:
+    config = LakeConfig(top_k=5, layers=(1, 2))
+    here, there = (
+        Lake(open_tiny("native-vit", device=device), config).fit(noise_pictures[:3]) for device in ("cpu", "cuda")
+    )
+    for a, b in zip(here.normality_.layers, there.normality_.layers, strict=True):
+        assert b.gallery.device.type == b.own_distance.device.type == "cpu"
+        np.testing.assert_array_equal(a.selection.units, b.selection.units)
+        assert b.tau == pytest.approx(a.tau, rel=1e-3)
+    assert there.threshold_ == pytest.approx(here.threshold_, rel=1e-3)
+
+
+def test_pixels_are_counted_the_same() -> None:
+    rng = np.random.default_rng(0)
+    masks = [np.zeros((40, 60), bool) for _ in range(9)]
+    for i in range(0, 9, 2):
+        masks[i][3 : 9 + i, 5:30] = masks[i][30:33, 40:44] = True
+    maps = [torch.from_numpy(rng.random(mask.shape, dtype=np.float32) + 0.2 * mask).float().ravel() for mask in masks]
+    packed = [DefectMask.of(mask) for mask in masks]
+    times = times_drawn(np.array([mask.n_defect > 0 for mask in packed]), 50)
+    found = []
+    for name in ("cpu", "cuda", "cuda"):
+        device = torch.device(name)
+        several = [
+            Maps(lambda some, to=device, f=f: torch.cat([f * maps[i] for i in some]).to(to), 0.0, 1.2 * f)  # type: ignore[misc]
+            for f in (1.0, 0.3)
+        ]
+        found.append(PixelTruth(packed, times, device, pixels_at_once=10_000, n_threads=2).compare(several))
+    for here, there, again in zip(*found, strict=True):
+        assert there.figures == pytest.approx(here.figures, abs=1e-6)
+        assert again.figures == there.figures
+        assert here.draws is not None
+        assert there.draws is not None
+        assert again.draws is not None
+        np.testing.assert_allclose(there.draws, here.draws, atol=1e-6)
+        np.testing.assert_array_equal(again.draws, there.draws)
+
+
+def test_draws_have_the_same_figures() -> None:
+    labels, scores = tied_case(0, 40)
+    here, there = (Resampling.of(labels, 200, device=torch.device(name)) for name in ("cpu", "cuda"))
+    assert here is not None
+    assert there is not None
+    np.testing.assert_allclose(there.figures(scores), here.figures(scores), atol=1e-12)
+
+
+def test_an_evaluation_gives_nearly_the_same_figures(open_tiny: OpenTiny, stained: list[Path]) -> None:
+    here, there = (
+        evaluate(stained, open_tiny("native-vit", device=device), LakeConfig(top_k=5), shots=(1, 2), seeds=(0,))
+        for device in ("cpu", "cuda")
+    )
+    for a, b in zip(here["results"], there["results"], strict=True):
+        for metric in ("image_auroc", "image_ap", "pixel_auroc", "pixel_aupro"):
+            assert (a[metric] is None) == (b[metric] is None)
+            assert a[metric] is None or b[metric] == pytest.approx(a[metric], abs=0.01)
