@@ -215,13 +215,14 @@ class Lake:
         config = self.config
         layers = []
         for place in self._layer_places:
-            acts_ipu, inside_ip = self.store.stack(pictures, place), self._inside(pictures, place)
+            acts_ipu = self.store.stack(pictures, place).to(self.backbone.device)
+            inside_ip = self._inside(pictures, place).to(self.backbone.device)
             selection = select(
                 acts_ipu[inside_ip], place.layer, config.kind, config.criterion, config.top_k, config.seed
             )
             grid = self.backbone.grid(place)
             layer = fit_layer(
-                acts_ipu.to(self.backbone.device),
+                acts_ipu,
                 inside_ip,
                 selection,
                 grid,
@@ -241,7 +242,7 @@ class Lake:
             warnings.append(f"{TEXT_LEFT_OUT}: the head of {self.backbone.spec} does not act on single patches.")
             return None
         text = fit_text(
-            self.store.stack(pictures, place),
+            self.store.stack(pictures, place).cpu(),
             self._inside(pictures, place),
             text_directions(self.backbone.encode_text, self.config.prompts, self.config.object_name),
             self.backbone.grid(place),

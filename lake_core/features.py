@@ -31,14 +31,22 @@ class FeatureStore:
         backbone: Whose activations.
         max_bytes: Bound on the activations held.
         batch_size: Pictures in one forward pass.
+        on_device: Keep activations on the backbone's device, for detectors that are only fitted and asked by a panel.
 
     Attributes:
         n_forwards: Pictures that ran through the network so far.
         forward_seconds: Time that they took, with the waiting for other threads' forward passes.
     """
 
-    def __init__(self, backbone: Backbone, max_bytes: int = DEFAULT_MAX_BYTES, batch_size: int = 4) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        batch_size: int = 4,
+        on_device: bool = False,
+    ) -> None:
         self.backbone = backbone
+        self._on_device = on_device
         self.max_bytes = max_bytes
         self.batch_size = batch_size
         self.n_forwards = 0
@@ -112,8 +120,11 @@ class FeatureStore:
     def _compute(self, pictures: Sequence[Picture], places: frozenset[Place]) -> list[dict[Place, Tensor]]:
         started = time.perf_counter()
         pixels = torch.stack([self.backbone.prepare(picture) for picture in pictures])
-        found = self.backbone.forward(pixels, places)
-        rows = [{place: tensor[i].clone() for place, tensor in found.items()} for i in range(len(pictures))]
+        found = self.backbone.forward(pixels, places, stay=self._on_device)
+        rows = [
+            {place: tensor[i].to(torch.float32, copy=True) for place, tensor in found.items()}
+            for i in range(len(pictures))
+        ]
         with self._lock:
             self.n_forwards += len(pictures)
             self.forward_seconds += time.perf_counter() - started

@@ -19,8 +19,9 @@ from lake_core.pixel_metrics import Comparison, Maps, PixelTruth
 from lake_core.plan import METRICS, Method
 from lake_core.spreading import interpolated
 
-_PIXELS_AT_ONCE, _DETECTORS_AT_ONCE = 2**21, 1
-"""How much is held while maps are compared with masks on the CPU; on a GPU eight times as much of both."""
+_PIXELS_AT_ONCE = {"cpu": 2**21, "cuda": 2**24}
+_DETECTORS_AT_ONCE = {"cpu": 1, "cuda": 16}
+"""How much is held while maps are compared with masks: 40 bytes a pixel, 40 MB a detector."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None, device: torch
     labels = [picture.entry.label == "defective" for picture in heard.pictures]
     resampling = Resampling.of(labels, device=device)
     pixels = None if maps is None else _Pixels(heard, maps, device)
-    at_once = _DETECTORS_AT_ONCE * (8 if device.type == "cuda" else 1)
+    at_once = _DETECTORS_AT_ONCE[device.type]
     for start in range(0, len(runs), at_once):
         some = range(start, min(start + at_once, len(runs)))
         compared = pixels.compare({i: runs[i].seat.grid for i in some if not runs[i].says_nothing}) if pixels else {}
@@ -129,8 +130,7 @@ class _Pixels:
         defects = [mask.defects for mask in self._masks]
         has_defect = np.array([mask.n_defect > 0 for mask in defects], dtype=bool)
         times = times_drawn(has_defect) if has_defect.any() else None
-        at_once = _PIXELS_AT_ONCE * (8 if device.type == "cuda" else 1)
-        self._truth = PixelTruth(defects, times, device, at_once, torch.get_num_threads())
+        self._truth = PixelTruth(defects, times, device, _PIXELS_AT_ONCE[device.type], torch.get_num_threads())
 
     def compare(self, grids: Mapping[int, PatchGrid]) -> dict[int, Comparison]:
         """For the numbers of some seats, with the grids of their maps, the figures with their draws."""

@@ -1,8 +1,7 @@
 """What a path says about a picture: normal or to be tested, good or defective, which mask. Pure; nothing is opened."""
 
-import posixpath
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath, PurePosixPath
@@ -62,7 +61,8 @@ def natural_key(path: PurePath) -> tuple[list[str | int], str]:
 
 def is_hidden(path: PurePath) -> bool:
     """Whether the file or a folder above it is hidden, or one of macOS's own."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    text = f"/{path.as_posix()}/"
+    return "/." in text or "/__MACOSX/" in text
 
 
 def is_picture_name(path: PurePath) -> bool:
@@ -136,18 +136,21 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
     `train` and `test`, or a folder of normal pictures and `test`, what lies beside these parts is ignored.
     """
     ordered = sorted(paths, key=natural_key)
-    beside_parts = _beside_parts([path for path in ordered if is_picture_name(path)])
-    roles = {path: Role("ignored") if path in beside_parts else role_of(path) for path in ordered}
-    pictures_by_place = {(p.parent, p.stem.lower()) for p, role in roles.items() if role.role in ("normal", "test")}
-    if any(role.role == "test" and _words_of_part(path) - _VALIDATION for path, role in roles.items()):
-        roles |= {path: Role("ignored") for path in ordered if _words_of_part(path) & _VALIDATION}
+    folders_of = {path: path.parts[:-1] for path in ordered if is_picture_name(path)}
+    beside_parts = _beside_parts(folders_of)
+    roles = {path: Role("ignored") for path in ordered}
+    roles |= {path: _role_in(folders) for path, folders in folders_of.items() if path not in beside_parts}
+    taking_part = {path: role for path, role in roles.items() if role.role in ("normal", "test")}
+    places = {(folders_of[path], path.stem.lower()) for path in taking_part}
+    if any(role.role == "test" and _part_of(folders_of[path]) - _VALIDATION for path, role in taking_part.items()):
+        roles |= {path: Role("ignored") for path, folders in folders_of.items() if _part_of(folders) & _VALIDATION}
     masks: _Masks = {}
-    for path in ordered:
-        beside = (path.parent, bare_stem(path))
-        if roles[path].role == "test" and beside[1] != path.stem.lower() and beside in pictures_by_place:
-            roles[path] = Role("mask", kind=roles[path].kind)
-        if roles[path].role == "mask":
-            before, below, stem = _mask_key(path)
+    for path, folders in folders_of.items():
+        role, stem = roles[path], bare_stem(path)
+        if role.role == "test" and stem != path.stem.lower() and (folders, stem) in places:
+            role = roles[path] = Role("mask", kind=role.kind)
+        if role.role == "mask":
+            before, below = _around_part(folders)
             masks[before, below, stem] = (path,)
             if below:
                 masks.setdefault((before, below, None), ())
@@ -155,13 +158,19 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
     return [Placed(path, role, _masks_of(path, role, masks)) for path, role in roles.items()]
 
 
-def _beside_parts(pictures: Sequence[PurePosixPath]) -> set[PurePosixPath]:
-    """Pictures outside of a data set's parts, such as backups and figures; none where there are no two parts."""
-    if not pictures:
-        return set()
-    common = PurePosixPath(posixpath.commonpath([path.parent for path in pictures])).parts  # such as the set's name
-    depth = next((i for i, folder in enumerate(common) if is_part_folder(folder)), len(common))
-    first = {path: _word(path.parts[depth]) if len(path.parts) > depth + 1 else "" for path in pictures}
+def _beside_parts(folders_of: Mapping[PurePosixPath, tuple[str, ...]]) -> set[PurePosixPath]:
+    """Pictures outside of a data set's parts, such as backups and figures; none where there are no two parts.
+
+    Args:
+        folders_of: Picture -> the folders above it.
+    """
+    distinct = set(folders_of.values())
+    depth = len(min(distinct, key=len, default=()))
+    for level, names in enumerate(zip(*distinct, strict=False)):
+        if len(set(names)) > 1 or is_part_folder(names[0]):  # what all have in common, such as the set's name, is over
+            depth = level
+            break
+    first = {path: _word(folders[depth]) if len(folders) > depth else "" for path, folders in folders_of.items()}
     tops = set(first.values())
     if not tops & (_TEST - _VALIDATION):
         return set()
@@ -219,9 +228,10 @@ def bare_stem(path: PurePosixPath) -> str:
     return next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
 
 
-def _words_of_part(path: PurePosixPath) -> set[str]:
-    """The word that makes a path one of a test or validation part, if any."""
-    words = _words(path.parts[:-1])
+@lru_cache(maxsize=1024)
+def _part_of(folders: tuple[str, ...]) -> set[str]:
+    """The word that makes pictures in a folder those of a test or validation part, if any."""
+    words = _words(folders)
     at = _last(words, _TRAIN | _TEST)
     return {words[at]} & _TEST if at >= 0 else set()
 

@@ -128,7 +128,8 @@ def fit_layer(
     Args:
         acts_ipu: (n_pictures, n_patches, n_units) float32 of the normal pictures, on the device that computes. What
             is learned lies on the CPU.
-        inside_ip: (n_pictures, n_patches) bool, patches that lie on the picture; the others are no normal patches.
+        inside_ip: (n_pictures, n_patches) bool on that device, patches that lie on the picture; the others are no
+            normal patches.
         selection: The units to keep.
         grid: Of the patches.
         normalise: Scaling of the patch vectors.
@@ -137,7 +138,6 @@ def fit_layer(
     """
     patches_ipk = subspace(acts_ipu, selection.units, grid, smooth, normalise)
     n_pictures = len(patches_ipk)
-    inside_ip = inside_ip.to(acts_ipu.device)
     gallery = patches_ipk[inside_ip]
     gallery_picture, gallery_patch = inside_ip.nonzero(as_tuple=True)
     own = torch.zeros(inside_ip.shape, device=acts_ipu.device)

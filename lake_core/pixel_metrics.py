@@ -14,8 +14,6 @@ order pixels are counted, on a GPU as on the CPU.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -144,43 +142,41 @@ class PixelTruth:
             return [Comparison(PixelMetrics(None, None), None) for _ in several]
         n_draws = None if self._times is None else len(self._times)
         totals = [_Totals(maps, n_draws, self._device) for maps in several]
-        for group in results_in_order(self._unpacked, self._groups, self._n_threads):
-            on_device = group.to(self._device)
+        for pictures, regions in results_in_order(self._unpacked, self._groups, self._n_threads):
+            group = self._group(pictures, regions)
             for total in totals:
-                total.add(on_device)
+                total.add(group)
         return [total.comparison(max_fpr) for total in totals]
 
-    def _unpacked(self, pictures: list[int]) -> "_Group":
+    def _unpacked(self, pictures: list[int]) -> tuple[list[int], np.ndarray]:
+        """Some pictures, and the numbers of the regions of all their pixels."""
+        return pictures, np.concatenate([self._masks[picture].regions.reshape(-1) for picture in pictures])
+
+    def _group(self, pictures: list[int], regions: np.ndarray) -> "_Group":
         masks = [self._masks[picture] for picture in pictures]
-        sizes = [mask.n_pixels for mask in masks]
-        defect_at, weight = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for mask, first in zip(masks, np.cumsum([0, *sizes]).tolist(), strict=False):
-            if mask.n_defect:
-                regions = mask.regions.reshape(-1)
-                at = np.flatnonzero(regions)
-                defect_at.append(at + first)
-                weight.append(np.rint(_REGION / np.bincount(regions))[regions[at]].astype(np.int64))
+        sizes = torch.tensor([mask.n_pixels for mask in masks], device=self._device)
+        picture_of = torch.arange(len(masks), device=self._device).repeat_interleave(sizes, output_size=len(regions))
+        region_of = torch.from_numpy(regions).to(self._device)
+        defect_at = region_of.nonzero()[:, 0]
+        # Regions are numbered from 1 in each picture; here they are told apart.
+        before = torch.tensor(np.cumsum([0, *(mask.n_regions for mask in masks)])[:-1], device=self._device)
+        of_defect = before[picture_of[defect_at]] + region_of[defect_at]
+        weights = (_REGION / torch.bincount(of_defect).double()).round()
         times = None
         if self._times is not None:
             # The first row is no draw: it takes each picture once.
-            times = np.concatenate([np.ones((1, len(pictures))), self._times[:, pictures]])
-        return _Group(
-            pictures,
-            sizes,
-            torch.from_numpy(np.concatenate(defect_at)),
-            torch.from_numpy(np.concatenate(weight)),
-            torch.tensor([i for i, mask in enumerate(masks) if mask.n_defect], dtype=torch.int64),
-            None if times is None else torch.from_numpy(times),
-        )
+            drawn = np.concatenate([np.ones((1, len(pictures))), self._times[:, pictures]])
+            times = torch.from_numpy(drawn).to(self._device)
+        with_defect = torch.tensor([i for i, mask in enumerate(masks) if mask.n_defect], device=self._device).long()
+        return _Group(pictures, picture_of.int(), defect_at, weights[of_defect].long(), with_defect, times)
 
 
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """The truth of some pictures, their pixels one picture after the other.
+class _Group(NamedTuple):
+    """The truth of some pictures, their pixels one picture after the other, on the device of comparison.
 
     Attributes:
         pictures: Their numbers.
-        sizes: Pixels of each.
+        picture_of: (n_pixels,) int32, which of them each pixel belongs to.
         defect_at: (n_defect,) int64, which pixels are defect.
         weight: (n_defect,) int64, of each of these; all pixels of a region weigh _REGION together.
         with_defect: int64, which of the pictures have defects.
@@ -189,29 +185,11 @@ class _Group:
     """
 
     pictures: list[int]
-    sizes: list[int]
+    picture_of: Tensor
     defect_at: Tensor
     weight: Tensor
     with_defect: Tensor
     times: Tensor | None
-
-    def to(self, device: torch.device) -> "_Group":
-        """The same on another device."""
-        return _Group(
-            self.pictures,
-            self.sizes,
-            self.defect_at.to(device),
-            self.weight.to(device),
-            self.with_defect.to(device),
-            None if self.times is None else self.times.to(device),
-        )
-
-    @cached_property
-    def picture_of(self) -> Tensor:
-        """(n_pixels,) int32: which of the pictures each pixel belongs to."""
-        device = self.defect_at.device
-        numbers = torch.arange(len(self.sizes), dtype=torch.int32, device=device)
-        return numbers.repeat_interleave(torch.tensor(self.sizes, device=device), output_size=sum(self.sizes))
 
     def counted(self, bins: Tensor, n_bins: int) -> Tensor:
         """(3, n_bins) int64: good pixels, defect pixels and weights of these in each bin; bins (n_pixels,) int32."""
@@ -236,8 +214,8 @@ class _Totals:
     def add(self, group: _Group) -> None:
         """Counts the pixels of some pictures."""
         scores = self._maps.of(group.pictures)
-        if scores.shape != (n_pixels := sum(group.sizes),):
-            raise ValueError(f"maps have {tuple(scores.shape)} pixels and masks {n_pixels}: numbers or shapes differ")
+        if scores.shape != group.picture_of.shape:
+            raise ValueError(f"{len(scores)} pixels of maps, {len(group.picture_of)} of masks: their shapes differ")
         bins = _bins(scores, self._maps.low, self._maps.high)
         self._fine += group.counted(bins, _N_FINE)
         if self._coarse is None or group.times is None:

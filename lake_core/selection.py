@@ -62,14 +62,14 @@ def variance(acts_nu: Tensor) -> Tensor:
 
 def robust_variance(acts_nu: Tensor) -> Tensor:
     """Squared 1.4826 x MAD: the variance of a normal distribution with that median absolute deviation."""
-    values = acts_nu.numpy()
+    values = acts_nu.cpu().numpy()
     deviations = np.abs(values - np.median(values, axis=0))
     return torch.from_numpy((1.4826 * np.median(deviations, axis=0)) ** 2)
 
 
 def spread(acts_nu: Tensor) -> Tensor:
     """Range from the 0.01 to the 0.99 quantile."""
-    low, high = np.quantile(acts_nu.numpy(), [0.01, 0.99], axis=0)
+    low, high = np.quantile(acts_nu.cpu().numpy(), [0.01, 0.99], axis=0)
     return torch.from_numpy(high - low)
 
 
@@ -92,7 +92,7 @@ def sensitivity(acts_nu: Tensor, criterion: Criterion) -> np.ndarray:
     Returns:
         (n_units,) float32, >= 0.
     """
-    return _MEASURES[criterion](acts_nu).numpy().astype(np.float32)
+    return _MEASURES[criterion](acts_nu).cpu().numpy().astype(np.float32)
 
 
 def select(

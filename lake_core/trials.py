@@ -39,7 +39,7 @@ def run_task(task: Task, backbone: Backbone, on_progress: Report | None = None) 
     problems: list[str] = []
     ordered = {seed: choose_normals(task.entries, seed) for seed in plan.seeds}
     chosen = _read_normals(name, ordered, plan.shots[-1], problems)
-    store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone))
+    store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone), on_device=True)
     tests = labelled_tests(task.entries)
     batches = load_ahead(tests, backbone, store.batch_size, plan.pixel)
     outcome = run_category(name, chosen, batches, len(tests), store, task.config, plan, problems, on_progress)
