@@ -6,9 +6,9 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import components, compute, sidebar, state
-from dashboard.garbage import spare_what_was_imported
 from lake_core.data_root import data_root
 from lake_core.errors import LakeError
+from lake_core.garbage import spare_what_was_imported
 from lake_core.threads import limit_threads
 
 FOLDER = Path(__file__).parent

@@ -132,6 +132,7 @@ def evaluate_command(
     from lake_core.config import LakeConfig
     from lake_core.devices import PRECISIONS
     from lake_core.evaluation import LocalEngine, evaluate
+    from lake_core.garbage import spare_what_was_imported
     from lake_core.journal import Journal
     from lake_core.plan import checked_methods
     from lake_core.threads import limit_threads
@@ -153,6 +154,7 @@ def evaluate_command(
     if known is None:
         raise ConfigError(f"--precision is {precision!r}; choose from {', '.join(PRECISIONS)}.")
     limit_threads()
+    spare_what_was_imported()
     opening = Opening(model, device=device, precision=known)
     journal = Journal(json_out, resume) if json_out is not None else None
     with (

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -134,22 +134,33 @@ class _Pixels:
 
     def compare(self, grids: Mapping[int, PatchGrid]) -> dict[int, Comparison]:
         """For the numbers of some seats, with the grids of their maps, the figures with their draws."""
+        if not grids:
+            return {}
+        seats = range(min(grids), max(grids) + 1)
+
+        @lru_cache(maxsize=1)  # all seats are asked about some pictures, before the next pictures come
+        def rows_of(pictures: tuple[int, ...]) -> Tensor:
+            return torch.from_numpy(self._maps.maps(seats, [self._rows[i] for i in pictures])).to(self._device)
+
+        def pixels_of(seat: int, pictures: Sequence[int]) -> Tensor:
+            first, own = self._maps.columns(seats).start, self._maps.columns(range(seat, seat + 1))
+            values = rows_of(tuple(pictures))[:, own.start - first : own.stop - first]
+            return self._spread(values, grids[seat], pictures)
+
         # Between patches maps are interpolated, so that no pixel lies beyond the range of the patches.
-        several = [
-            Maps(partial(self._spread, number, grid), *self._maps.range(number)) for number, grid in grids.items()
-        ]
+        several = [Maps(partial(pixels_of, seat), *self._maps.bounds(seat)) for seat in grids]
         return dict(zip(grids, self._truth.compare(several), strict=True))
 
-    def _spread(self, number: int, grid: PatchGrid, indices: Sequence[int]) -> Tensor:
-        """Some maps of a seat over the pixels of their masks, those of one size together."""
+    def _spread(self, values: Tensor, grid: PatchGrid, pictures: Sequence[int]) -> Tensor:
+        """Maps (n_pictures, n_patches) over the pixels of their masks, those of one size together: (n_pixels,)."""
         alike: dict[tuple[tuple[int, int], Placement], list[int]] = {}
-        for i in indices:
-            alike.setdefault((self._masks[i].defects.shape, self._masks[i].placement), []).append(i)
+        for row, picture in enumerate(pictures):
+            alike.setdefault((self._masks[picture].defects.shape, self._masks[picture].placement), []).append(row)
         spread: dict[int, Tensor] = {}
-        for ((height, width), placement), of_size in alike.items():
-            values = torch.from_numpy(self._maps.maps(number, [self._rows[i] for i in of_size])).to(self._device)
-            together = interpolated(values, grid, placement, (width, height)).flatten(1)
+        for ((height, width), placement), rows in alike.items():
+            some = values if len(alike) == 1 else values[rows]
+            together = interpolated(some, grid, placement, (width, height)).flatten(1)
             if len(alike) == 1:
                 return together.view(-1)
-            spread |= dict(zip(of_size, together, strict=True))
-        return torch.cat([spread[i] for i in indices])
+            spread |= dict(zip(rows, together, strict=True))
+        return torch.cat([spread[row] for row in range(len(pictures))])

@@ -55,15 +55,19 @@ class MapFile:
         self._lowest = np.fmin(self._lowest, np.fmin.reduce(rows, axis=0))
         self._highest = np.fmax(self._highest, np.fmax.reduce(rows, axis=0))
 
-    def range(self, detector: int) -> tuple[float, float]:
+    def bounds(self, detector: int) -> tuple[float, float]:
         """The lowest and highest value of one detector's maps; (0, 0) where they hold no number."""
         columns = self._columns[detector]
         low, high = self._lowest[columns].min(initial=np.inf), self._highest[columns].max(initial=-np.inf)
         return (float(low), float(high)) if np.isfinite([low, high]).all() else (0.0, 0.0)
 
-    def maps(self, detector: int, pictures: Sequence[int]) -> np.ndarray:
-        """(n_pictures, n_patches) float32 of one detector, for pictures numbered in the order of writing."""
-        columns = self._columns[detector]
+    def columns(self, detectors: range) -> slice:
+        """Where the maps of some detectors, one after the other, lie in a row."""
+        return slice(self._columns[detectors[0]].start, self._columns[detectors[-1]].stop)
+
+    def maps(self, detectors: range, pictures: Sequence[int]) -> np.ndarray:
+        """(n_pictures, n_patches of some detectors one after the other) float32, pictures numbered as written."""
+        columns = self.columns(detectors)
         if not pictures or columns.start == columns.stop:
             return np.zeros((len(pictures), columns.stop - columns.start), dtype=np.float32)
         # Mapped anew each time: pages that stay mapped would count as memory of this process.

@@ -22,6 +22,8 @@ from lake_core.normality import LayerNormality, scaled, smoothed
 
 _MAX_COMPARED = 2**22
 """Distances that are held at once on the CPU; on a GPU 32 times as many."""
+_MAX_NUMBERS = 2**23
+"""Numbers of patch vectors that are worked on at once: 32 MB stay in the cache of a large GPU."""
 
 
 @dataclass(frozen=True)
@@ -206,13 +208,15 @@ class _Search:
 
     def distances(self, acts_ipu: Tensor) -> list[tuple[Lake, LayerNormality, Tensor]]:
         """Squared distance of each patch to each member's nearest normal patch, (n_pictures, n_patches) float32."""
-        patches_ipk = self._compared(acts_ipu)
-        patches = patches_ipk.flatten(0, 1)
-        allowed = _MAX_COMPARED * (32 if patches.is_cuda else 1)
-        chunk = max(1, allowed // len(self._gallery))
-        found = [self._nearest(patches[start : start + chunk]) for start in range(0, len(patches), chunk)]
+        pictures_at_once = max(1, _MAX_NUMBERS // (self._grid.n_patches * max(1, len(self._units))))
+        patches_at_once = max(1, _MAX_COMPARED * (32 if acts_ipu.is_cuda else 1) // len(self._gallery))
+        found = [
+            self._nearest(patches)
+            for pictures in acts_ipu.split(pictures_at_once)
+            for patches in self._compared(pictures).flatten(0, 1).split(patches_at_once)
+        ]
         return [
-            (detector, layer, torch.cat([part[i] for part in found]).view(patches_ipk.shape[:2]))
+            (detector, layer, torch.cat([part[i] for part in found]).view(acts_ipu.shape[:2]))
             for i, (detector, layer) in enumerate(self._members)
         ]
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from lake_core.backbones import Backbone, Opening
 from lake_core.errors import BackboneError, ConfigError, LakeError
+from lake_core.garbage import spare_what_was_imported
 from lake_core.plan import Outcome, Report
 from lake_core.specs import weights_mark
 from lake_core.trials import Task, run_task
@@ -196,6 +197,7 @@ class _Worker:
         torch.set_num_threads(share.n_threads)
         os.environ["LOKY_MAX_CPU_COUNT"] = str(share.n_readers)
         self._backbone: Backbone = opening.open()
+        spare_what_was_imported()
 
     def run(self, task: Task) -> Outcome:
         return run_task(task, self._backbone)

@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from lake_core.backbones import Backbone, Opening
 from lake_core.evaluation import evaluate
 from lake_core.folders import Entry, index_folder
+from lake_core.garbage import spare_what_was_imported
 from lake_core.loading import load_ahead
 from lake_core.threads import limit_threads
 
@@ -171,6 +172,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(given)
     limit_threads()
+    spare_what_was_imported()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")

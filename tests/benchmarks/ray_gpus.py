@@ -19,6 +19,7 @@ import torch
 
 from lake_core.backbones import Opening
 from lake_core.evaluation import Engine, LocalEngine, evaluate
+from lake_core.garbage import spare_what_was_imported
 from lake_core.ray_engine import RayEngine
 from lake_core.threads import limit_threads
 from tests.benchmarks.gpu_throughput import N_NORMAL, write_model, write_pictures
@@ -46,6 +47,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--side", type=int, default=448)
     args = parser.parse_args(given)
     limit_threads()
+    spare_what_was_imported()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")

@@ -17,20 +17,22 @@ def test_maps_come_back_for_any_pictures_of_any_detector() -> None:
     written = np.concatenate([first, second])
     with MapFile([4, 0, 5]) as maps:
         maps.append(first)
-        assert np.array_equal(maps.maps(0, [2]), first[2:, :4])
+        assert np.array_equal(maps.maps(range(1), [2]), first[2:, :4])
         maps.append(second)
-        assert np.array_equal(maps.maps(0, [4, 0]), written[[4, 0], :4])
-        assert np.array_equal(maps.maps(2, [1, 3]), written[[1, 3], 4:])
-        assert maps.maps(1, [0, 1]).shape == (2, 0)
-        assert maps.maps(2, []).shape == (0, 5)
+        assert np.array_equal(maps.maps(range(1), [4, 0]), written[[4, 0], :4])
+        assert np.array_equal(maps.maps(range(2, 3), [1, 3]), written[[1, 3], 4:])
+        assert np.array_equal(maps.maps(range(3), [1, 3]), written[[1, 3]])
+        assert maps.columns(range(1, 3)) == slice(4, 9)
+        assert maps.maps(range(1, 2), [0, 1]).shape == (2, 0)
+        assert maps.maps(range(2, 3), []).shape == (0, 5)
 
 
 def test_the_range_of_a_detector_is_that_of_its_numbers() -> None:
     with MapFile([2, 1, 1]) as maps:
-        assert maps.range(0) == (0, 0)
+        assert maps.bounds(0) == (0, 0)
         maps.append(np.array([[1, np.nan, 7, np.nan]], np.float32))
         maps.append(np.array([[3, -2, 5, np.nan], [0, 0, 6, np.nan]], np.float32))
-        assert [maps.range(detector) for detector in range(3)] == [(-2, 3), (5, 7), (0, 0)]
+        assert [maps.bounds(detector) for detector in range(3)] == [(-2, 3), (5, 7), (0, 0)]
 
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
