@@ -130,7 +130,7 @@ class _Pixels:
         defects = [mask.defects for mask in self._masks]
         has_defect = np.array([mask.n_defect > 0 for mask in defects], dtype=bool)
         times = times_drawn(has_defect) if has_defect.any() else None
-        self._truth = PixelTruth(defects, times, device, _PIXELS_AT_ONCE[device.type], torch.get_num_threads())
+        self._truth = PixelTruth(defects, times, device, _PIXELS_AT_ONCE[device.type])
 
     def compare(self, grids: Mapping[int, PatchGrid]) -> dict[int, Comparison]:
         """For the numbers of some seats, with the grids of their maps, the figures with their draws."""

@@ -13,17 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lake_core import halves
 from lake_core.capture import Place
 from lake_core.detector import Lake
 from lake_core.features import FeatureStore
+from lake_core.galleries import FloatGallery, Gallery, HalfGallery, Vectors
 from lake_core.geometry import PatchGrid, Placement, coarse_of_fine
-from lake_core.normality import LayerNormality, scaled, smoothed
+from lake_core.normality import LayerNormality, subspace
 
 _MAX_COMPARED = 2**22
 """Distances that are held at once on the CPU; on a GPU 32 times as many."""
-_MAX_NUMBERS = 2**23
-"""Numbers of patch vectors that are worked on at once: 32 MB stay in the cache of a large GPU."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +166,6 @@ class Panel:
 class _Search:
     """Nearest normal patches in one subspace for all detectors that chose it.
 
-    Where the network computes with 16-bit numbers on a GPU, so does the search for what is nearest.
-
     Args:
         place: Of the activations.
         members: Detectors with what they learned there; their selections hold the same units.
@@ -180,11 +176,9 @@ class _Search:
         backbone, config = store.backbone, members[0][0].config
         self.place = place
         self._members = members
-        self._grid = members[0][1].grid
+        grid = members[0][1].grid
         units, device = np.sort(members[0][1].selection.units), backbone.device
         self._units = torch.from_numpy(units).to(device)
-        self._smooth, self._normalise = config.smooth, config.normalise
-        self._near: Tensor | None = None
         pictures = {picture.sha256: picture for detector, _ in members for picture in detector.normals_}
         order = {sha256: i for i, sha256 in enumerate(pictures)}
         self._own = [
@@ -192,54 +186,31 @@ class _Search:
             for detector, _ in members
         ]
         rows = [
-            self._compared(store.get(picture, place)[None].to(device))[0][
-                torch.from_numpy(self._grid.inside(backbone.placement(picture))).to(device)
+            subspace(store.get(picture, place)[None].to(device), units, grid, config.smooth, config.normalise)[0][
+                torch.from_numpy(grid.inside(backbone.placement(picture))).to(device)
             ]
             for picture in pictures.values()
         ]
         self._lengths = [len(row) for row in rows]
-        self._gallery = torch.cat(rows)
-        # As in `nearest_normal`: distances do not depend on the origin, but their rounding does.
-        self._origin = self._gallery.mean(0)
-        self._centred = self._gallery - self._origin
-        self._squared = self._centred.square().sum(1)
-        in_halves = backbone.precision != "fp32" and device.type == "cuda"
-        self._halves = halves.HalfGallery(self._gallery, self._origin) if in_halves else None
+        kind = HalfGallery if device.type == "cuda" and backbone.precision != "fp32" else FloatGallery
+        self._gallery: Gallery = kind(torch.cat(rows), grid, config.smooth, config.normalise)
 
     def distances(self, acts_ipu: Tensor) -> list[tuple[Lake, LayerNormality, Tensor]]:
         """Squared distance of each patch to each member's nearest normal patch, (n_pictures, n_patches) float32."""
-        pictures_at_once = max(1, _MAX_NUMBERS // (self._grid.n_patches * max(1, len(self._units))))
-        patches_at_once = max(1, _MAX_COMPARED * (32 if acts_ipu.is_cuda else 1) // len(self._gallery))
-        found = [
-            self._nearest(patches)
-            for pictures in acts_ipu.split(pictures_at_once)
-            for patches in self._compared(pictures).flatten(0, 1).split(patches_at_once)
-        ]
+        acts_ipk = acts_ipu if len(self._units) == acts_ipu.shape[2] else acts_ipu[:, :, self._units]
+        at_once = max(1, _MAX_COMPARED * (32 if acts_ipu.is_cuda else 1) // sum(self._lengths))
+        found = [self._nearest(patches) for patches in self._gallery.vectors(acts_ipk).split(at_once)]
         return [
             (detector, layer, torch.cat([part[i] for part in found]).view(acts_ipu.shape[:2]))
             for i, (detector, layer) in enumerate(self._members)
         ]
 
-    def _compared(self, acts_ipu: Tensor) -> Tensor:
-        """As `subspace`: patch vectors as distances see them, (n_pictures, n_patches, k) float32."""
-        acts_ipk = acts_ipu if len(self._units) == acts_ipu.shape[2] else acts_ipu[:, :, self._units]
-        if self._smooth > 1 and acts_ipk.is_cuda and acts_ipk.dtype != torch.float32:
-            if self._near is None:
-                self._near = halves.neighbours(self._grid, self._smooth, acts_ipk)
-            acts_ipk = halves.smoothed(acts_ipk, self._near)
-        elif self._smooth > 1:
-            acts_ipk = smoothed(acts_ipk.float(), self._grid, self._smooth)
-        return scaled(acts_ipk.float(), self._normalise)
-
-    def _nearest(self, patches: Tensor) -> list[Tensor]:
-        """Distances of some patches for each member; as a sum of squares, so that they equal the ledger's."""
-        if self._halves is None:
-            without_own_square = torch.addmm(self._squared, patches - self._origin, self._centred.T, alpha=-2.0)
-        else:
-            without_own_square = self._halves.without_own_square(patches)
+    def _nearest(self, patches: Vectors) -> list[Tensor]:
+        """Distances of some patches for each member."""
+        without_own_square = self._gallery.without_own_square(patches)
         if len(set(self._lengths)) == 1:
             least, row = without_own_square.unflatten(1, (len(self._lengths), -1)).min(2)
-            row += torch.arange(0, len(self._gallery), self._lengths[0], device=row.device)
+            row += torch.arange(0, sum(self._lengths), self._lengths[0], device=row.device)
         else:
             parts = [part.min(1) for part in without_own_square.split(self._lengths, dim=1)]
             firsts = np.cumsum([0, *self._lengths[:-1]]).tolist()
@@ -248,6 +219,5 @@ class _Search:
         found = []
         for own in self._own:
             picture = least[:, own].argmin(1, keepdim=True)
-            nearest = row[:, own].gather(1, picture)[:, 0]
-            found.append((patches - self._gallery[nearest]).square().sum(1))
+            found.append(self._gallery.distance(patches, row[:, own].gather(1, picture)[:, 0]))
         return found

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from lake_core.masks import DefectMask
-from lake_core.threads import results_in_order
 
 MAX_FPR = 0.3
 _N_OCTAVES, _BITS, _COARSER = 16, 15, 9
@@ -113,7 +112,6 @@ class PixelTruth:
             at least one picture with defects.
         device: Where pixels are counted.
         pixels_at_once: How many pixels of maps are held together, at least those of one picture.
-        n_threads: How many unpack masks, each those of so many pixels.
     """
 
     def __init__(
@@ -122,15 +120,14 @@ class PixelTruth:
         times: np.ndarray | None = None,
         device: torch.device = _CPU,
         pixels_at_once: int = 2**21,
-        n_threads: int = 1,
     ) -> None:
-        self._masks, self._times, self._device, self._n_threads = masks, times, device, n_threads
+        self._masks, self._times, self._device = masks, times, device
         self._groups = _grouped([mask.n_pixels for mask in masks], pixels_at_once)
         n_defect = sum(mask.n_defect for mask in masks)
         self._has_both = 0 < n_defect < sum(mask.n_pixels for mask in masks)
 
     def compare(self, several: Sequence[Maps], max_fpr: float = MAX_FPR) -> list[Comparison]:
-        """The figures of each of several detectors, for which masks are unpacked once.
+        """The figures of each of several detectors, which are asked about the same pictures one after the other.
 
         Args:
             several: Their maps. Up to 40 MB of counts are held for each.
@@ -142,33 +139,46 @@ class PixelTruth:
             return [Comparison(PixelMetrics(None, None), None) for _ in several]
         n_draws = None if self._times is None else len(self._times)
         totals = [_Totals(maps, n_draws, self._device) for maps in several]
-        for pictures, regions in results_in_order(self._unpacked, self._groups, self._n_threads):
-            group = self._group(pictures, regions)
+        for pictures in self._groups:
+            group = self._group(pictures)
             for total in totals:
                 total.add(group)
         return [total.comparison(max_fpr) for total in totals]
 
-    def _unpacked(self, pictures: list[int]) -> tuple[list[int], np.ndarray]:
-        """Some pictures, and the numbers of the regions of all their pixels."""
-        return pictures, np.concatenate([self._masks[picture].regions.reshape(-1) for picture in pictures])
-
-    def _group(self, pictures: list[int], regions: np.ndarray) -> "_Group":
+    def _group(self, pictures: list[int]) -> "_Group":
         masks = [self._masks[picture] for picture in pictures]
-        sizes = torch.tensor([mask.n_pixels for mask in masks], device=self._device)
-        picture_of = torch.arange(len(masks), device=self._device).repeat_interleave(sizes, output_size=len(regions))
-        region_of = torch.from_numpy(regions).to(self._device)
-        defect_at = region_of.nonzero()[:, 0]
-        # Regions are numbered from 1 in each picture; here they are told apart.
-        before = torch.tensor(np.cumsum([0, *(mask.n_regions for mask in masks)])[:-1], device=self._device)
-        of_defect = before[picture_of[defect_at]] + region_of[defect_at]
+        sizes = np.array([mask.n_pixels for mask in masks])
+        # Pixels and regions are numbered through all pictures of the group.
+        before = zip(_before(sizes), _before(np.array([mask.n_regions for mask in masks])), strict=True)
+        runs = np.concatenate(
+            [
+                mask.runs + np.array([[pixel], [0], [region]])
+                for mask, (pixel, region) in zip(masks, before, strict=True)
+            ],
+            axis=1,
+        )
+        first, length, region = torch.from_numpy(runs).to(self._device)
+        # Run after run, the defect pixels are as many as there are before them from where their run begins.
+        n_defect = int(runs[1].sum())
+        at_run = torch.arange(runs.shape[1], device=self._device).repeat_interleave(length, output_size=n_defect)
+        defect_at = torch.arange(n_defect, device=self._device) + (first - length.cumsum(0) + length)[at_run]
+        of_defect = region[at_run]
         weights = (_REGION / torch.bincount(of_defect).double()).round()
+        numbers = torch.arange(len(masks), dtype=torch.int32, device=self._device)
+        with_defect = np.flatnonzero([mask.n_regions for mask in masks])
         times = None
         if self._times is not None:
             # The first row is no draw: it takes each picture once.
             drawn = np.concatenate([np.ones((1, len(pictures))), self._times[:, pictures]])
             times = torch.from_numpy(drawn).to(self._device)
-        with_defect = torch.tensor([i for i, mask in enumerate(masks) if mask.n_defect], device=self._device).long()
-        return _Group(pictures, picture_of.int(), defect_at, weights[of_defect].long(), with_defect, times)
+        return _Group(
+            pictures,
+            numbers.repeat_interleave(torch.from_numpy(sizes).to(self._device), output_size=int(sizes.sum())),
+            defect_at,
+            weights[of_defect].long(),
+            torch.from_numpy(with_defect).to(self._device),
+            times,
+        )
 
 
 class _Group(NamedTuple):
@@ -193,11 +203,12 @@ class _Group(NamedTuple):
 
     def counted(self, bins: Tensor, n_bins: int) -> Tensor:
         """(3, n_bins) int64: good pixels, defect pixels and weights of these in each bin; bins (n_pixels,) int32."""
-        defect = bins[self.defect_at]
-        counts = bins.new_empty(3, n_bins, dtype=torch.int64)
-        counts[1] = torch.bincount(defect, minlength=n_bins)
-        counts[0] = torch.bincount(bins, minlength=n_bins) - counts[1]
-        counts[2].zero_().index_add_(0, defect, self.weight)
+        defect, one = bins[self.defect_at], self.weight.new_ones(())
+        counts = self.weight.new_zeros(3, n_bins)
+        counts[1].index_add_(0, defect, one.expand(len(defect)))
+        counts[0].index_add_(0, bins, one.expand(len(bins)))
+        counts[0] -= counts[1]
+        counts[2].index_add_(0, defect, self.weight)
         return counts
 
 
@@ -247,6 +258,11 @@ def _bins(scores: Tensor, low: float, high: float) -> Tensor:
     share = (scores.to(torch.float32) - low) / (high - low if high > low else 1.0)
     held = share.clamp(2.0**-_N_OCTAVES, 1.0)
     return ((held.view(torch.int32) >> (23 - _BITS)) - _FIRST).masked_fill_(share.isnan(), 0)
+
+
+def _before(sizes: np.ndarray) -> np.ndarray:
+    """For each of several sizes the sum of those before it."""
+    return sizes.cumsum() - sizes
 
 
 def _grouped(sizes: Sequence[int], at_once: int) -> list[list[int]]:

@@ -1,17 +1,10 @@
-"""How many threads a process may compute with, and work that several of them share.
+"""How many threads a process may compute with.
 
 Programs call `limit_threads` once; the library never does when it is imported.
 """
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def limit_threads() -> int:
@@ -40,21 +33,3 @@ def _limit_matrix_products(n_threads: int) -> None:
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(n_threads, user_api="blas")
-
-
-def results_in_order(work: Callable[[T], R], items: Iterable[T], n_threads: int) -> Iterator[R]:
-    """The results of work(item) in the order of the items, by so many threads, that many ahead of the caller at most.
-
-    It pays where the work leaves Python's lock, as sorting and products of large arrays do.
-    """
-    if n_threads < 2:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(n_threads, thread_name_prefix="lake-share") as pool:
-        waiting: deque[Future[R]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > n_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -80,7 +80,7 @@ def test_pixels_are_counted_the_same() -> None:
             Maps(lambda some, to=device, f=f: torch.cat([f * maps[i] for i in some]).to(to), 0.0, 1.2 * f)  # type: ignore[misc]
             for f in (1.0, 0.3)
         ]
-        found.append(PixelTruth(packed, times, device, pixels_at_once=10_000, n_threads=2).compare(several))
+        found.append(PixelTruth(packed, times, device, pixels_at_once=10_000).compare(several))
     for here, there, again in zip(*found, strict=True):
         assert there.figures == pytest.approx(here.figures, abs=1e-6)
         assert again.figures == there.figures

@@ -54,7 +54,7 @@ def test_processes_give_what_a_thread_gives(entries: list[Entry], backbone: Back
             assert (picture.entry, picture.sha256, picture.placement) == (same.entry, same.sha256, same.placement)
             assert (picture.mask is None) == (same.mask is None)
             if picture.mask is not None and same.mask is not None:
-                np.testing.assert_array_equal(picture.mask.defects.defect, same.mask.defects.defect)
+                np.testing.assert_array_equal(picture.mask.defects.regions, same.mask.defects.regions)
 
 
 @pytest.mark.parametrize("in_processes", [False, True])

@@ -96,9 +96,8 @@ def test_masks_made_ready_once_serve_many_maps() -> None:
         assert found.figures == pytest.approx(pixel_metrics(changed, masks), abs=1e-5)
 
 
-@pytest.mark.parametrize("n_threads", [1, 3])
 @pytest.mark.parametrize("pixels_at_once", [1, 100, 300])
-def test_pictures_looked_at_a_few_at_a_time_give_the_same_figures(pixels_at_once: int, n_threads: int) -> None:
+def test_pictures_looked_at_a_few_at_a_time_give_the_same_figures(pixels_at_once: int) -> None:
     maps, masks = case(1)
     asked: list[int] = []
 
@@ -108,7 +107,7 @@ def test_pictures_looked_at_a_few_at_a_time_give_the_same_figures(pixels_at_once
 
     packed = [DefectMask.of(mask) for mask in masks]
     times = times_drawn(np.array([mask.n_defect > 0 for mask in packed]), 50)
-    truth = PixelTruth(packed, times, pixels_at_once=pixels_at_once, n_threads=n_threads)
+    truth = PixelTruth(packed, times, pixels_at_once=pixels_at_once)
     (found,) = truth.compare([Maps(maps_of, 0, 1.3)])
     (whole,) = PixelTruth(packed, times).compare([Maps(partial(flat, maps), 0, 1.3)])
     assert found.figures == whole.figures
