@@ -65,7 +65,7 @@ def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None, device: torch
     """
     labels = [picture.entry.label == "defective" for picture in heard.pictures]
     resampling = Resampling.of(labels, device=device)
-    pixels = None if maps is None else _Pixels(heard, maps, device)
+    pixels = None if maps is None else _Pixels(heard, maps, resampling, device)
     at_once = _DETECTORS_AT_ONCE[device.type]
     for start in range(0, len(runs), at_once):
         some = range(start, min(start + at_once, len(runs)))
@@ -123,13 +123,17 @@ def mean_draws(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
 class _Pixels:
     """The pictures with a usable mask, and the maps of all detectors over them."""
 
-    def __init__(self, heard: Heard, maps: MapFile, device: torch.device) -> None:
+    def __init__(self, heard: Heard, maps: MapFile, resampling: Resampling | None, device: torch.device) -> None:
         self._maps, self._device = maps, device
         self._rows = [i for i, picture in enumerate(heard.pictures) if picture.mask is not None]
         self._masks = [picture.mask for picture in heard.pictures if picture.mask is not None]
         defects = [mask.defects for mask in self._masks]
-        has_defect = np.array([mask.n_defect > 0 for mask in defects], dtype=bool)
-        times = times_drawn(has_defect) if has_defect.any() else None
+        has_defect = np.array([mask.n_regions > 0 for mask in defects], dtype=bool)
+        times: np.ndarray | Tensor | None = None
+        if resampling is not None and np.array_equal(resampling.labels, has_defect):
+            times = resampling.times
+        elif has_defect.any():
+            times = times_drawn(has_defect)
         self._truth = PixelTruth(defects, times, device, _PIXELS_AT_ONCE[device.type])
 
     def compare(self, grids: Mapping[int, PatchGrid]) -> dict[int, Comparison]:

@@ -108,8 +108,8 @@ class PixelTruth:
 
     Args:
         masks: One per picture.
-        times: (n_draws, n_pictures) how often each bootstrap draw takes each picture; None draws nothing. A draw takes
-            at least one picture with defects.
+        times: (n_draws, n_pictures) whole numbers, how often each bootstrap draw takes each picture; None draws
+            nothing. A draw takes at least one picture with defects.
         device: Where pixels are counted.
         pixels_at_once: How many pixels of maps are held together, at least those of one picture.
     """
@@ -117,11 +117,12 @@ class PixelTruth:
     def __init__(
         self,
         masks: Sequence[DefectMask],
-        times: np.ndarray | None = None,
+        times: np.ndarray | Tensor | None = None,
         device: torch.device = _CPU,
         pixels_at_once: int = 2**21,
     ) -> None:
-        self._masks, self._times, self._device = masks, times, device
+        self._masks, self._device = masks, device
+        self._times = None if times is None else torch.as_tensor(times).to(device)
         self._groups = _grouped([mask.n_pixels for mask in masks], pixels_at_once)
         n_defect = sum(mask.n_defect for mask in masks)
         self._has_both = 0 < n_defect < sum(mask.n_pixels for mask in masks)
@@ -149,14 +150,9 @@ class PixelTruth:
         masks = [self._masks[picture] for picture in pictures]
         sizes = np.array([mask.n_pixels for mask in masks])
         # Pixels and regions are numbered through all pictures of the group.
-        before = zip(_before(sizes), _before(np.array([mask.n_regions for mask in masks])), strict=True)
-        runs = np.concatenate(
-            [
-                mask.runs + np.array([[pixel], [0], [region]])
-                for mask, (pixel, region) in zip(masks, before, strict=True)
-            ],
-            axis=1,
-        )
+        before = np.stack([_before(sizes), 0 * sizes, _before(np.array([mask.n_regions for mask in masks]))])
+        runs = np.concatenate([mask.runs for mask in masks], axis=1)
+        runs = runs + before.repeat([mask.runs.shape[1] for mask in masks], axis=1)
         first, length, region = torch.from_numpy(runs).to(self._device)
         # Run after run, the defect pixels are as many as there are before them from where their run begins.
         n_defect = int(runs[1].sum())
@@ -169,8 +165,8 @@ class PixelTruth:
         times = None
         if self._times is not None:
             # The first row is no draw: it takes each picture once.
-            drawn = np.concatenate([np.ones((1, len(pictures))), self._times[:, pictures]])
-            times = torch.from_numpy(drawn).to(self._device)
+            drawn = self._times[:, pictures[0] : pictures[-1] + 1].double()
+            times = torch.cat([drawn.new_ones(1, len(pictures)), drawn])
         return _Group(
             pictures,
             numbers.repeat_interleave(torch.from_numpy(sizes).to(self._device), output_size=int(sizes.sum())),
@@ -266,7 +262,7 @@ def _before(sizes: np.ndarray) -> np.ndarray:
 
 
 def _grouped(sizes: Sequence[int], at_once: int) -> list[list[int]]:
-    """Numbers from 0 on in groups whose sizes together are at most `at_once`, at least one each."""
+    """Successive numbers from 0 on in groups whose sizes together are at most `at_once`, at least one each."""
     groups: list[list[int]] = []
     together = 0
     for number, size in enumerate(sizes):
