@@ -1,7 +1,7 @@
 """The runs of one category, wherever its pictures come from: detectors learn, score every test picture, are judged.
 
 Test pictures arrive in batches, are scored by all detectors and let go. What stays of each in memory are its name, its
-scores and, for pixel metrics, its mask, compressed; its maps on the patch grid go into a temporary file.
+scores and, for pixel metrics, its mask as runs of pixels; its maps on the patch grid go into a temporary file.
 """
 
 import time
