@@ -255,8 +255,8 @@ def test_a_dead_layer_is_left_out_with_a_warning(
     forward = backbone.forward
     dead = backbone.place(3, "hidden")
 
-    def deadened(pixels: torch.Tensor, places: Any) -> Any:
-        return {place: t * 0 if place == dead else t for place, t in forward(pixels, places).items()}
+    def deadened(pixels: torch.Tensor, places: Any, stay: bool) -> Any:
+        return {place: t * 0 if place == dead else t for place, t in forward(pixels, places, stay=stay).items()}
 
     monkeypatch.setattr(backbone, "forward", deadened)
     lake = tiny_lake(backbone, layers=(3, 4)).fit(noise_pictures[:3])
@@ -286,8 +286,8 @@ def test_the_cross_modal_part_is_left_out_when_all_patches_sound_the_same(
 ) -> None:
     forward, joint = backbone.forward, backbone.joint_place
 
-    def monotonous(pixels: torch.Tensor, places: Any) -> Any:
-        found = forward(pixels, places)
+    def monotonous(pixels: torch.Tensor, places: Any, stay: bool) -> Any:
+        found = forward(pixels, places, stay=stay)
         return {place: t[:1, :1].expand_as(t).clone() if place == joint else t for place, t in found.items()}
 
     monkeypatch.setattr(backbone, "forward", monotonous)
