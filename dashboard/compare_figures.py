@@ -19,21 +19,20 @@ MARKS = {
 
 
 def scores_against_scores(points: pd.DataFrame, names: tuple[str, str], thresholds: tuple[float, float]) -> go.Figure:
-    """Each picture's score with two set-ups, on log scales, with both thresholds; in the tinted quarters they disagree.
+    """Each picture's score with two set-ups, with both thresholds; in the tinted quarters they disagree.
 
-    A point can be clicked; its customdata is (name, sha256).
+    The scales are logarithmic where the greatest score is more than ten times the lowest. A point can be clicked; its
+    customdata is (name, sha256).
 
     Args:
         points: Columns name, sha256, mark (a key of MARKS), x, y.
         names: Letters of the set-ups on the x and the y axis.
         thresholds: Theirs.
     """
-    is_log = bool((points[["x", "y"]] > 0).all(axis=None)) and min(thresholds) > 0
+    least, most = (pick([*points["x"], *points["y"], *thresholds]) for pick in (min, max))
+    is_log = 0 < 10 * least < most
     tops = [1.15 * max(points[axis].max(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
-    lows = [
-        0.87 * min(points[axis].min(), threshold) if is_log else 0.0
-        for axis, threshold in zip("xy", thresholds, strict=True)
-    ]
+    lows = [0.87 * min(points[axis].min(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
     ranges = [list(np.log10([low, top]) if is_log else [low, top]) for low, top in zip(lows, tops, strict=True)]
     figure = go.Figure()
     changes = {"fillcolor": LINE, "opacity": 0.10, "line": {"width": 0}, "layer": "below"}

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, setups, state
+from dashboard.compare_figures import scores_against_scores
 from dashboard.state import Settings
 from lake_core.assets import assets_folder
 from lake_core.config import LakeConfig
@@ -36,6 +39,17 @@ def compare(small: Dataset, *pair: str) -> AppTest:
         press(app, title)
     assert not app.exception
     return app
+
+
+@pytest.mark.parametrize(("scores", "kind"), [((0.0, 3.0), "linear"), ((0.7, 1.6), "linear"), ((0.3, 4.0), "log")])
+def test_an_axis_has_several_numbers_whatever_its_range(scores: tuple[float, float], kind: str) -> None:
+    points = pd.DataFrame({"name": "a", "sha256": "b", "mark": "none", "x": scores, "y": scores})
+    axis = scores_against_scores(points, ("A", "B"), (1.0, 1.1)).layout.xaxis
+    assert axis.type == kind
+    low, high = np.power(10, axis.range) if kind == "log" else axis.range
+    assert low <= scores[0]
+    assert high > scores[1]
+    assert kind == "linear" or sum(low <= tick <= high for tick in axis.tickvals) >= 3
 
 
 def held(app: AppTest) -> tuple[Settings, ...]:
