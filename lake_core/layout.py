@@ -229,11 +229,11 @@ def bare_stem(path: PurePosixPath) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _part_of(folders: tuple[str, ...]) -> set[str]:
+def _part_of(folders: tuple[str, ...]) -> frozenset[str]:
     """The word that makes pictures in a folder those of a test or validation part, if any."""
     words = _words(folders)
     at = _last(words, _TRAIN | _TEST)
-    return {words[at]} & _TEST if at >= 0 else set()
+    return _TEST & {words[at]} if at >= 0 else frozenset()
 
 
 @lru_cache(maxsize=1024)

@@ -47,12 +47,25 @@ def lake(small: Dataset, page: AppTest) -> Lake:
 
 
 @pytest.mark.parametrize(
-    "name", ["Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned"]
+    ("name", "says", "kind", "least"),
+    [
+        ("Maps", "Greatest activation", "image", 4),
+        ("Patches", "Patches it answers to most", "image", 12),
+        ("Distribution", "", "plotly_chart", 2),
+        ("Neighbours", "Selected together with it", "button", 20),
+        ("Words", "Two independent routes", "text_area", 1),
+        ("Pixels behind it", "Click a patch to ask for the pixels", "plotly_chart", 1),
+        ("Pinned", "No neuron is pinned yet", "info", 1),
+    ],
 )
 @pytest.mark.parametrize("with_tests", [True, False])
-def test_every_section_opens_with_and_without_test_pictures(name: str, with_tests: bool, small: Dataset) -> None:
+def test_every_section_opens_with_and_without_test_pictures(
+    name: str, says: str, kind: str, least: int, with_tests: bool, small: Dataset
+) -> None:
     app = opened(state.Workspace(small.normals, small.tests if with_tests else (), "metal"), "neurons")
     section(app, name)
+    assert says in texts(app)
+    assert len(app.get(kind)) >= least
 
 
 def test_the_picture_in_full_says_its_greatest_activation(page: AppTest, lake: Lake, small: Dataset) -> None:

@@ -26,11 +26,24 @@ def view(app: AppTest, name: str) -> AppTest:
     return app
 
 
-@pytest.mark.parametrize("name", [GLANCE, "Ranking", "Criteria", "Stability", "Sweep over K"])
+@pytest.mark.parametrize(
+    ("name", "says", "says_without_tests"),
+    [
+        (GLANCE, "Each row is a layer", "Each row is a layer"),
+        ("Ranking", "Click a bar to choose its neuron.", "Add test pictures to compare the selected neurons"),
+        ("Criteria", "two criteria have in common", "two criteria have in common"),
+        ("Stability", "are always in, whichever picture is left out", "are always in, whichever picture is left out"),
+        ("Sweep over K", "three random draws", "Add test pictures to see what each K is worth."),
+    ],
+)
 @pytest.mark.parametrize("with_tests", [True, False])
-def test_every_view_opens_with_and_without_test_pictures(name: str, with_tests: bool, small: Dataset) -> None:
+def test_every_view_opens_with_and_without_test_pictures(
+    name: str, says: str, says_without_tests: str, with_tests: bool, small: Dataset
+) -> None:
     dataset = small if with_tests else Dataset(small.name, small.normals, ())
-    view(full(dataset, "selection"), name)
+    app = view(full(dataset, "selection"), name)
+    assert (says if with_tests else says_without_tests) in texts(app)
+    assert bool(app.get("plotly_chart")) == (with_tests or name != "Sweep over K")
 
 
 def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None:

@@ -16,8 +16,20 @@ from lake_core.interventions import switch_off, switch_off_control, switch_off_t
 from lake_core.scoring import ImageScore
 from tests.dashboard.visit import full, over, texts, when_done
 
-SECTIONS = ("Neurons", "Evidence", "Text weight", "Against another picture")
-EXPERIMENTS = ("Neurons off", "Inside the network", "Patches removed", "Contaminated normals", "Stability of the score")
+SECTIONS = {
+    "Neurons": "Where the strongest of them add to the score",
+    "Evidence": "of all normal patches the one in",
+    "Text weight": "Move the weight in the sidebar",
+    "Against another picture": "All differences add up to",
+}
+EXPERIMENTS = {
+    "Neurons off": "The chosen neurons are left out of the distances",
+    "Inside the network": "inside the running network",
+    "Patches removed": "FeatureAblation covers one region after the other",
+    "Contaminated normals": "had slipped in among the normal ones",
+    "Stability of the score": "Does the score stay where it is",
+}
+"""What each says of itself, and no other does."""
 
 
 def run(app: AppTest, **session: Any) -> AppTest:
@@ -50,7 +62,8 @@ def highest(found: compute.Analysis) -> ImageScore:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
-    run(full(small, "score_split"), split_section=section)
+    said = texts(run(full(small, "score_split"), split_section=section))
+    assert [name for name, words in SECTIONS.items() if words in said] == [section]
 
 
 @pytest.mark.parametrize("unfolded", [None, 15])
@@ -127,7 +140,8 @@ def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, f
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_opens(experiment: str, small: Dataset) -> None:
-    run(full(small, "what_if"), experiment=experiment)
+    said = texts(run(full(small, "what_if"), experiment=experiment))
+    assert [name for name, words in EXPERIMENTS.items() if words in said] == [experiment]
 
 
 def test_neurons_off_says_what_the_core_says(small: Dataset, found: compute.Analysis) -> None:
