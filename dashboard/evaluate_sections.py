@@ -96,7 +96,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
 
 
 def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One row per category, shots and method."""
+    """One row per category, shots and method; a single category, which the heading names, has no column."""
     table = pd.DataFrame(
         {
             "category": summary["category"],
@@ -110,7 +110,7 @@ def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     )
     bounds = zip(summary[f"{metric}_low"], summary[f"{metric}_high"], strict=True)
     table["95 % interval"] = ["–" if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in bounds]
-    return table
+    return table if len(set(table["category"])) > 1 else table.drop(columns="category")
 
 
 def first_threshold(scores: np.ndarray, best: float) -> tuple[float, int]:

@@ -56,6 +56,15 @@ def test_what_is_found_is_nearly_the_nearest(device: str, k: int, offset: float,
     assert bool((distance <= 1.02 * nearest + 1e-5 * spread)[far].all())
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_patch_far_beyond_what_16_bits_hold_still_has_its_distance(device: str) -> None:
+    rows = 1e-3 * activations(1, 6, device)[0]
+    gallery = HalfGallery(rows, GRID, 1, "none")
+    patches = gallery.vectors(1e4 * activations(1, 6, device, 1).bfloat16())
+    distance = gallery.distance(patches, gallery.without_own_square(patches).argmin(1))
+    torch.testing.assert_close(distance, nearest_normal(patches.numbers, rows).distance, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("kind", [FloatGallery, HalfGallery])
 def test_the_table_is_that_of_distances_but_for_a_scale_and_a_number_for_each_patch(kind: type[Gallery]) -> None:
     rows, acts = activations(1, 8, "cpu", 1)[0], activations(1, 8, "cpu", 2).half()

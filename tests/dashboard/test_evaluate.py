@@ -65,6 +65,7 @@ def test_the_workspace_is_measured_in_the_background_as_the_core_does(small: Dat
     store = compute.model(compute.ModelKey("lake-cnn", None))
     expected = evaluate_dataset(small, store, shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
     table = app.dataframe[0].value
+    assert table.columns.tolist() == ["shots", "method", "image AUROC", "95 % interval"]
     assert len(table) == 6
     rows = [row for row in expected["summary"] if row["category"] == "metal"]
     assert table["image AUROC"].tolist() == [
