@@ -317,8 +317,7 @@ def pick(label: str, names: Mapping[T, str], current: T, choose: Callable[[T], N
         for place, (option, name) in enumerate(names.items(), start=1)
     }
     key = f"{label}:{hash(tuple(unique.values()))}"
-    if st.session_state.get(key) != current:
-        st.session_state[key] = current
+    st.session_state[key] = current  # always: on another page it is another widget, which would begin with the first
     st.selectbox(
         label,
         list(unique),

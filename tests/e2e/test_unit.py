@@ -43,6 +43,27 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     assert other.get_by_text(re.compile(r"Greatest activation")).inner_text() == said
 
 
+def test_every_page_names_the_picture_and_the_layer_that_it_shows(metal: Page) -> None:
+    page = metal
+    go_to(page, "Score split")
+    first = picked(page, "Test picture")
+    button(page, "▶").click()
+    expect(page.get_by_test_id("stSelectbox").locator("input").first).not_to_have_value(first, timeout=PATIENCE)
+    settle(page)
+    chosen = picked(page, "Test picture")
+    for title in ("Words", "What if", "Layer", "Score split"):
+        go_to(page, title)
+        assert picked(page, "Test picture") == chosen, title
+    for title in ("Neurons", "Layer", "Neurons"):
+        go_to(page, title)
+        assert picked(page, "Layer") == f"{query(page)['layer']}, in the score", title
+
+
+def picked(page: Page, label: str) -> str:
+    """What a picker shows."""
+    return page.get_by_test_id("stSelectbox").filter(has_text=label).locator("input").first.input_value()
+
+
 def test_two_pinned_neurons_are_compared_on_one_picture(metal: Page) -> None:
     page = metal
     go_to(page, "Neurons")
