@@ -18,7 +18,9 @@ MARKS = {
 }
 
 
-def scores_against_scores(points: pd.DataFrame, names: tuple[str, str], thresholds: tuple[float, float]) -> go.Figure:
+def scores_against_scores(
+    points: pd.DataFrame, names: tuple[str, str], thresholds: tuple[float, float], percentile: str
+) -> go.Figure:
     """Each picture's score with two set-ups, with both thresholds; in the tinted quarters they disagree.
 
     The scales are logarithmic where the greatest score is more than ten times the lowest. A point can be clicked; its
@@ -28,6 +30,7 @@ def scores_against_scores(points: pd.DataFrame, names: tuple[str, str], threshol
         points: Columns name, sha256, mark (a key of MARKS), x, y.
         names: Letters of the set-ups on the x and the y axis.
         thresholds: Theirs.
+        percentile: Of normal patches, where a score is 1.
     """
     least, most = (pick([*points["x"], *points["y"], *thresholds]) for pick in (min, max))
     is_log = 0 < 10 * least < most
@@ -69,7 +72,7 @@ def scores_against_scores(points: pd.DataFrame, names: tuple[str, str], threshol
     kind, ticks = ("log", [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]) if is_log else ("linear", None)
     axis = {"type": kind, "tickvals": ticks}
     figure.update_layout(
-        xaxis=axis | {"title": f"score with {names[0]} (1 = most unusual normal patch)", "range": ranges[0]},
+        xaxis=axis | {"title": f"score with {names[0]} (1 = {percentile} of normal patches)", "range": ranges[0]},
         yaxis=axis | {"title": f"score with {names[1]}", "range": ranges[1]},
         height=460,
         margin=MARGIN,

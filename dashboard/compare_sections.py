@@ -79,11 +79,12 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
     ]
     points = pd.DataFrame([*tests, *normals], columns=["name", "sha256", "mark", "x", "y"])
     thresholds = first.lake.threshold_, second.lake.threshold_
+    percentile = first.lake.config.calibration_percentile
     key = f"scatter_{letters[0]}{letters[1]}_{thresholds[0]:.6f}_{thresholds[1]:.6f}"
     left, right = st.columns([1.2, 1])
     with left:
         st.plotly_chart(
-            compare_figures.scores_against_scores(points, letters, thresholds),
+            compare_figures.scores_against_scores(points, letters, thresholds, percentile),
             key=key,
             on_select=lambda: choose_picture(key),
             selection_mode="points",

@@ -1,7 +1,7 @@
 """Figures of the Evaluate page: methods by category and by shots, the two curves of a run, and its confusion matrix."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from dashboard.figures import LINE, MARGIN, MUTED, TEST, VISUAL
+from lake_core.decision import Counts, counts, thresholds_below
 
 METRIC_NAMES = {
     "image_auroc": "image AUROC",
@@ -32,26 +33,6 @@ STYLES: dict[str, dict[str, str]] = {
     "visual": {"color": "#D55E00", "symbol": "triangle-up", "dash": "dashdot"},
     "text": {"color": "#CC79A7", "symbol": "x", "dash": "longdash"},
 }
-
-
-class Counts(NamedTuple):
-    """A confusion matrix: decisions at or above a threshold count as defective."""
-
-    found: int
-    missed: int
-    false_alarms: int
-    passed: int
-
-
-def counts(labels: Sequence[bool] | np.ndarray, scores: Sequence[float] | np.ndarray, threshold: float) -> Counts:
-    """How many pictures of each kind lie on each side of a threshold."""
-    truth, above = np.asarray(labels, bool), np.asarray(scores, float) >= threshold
-    return Counts(
-        int((truth & above).sum()),
-        int((truth & ~above).sum()),
-        int((~truth & above).sum()),
-        int((~truth & ~above).sum()),
-    )
 
 
 def by_category(summary: pd.DataFrame, metric: str) -> go.Figure:
@@ -117,13 +98,14 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.2)
     false_positive, true_positive, at_roc = roc_curve(labels, scores, drop_intermediate=False)
     precision, recall, at_pr = precision_recall_curve(labels, scores)
+    highest = scores.max()
     line = {"color": VISUAL, "width": 2}
     figure.add_scatter(
         x=false_positive,
         y=true_positive,
         mode="lines",
         line=line,
-        customdata=np.where(np.isfinite(at_roc), at_roc, scores.max()),
+        customdata=np.append(highest, thresholds_below(scores, at_roc[1:])),  # the first point lies above all scores
         hovertemplate="false alarms %{x:.2f}, found %{y:.2f}, threshold %{customdata:.3f}<extra></extra>",
         row=1,
         col=1,
@@ -136,7 +118,7 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
         y=precision,
         mode="lines",
         line=line | {"shape": "vh"},
-        customdata=np.append(at_pr, scores.max()),
+        customdata=np.append(thresholds_below(scores, at_pr), highest),
         hovertemplate="recall %{x:.2f}, precision %{y:.2f}, threshold %{customdata:.3f}<extra></extra>",
         row=1,
         col=2,

@@ -13,6 +13,7 @@ import streamlit as st
 from dashboard import evaluate_figures, evaluate_wrong
 from dashboard.evaluate_figures import METHOD_NAMES, METRIC_NAMES
 from dashboard.jobs import Job
+from lake_core.decision import counts, is_anomalous
 from lake_core.metrics import best_f1
 
 
@@ -113,14 +114,13 @@ def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table if len(set(table["category"])) > 1 else table.drop(columns="category")
 
 
-def first_threshold(scores: np.ndarray, best: float) -> tuple[float, int]:
-    """A threshold of few digits, and their number, between the score `best` and the next one below it."""
-    below = scores[scores < best]
+def in_few_digits(scores: np.ndarray, threshold: float) -> tuple[float, int]:
+    """The threshold rounded to as few digits, and their number, as leave each decision on the scores as it is."""
     for digits in range(3, 7):
-        start = float(np.floor(best * 10**digits) / 10**digits)
-        if not len(below) or start > below.max():
-            return start, digits
-    return best, 6
+        rounded = round(threshold, digits)
+        if np.array_equal(is_anomalous(scores, rounded), is_anomalous(scores, threshold)):
+            return rounded, digits
+    return threshold, 6
 
 
 def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
@@ -163,10 +163,10 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     )
     with st.expander(f"Learned from {len(names)} normal picture{'s' * (len(names) > 1)}"):
         st.markdown("\n".join(f"- {name}" for name in names))
-    start, digits = first_threshold(values, best.threshold)
+    start, digits = in_few_digits(values, best.threshold)
     threshold = st.slider(
         "Threshold",
-        float(np.floor(values.min() * 100) / 100),
+        min(start, float(np.floor(values.min() * 100) / 100) - 0.01),
         float(np.ceil(values.max() * 100) / 100) + 0.01,
         start,
         step=10.0**-digits,
@@ -174,7 +174,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
         key=f"threshold_{category}_{shots}_{seed}_{method}_{number}",
         help="At first the one with the best F1 on these very labels: it has seen the answers, so it flatters.",
     )
-    found = evaluate_figures.counts(labels, values, threshold)
+    found = counts(labels, values, threshold)
     left, right = st.columns([2, 1])
     with left:
         st.plotly_chart(
@@ -201,7 +201,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
         config={"displayModeBar": False},
         alt="Scores of good and defective test pictures with the threshold",
     )
-    above = values >= threshold
+    above = is_anomalous(values, threshold)
     run = evaluate_wrong.Run(
         document, asked.folders[category] if asked.folders is not None else None, category, method, names
     )

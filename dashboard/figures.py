@@ -28,8 +28,12 @@ def score_histogram(
     defective: Sequence[float],
     unknown: Sequence[float],
     threshold: float,
+    percentile: str,
 ) -> go.Figure:
-    """Scores of the normal pictures (each left out) and of the test pictures, with the decision threshold."""
+    """Scores of the normal pictures (each left out) and of the test pictures, with the decision threshold.
+
+    A score of 1 is the given percentile of normal patches.
+    """
     groups = [
         ("normal, each left out", normal, NORMAL, "/"),
         ("test, labelled good", good, "#009E73", ""),
@@ -51,7 +55,7 @@ def score_histogram(
     figure.add_vline(x=threshold, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text="threshold")
     figure.update_layout(
         barmode="stack",
-        xaxis_title="image score (1 = most unusual normal patch)",
+        xaxis_title=f"image score (1 = {percentile} of normal patches)",
         yaxis_title="pictures",
         height=320,
         margin=MARGIN,

@@ -145,8 +145,8 @@ def evidence(found: Analysis, score: ImageScore, where: Where) -> None:
         there = grid.box(item.normal_patch, backbone.placement(normal), normal.size)
         st.markdown(
             f"**Layer {item.layer}**: of all normal patches the one in *{normal.name}* is most alike. Distance "
-            f"{item.distance:.3f}, that is **{item.distance / item.tau:.2f}** times the most unusual normal patch's "
-            f"({item.tau:.3f})."
+            f"{item.distance:.3f}, that is **{item.distance / item.tau:.2f}** times the "
+            f"{lake.config.calibration_percentile} of normal patches ({item.tau:.3f})."
         )
         with st.container(horizontal=True):
             for title, picture, box in (("this picture", score.picture, here), (normal.name, normal, there)):

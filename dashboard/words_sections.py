@@ -132,13 +132,14 @@ def any_text(found: Analysis, score: ImageScore) -> None:
         alt=f"Where {picture.name} is like “{result.text}”",
         output_format="JPEG",
     )
+    percentile = found.lake.config.calibration_percentile
     st.image(
-        colour_bar(TEXT_SCALE, 420, 52, components.is_dark(), mark="normal extreme"),
-        alt="Scale from 0, the median of the normal patches, over 1, their extreme, to 2 and more",
+        colour_bar(TEXT_SCALE, 420, 52, components.is_dark(), mark=percentile),
+        alt=f"Scale from 0, the median of the normal patches, over 1, their {percentile}, to 2 and more",
     )
     st.caption(
-        f"0 is the median of the normal patches, 1 their {found.lake.config.calibration_quantile:g} quantile. Cosine "
-        f"with the whole picture: {result.cos_picture:.3f}; with the normal patches: {result.m50:.3f} (median) to "
+        f"0 is the median of the normal patches, 1 their {percentile}. Cosine with "
+        f"the whole picture: {result.cos_picture:.3f}; with the normal patches: {result.m50:.3f} (median) to "
         f"{result.m99:.3f}. A small model's text side is weak: try a word that should not fit, too."
     )
 

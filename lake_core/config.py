@@ -95,6 +95,14 @@ class LakeConfig:
         _require(isinstance(self.prompts, PromptEnsemble), "prompts", self.prompts, "a PromptEnsemble")
         object.__setattr__(self, "object_name", " ".join(self.object_name.split()) or "object")
 
+    @property
+    def calibration_percentile(self) -> str:
+        """The place among normal patches that a map value of 1 stands for: "99th percentile" for a quantile of 0.99."""
+        percent = f"{100 * self.calibration_quantile:g}"
+        is_teen = percent[-2:] in ("11", "12", "13")
+        ending = "th" if is_teen or "." in percent else {"1": "st", "2": "nd", "3": "rd"}.get(percent[-1], "th")
+        return f"{percent}{ending} percentile"
+
     def resolved(self, recommended: Recommended) -> "ResolvedConfig":
         """The same parameters with every None filled in from a backbone's recommendation."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from lake_core.config import CRITERIA, Criterion
+from lake_core.decision import is_anomalous
 from lake_core.detector import Lake
 from lake_core.errors import LakeError
 from lake_core.features import Progress
@@ -61,8 +62,8 @@ def separation(lake: Lake, scores: Sequence[float] | np.ndarray, labels: Labels 
 
     With labels of both classes it is the image AUROC over the labelled pictures, in [0, 1], 0.5 for chance. Without, it
     is the gap: the mean score of the test pictures minus the mean leave-one-out score of the fitted normal pictures, on
-    the calibrated scale of the scores (1 is about the most unusual normal patch); 0 where they score the same. The
-    gap grows with the share of defective pictures, so compare it over the same pictures only.
+    the calibrated scale of the scores (1 is about the calibration quantile of normal patches); 0 where they score the
+    same. The gap grows with the share of defective pictures, so compare it over the same pictures only.
 
     Args:
         lake: Fitted.
@@ -320,7 +321,7 @@ def weight_curve(
     for n_done, weight in enumerate(weights, start=1):
         other = lake.reweighed(text_weight=float(weight))
         scores = [other.fuse(found).score for found in witnesses]
-        above = sum(score > other.threshold_ for score in scores)
+        above = int(is_anomalous(scores, other.threshold_).sum())
         rows.append((float(weight), separation(other, scores, labels), other.threshold_, above))
         if on_progress is not None:
             on_progress(n_done, len(weights))

@@ -15,6 +15,7 @@ import pandas as pd
 from lake_core.causal import CausalChange, Source, ablate, deciding_patches, evidence_sources, patch_in
 from lake_core.contamination import Contamination, contaminate
 from lake_core.controls import Labels
+from lake_core.decision import is_anomalous
 from lake_core.detector import Lake
 from lake_core.draws import N_DRAWS, Rank, Units, is_mixed, matched_draws, rank_among
 from lake_core.faithfulness import Curve, Faithfulness, curve, faithfulness
@@ -104,7 +105,7 @@ class SwitchOff:
     @property
     def is_anomalous_at_kept_threshold(self) -> bool:
         """The decision after, by the threshold from before."""
-        return self.after.score > self.before.threshold
+        return is_anomalous(self.after.score, self.before.threshold)
 
     @property
     def sentence(self) -> str:
@@ -192,7 +193,7 @@ def switch_off_tests(
                 after.score - before.score,
                 before.is_anomalous,
                 after.is_anomalous,
-                after.score > before.threshold,
+                is_anomalous(after.score, before.threshold),
             )
         )
         if on_progress is not None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lake_core.decision import is_anomalous
 from lake_core.detector import Lake
 from lake_core.geometry import coarse_of_fine
 from lake_core.normality import margin_range
@@ -31,7 +32,7 @@ class WithoutPrompt(NamedTuple):
     @property
     def is_anomalous(self) -> bool:
         """Whether the score is above its threshold."""
-        return self.score > self.threshold
+        return is_anomalous(self.score, self.threshold)
 
 
 def without_each_prompt(lake: Lake, before: ImageScore) -> list[WithoutPrompt]:

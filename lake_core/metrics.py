@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+from lake_core.decision import thresholds_below
+
 
 class BestF1(NamedTuple):
-    """The greatest F1 over all thresholds, and the lowest score that still counts as defective there."""
+    """The greatest F1 over all thresholds, and the threshold between two scores (or below all) that gives it."""
 
     f1: float
     threshold: float
@@ -53,7 +55,7 @@ def best_f1(labels: ArrayLike, scores: ArrayLike) -> BestF1 | None:
     total = precision[:-1] + recall[:-1]
     f1 = np.divide(2 * precision[:-1] * recall[:-1], total, out=np.zeros_like(total), where=total > 0)
     best = int(f1.argmax())
-    return BestF1(float(f1[best]), float(thresholds[best]))
+    return BestF1(float(f1[best]), float(thresholds_below(values, thresholds[best])))
 
 
 def f1_max(labels: ArrayLike, scores: ArrayLike) -> float | None:

@@ -184,7 +184,7 @@ class TextNormality:
     own_margin: Tensor = field(repr=False)
 
     def calibrated(self, margin: Tensor) -> Tensor:
-        """Margins on the scale of the cross-modal map: 0 at the normal median or below, 1 at the normal extreme."""
+        """Margins on the scale of the cross-modal map: 0 at or below the median of normal patches, 1 at m99."""
         return ((margin - self.m50) / (self.m99 - self.m50)).clamp(min=0)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lake_core.config import ResolvedConfig
+from lake_core.decision import is_anomalous
 from lake_core.geometry import PatchGrid, Placement, coarse_of_fine
 from lake_core.images import Picture
 from lake_core.normality import Normality, margins, nearest_normal, subspace
@@ -33,7 +34,8 @@ class Witnesses:
         inside: (n_patches,) bool, patches of the fused grid that lie on the picture.
         layers: One per layer that takes part.
         fine_to_layer: For each of `layers`, (n_patches,) int64: the layer's patch under each patch of the fused grid.
-        visual: (n_patches,) float32, V on the fused grid; 1 means as unusual as the most unusual normal patch.
+        visual: (n_patches,) float32, V on the fused grid; 1 is the calibration quantile (default 0.99) of the normal
+            patches, each measured without its own picture.
         cross_modal: (n_patches,) float32, C on the fused grid, or None where the cross-modal part is left out.
         margin: (n_joint_patches,) float32, cos(patch, anomalous) - cos(patch, normal) on the joint grid, or None.
         image_probability: softmax probability of "anomalous" for the whole image, or None; never part of a score.
@@ -153,7 +155,8 @@ class ImageScore:
 
     Attributes:
         picture: The picture.
-        score: The image score; higher is more anomalous; 1 is about the most unusual normal patch.
+        score: The image score; higher is more anomalous; 1 is about the calibration quantile (default 0.99) of the
+            normal patches.
         visual: V at the deciding patch (mean over the top q).
         cross_modal: C there; 0 where the cross-modal part is left out. score = (1 - w) * visual + w * cross_modal.
         text_weight: w as used: 0 where the cross-modal part is left out.
@@ -183,7 +186,7 @@ class ImageScore:
     @property
     def is_anomalous(self) -> bool:
         """Whether the score is above the threshold."""
-        return self.score > self.threshold
+        return is_anomalous(self.score, self.threshold)
 
     @property
     def map(self) -> np.ndarray:

@@ -41,7 +41,8 @@ class TextMap:
         placement: Where the picture lies in the model's input.
         cosine: (rows, cols) float32 in [-1, 1]; NaN where a patch is not on the picture.
         relative: (rows, cols) float32, (cosine - m50) / (m99 - m50): 0 is the median of the normal patches, 1 their
-            extreme; negative values are less like the text than that. None where all normal patches sound the same.
+            calibration quantile; negative values are less like the text than that. None where all normal patches
+            sound the same.
         m50, m99: Median and calibration quantile (default 0.99) of the cosine over the normal patches.
         cos_picture: Cosine of the whole picture with the text.
     """

@@ -89,10 +89,10 @@ def depth(found: Analysis, score: ImageScore) -> None:
     if maps is None:
         return
     scale = score_scale([one.map for one in maps.values()], 1.0)
-    in_use = found.lake.selection_
+    in_use, percentile = found.lake.selection_, found.lake.config.calibration_percentile
     st.image(
         colour_bar(scale, 420, 52, dark=components.is_dark(), mark="normal limit"),
-        alt=f"Colour scale of the maps from 0 to {scale.vmax:g}, the most unusual normal patch at 1",
+        alt=f"Colour scale of the maps from 0 to {scale.vmax:g}, the {percentile} of normal patches at 1",
     )
     with st.container(horizontal=True):
         cards = [st.container(width=CARD_WIDTH + 40) for _ in maps]
@@ -110,7 +110,7 @@ def depth(found: Analysis, score: ImageScore) -> None:
             )
     st.caption(
         "The visual map of each layer by itself, with its own selected neurons, on one scale; a line surrounds values "
-        "above 1, the most unusual normal patch. ● marks the layers in the score."
+        f"above 1, the {percentile} of normal patches. ● marks the layers in the score."
     )
 
 

@@ -39,7 +39,7 @@ def threshold_control(found: Analysis) -> None:
     """Shows the threshold, lets the user move it, and puts it back."""
     left, middle, right = st.columns([4, 1.4, 1.4], vertical_alignment="bottom")
     top = nice_ceiling(max(found.scale.vmax, *(score.score for score in found.scores)))
-    st.session_state.threshold_slider = min(found.lake.threshold_, top)
+    st.session_state.threshold_slider = min(max(found.lake.threshold_, 0.0), top)
     with left:
         st.slider(
             "Decision threshold",
@@ -155,6 +155,7 @@ with histogram_tab:
             by_label["defective"],
             by_label[None],
             found.lake.threshold_,
+            found.lake.config.calibration_percentile,
         ),
         alt="Histogram of image scores of normal and test pictures with the decision threshold",
     )

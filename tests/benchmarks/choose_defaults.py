@@ -25,6 +25,7 @@ import torch.nn.functional as F
 import lake_core as lk
 from lake_core.backbones import Backbone
 from lake_core.datasets import Dataset
+from lake_core.decision import is_anomalous
 from lake_core.geometry import PatchGrid, Resize, coarse_of_fine
 from lake_core.metrics import auroc
 from lake_core.normality import margins
@@ -186,7 +187,7 @@ def thresholds(bench: Bench, settings: dict[str, Any]) -> dict[str, dict[str, An
         balanced, false, missed = [], [], []
         for seed in bench.seeds:
             own, tests = bench.scores(bench.layers(seed, **settings), bench.cross(seed), 0.3)
-            flagged = tests > np.quantile(own, quantile)
+            flagged = is_anomalous(tests, float(np.quantile(own, quantile)))
             false.append(flagged[~bench.labels].mean())
             missed.append((~flagged)[bench.labels].mean())
             balanced.append(1 - (false[-1] + missed[-1]) / 2)

@@ -1,6 +1,7 @@
 """Boundaries that hold for every file: the core knows no interface, and nothing is ever unpickled."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,3 +84,11 @@ def test_every_public_name_exists() -> None:
 
     assert sorted(lake_core.__all__) == lake_core.__all__
     assert all(hasattr(lake_core, name) for name in lake_core.__all__)
+
+
+@pytest.mark.parametrize("path", ALL, ids=name_of)
+def test_a_map_value_of_one_is_not_taken_for_the_greatest_normal_one(path: Path) -> None:
+    """It is the calibration quantile of normal patches: the greatest is above it."""
+    words = " ".join(re.sub(r'["\s]+f?"?', " ", path.read_text(encoding="utf-8")).split())
+    assert "most unusual normal" not in words
+    assert "normal extreme" not in words

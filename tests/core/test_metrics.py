@@ -41,10 +41,10 @@ def test_figures_are_those_of_scikit_learn(seed: int) -> None:
     assert average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
 
 
-def test_best_f1_comes_with_a_score_that_still_counts_as_defective() -> None:
+def test_best_f1_comes_with_a_threshold_between_two_scores() -> None:
     best = best_f1([False, False, True, True], [0.1, 0.4, 0.4, 0.9])
     assert best is not None
-    assert best.threshold == 0.4
+    assert best.threshold == pytest.approx(0.25)
     assert best.f1 == pytest.approx(2 * 2 / (3 + 2))
 
 

@@ -151,3 +151,11 @@ def test_the_object_name_and_the_wording_change_the_directions(lake_cnn: Backbon
         assert float(direction.normal @ direction.anomalous) < 0.9999
     assert float((one.normal - other.normal).norm()) > 0.05
     assert float((one.anomalous - worded.anomalous).norm()) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("quantile", "said"),
+    [(0.99, "99th"), (0.995, "99.5th"), (0.91, "91st"), (0.12, "12th"), (0.93, "93rd"), (0.52, "52nd"), (1.0, "100th")],
+)
+def test_the_calibration_quantile_is_named_as_a_percentile(quantile: float, said: str) -> None:
+    assert LakeConfig(calibration_quantile=quantile).calibration_percentile == f"{said} percentile"

@@ -44,7 +44,7 @@ def compare(small: Dataset, *pair: str) -> AppTest:
 @pytest.mark.parametrize(("scores", "kind"), [((0.0, 3.0), "linear"), ((0.7, 1.6), "linear"), ((0.3, 4.0), "log")])
 def test_an_axis_has_several_numbers_whatever_its_range(scores: tuple[float, float], kind: str) -> None:
     points = pd.DataFrame({"name": "a", "sha256": "b", "mark": "none", "x": scores, "y": scores})
-    axis = scores_against_scores(points, ("A", "B"), (1.0, 1.1)).layout.xaxis
+    axis = scores_against_scores(points, ("A", "B"), (1.0, 1.1), "99th percentile").layout.xaxis
     assert axis.type == kind
     low, high = np.power(10, axis.range) if kind == "log" else axis.range
     assert low <= scores[0]

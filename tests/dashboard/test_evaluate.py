@@ -12,13 +12,15 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, evaluate_sections, state
-from dashboard.evaluate_figures import Counts, by_category, by_shots, counts
+from dashboard.evaluate_figures import by_category, by_shots, curves
 from dashboard.jobs import Job, Jobs, jobs
 from lake_core.assets import assets_folder
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset, load_sample
+from lake_core.decision import counts
 from lake_core.detector import Lake
 from lake_core.errors import LakeError
+from lake_core.metrics import f1_max
 from lake_core.plan import Report
 from lake_core.pool import evaluate_dataset
 from tests.dashboard.visit import opened, press, texts
@@ -181,16 +183,40 @@ def test_axes_of_measures_end_at_one() -> None:
     assert by_shots(summary, "image_auroc").layout.yaxis.range == pytest.approx((0.36, 1.03))
 
 
-def test_counts_at_a_threshold() -> None:
-    labels, scores = np.array([True, True, False, False, False]), np.array([3.0, 1.0, 2.0, 0.5, 1.0])
-    assert counts(labels, scores, 1.0) == Counts(2, 0, 2, 1)
-    assert counts(labels, scores, 2.5) == Counts(1, 1, 0, 3)
-
-
-def test_the_first_threshold_lies_between_two_scores_and_has_few_digits() -> None:
-    scores = np.array([0.5001, 0.5004, 0.5006, 0.5008])
-    assert evaluate_sections.first_threshold(scores, 0.5006) == (0.5006, 4)
-    assert evaluate_sections.first_threshold(np.array([0.2, 0.7128]), 0.7128) == (0.712, 3)
-    assert evaluate_sections.first_threshold(np.array([0.7128, 0.9]), 0.7128) == (0.712, 3)
+def test_the_first_threshold_has_few_digits_and_keeps_every_decision() -> None:
+    digits = evaluate_sections.in_few_digits
+    assert digits(np.array([0.2, 0.7128]), 0.4564) == (0.456, 3)
+    assert digits(np.array([0.5001, 0.5004, 0.5006, 0.5008]), 0.5005) == (0.5005, 4)
+    assert digits(np.array([0.7004, 0.9]), 0.70039) == (0.7, 3)
     close = np.array([0.5, 0.5 + 1e-9])
-    assert evaluate_sections.first_threshold(close, float(close[1])) == (float(close[1]), 6)
+    assert digits(close, 0.5 + 5e-10) == (0.5, 3)  # a score on the threshold is normal
+    assert digits(close + 4e-8, float(close.mean()) + 4e-8) == (float(close.mean()) + 4e-8, 6)
+
+
+def test_points_of_the_curves_name_thresholds_that_give_them() -> None:
+    labels, scores = np.array([True, True, False, False, False]), np.array([3.0, 1.0, 2.0, 0.5, 1.0])
+    figure = curves(labels, scores, 1.5)
+    roc, precision_recall = (one for one in figure.data if one.customdata is not None)
+    for alarms, share, threshold in zip(roc.x, roc.y, roc.customdata, strict=True):
+        found = counts(labels, scores, threshold)
+        assert (found.false_alarms / 3, found.found / 2) == pytest.approx((alarms, share))
+    for recall, precision, threshold in zip(
+        precision_recall.x, precision_recall.y, precision_recall.customdata, strict=True
+    ):
+        found = counts(labels, scores, threshold)
+        assert found.found / 2 == pytest.approx(recall)
+        assert found.found == pytest.approx(precision * (found.found + found.false_alarms))
+    assert len(roc.x) == 5
+    assert len(precision_recall.x) == 5
+
+
+def test_the_evaluation_begins_with_the_threshold_of_the_best_f1(small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    job = evaluated(app)
+    of_run = [row for row in job.result["scores"] if (row["shots"], row["seed"], row["method"]) == (4, 0, "lake")]
+    labels, scores = [row["label"] == "defective" for row in of_run], [row["score"] for row in of_run]
+    threshold = next(slider for slider in app.slider if slider.label == "Threshold").value
+    found = counts(labels, scores, threshold)
+    assert 2 * found.found / (2 * found.found + found.missed + found.false_alarms) == f1_max(labels, scores)
+    assert min(abs(score - threshold) for score in scores) > 1e-6
+    assert f"{found.found} found, {found.missed} missed" in texts(app)

@@ -12,7 +12,7 @@ from dashboard.compute import ModelKey
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset, Example
 from lake_core.detector import Lake
-from tests.dashboard.visit import APP, full, opened
+from tests.dashboard.visit import APP, full, opened, press
 
 PAGES = (
     "workspace",
@@ -99,6 +99,25 @@ def test_moving_the_threshold_changes_decisions_and_can_be_undone(small: Dataset
     next(button for button in app.button if button.label == "From the normals").click()
     app.run()
     assert app.dataframe[0].value["threshold"][0] == pytest.approx(own)
+
+
+@pytest.mark.parametrize("good", [0, 1])
+def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
+    """The good picture is the lowest one, below all defective ones, or the next: then all count as anomalous."""
+    table = full(small, "scores").dataframe[0].value.sort_values("score")
+    labels = {name: "good" if place == good else "defective" for place, name in enumerate(table["path"])}
+    tests = tuple(replace(e, label=labels[e.picture.name]) for e in small.tests)  # type: ignore[arg-type]
+    app = press(opened(state.Workspace(small.normals, tests, small.name), "scores"), "Best F1")
+    assert not app.exception
+    decided = app.dataframe[0].value.set_index("path")["is_anomalous"]
+    assert decided[[name for name, label in labels.items() if label == "defective"]].all()
+    assert decided[table["path"].iloc[good]] == (good == 1)
+
+
+def test_a_threshold_below_every_slider_position_is_kept(small: Dataset) -> None:
+    app = opened(state.Workspace(small.normals, small.tests, small.name), "scores", own_threshold=-0.001)
+    assert not app.exception
+    assert set(app.dataframe[0].value["threshold"]) == {-0.001}
 
 
 def test_a_wrong_model_gives_one_sentence(small: Dataset) -> None:

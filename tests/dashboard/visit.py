@@ -34,10 +34,10 @@ def full(small: Dataset, page: str) -> AppTest:
     return opened(state.Workspace(small.normals, small.tests, small.name), page)
 
 
-def press(app: AppTest, label: str) -> None:
+def press(app: AppTest, label: str) -> AppTest:
     """Presses a button and draws the page anew."""
     next(button for button in app.button if button.label == label).click()
-    app.run()
+    return app.run()
 
 
 def over(job: Job) -> Job:
