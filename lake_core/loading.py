@@ -5,7 +5,7 @@ done by one thread at a time, and the thread that feeds the GPU waits for it too
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,7 +52,7 @@ class Batch:
 
 def load_ahead(
     entries: Sequence[Entry], backbone: Backbone, batch_size: int, with_masks: bool, in_processes: bool | None = None
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Batches of pictures in the order of the entries, read while the caller works on those before.
 
     Args:

@@ -9,6 +9,7 @@ and the rate is that of the pictures which the longer run has more.
 
 import argparse
 import json
+import logging
 import tempfile
 import time
 from pathlib import Path
@@ -55,10 +56,11 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
             [write_pictures(root / name / f"set{i}", n, args.side, ".jpg", True) for i in range(args.categories)]
             for name, n in (("few", args.n_equal), ("many", args.n))
         )
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         found: dict[str, Any] = {"gpus": ray.cluster_resources().get("GPU", 0), "model": args.model}
         found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-        for precision, options in (("fp32", ALL), (args.fast, QUICK)):
+        parts: list[tuple[Any, dict[str, Any]]] = [("fp32", ALL), (args.fast, QUICK)]
+        for precision, options in parts:
             opening = Opening(spec, device=args.device, precision=precision)
             local, several = LocalEngine(opening.open()), RayEngine(opening)
             if options is ALL:

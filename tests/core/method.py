@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lake_core.backbones import Backbone
 from lake_core.capture import Place
+from lake_core.config import Kind
 from lake_core.detector import Lake
 from lake_core.geometry import PatchGrid
 from lake_core.images import Picture
@@ -40,12 +41,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def layers_of(backbone: Backbone, kind: str, finest: int) -> tuple[int, ...]:
+def layers_of(backbone: Backbone, kind: Kind, finest: int) -> tuple[int, ...]:
     """The layers that have the kind of unit, on grids of at most `finest` patches a side."""
     return tuple(i for i in backbone.layers_with(kind) if backbone.layer(i).grid.rows <= finest)
 
 
-def kind_or_channel(backbone: Backbone, kind: str) -> str:
+def kind_or_channel(backbone: Backbone, kind: Kind) -> Kind:
     return kind if backbone.layers_with(kind) else "channel"
 
 
@@ -155,7 +156,7 @@ def naive(
     cross = naive_cross_modal(lake, normals, picture, grid, seen)
     weight = config.text_weight if cross is not None else 0.0
     fused = (1 - weight) * visual + (weight * cross if cross is not None else 0)
-    winners = sorted(np.flatnonzero(inside), key=lambda p: -fused[p])[: config.top_q]
+    winners = sorted(np.flatnonzero(inside).tolist(), key=lambda p: -fused[p])[: config.top_q]
     return Naive(visual, cross, fused, inside, float(np.mean(fused[winners])), winners, terms)
 
 

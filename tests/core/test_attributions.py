@@ -1,6 +1,7 @@
 """The pixels behind a unit: exact where the answer is known, and without a trace on the shared model."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 
 from lake_core.attributions import (
     BATCH,
+    Baseline,
     Neuron,
     baseline_of,
     completeness_error,
@@ -19,7 +21,7 @@ from lake_core.attributions import (
     unit_attribution,
 )
 from lake_core.backbones import _FORWARD_LOCK, Backbone
-from lake_core.capture import Tap
+from lake_core.capture import Place, Tap
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.features import FeatureStore
 from lake_core.images import Picture
@@ -49,14 +51,15 @@ def state_of(backbone: Backbone) -> list[object]:
 
 @pytest.mark.parametrize("takes", ["output", "input"])
 def test_on_a_linear_toy_both_methods_equal_the_analytic_result(toy: nn.Sequential, takes: str) -> None:
-    tap = Tap(toy[0], "output") if takes == "output" else Tap(toy[1], "input")
+    first: Any = toy[0]
+    tap = Tap(first, "output") if takes == "output" else Tap(toy[1], "input")
     neuron = Neuron(toy, tap, lambda maps: maps[:, 3, 1, 0])
     pixels, start = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
     weight = torch.zeros(1, 3, 4, 4)
-    weight[0, :, 2:4, 0:2] = toy[0].weight[3].detach()
+    weight[0, :, 2:4, 0:2] = first.weight[3].detach()
     value, found = gradient(neuron, pixels.clone())
     torch.testing.assert_close(found, weight)
-    assert value == pytest.approx(float((weight * pixels).sum() + toy[0].bias[3].detach()), rel=1e-5)
+    assert value == pytest.approx(float((weight * pixels).sum() + first.bias[3].detach()), rel=1e-5)
     value, start_value, found = integrated_gradients(neuron, pixels, start, steps=1)
     torch.testing.assert_close(found, weight * (pixels - start))
     assert value - start_value == pytest.approx(float(found.sum()), rel=1e-5)
@@ -127,7 +130,7 @@ def test_the_gradient_is_the_slope_of_the_activation(tiny: Tiny, noise_pictures:
 
 @pytest.mark.parametrize("baseline", ["blurred", "mean"])
 def test_the_completeness_error_falls_with_steps(
-    backbone: Backbone, noise_pictures: list[Picture], baseline: str
+    backbone: Backbone, noise_pictures: list[Picture], baseline: Baseline
 ) -> None:
     few, many = (
         unit_attribution(
@@ -139,7 +142,7 @@ def test_the_completeness_error_falls_with_steps(
             7,
             "integrated_gradients",
             baseline,
-            steps,  # type: ignore[arg-type]
+            steps,
         )
         for steps in (1, 32)
     )
@@ -152,7 +155,7 @@ def test_the_completeness_error_falls_with_steps(
     assert many.baseline == baseline
     place = backbone.place(2, "hidden")
     pixels = backbone.prepare(noise_pictures[0])
-    start = baseline_of(pixels, backbone.placement(noise_pictures[0]), baseline)  # type: ignore[arg-type]
+    start = baseline_of(pixels, backbone.placement(noise_pictures[0]), baseline)
     assert many.baseline_value == pytest.approx(float(backbone.forward(start[None], [place])[place][0, 7, 5]), rel=1e-3)
 
 
@@ -162,7 +165,7 @@ def test_only_pixels_of_a_letterboxed_picture_differ_from_the_baseline(
     backbone, picture = open_tiny("efficientnet", resize="letterbox"), noise_pictures[0]
     placement, pixels = backbone.placement(picture), backbone.prepare(picture)
     for name in ("blurred", "mean"):
-        start = baseline_of(pixels, placement, name)  # type: ignore[arg-type]
+        start = baseline_of(pixels, placement, name)
         box = start[:, placement.top : placement.top + placement.height]
         assert not start[:, : placement.top].any()
         assert box.std() < 0.4 * pixels[:, placement.top : placement.top + placement.height].std()
@@ -189,7 +192,9 @@ def test_the_private_copy_shares_weights_and_nothing_else(backbone: Backbone) ->
 def test_captures_of_another_thread_stay_right_meanwhile(backbone: Backbone, noise_pictures: list[Picture]) -> None:
     places = backbone.places
     pixels = torch.stack([backbone.prepare(picture) for picture in noise_pictures[:2]])
-    right, is_done, wrong, n_captures = backbone.forward(pixels, places), threading.Event(), [], []
+    right, is_done = backbone.forward(pixels, places), threading.Event()
+    wrong: list[Place] = []
+    n_captures: list[int] = []
     started = threading.Event()
 
     def capture() -> None:
@@ -236,7 +241,7 @@ def test_progress_ends_at_the_last_step(backbone: Backbone, noise_pictures: list
     seen: list[tuple[int, int]] = []
     for method in ("gradient", "integrated_gradients"):
         unit_attribution(
-            backbone, noise_pictures[0], 2, "hidden", 5, None, method, steps=6,  # type: ignore[arg-type]
+            backbone, noise_pictures[0], 2, "hidden", 5, None, method, steps=6,
             on_progress=lambda done, total: seen.append((done, total)),
         )  # fmt: skip
     assert seen == [(0, 1), (1, 1), (0, 6), (4, 6), (6, 6)]
@@ -252,7 +257,7 @@ def test_works_where_gradients_are_switched_off(backbone: Backbone, noise_pictur
 
 def test_what_does_not_exist_is_refused_in_one_sentence(backbone: Backbone, noise_pictures: list[Picture]) -> None:
     n_units, n_patches = backbone.layer(2).n_units["hidden"], backbone.layer(2).grid.n_patches
-    refused = [
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"unit": n_units}, f"has no hidden unit {n_units}; choose 0 to {n_units - 1}"),
         ({"unit": -1}, "has no hidden unit -1"),
         ({"patch": n_patches}, f"has no patch {n_patches}; choose 0 to {n_patches - 1}"),
@@ -263,6 +268,6 @@ def test_what_does_not_exist_is_refused_in_one_sentence(backbone: Backbone, nois
     ]
     for options, message in refused:
         with pytest.raises((BackboneError, ConfigError), match=message) as caught:
-            unit_attribution(backbone, noise_pictures[0], **({"layer": 2, "kind": "hidden", "unit": 0} | options))  # type: ignore[arg-type]
+            unit_attribution(backbone, noise_pictures[0], **{"layer": 2, "kind": "hidden", "unit": 0, **options})
         assert str(caught.value).count(". ") == 0
         assert str(caught.value).endswith(".")

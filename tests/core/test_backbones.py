@@ -121,7 +121,7 @@ def test_hidden_units_add_up_to_the_output_of_the_down_projection(tiny: Tiny) ->
             backbone.place(1, "hidden")
         return
     pixels = pixels_for(backbone)
-    blocks = [block for block in blocks_of(backbone) if hasattr(block, "mlp") or hasattr(block, "conv_pwl")]
+    blocks: list[Any] = [block for block in blocks_of(backbone) if hasattr(block, "mlp") or hasattr(block, "conv_pwl")]
     downs = [_down_projection(block) for block in blocks]
     outputs = run(backbone, pixels, [block.mlp if hasattr(block, "mlp") else block.conv_pwl for block in blocks])
     found = backbone.forward(pixels, {Place(number, "hidden") for number in numbers})
@@ -133,7 +133,7 @@ def test_hidden_units_add_up_to_the_output_of_the_down_projection(tiny: Tiny) ->
         close(torch.einsum("bpu,du->bpd", hidden, weight) + (0 if bias is None else bias), expected)
 
 
-def _down_projection(block: nn.Module) -> nn.Module:
+def _down_projection(block: Any) -> Any:
     names = ("mlp.c_proj", "mlp.fc2", "conv_pwl")
     return next(module for name, module in block.named_modules() if name in names)
 

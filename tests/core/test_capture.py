@@ -41,12 +41,13 @@ def test_takes_only_what_is_wanted() -> None:
 
 
 def test_a_relu_in_place_does_not_corrupt_what_was_taken() -> None:
-    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True))
-    taps = Taps({FIRST: Tap(net[0], "output")}, copy)
+    first = nn.Linear(3, 4)
+    net = nn.Sequential(first, nn.ReLU(inplace=True))
+    taps = Taps({FIRST: Tap(first, "output")}, copy)
     x = torch.randn(5, 3)
     with taps.collecting(frozenset({FIRST})) as found:
         net(x)
-    torch.testing.assert_close(found[FIRST], x @ net[0].weight.T + net[0].bias)
+    torch.testing.assert_close(found[FIRST], x @ first.weight.T + first.bias)
     assert (found[FIRST] < 0).any()
 
 
@@ -158,8 +159,9 @@ def test_hooks_are_installed_once(lake_cnn: Backbone, open_tiny: OpenTiny) -> No
 
 
 def test_what_is_put_in_is_collected_and_goes_on() -> None:
-    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    taps = Taps({FIRST: Tap(net[0], "output"), SECOND: Tap(net[1], "input")}, copy)
+    first, second = nn.Linear(3, 4), nn.Linear(4, 2)
+    net = nn.Sequential(first, second)
+    taps = Taps({FIRST: Tap(first, "output"), SECOND: Tap(second, "input")}, copy)
     x = torch.randn(5, 3)
     plain = net(x)
     with taps.replacing({FIRST: lambda raw: raw * 2}), taps.collecting(frozenset({FIRST, SECOND})) as found:
@@ -167,11 +169,11 @@ def test_what_is_put_in_is_collected_and_goes_on() -> None:
     torch.testing.assert_close(found[FIRST], found[SECOND])
     with taps.replacing({FIRST: lambda raw: raw * 2}), taps.collecting(frozenset({FIRST})) as found:
         changed = net(x)
-    torch.testing.assert_close(found[FIRST], 2 * net[0](x))
-    torch.testing.assert_close(changed, nn.functional.linear(2 * net[0](x), net[1].weight, net[1].bias))
+    torch.testing.assert_close(found[FIRST], 2 * first(x))
+    torch.testing.assert_close(changed, nn.functional.linear(2 * first(x), second.weight, second.bias))
     torch.testing.assert_close(net(x), plain)
     with taps.replacing({SECOND: torch.zeros_like}):
-        torch.testing.assert_close(net(x), net[1].bias.expand(5, 2))
+        torch.testing.assert_close(net(x), second.bias.expand(5, 2))
 
 
 def test_a_replacement_is_not_seen_by_another_thread_or_after_an_error() -> None:

@@ -35,8 +35,8 @@ def lakes(noise_pictures: list[Picture]) -> Callable[..., Lake]:
     def make(backbone: Backbone, **options: Any) -> Lake:
         store = stores.setdefault(backbone, FeatureStore(backbone))
         kind = kind_or_channel(backbone, "hidden")
-        options = {"kind": kind, "layers": layers_of(backbone, kind, 8), "top_k": 8} | options
-        lake = Lake(backbone, LakeConfig(**options), store).fit(noise_pictures[:N_NORMALS])
+        given: dict[str, Any] = {"kind": kind, "layers": layers_of(backbone, kind, 8), "top_k": 8} | options
+        lake = Lake(backbone, LakeConfig(**given), store).fit(noise_pictures[:N_NORMALS])
         store.ensure(noise_pictures, backbone.places)
         return lake
 
@@ -55,7 +55,8 @@ def early(lake: Lake) -> int:
 
 def as_held(backbone: Backbone, name: str, place: Place, raw: Tensor) -> Tensor:
     """(rows, cols, units) view of one picture's patch tokens, told by the shape of the tensor alone."""
-    grid, n_units = backbone.grid(place), backbone.layer(place.layer).n_units[place.kind]
+    n_of: dict[Any, int] = dict(backbone.layer(place.layer).n_units)
+    grid, n_units = backbone.grid(place), n_of[place.kind]
     one = raw[0]
     if name.startswith(TOKENS):
         return one[-grid.n_patches :].unflatten(0, (grid.rows, grid.cols))
@@ -88,6 +89,7 @@ def by_hand(backbone: Backbone, name: str, place: Place, write: Callable[[Tensor
 def without_outgoing_weights(backbone: Backbone, place: Place, unit: int) -> Iterator[None]:
     """While it lasts, nothing that comes after the unit reads it."""
     visual = backbone._tower.visual
+    weights: list[Any]
     if place.kind == "hidden":
         weights = [backbone._tower.taps()[place].module.weight]
     elif hasattr(visual, "attnpool"):
@@ -170,7 +172,8 @@ def test_a_blocks_output_changes_by_the_units_outgoing_weights(
     backbone = open_tiny(name)
     lake, unit, place = lakes(backbone), 7, Place(1, "hidden")
     found = ablate(lake, noise_pictures[6], {1: [unit]}, n_draws=0).layers[0]
-    down = backbone._tower.taps()[place].module.weight[:, unit].detach().double()
+    module: Any = backbone._tower.taps()[place].module
+    down = module.weight[:, unit].detach().double()
     acts = lake.store.get(noise_pictures[6], place).double()[:, unit]
     mean = float(mean_over_normals(lake, place, noise_pictures[:N_NORMALS])[unit])
     output = lake.store.get(noise_pictures[6], Place(1, "channel")).double()

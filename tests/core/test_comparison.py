@@ -50,7 +50,7 @@ def test_each_unit_has_the_two_contributions_that_the_method_gives_it(
         key = int(row.layer), int(row.unit)  # type: ignore[arg-type]
         for found, expected, result in ((row.contribution_a, naive_a, a), (row.contribution_b, naive_b, b)):
             mean = sum(expected.terms[int(patch)][key] for patch in result.patches) / len(result.patches)
-            assert found == pytest.approx((1 - result.text_weight) * mean, rel=5e-3, abs=5e-4)
+            assert found == pytest.approx((1 - result.text_weight) * mean, rel=5e-3, abs=1e-6)
 
 
 def test_detectors_with_other_units_and_without_text_are_compared_all_the_same(

@@ -148,7 +148,7 @@ def test_ablation_at_zero_is_what_taking_the_units_weights_away_does(
         planted._tower.visual.transformer.resblocks[LAYER - 1].mlp.c_proj.weight[:, PLANTED] = 0
     wanted = (whole - planted.forward(pixels, {image})[image][:, 0]).mean(0).numpy()
     assert np.linalg.norm(wanted) > 1e-3
-    np.testing.assert_allclose(found, wanted, atol=0.01 * np.linalg.norm(wanted))
+    np.testing.assert_allclose(found, wanted, atol=0.01 * float(np.linalg.norm(wanted)))
 
 
 def test_where_the_write_is_not_linear_the_effect_is_measured(

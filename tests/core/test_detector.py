@@ -15,7 +15,7 @@ from lake_core.datasets import load_sample
 from lake_core.detector import Lake
 from lake_core.errors import BackboneError, ConfigError, ImageError, LakeError, NotFittedError
 from lake_core.features import FeatureStore
-from lake_core.images import Picture, read_picture
+from lake_core.images import Picture, PictureSource, read_picture
 from tests.core.tiny import OpenTiny
 
 DEFECT = (150, 90, 190, 120)
@@ -41,7 +41,8 @@ def weave(lake_cnn: Backbone) -> Lake:
 
 
 def tiny_lake(backbone: Backbone, **options: Any) -> Lake:
-    return Lake(backbone, LakeConfig(**({"layers": (2,), "kind": "hidden", "top_k": 20} | options)))
+    given: dict[str, Any] = {"layers": (2,), "kind": "hidden", "top_k": 20} | options
+    return Lake(backbone, LakeConfig(**given))
 
 
 @pytest.fixture
@@ -153,7 +154,8 @@ def test_every_source_of_a_picture_gives_the_same_score(
     image, buffer = Image.fromarray(rgb), io.BytesIO()
     image.save(buffer, "PNG")
     (tmp_path / "x.png").write_bytes(buffer.getvalue())
-    sources = [noise_pictures[4], rgb, image, buffer.getvalue(), tmp_path / "x.png", str(tmp_path / "x.png")]
+    path = tmp_path / "x.png"
+    sources: list[PictureSource] = [noise_pictures[4], rgb, image, buffer.getvalue(), path, str(path)]
     scores = [lake.score(source).score for source in sources]
     np.testing.assert_allclose(scores, scores[0], rtol=1e-5)
     fitted = tiny_lake(backbone).fit([rgb, tmp_path / "x.png", noise_pictures[2]])

@@ -326,10 +326,27 @@ def test_one_class_gives_null_metrics(tmp_path: Path, small_cnn: Backbone) -> No
     ],
 )
 def test_what_makes_no_sense_is_refused_before_the_network_runs(
-    stained: list[Path], small_cnn: Backbone, options: dict[str, Any], error: type[Exception], words: str
+    stained: list[Path],
+    small_cnn: Backbone,
+    options: dict[str, Any],
+    error: type[Exception],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    n_forwards = 0
+    forward = small_cnn.forward
+
+    def counted(*args: Any, **others: Any) -> Any:
+        nonlocal n_forwards
+        n_forwards += 1
+        return forward(*args, **others)
+
+    monkeypatch.setattr(small_cnn, "forward", counted)
     with pytest.raises(error, match=words):
         evaluate(stained, small_cnn, **options)
+    assert n_forwards == 0
+    evaluate(stained, small_cnn, shots=(1,), seeds=(0,), methods=("visual",), pixel=False)
+    assert n_forwards > 0
 
 
 def test_a_folder_without_labelled_tests_is_refused(tmp_path: Path, small_cnn: Backbone) -> None:

@@ -27,7 +27,7 @@ from tests.core.tiny import OpenTiny, Tiny
 def lake(tiny: Tiny, noise_pictures: list[Picture]) -> Lake:
     kind = kind_or_channel(tiny.backbone, "hidden")
     layers = layers_of(tiny.backbone, kind, 8)
-    return Lake(tiny.backbone, LakeConfig(kind=kind, layers=layers, top_k=8)).fit(noise_pictures[:3])  # type: ignore[arg-type]
+    return Lake(tiny.backbone, LakeConfig(kind=kind, layers=layers, top_k=8)).fit(noise_pictures[:3])
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_cancelling_leaves_everything_usable(spots: Lake) -> None:
 
     for work in (curve, occlusion):
         with pytest.raises(Cancelled):
-            work(spots, picture, on_progress=stop)  # type: ignore[operator]
+            work(spots, picture, on_progress=stop)
     np.testing.assert_array_equal(curve(spots, picture, n_steps=3, n_orders=1).by_map, before.by_map)
 
 
@@ -171,7 +171,7 @@ def test_what_is_not_allowed_is_refused(spots: Lake) -> None:
         ({"n_orders": 0}, "n_orders is 0"),
     ):
         with pytest.raises(ConfigError, match=said):
-            curve(spots, picture, **options)  # type: ignore[arg-type]
+            curve(spots, picture, **options)
     with pytest.raises(ConfigError, match="give at least one"):
         faithfulness(spots, [])
     with pytest.raises(ConfigError, match="score, map"):
@@ -225,7 +225,7 @@ def test_scored_inputs_come_back_one_by_one(spots: Lake) -> None:
 def test_occlusion_is_the_loss_when_a_region_is_covered(lake: Lake, noise_pictures: list[Picture]) -> None:
     picture, backbone = noise_pictures[5], lake.backbone
     for target in ("score", "map"):
-        found = occlusion(lake, picture, target, "blurred", n_regions=4)  # type: ignore[arg-type]
+        found = occlusion(lake, picture, target, "blurred", n_regions=4)
         own, other = backbone.prepare(picture), replacement_of(lake, picture, "blurred")
         patch_of = patch_of_pixels(found.grid, backbone.placement(picture))
         assert len(found.importance) <= 4

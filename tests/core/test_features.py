@@ -1,6 +1,7 @@
 """The store runs the network once per picture, stays within its bound, and forgets without getting anything wrong."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,12 +73,13 @@ def test_one_pass_per_picture_whatever_is_changed_afterwards(
     store = FeatureStore(backbone, batch_size=3)
     store.ensure(noise_pictures, backbone.places)
     assert passes == [3, 3, 2]
-    for changes in (
+    several: tuple[dict[str, Any], ...] = (
         {"layers": (1, 3), "top_k": 5},
         {"kind": "channel", "criterion": "random", "seed": 3},
         {"normalise": "none", "smooth": 1, "text_weight": 1.0, "object_name": "cable"},
         {"layers": (2,), "top_q": 5, "calibration_quantile": 0.5},
-    ):
+    )
+    for changes in several:
         lake = Lake(backbone, LakeConfig(**changes), store).fit(noise_pictures[:4])
         lake.score_all(noise_pictures[4:])
         lake.reweighed(text_weight=0.0).score(noise_pictures[5])

@@ -155,7 +155,8 @@ def test_the_ledger_still_adds_up_and_lacks_the_units(fitted: Lake, noise_pictur
         for patch in np.flatnonzero(result.witnesses.inside):
             ledger = result.ledger(int(patch))
             assert total(ledger) == pytest.approx(float(result.map.reshape(-1)[patch]), rel=1e-4)
-            named = {(int(r.layer), int(r.unit)) for r in ledger[ledger["part"] == "visual"].itertuples()}
+            visual = ledger[ledger["part"] == "visual"]
+            named = set(zip(visual["layer"], visual["unit"], strict=True))
             assert named == expected.terms[int(patch)].keys()
             assert not named & {(layer, unit) for layer, units in off.items() for unit in units}
 
@@ -172,7 +173,7 @@ def test_all_units_of_all_layers_off_leaves_no_visual_part(fitted: Lake, noise_p
     assert total(after.ledger()) == pytest.approx(after.score)
     assert after.evidence() == []
     for level in ("unit", "layer", "part"):
-        assert total(after.ledger(level=level)) == pytest.approx(after.score)  # type: ignore[arg-type]
+        assert total(after.ledger(level=level)) == pytest.approx(after.score)
 
 
 def test_a_layer_that_is_off_counts_nothing_and_keeps_its_place_in_the_mean(
@@ -207,7 +208,8 @@ def test_units_that_do_not_vary_cannot_carry_a_layer_alone(lakes: Any, noise_pic
 
 def test_nothing_off_changes_nothing(lakes: Any, noise_pictures: list[Picture]) -> None:
     lake = lakes("siglip")
-    for nothing in ({}, {2: []}):
+    several: tuple[dict[int, list[int]], ...] = ({}, {2: []})
+    for nothing in several:
         found = switch_off(lake, nothing, noise_pictures[5])
         assert found.change == 0
         assert not found.map_change[np.isfinite(found.map_change)].any()
@@ -426,7 +428,7 @@ def test_what_was_heard_before_is_not_measured_again(
     assert (table_again.auroc_before, table_again.auroc_after) == (table.auroc_before, table.auroc_after)
     assert (again.change, again.auroc_change) == (control.change, control.auroc_change)
     np.testing.assert_array_equal(again.changes, control.changes)
-    np.testing.assert_array_equal(again.auroc_changes, control.auroc_changes)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again.auroc_changes, control.auroc_changes)
 
 
 def test_cancelling_leaves_everything_usable(lakes: Any, noise_pictures: list[Picture]) -> None:

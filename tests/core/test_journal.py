@@ -14,7 +14,8 @@ from lake_core.config import LakeConfig
 from lake_core.errors import ConfigError
 from lake_core.evaluation import evaluate
 from lake_core.journal import Journal
-from lake_core.trials import run_task
+from lake_core.plan import Outcome
+from lake_core.trials import Task, run_task
 from tests.core.running import without_times
 from tests.core.stains import surface, write_category
 from tests.core.tiny import write
@@ -42,7 +43,12 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(
         file.write('{"category": "unma')  # killed while it wrote
 
     read: list[str] = []
-    monkeypatch.setattr(evaluation, "run_task", lambda task, *rest: read.append(task.category) or run_task(task, *rest))
+
+    def noted(task: Task, *rest: Any) -> Outcome:
+        read.append(task.category)
+        return run_task(task, *rest)
+
+    monkeypatch.setattr(evaluation, "run_task", noted)
     second = Journal(out, resume=True)
     document = evaluate(stained, small_cnn, **options, journal=second)
     assert read == ["unmasked"]

@@ -55,6 +55,8 @@ def test_processes_give_what_a_thread_gives(entries: list[Entry], backbone: Back
             assert (picture.mask is None) == (same.mask is None)
             if picture.mask is not None and same.mask is not None:
                 np.testing.assert_array_equal(picture.mask.defects.regions, same.mask.defects.regions)
+    assert sum(len(one.pictures) for one in by_thread) == 10
+    assert any(p.mask is not None and p.mask.defects.n_regions > 0 for one in by_thread for p in one.pictures)
 
 
 @pytest.mark.parametrize("in_processes", [False, True])

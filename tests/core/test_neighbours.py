@@ -69,8 +69,8 @@ def test_neighbours_are_the_strongest_of_all_layers_without_the_unit_itself(
     best = np.sort(everything[np.isfinite(everything)])[::-1][:10]
     np.testing.assert_allclose(table["correlation"].abs(), best, atol=1e-5)
     assert not ((table["layer"] == 15) & (table["unit"] == unit)).any()
-    for row in table.itertuples():
-        assert row.selected == (row.unit in selection_of(lake, row.layer).units)
+    for layer, other, selected in table[["layer", "unit", "selected"]].to_numpy().tolist():
+        assert selected == (other in selection_of(lake, layer).units)
 
 
 def test_units_selected_together_are_counted_over_choices_of_normals(lake: Lake, metal_normals: list[Picture]) -> None:
@@ -101,8 +101,8 @@ def test_the_kinds_of_unit_are_matched_by_what_they_do(lake: Lake, metal_normals
     strongest = dict(zip(hidden, np.abs(table).max(1), strict=True))
     assert set(overlap.matches["unit"]) == set(hidden)
     assert set(overlap.matches["channel"]) <= set(channels)
-    for row in overlap.matches.itertuples():
-        assert abs(row.correlation) == pytest.approx(strongest[row.unit])
+    found = dict(zip(overlap.matches["unit"], overlap.matches["correlation"].abs(), strict=True))
+    assert found == pytest.approx(strongest)
     assert overlap.share_alike == pytest.approx(np.mean([value >= ALIKE for value in strongest.values()]))
     assert overlap.strength == pytest.approx(np.mean(list(strongest.values())))
     assert overlap.strength_by_chance is not None

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lake_core.config import Normalise
 from lake_core.geometry import PatchGrid
 from lake_core.normality import (
     LayerNormality,
@@ -79,7 +80,7 @@ def test_shapes_that_cannot_be_compared_are_refused() -> None:
 
 @pytest.mark.parametrize("smooth", [1, 3, 5])
 @pytest.mark.parametrize("normalise", ["unit", "none"])
-def test_subspace_selects_smooths_and_scales(smooth: int, normalise: str) -> None:
+def test_subspace_selects_smooths_and_scales(smooth: int, normalise: Normalise) -> None:
     acts, units = rng_tensor(3, 20, 12), np.array([7, 0, 11, 3])
     found = subspace(acts, units, GRID, smooth, normalise)
     np.testing.assert_allclose(

@@ -16,6 +16,8 @@ from lake_core.images import Picture
 from lake_core.panel import Panel, Seat
 from tests.core.tiny import OpenTiny, Tiny
 
+CHANGES: tuple[dict[str, Any], ...] = ({}, {"criterion": "all"}, {"criterion": "random"})
+
 
 @pytest.mark.parametrize(
     ("options", "config"),
@@ -37,7 +39,7 @@ def test_a_panel_agrees_with_its_detectors(
     detectors = [
         Lake(backbone, replace(base, **changes), store).fit(normals)
         for normals in (noise_pictures[:1], noise_pictures[:3], noise_pictures[1:4])
-        for changes in ({}, {"criterion": "all"}, {"criterion": "random"})
+        for changes in CHANGES
     ]
     seats = [Seat(detector, weight) for detector in detectors for weight in (None, 0.0, 1.0)]
     tests = noise_pictures[4:]

@@ -41,7 +41,7 @@ def compared(truth: PixelTruth, *several: Sequence[np.ndarray]) -> list[Comparis
 
 def brute_aupro(maps: list[np.ndarray], masks: list[np.ndarray], max_fpr: float) -> float:
     """By the definition: threshold by threshold, region by region; the last piece cut at max_fpr."""
-    regions = []
+    regions: list[tuple[int, np.ndarray]] = []
     for index, mask in enumerate(masks):
         labelled, n = ndimage.label(mask, np.ones((3, 3)))
         regions.extend((index, labelled == region) for region in range(1, n + 1))

@@ -97,8 +97,9 @@ def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
     def kill_it(name: str, *_: int) -> None:
         done.append(name)
         if len(done) == 2:  # the other two are finished, so the one in the middle of its task is the one that waits
-            started = dict(reversed(line.split()) for line in pids.read_text().splitlines())
-            os.kill(int(next(pid for pid, category in started.items() if category == "tile")), signal.SIGKILL)
+            started = [line.split() for line in pids.read_text().splitlines()]
+            first = next(pid for category, pid in started if category == "tile")
+            os.kill(int(first), signal.SIGKILL)
 
     after = evaluate(folders, RayEngine(opening, n_threads=1), **PLAN, on_progress=kill_it)
     assert without_times(after) == without_times(local)

@@ -76,10 +76,10 @@ def test_ledger_names_the_units_that_the_method_names(fitted_each: Lake, noise_p
     for patch in (result.patch, int(np.flatnonzero(expected.inside)[0])):
         ledger = result.ledger(patch)
         visual = ledger[ledger["part"] == "visual"]
-        found = {(int(row.layer), int(row.unit)): row.contribution for row in visual.itertuples()}
+        found = {(row["layer"], row["unit"]): row["contribution"] for row in visual.to_dict("records")}
         assert found.keys() == expected.terms[patch].keys()
         for key, term in expected.terms[patch].items():
-            assert found[key] == pytest.approx((1 - result.text_weight) * term, rel=2e-3, abs=5e-4)
+            assert found[key] == pytest.approx((1 - result.text_weight) * term, rel=2e-3, abs=1e-6)
 
 
 # The ledger ----------------------------------------------------------------------------------------------------------

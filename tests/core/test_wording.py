@@ -93,7 +93,7 @@ def test_prompts_have_the_similarities_of_their_own_texts(lake: Lake, noise_pict
     assert table["state"].tolist() == ["normal"] * 4 + ["anomalous"] * 4
     for row in table.itertuples():
         assert row.prompt == str(row.template).replace("{}", str(row.phrase).replace("{}", "plate"))
-        text = backbone.encode_text([row.prompt])[0].double().numpy()
+        text = backbone.encode_text([str(row.prompt)])[0].double().numpy()
         assert row.cos_patch == pytest.approx(text @ joint, abs=1e-5)
         assert row.cos_picture == pytest.approx(text @ image, abs=1e-5)
     directions = {}

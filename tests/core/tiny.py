@@ -309,8 +309,8 @@ def randomise(model: nn.Module, seed: int) -> None:
             normal(value, 0.3)
         else:
             normal(value, (value.numel() / value.shape[0]) ** -0.5)
-    for name, value in model.named_buffers():
+    for name, statistic in model.named_buffers():
         if name.endswith("running_mean"):
-            normal(value, 0.3)
+            normal(statistic, 0.3)
         elif name.endswith("running_var"):
-            around_one(value)
+            around_one(statistic)

@@ -216,6 +216,7 @@ def test_the_evaluation_begins_with_the_threshold_of_the_best_f1(small: Dataset)
     of_run = [row for row in job.result["scores"] if (row["shots"], row["seed"], row["method"]) == (4, 0, "lake")]
     labels, scores = [row["label"] == "defective" for row in of_run], [row["score"] for row in of_run]
     threshold = next(slider for slider in app.slider if slider.label == "Threshold").value
+    assert isinstance(threshold, float)
     found = counts(labels, scores, threshold)
     assert 2 * found.found / (2 * found.found + found.missed + found.false_alarms) == f1_max(labels, scores)
     assert min(abs(score - threshold) for score in scores) > 1e-6

@@ -14,8 +14,10 @@ from dashboard.unit_sheet import sheet
 from dashboard.unit_view import UnitView
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset
+from lake_core.descriptions import Description, WordScore
 from lake_core.detector import Lake
 from lake_core.geometry import mask_to_patches
+from lake_core.images import Picture
 from lake_core.neighbours import neighbours
 from tests.dashboard.visit import full, opened, texts
 
@@ -51,7 +53,7 @@ def lake(small: Dataset, page: AppTest) -> Lake:
     [
         ("Maps", "Greatest activation", "image", 4),
         ("Patches", "Patches it answers to most", "image", 12),
-        ("Distribution", "", "plotly_chart", 2),
+        ("Distribution", "Picture by picture", "plotly_chart", 2),
         ("Neighbours", "Selected together with it", "button", 20),
         ("Words", "Two independent routes", "text_area", 1),
         ("Pixels behind it", "Click a patch to ask for the pixels", "plotly_chart", 1),
@@ -64,7 +66,7 @@ def test_every_section_opens_with_and_without_test_pictures(
 ) -> None:
     app = opened(state.Workspace(small.normals, small.tests if with_tests else (), "metal"), "neurons")
     section(app, name)
-    assert says in texts(app)
+    assert says in "\n".join([texts(app), *(expander.label for expander in app.expander)])
     assert len(app.get(kind)) >= least
 
 
@@ -132,14 +134,24 @@ def test_too_few_own_words_are_told_in_one_sentence(page: AppTest) -> None:
     assert any("give at least 3" in warning.value for warning in page.warning)
 
 
-def test_own_words_are_the_only_ones_that_can_be_given(page: AppTest) -> None:
-    section(page, "Words", vocabulary="bolt hole\nrust\nscratch\nwood\npaper")
+@pytest.mark.parametrize(("p_value", "says"), [(0.001, "**rust**"), (0.9, None)])
+def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
+    page: AppTest, small: Dataset, monkeypatch: pytest.MonkeyPatch, p_value: float, says: str | None
+) -> None:
+    words, asked = ("bolt hole", "rust", f"a scratch {p_value}"), []
+
+    def told(lake: Lake, layer: int, units: list[int], pictures: list[Picture], vocabulary: Any, **_: Any) -> Any:
+        asked.append((layer, units, {picture.sha256 for picture in pictures}, vocabulary))
+        return [Description(units[0], agreement=(WordScore("rust", 0.4, p_value),))]
+
+    monkeypatch.setattr("dashboard.unit_meaning.describe", told)
+    section(page, "Words", vocabulary="\n".join(words))
     next(button for button in page.button if button.label == "Describe this neuron").click().run()
     assert not page.exception
-    said = "\n".join(element.value for element in (*page.info, *page.success))
-    assert "No word describes this neuron" in said or any(
-        word in said for word in ("bolt hole", "rust", "scratch", "wood", "paper")
-    )
+    everything = {example.picture.sha256 for example in (*small.normals, *small.tests)}
+    assert asked == [(15, [276], everything, words)]
+    assert [one.value for one in page.success] == ([] if says is None else [says])
+    assert any("No word describes this neuron" in one.value for one in page.info) is (says is None)
 
 
 def test_pixels_of_a_clicked_patch_state_their_baseline_and_error(page: AppTest) -> None:
@@ -194,7 +206,7 @@ def test_a_neighbour_of_the_other_kind_takes_the_sidebar_along(page: AppTest) ->
     page.run()
     other = [b for b in page.button if b.key and b.key.startswith("neighbour_") and "_channel_" in b.key]
     assert other, "this unit has no channel among its neighbours; choose another for this test"
-    _, layer, _, unit = other[0].key.split("_")
+    _, layer, _, unit = str(other[0].key).split("_")
     other[0].click().run()
     assert not page.exception
     assert page.session_state.settings.kind == "channel"

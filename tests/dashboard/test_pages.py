@@ -160,9 +160,10 @@ def test_a_link_that_the_server_forgot_is_told_in_one_sentence() -> None:
 
 
 def test_two_sessions_do_not_share_a_workspace(small: Dataset) -> None:
-    full(small, "scores")
-    other = opened()
-    assert other.session_state.number
+    one, other = full(small, "scores"), opened()
+    assert other.session_state.number != one.session_state.number
+    held = [compute.registry().find(app.session_state.number) for app in (one, other)]
+    assert [each.workspace.n_pictures for each in held if each is not None] == [6, 0]
     assert any(button.label == "Open metal" for button in other.button)
 
 

@@ -12,8 +12,9 @@ from dashboard import compute, selection_figures, state
 from dashboard.background import Background, background
 from lake_core.controls import knee, random_control
 from lake_core.datasets import Dataset
+from lake_core.detector import Lake
 from lake_core.features import Progress
-from tests.dashboard.visit import full, over, press, texts
+from tests.dashboard.visit import full, over, press, texts, when_done
 
 GLANCE = "Layers at a glance"
 
@@ -51,10 +52,13 @@ def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None
     workspace = state.Workspace(small.normals, small.tests, small.name)
     settings = app.session_state.settings
     found = compute.analyse(settings, workspace, None)
+    n_compared = 0
     for layer, selection in compute.all_selections(settings, workspace).items():
         assert len(selection.units) == min(100, selection.n_units)
         if layer in found.lake.selection_:
             np.testing.assert_array_equal(selection.units, found.lake.selection_[layer].units)
+            n_compared += 1
+    assert n_compared == len(found.lake.selection_) == 1
 
 
 def test_k_moved_on_the_page_moves_the_sidebars(small: Dataset) -> None:
@@ -76,25 +80,34 @@ def test_the_knee_can_be_taken(small: Dataset) -> None:
 
 def test_random_draws_run_beside_the_page_and_equal_the_cores(small: Dataset) -> None:
     app = view(full(small, "selection"), "Ranking")
-    over(background().latest(app.session_state.number))
-    app.run()
-    assert not app.exception
+    when_done(app)
     found = compute.analyse(app.session_state.settings, state.Workspace(small.normals, small.tests, small.name), None)
     control = random_control(found.lake, found.pictures, found.known_labels, 10)
     assert f"The selection beats **{control.place:.0%}** of 10 random draws" in texts(app)
     assert f"{control.selected:.3f} against {control.draws.mean():.3f} on average" in texts(app)
 
 
-def test_cancelled_draws_can_be_started_again(small: Dataset) -> None:
+def test_cancelled_draws_can_be_started_again(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(lake: Lake, pictures: object, labels: object, n_draws: int, show: Progress) -> None:
+        while True:
+            show(0, n_draws)
+            time.sleep(0.01)
+
+    monkeypatch.setattr("dashboard.selection_views.random_control", endless)
     app = view(full(small, "selection"), "Ranking")
-    app.sidebar.slider(key="top_k").set_value(23).run()
+    app.sidebar.slider(key="top_k").set_value(23).run()  # nothing is there for it yet
     first = background().latest(app.session_state.number)
+    assert first is not None
     first.cancel()
-    over(first)
+    assert over(first).status == "cancelled"
     app.run()
-    if first.status == "cancelled":  # unless it was done before
-        press(app, "Start again")
-        assert background().latest(app.session_state.number) is not first
+    press(app, "Start again")
+    second = background().latest(app.session_state.number)
+    assert second is not None
+    assert second is not first
+    assert second.is_running
+    second.cancel()
+    over(second)
 
 
 def test_who_looks_elsewhere_cancels_what_they_looked_at() -> None:

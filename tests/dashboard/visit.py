@@ -61,4 +61,4 @@ def when_done(app: AppTest) -> AppTest:
 def texts(app: AppTest) -> str:
     """All that the page says in words."""
     kinds = ("markdown", "caption", "info", "error", "success", "warning")
-    return "\n".join(str(element.value) for kind in kinds for element in app.get(kind))
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))

@@ -13,7 +13,7 @@ def map_box(page: Page) -> dict[str, float]:
     expect(area).to_be_visible(timeout=PATIENCE)
     box = area.bounding_box()
     assert box is not None
-    return dict(box)
+    return {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"]}
 
 
 def test_a_patch_by_a_click_and_a_region_by_a_brush(metal: Page) -> None:
