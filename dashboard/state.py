@@ -20,6 +20,7 @@ from lake_core.config import Criterion, Normalise
 from lake_core.datasets import Dataset, Example, free_path
 from lake_core.layout import Label
 from lake_core.prompts import PromptEnsemble
+from lake_core.specs import SHIPPED
 
 Side = Literal["normals", "tests"]
 MAX_PICTURES = 400
@@ -243,7 +244,8 @@ def write_link() -> None:
     """Puts the session's number and the shared selection into the address, where they differ from it."""
     wanted = {"w": st.session_state.number}
     settings = snapshot().settings
-    wanted |= {"model": settings.spec} | ({"kind": settings.kind} if settings.kind else {})
+    wanted |= {"model": settings.spec} if settings.spec in SHIPPED else {}
+    wanted |= {"kind": settings.kind} if settings.kind else {}
     wanted |= {name: str(value) for name, value in vars(focus()).items() if value is not None}
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
@@ -261,13 +263,14 @@ def take_said() -> list[str]:
 
 
 def _settings_from_link() -> Settings:
-    """The backbone and the kind of unit that a link names; the sidebar checks them like any other.
+    """The shipped backbone and the kind of unit that a link names.
 
-    A path on the server is not taken from a link: whoever sent it need not be who opens it.
+    No other model is taken from a link: whoever sent it need not be who opens it.
     """
     kind, spec = st.query_params.get("kind"), st.query_params.get("model", Settings.spec)
-    if spec.startswith(("local-dir:", "checkpoint:")):
+    if spec not in SHIPPED:
         spec = Settings.spec
+        say(["A link opens no model but those that come with LAKE Explorer; name any other under Backbone."])
     return Settings(spec=spec, kind=kind if kind in KINDS else None)
 
 

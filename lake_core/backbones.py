@@ -16,7 +16,7 @@ from lake_core.errors import BackboneError
 from lake_core.geometry import Frame, PatchGrid, Placement, Resize
 from lake_core.images import Picture
 from lake_core.preprocessing import normalised
-from lake_core.specs import DEFAULT_BACKBONE, Opened, open_spec
+from lake_core.specs import DEFAULT_BACKBONE, Opened, open_spec, weights_mark
 from lake_core.towers import Tower, tower_of
 
 Change = Callable[[Tensor], None]
@@ -49,6 +49,7 @@ class Backbone:
 
     Attributes:
         spec: What was opened.
+        opening: What was asked for, with "auto" resolved.
         device: Where it runs.
         precision: Of the image tower's numbers; activations are float32 whatever it is.
         key: Identifies everything that the features of a picture depend on; the same key means the same features.
@@ -73,6 +74,7 @@ class Backbone:
         precision: Precision = "fp32",
     ) -> None:
         self.spec = spec
+        self.opening = Opening(spec, size, resize, str(device), precision)
         self.device = device
         self.precision = precision
         self._dtype = checked_precision(precision)
@@ -288,6 +290,16 @@ class Opening:
     resize: Resize = "squash"
     device: str = "cpu"
     precision: Precision = "fp32"
+
+    def key(self, device_type: str) -> str:
+        """What results depend on, as a text: the same for the same request, wherever and by whatever it is answered.
+
+        Args:
+            device_type: "cpu" or "cuda", where the network runs; their results differ a little.
+        """
+        size = self.image_size or "own size"
+        parts = (self.spec, size, self.resize, device_type, self.precision, weights_mark(self.spec))
+        return "|".join(map(str, parts))
 
     def open(self) -> Backbone:
         """Opens it here."""

@@ -3,7 +3,6 @@
 This file only says what can be asked. The networks are imported inside of the commands, so that help comes at once.
 """
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from typer.core import TyperGroup
 
 from lake_core import cli_datasets, cli_evaluate, cli_units
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError
+from lake_core.version import package_version
 
 _WRONG_USAGE = (BackboneError, ConfigError, DatasetError)
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"LAKE Explorer {version('lake-explorer')}")
+        typer.echo(f"LAKE Explorer {package_version()}")
         raise typer.Exit
 
 

@@ -64,7 +64,7 @@ def decode(data: bytes, name: str, notes: list[str]) -> Image.Image:
     except Exception as error:  # Pillow's parsers raise nearly anything on broken headers
         raise ImageError(_damaged(name, error)) from error
     checked_load(image, name)
-    n_frames = _n_frames(image)
+    n_frames = _n_frames(data, image.format)
     if n_frames > 1:
         notes.append(f"{name} has {n_frames} frames; the first one is used.")
     return image
@@ -80,11 +80,15 @@ def checked_load(image: Image.Image, name: str) -> Image.Image:
     return image
 
 
-def _n_frames(image: Image.Image) -> int:
-    if image.format == "MPO":  # a phone's JPEG with a preview or depth picture behind it
+def _n_frames(data: bytes, format: str | None) -> int:
+    """Frames in a file, counted on a handle of its own: counting moves a picture to another frame, and leaves it there
+    where that frame cannot be read.
+    """
+    if format == "MPO":  # a phone's JPEG with a preview or depth picture behind it
         return 1
     try:
-        return int(getattr(image, "n_frames", 1))
+        with Image.open(BytesIO(data), formats=FORMATS) as counted:
+            return int(getattr(counted, "n_frames", 1))
     except Exception:  # frames behind the first are broken; only the first is used
         return 1
 

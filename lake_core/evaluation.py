@@ -27,7 +27,6 @@ from lake_core.documents import document
 from lake_core.errors import DatasetError
 from lake_core.journal import Journal, fingerprint
 from lake_core.plan import METHODS, Method, Outcome, Plan, Report
-from lake_core.specs import weights_mark
 from lake_core.trials import Task, run_task
 
 
@@ -48,7 +47,7 @@ class LocalEngine:
         self.backbone = backbone
 
     def model_key(self) -> str:
-        return f"{self.backbone.key}|{weights_mark(self.backbone.spec)}"
+        return self.backbone.opening.key(self.backbone.device.type)
 
     def run(self, tasks: Sequence[Task], on_progress: Report | None) -> Iterator[Outcome]:
         for task in tasks:

@@ -9,13 +9,13 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lake_core.errors import ConfigError
 from lake_core.plan import Outcome
 from lake_core.trials import Task
+from lake_core.version import METHOD_VERSION
 
 _FORMAT = 3
 
@@ -43,7 +43,7 @@ def fingerprint(model_key: str, tasks: Sequence[Task]) -> Fingerprint:
     return Fingerprint(
         {
             "model": model_key,
-            "version of LAKE Explorer": version("lake-explorer"),
+            "version of the method": str(METHOD_VERSION),
             "shots": str(list(plan["shots"])),
             "seeds": str(list(plan["seeds"])),
             "methods": str(list(plan["methods"])),

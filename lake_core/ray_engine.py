@@ -11,17 +11,18 @@ for its token: whoever names its address sets RAY_AUTH_MODE=token, and RAY_AUTH_
 import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from lake_core.backbones import Backbone, Opening
+from lake_core.devices import checked_device
 from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.garbage import spare_what_was_imported
 from lake_core.plan import Outcome, Report
-from lake_core.specs import weights_mark
 from lake_core.trials import Task, run_task
+from lake_core.version import package_version
 
 MAX_RETRIES = 3
 
@@ -47,8 +48,7 @@ class RayEngine:
         self._n_threads = n_threads
 
     def model_key(self) -> str:
-        o = self.opening
-        return f"{o.spec}|{o.image_size}|{o.resize}|{o.device}|{o.precision}|{weights_mark(o.spec)}"
+        return self.opening.key(self._device_type())
 
     def run(self, tasks: Sequence[Task], on_progress: Report | None) -> Iterator[Outcome]:
         """The outcomes of the tasks, each as soon as it is there; progress is told when a task ends.
@@ -59,15 +59,23 @@ class RayEngine:
         """
         if not tasks:
             return
-        started_here = self._connect()
-        try:
+        with self._connected():
             for outcome in self._outcomes(tasks):
                 if on_progress is not None:
                     on_progress(outcome["category"], len(outcome["paths"]), len(outcome["paths"]))
                 yield outcome
-        finally:
-            if started_here:
-                self._ray.shutdown()
+
+    def _device_type(self) -> str:
+        """Where the workers' networks run: "cpu" or "cuda"."""
+        if self.opening.device != "auto":
+            return self.opening.device.partition(":")[0]
+        if self._address is None and not self._ray.is_initialized():  # the cluster will be this machine
+            return checked_device("auto").type
+        with self._connected():
+            return "cuda" if self._n_gpus() else "cpu"
+
+    def _n_gpus(self) -> int:
+        return int(self._ray.cluster_resources().get("GPU", 0))
 
     def _outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
         """Gives each worker that is ready the next task, and replaces workers that died."""
@@ -79,7 +87,7 @@ class RayEngine:
 
         def engage() -> None:
             worker = remote.remote()
-            busy[worker.open.remote(self.opening, share, version("lake-explorer"))] = worker, None
+            busy[worker.open.remote(self.opening, share, package_version())] = worker, None
 
         try:
             for _ in range(min(share.n_workers, len(tasks))):
@@ -120,6 +128,16 @@ class RayEngine:
             for worker, _ in busy.values():
                 ray.kill(worker)
 
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """While it lasts, this process is connected; what was connected before stays so."""
+        started_here = self._connect()
+        try:
+            yield
+        finally:
+            if started_here:
+                self._ray.shutdown()
+
     def _connect(self) -> bool:
         """Connects where this process is not connected; whether it must be disconnected afterwards."""
         ray = self._ray
@@ -145,7 +163,7 @@ class RayEngine:
 
     def _share(self) -> "_Share":
         cluster, n_threads = self._ray.cluster_resources(), self._threads()
-        n_gpus, n_cores = int(cluster.get("GPU", 0)), int(cluster.get("CPU", 1))
+        n_gpus, n_cores = self._n_gpus(), int(cluster.get("CPU", 1))
         # Ray would wait without a word for what the cluster does not have.
         if self.opening.device.startswith("cuda") and not n_gpus:
             raise ConfigError("The Ray cluster has no GPU: start `ray start` where there is one, or give --device cpu.")
@@ -189,10 +207,9 @@ class _Worker:
         """
         import torch
 
-        if version("lake-explorer") != expected:
+        if package_version() != expected:
             raise BackboneError(
-                f"A worker has LAKE Explorer {version('lake-explorer')}, not {expected}: install the same on all "
-                "machines."
+                f"A worker has LAKE Explorer {package_version()}, not {expected}: install the same on all machines."
             )
         torch.set_num_threads(share.n_threads)
         os.environ["LOKY_MAX_CPU_COUNT"] = str(share.n_readers)

@@ -12,12 +12,12 @@ safetensors, or PyTorch files read with `weights_only=True`.
 
 import difflib
 import hashlib
-import json
 import logging
 import os
 import socket
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from lake_core.assets import assets_folder
 from lake_core.capture import Kind
 from lake_core.config import Normalise, Recommended
 from lake_core.errors import BackboneError
+from lake_core.model_configs import read_config
 
 SHIPPED = ("lake-cnn", "lake-vit")
 DEFAULT_BACKBONE = "lake-cnn"
@@ -137,13 +138,14 @@ def cached_pretrained() -> list[str]:
 def _open_folder(spec: str, folder: Path, image_size: int | None) -> Opened:
     if not folder.is_dir():
         raise BackboneError(f"{spec}: the folder {folder} does not exist; check the path.")
-    config = _read_config(spec, folder / "open_clip_config.json")
+    config = read_config(spec, folder / "open_clip_config.json")
     if not any(path.suffix in (".safetensors", ".bin", ".pth") for path in folder.iterdir()):
         raise BackboneError(
             f"{spec}: {folder} holds no weights; put open_clip_model.safetensors beside open_clip_config.json."
         )
-    model = _create(spec, f"local-dir:{folder}", force_image_size=_loading_size(config["model_cfg"], image_size))
-    return Opened(model, _tokenizer(spec, f"local-dir:{folder}"), config["preprocess_cfg"], _read_hints(spec, folder))
+    model_cfg, name = config["model_cfg"], f"local-dir:{folder}"
+    model = _create(spec, name, model_cfg, force_image_size=_loading_size(model_cfg, image_size))
+    return Opened(model, _tokenizer(spec, name, model_cfg), config["preprocess_cfg"], _read_hints(spec, folder))
 
 
 def _open_checkpoint(spec: str, rest: str, image_size: int | None) -> Opened:
@@ -181,17 +183,19 @@ def _open_hub_repository(spec: str, repository: str, image_size: int | None) -> 
 
 def _open_files(spec: str, weights: Path, config_path: Path, image_size: int | None) -> Opened:
     """Opens a weights file with its open_clip_config.json."""
-    config = _read_config(spec, config_path)
+    config = read_config(spec, config_path)
+    model_cfg = config["model_cfg"]
     name = f"lake-checkpoint-{abs(hash((str(config_path.resolve()), config_path.stat().st_mtime_ns))):x}"
-    open_clip.factory._MODEL_CONFIGS[name] = config["model_cfg"]
+    open_clip.factory._MODEL_CONFIGS[name] = model_cfg
     model = _create(
         spec,
         name,
+        model_cfg,
         pretrained=str(weights),
         force_preprocess_cfg=config["preprocess_cfg"],
-        force_image_size=_loading_size(config["model_cfg"], image_size),
+        force_image_size=_loading_size(model_cfg, image_size),
     )
-    return Opened(model, _tokenizer(spec, name), config["preprocess_cfg"], _read_hints(spec, weights.parent))
+    return Opened(model, _tokenizer(spec, name, model_cfg), config["preprocess_cfg"], _read_hints(spec, weights.parent))
 
 
 def _open_pretrained(spec: str, name: str, tag: str, image_size: int | None) -> Opened:
@@ -222,12 +226,13 @@ def _open_pretrained(spec: str, name: str, tag: str, image_size: int | None) -> 
     model = _create(
         spec,
         architecture,
+        model_cfg,
         pretrained=str(weights),
         force_quick_gelu=bool(cfg.get("quick_gelu", False)),
         force_preprocess_cfg=preprocess,
         force_image_size=_loading_size(model_cfg, image_size),
     )
-    return Opened(model, _tokenizer(spec, architecture), dict(model.visual.preprocess_cfg), None, notes)
+    return Opened(model, _tokenizer(spec, architecture, model_cfg), dict(model.visual.preprocess_cfg), None, notes)
 
 
 def _with_right_activation(name: str, tag: str, cfg: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
@@ -256,7 +261,8 @@ def _has_positions(timm_name: str) -> bool:
     return any(part in timm_name for part in ("vit", "eva", "beit", "deit")) and not timm_name.startswith("fastvit")
 
 
-def _create(spec: str, name: str, **options: Any) -> Any:
+def _create(spec: str, name: str, model_cfg: dict[str, Any], **options: Any) -> Any:
+    _refuse_foreign_network(spec, model_cfg)
     logger = logging.getLogger()
     level = logger.level
     try:
@@ -277,51 +283,36 @@ def _create(spec: str, name: str, **options: Any) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def _tokenizer(spec: str, name: str) -> Callable[[Sequence[str]], Tensor]:
+def _refuse_foreign_network(spec: str, model_cfg: dict[str, Any]) -> None:
+    """Refuses a text tower whose code lies in its repository on the hub; others are left to open_clip."""
+    name = model_cfg["text_cfg"].get("hf_model_name")
+    if not name:
+        return
+    with suppress(ImportError, OSError):
+        from transformers import AutoConfig
+
+        try:
+            AutoConfig.from_pretrained(name, trust_remote_code=False)
+        except ValueError as error:
+            raise BackboneError(_needs_code(spec, f"text tower {name}", error)) from error
+
+
+def _tokenizer(spec: str, name: str, model_cfg: dict[str, Any]) -> Callable[[Sequence[str]], Tensor]:
+    # Without a word on it transformers asks at the terminal whether to run a repository's Python.
+    options = {"trust_remote_code": False} if model_cfg["text_cfg"].get("hf_tokenizer_name") else {}
     try:
-        return open_clip.get_tokenizer(name)
+        return open_clip.get_tokenizer(name, **options)
     except ImportError as error:
         raise BackboneError(
             f"{spec}: its tokenizer needs another package ({_first_line(error)}); install transformers with pip."
         ) from error
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise BackboneError(_needs_code(spec, "tokenizer", error)) from error
         raise BackboneError(
             f"{spec}: its tokenizer cannot be read ({_first_line(error)}); put the tokenizer's files into the model's "
             "folder, or connect once to the hub."
         ) from error
-
-
-def _read_config(spec: str, path: Path) -> dict[str, Any]:
-    """An open_clip_config.json with an explicit architecture and explicit preprocessing."""
-    if not path.is_file():
-        raise BackboneError(f"{spec}: the configuration {path} does not exist; it must be an open_clip_config.json.")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BackboneError(f"{spec}: {path} is not valid JSON ({_first_line(error)}); mend the file.") from None
-    model_cfg = config.get("model_cfg") if isinstance(config, dict) else None
-    parts = [model_cfg.get(key) for key in ("vision_cfg", "text_cfg")] if isinstance(model_cfg, dict) else [None]
-    if "embed_dim" not in (model_cfg or {}) or not all(isinstance(part, dict) for part in parts):
-        raise BackboneError(
-            f"{spec}: {path} has no model_cfg with embed_dim, vision_cfg and text_cfg; use the file that open_clip "
-            "writes when a model is pushed to the hub."
-        )
-    preprocess = config.get("preprocess_cfg")
-    missing = [key for key in ("mean", "std") if not isinstance(preprocess, dict) or key not in preprocess]
-    if missing:
-        raise BackboneError(
-            f"{spec}: {path} does not say the preprocessing ({' and '.join(missing)} missing in preprocess_cfg); add "
-            "the values that the model was trained with, a guess would silently change every score."
-        )
-    for key, lowest in (("mean", None), ("std", 0)):
-        values = preprocess[key]
-        is_rgb = isinstance(values, list) and [type(value) in (int, float) for value in values] == [True] * 3
-        if not is_rgb or (lowest is not None and min(values) <= lowest):
-            raise BackboneError(
-                f"{spec}: {key} in preprocess_cfg of {path} is {values!r}; it must be three numbers, for red, green "
-                "and blue" + (", above 0." if lowest is not None else ".")
-            )
-    return config
 
 
 def _read_hints(spec: str, folder: Path) -> Hints | None:
@@ -364,6 +355,13 @@ def _require_hub(spec: str) -> None:
     except OSError:
         what = f"the proxy {first_hop.hostname}" if proxy else first_hop.hostname
         raise BackboneError(_unreachable(spec, f"{what} cannot be reached")) from None
+
+
+def _needs_code(spec: str, what: str, error: Exception) -> str:
+    return (
+        f"{spec}: its {what} needs code that transformers does not have ({_first_line(error)}); a model's own Python "
+        "is never run, so use a model of an architecture that transformers knows."
+    )
 
 
 def _unreachable(spec: str, reason: str) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lake_core.version import package_version
+
 ROOT = Path(__file__).resolve().parents[2]
 CORE = sorted((ROOT / "lake_core").rglob("*.py"))
 ALL = [*CORE, *sorted((ROOT / "dashboard").rglob("*.py"))]
@@ -81,6 +83,8 @@ def test_importing_the_core_imports_no_interface() -> None:
 
 def test_every_public_name_exists() -> None:
     import lake_core
+
+    assert lake_core.__version__ == package_version()
 
     assert sorted(lake_core.__all__) == lake_core.__all__
     assert all(hasattr(lake_core, name) for name in lake_core.__all__)

@@ -238,6 +238,32 @@ def test_the_first_of_several_frames_is_used_and_noted(format: str) -> None:
     assert picture.notes == ("clip has 3 frames; the first one is used.",)
 
 
+def directories(tiff: bytes) -> list[int]:
+    """Offsets of the directories of a little-endian TIFF, one for each page."""
+    found, place = [], 4
+    while offset := struct.unpack_from("<I", tiff, place)[0]:
+        found.append(offset)
+        place = offset + 2 + 12 * struct.unpack_from("<H", tiff, offset)[0]
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("broken", ["width", "directory"])
+@pytest.mark.parametrize("n_pages", [2, 3])
+def test_the_first_page_is_read_although_the_last_one_is_broken(n_pages: int, broken: str) -> None:
+    pages = [Image.fromarray(np.roll(NOISE, 7 * i, axis=1)) for i in range(n_pages)]
+    data = bytearray(encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    last = directories(bytes(data))[-1]
+    if broken == "width":  # the entry's tag becomes one that nobody knows
+        n_entries = struct.unpack_from("<H", data, last)[0]
+        entries = [last + 2 + 12 * i for i in range(n_entries)]
+        struct.pack_into("<H", data, next(e for e in entries if struct.unpack_from("<H", data, e)[0] == 256), 60000)
+    else:  # cut off within the directory
+        del data[last + 30 :]
+    picture = read_picture(bytes(data), "pages.tif")
+    assert np.array_equal(picture.rgb, NOISE)
+
+
 def test_phone_jpeg_with_a_second_picture_is_read_as_one() -> None:
     data = encoded(Image.new("RGB", (32, 32), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (32, 32))])
     picture = read_picture(data)

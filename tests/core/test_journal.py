@@ -2,19 +2,21 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from lake_core import evaluation
-from lake_core.backbones import Backbone, open_backbone
+from lake_core import evaluation, journal
+from lake_core.backbones import Backbone, Opening, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.errors import ConfigError
-from lake_core.evaluation import evaluate
+from lake_core.evaluation import LocalEngine, evaluate
 from lake_core.journal import Journal
 from lake_core.plan import Outcome
+from lake_core.ray_engine import RayEngine
 from lake_core.trials import Task, run_task
 from tests.core.running import without_times
 from tests.core.stains import surface, write_category
@@ -73,6 +75,34 @@ def test_another_plan_does_not_go_on_with_old_work(stained: list[Path], small_cn
     Image.fromarray(surface(77)).save(own / "test/good/000.png")
     with pytest.raises(ConfigError, match="whose files of the data sets differed"):
         evaluate([own], small_cnn, **options, journal=Journal(out, resume=True))
+
+
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+@pytest.mark.parametrize("size", [None, 128])
+def test_what_one_engine_began_the_other_goes_on_with(device: str, size: int | None) -> None:
+    pytest.importorskip("ray")
+    opening = Opening("lake-vit", size, "letterbox", device)
+    assert LocalEngine(opening.open()).model_key() == RayEngine(opening).model_key()
+
+
+def test_the_key_of_a_model_tells_apart_whatever_changes_results(tmp_path: Path) -> None:
+    folder = write("native-vit", tmp_path / "tiny")
+    one = Opening(f"local-dir:{folder}")
+    changed = [replace(one, image_size=48), replace(one, resize="letterbox"), replace(one, precision="bf16")]
+    keys = [*(opening.key("cpu") for opening in (one, Opening("lake-vit"), *changed)), one.key("cuda")]
+    os.utime(folder / "open_clip_model.safetensors", (0, 0))
+    assert len({*keys, one.key("cpu")}) == 7
+
+
+def test_work_of_another_version_of_the_method_is_not_gone_on_with(
+    stained: list[Path], small_cnn: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
+    out = tmp_path / "out.json"
+    evaluate(stained[:1], small_cnn, **options, journal=Journal(out, resume=False))
+    monkeypatch.setattr(journal, "METHOD_VERSION", journal.METHOD_VERSION + 1)
+    with pytest.raises(ConfigError, match=r"whose version of the method differed \(then \d+, now \d+\)"):
+        evaluate(stained[:1], small_cnn, **options, journal=Journal(out, resume=True))
 
 
 def test_other_weights_in_the_same_place_do_not_go_on_with_old_work(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lake_core import ray_engine
+from lake_core import evaluation, ray_engine
 from lake_core.backbones import Opening
 from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.evaluation import evaluate
+from lake_core.journal import Journal
 from lake_core.plan import Outcome
 from lake_core.ray_engine import RayEngine
 from lake_core.trials import Task
@@ -101,10 +103,17 @@ def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
             first = next(pid for category, pid in started if category == "tile")
             os.kill(int(first), signal.SIGKILL)
 
-    after = evaluate(folders, RayEngine(opening, n_threads=1), **PLAN, on_progress=kill_it)
+    out = tmp_path / "out.json"
+    engine = RayEngine(replace(opening, device="auto"), n_threads=1)
+    after = evaluate(folders, engine, **PLAN, on_progress=kill_it, journal=Journal(out, resume=False))
     assert without_times(after) == without_times(local)
     assert pids.read_text().count("tile") == 2
     assert sorted(done) == ["cloth", "plate", "tile"]
+
+    # What was kept serves the local engine too: no picture is read again.
+    monkeypatch.setattr(evaluation, "run_task", lambda *_: pytest.fail("it begins anew"))
+    again = evaluate(folders, opening.open(), **PLAN, journal=Journal(out, resume=True))
+    assert without_times(again) == without_times(local)
 
 
 @pytest.mark.timeout(120)

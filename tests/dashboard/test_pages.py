@@ -5,14 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard import compute, state
 from dashboard.compute import ModelKey
+from lake_core.backbones import Backbone, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.datasets import Dataset, Example
 from lake_core.detector import Lake
-from tests.dashboard.visit import APP, full, opened, press
+from tests.dashboard.visit import APP, full, opened, press, texts
 
 PAGES = (
     "workspace",
@@ -150,6 +152,40 @@ def test_a_new_session_with_the_link_finds_pictures_and_selection(small: Dataset
     assert not second.exception
     assert second.session_state.number == first.session_state.number
     assert second.session_state.focus.picture == first.session_state.focus.picture
+
+
+@pytest.mark.parametrize("spec", ["hf-hub:evil/x", "ViT-B-16:openai", "local-dir:/tmp", "checkpoint:/a.pt@/b", "lake-rnn"])
+def test_a_link_neither_opens_nor_names_a_model(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
+    opened_specs: list[str] = []
+
+    def spy(asked: str, **options: Any) -> Backbone:
+        opened_specs.append(asked)
+        return open_backbone(asked, **options)
+
+    st.cache_resource.clear()
+    monkeypatch.setattr(compute, "open_backbone", spy)
+    monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("something is fetched"))
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    app.query_params["model"] = spec
+    app.run()
+    assert not app.exception
+    assert set(opened_specs) == {"lake-cnn"}
+    assert next(widget for widget in app.selectbox if widget.label == "Backbone").value == "lake-cnn"
+    assert app.query_params["model"] in ("lake-cnn", ["lake-cnn"])
+    assert any("A link opens no model but" in warning.value for warning in app.warning)
+    assert spec not in texts(app)
+
+
+def test_a_link_names_shipped_models_only() -> None:
+    app = AppTest.from_file(str(APP), default_timeout=120)
+    app.query_params["model"] = "lake-vit"
+    app.run()
+    assert next(widget for widget in app.selectbox if widget.label == "Backbone").value == "lake-vit"
+    next(widget for widget in app.selectbox if widget.label == "Backbone").set_value("another model …")
+    app.run()
+    next(widget for widget in app.text_input if widget.label == "Model").set_value("local-dir:/no/such/folder")
+    app.run()
+    assert "/no/such" not in str(app.query_params)
 
 
 def test_a_link_that_the_server_forgot_is_told_in_one_sentence() -> None:

@@ -1,0 +1,15 @@
+"""Two numbers: the version of this package, and that of the method, which says whether scores can be compared."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+METHOD_VERSION: int = 1
+"""Raised whenever the same pictures, model and configuration give other scores than before; work of another version is
+not gone on with. `tests/core/reference_scores.json` holds scores of this version."""
+
+
+def package_version() -> str:
+    """The installed package's version, made from the repository's tags; "0+unknown" where nothing is installed."""
+    try:
+        return version("lake-explorer")
+    except PackageNotFoundError:
+        return "0+unknown"
