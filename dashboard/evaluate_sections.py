@@ -42,7 +42,8 @@ def show(job: Job) -> None:
     st.caption(
         f"{escaped(document['model'])}, {'layers' if len(config['layers']) > 1 else 'layer'} {layers}, "
         f"{config['kind']} units, K = {config['top_k']}, w = {config['text_weight']:g} · "
-        f"{sizes['n_test'].sum()} test pictures, {sizes['n_defective'].sum()} of them defective · {job.seconds:.0f} s in all"
+        f"{sizes['n_test'].sum()} test pictures, {sizes['n_defective'].sum()} of them defective · "
+        f"{job.seconds:.0f} s in all"
     )
     if document["problems"]:
         with st.expander(f"{len(document['problems'])} remarks"):
