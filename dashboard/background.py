@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import compute
 from dashboard.jobs import Job, Workers
+from dashboard.text import escaped
 from lake_core.features import Progress
 from lake_core.plan import Report
 
@@ -94,10 +95,10 @@ def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) ->
         found: T = job.result
         return found
     if job.status == "failed":
-        st.error(job.error, icon=":material/error:")
+        st.error(escaped(job.error), icon=":material/error:")
     else:
         st.info("Stopped.", icon=":material/pause_circle:")
-    st.button("Start again", on_click=background().forget, args=(owner,), key=f"again_{title}")
+    st.button("Start again", on_click=background().forget, args=(owner,), key=f"again_{job.number}")
     return None
 
 
@@ -127,7 +128,7 @@ def _watch(job: Job) -> None:
         begun = "begun" if job.stage else "waiting for its turn"
         counted = f"{job.done} of {job.total}" if job.total else begun
         st.progress(share, text=f"{job.title}, in the background: {counted}")
-        st.button("Cancel", on_click=job.cancel, key=f"cancel_{job.title}")
+        st.button("Cancel", on_click=job.cancel, key=f"cancel_job_{job.number}")
 
     with st.container(border=True):
         look()

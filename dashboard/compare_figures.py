@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dashboard.figures import CROSS, LINE, MARGIN, MUTED, NORMAL, TEST, VISUAL
+from dashboard.text import in_figure
 from lake_core.side_by_side import Overlap
 
 MARKS = {
@@ -49,7 +50,9 @@ def scores_against_scores(
                 y=rows["y"],
                 mode="markers",
                 name=title,
-                customdata=rows[["name", "sha256"]].to_numpy().tolist(),
+                customdata=[
+                    (in_figure(name), sha256) for name, sha256 in zip(rows["name"], rows["sha256"], strict=True)
+                ],
                 marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 1 + (mark == "normal")}},
                 hovertemplate=(
                     f"%{{customdata[0]}}<br>{names[0]}: %{{x:.3f}}<br>{names[1]}: %{{y:.3f}}<extra>{title}</extra>"

@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import compare_figures, components, compute, setups, state
 from dashboard.compute import Analysis
 from dashboard.setups import LETTERS
+from dashboard.text import escaped
 from lake_core.bootstrap import auroc_interval
 from lake_core.errors import LakeError
 from lake_core.overlays import colour_bar
@@ -157,7 +158,7 @@ def maps(analyses: list[Analysis], names: list[str]) -> None:
         with st.container(border=True):
             head = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
             note = " · ◆ changes decision" if changes[index] else ""
-            head.markdown(f"**{picture.name}** · {components.label_text(example.label)}{note}")
+            head.markdown(f"**{escaped(picture.name)}** · {components.label_text(example.label)}{note}")
             if head.button("Why this score?", key=f"why_{picture.sha256}", type="tertiary"):
                 state.set_focus(picture=picture.sha256)
                 st.switch_page(st.session_state.pages["split"])
@@ -183,7 +184,7 @@ def neurons(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None
     try:
         found = overlaps(first.lake, second.lake)
     except LakeError as error:
-        st.info(str(error), icon=":material/info:")
+        st.info(escaped(str(error)), icon=":material/info:")
         return
     st.plotly_chart(
         compare_figures.neurons_in_common(found, letters),

@@ -1,7 +1,8 @@
 """Pieces that several pages draw: the way into an analysis, pickers of the shared selection, score chips, legends."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pandas as pd
@@ -10,6 +11,7 @@ import streamlit as st
 from dashboard import compute, figures, state
 from dashboard.compute import Analysis
 from dashboard.state import Settings
+from dashboard.text import escaped
 from lake_core.datasets import sample_names
 from lake_core.errors import LakeError
 from lake_core.features import Progress
@@ -39,10 +41,10 @@ def show_said() -> None:
     if len(said) > 4:
         st.warning(f"{len(said)} remarks about your files.", icon=":material/info:")
         with st.expander("Read them", expanded=True):
-            st.markdown("\n".join(f"- {sentence}" for sentence in said))
+            st.markdown("\n".join(f"- {escaped(sentence)}" for sentence in said))
     else:
         for sentence in said:
-            st.warning(sentence, icon=":material/info:")
+            st.warning(escaped(sentence), icon=":material/info:")
 
 
 def take_sample(name: str) -> None:
@@ -63,8 +65,12 @@ OBJECT_NAMES = {"metal": "metal flange", "textile": "woven fabric", "gravel": "g
 
 def _open_sample(name: str, page_after: str) -> None:
     """Before the sidebar is drawn, since the sample names the object there."""
-    take_sample(name)
-    st.session_state.go_to = page_after
+    try:
+        take_sample(name)
+    except LakeError as error:
+        state.say([str(error)])
+    else:
+        st.session_state.go_to = page_after
 
 
 def sample_cards(page_after: str) -> None:
@@ -91,7 +97,7 @@ def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
     normality = found.lake.normality_
     state.follow_grid(normality.grid.rows, normality.grid.cols)
     for warning in normality.warnings:
-        st.warning(warning, icon=":material/warning:")
+        st.warning(escaped(warning), icon=":material/warning:")
     if workspace.tests and state.focus().picture not in compute.shas(workspace.tests):
         most_anomalous = max(found.scores, key=lambda score: score.score)
         state.set_focus(picture=most_anomalous.picture.sha256)
@@ -116,7 +122,7 @@ def see_pictures(settings: Settings) -> None:
     try:
         run_model(settings)
     except LakeError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(escaped(str(error)), icon=":material/error:")
         st.stop()
 
 
@@ -131,7 +137,7 @@ def analysis_of(settings: Settings, threshold: float | None = None) -> Analysis:
         run_model(settings)
         return compute.analyse(settings, state.workspace(), threshold)
     except LakeError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(escaped(str(error)), icon=":material/error:")
         st.stop()
 
 
@@ -151,16 +157,38 @@ def run_model(settings: Settings) -> None:
         )
         st.button("Go on", type="primary", on_click=_set_paused, args=(False,), key="go_on")
         st.stop()
+    model = f"**{escaped(settings.spec)}**"
+    says = f"{model} is looking at {len(todo)} pictures, once; after that nothing runs it again."
+    with progress_frame("Pictures", _set_paused, True, says=says) as show:
+        store.ensure(pictures, places, show)
+
+
+@contextmanager
+def progress_frame(title: str, cancel: Callable[..., None], *args: object, says: str = "") -> Iterator[Progress]:
+    """A frame with progress and a way to cancel, on the page for as long as something is computed.
+
+    One run of a page may draw several, and twice for the same thing, if what was computed is forgotten meanwhile to
+    make room for other visitors. So each has a number of its own in its key, which no other frame of the session has.
+
+    Args:
+        title: What is counted.
+        cancel, args: Called by the button; the page is then drawn anew, which ends the work at its next report.
+        says: Markdown above the progress.
+    Yields:
+        A function (done, total) to report progress to.
+    """
+    number = st.session_state["n_frames"] = st.session_state.get("n_frames", 0) + 1
     holder = st.empty()
     with holder.container(border=True):
-        st.markdown(f"**{settings.spec}** is looking at {len(todo)} pictures, once; after that nothing runs it again.")
-        progress = st.progress(0.0, text=f"0 of {len(todo)} pictures")
-        st.button("Cancel", on_click=_set_paused, args=(True,), key=f"cancel_{settings.spec}_{settings.image_size}")
+        if says:
+            st.markdown(says)
+        progress = st.progress(0.0, text=f"{title} …")
+        st.button("Cancel", on_click=cancel, args=args, key=f"cancel_{number}")
 
     def show(done: int, total: int) -> None:
-        progress.progress(done / total, text=f"{done} of {total} pictures")
+        progress.progress(min(done / max(total, 1), 1.0), text=f"{title}: {done} of {total}")
 
-    store.ensure(pictures, places, show)
+    yield show
     holder.empty()
 
 
@@ -188,17 +216,9 @@ def computed(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | No
         st.info("Stopped.", icon=":material/pause_circle:")
         st.button("Start again", on_click=start_anew, key=f"again_{title}")
         return None
-    holder = st.empty()
-    with holder.container(border=True):
-        progress = st.progress(0.0, text=f"{title} …")
-        st.button("Cancel", on_click=_stop, args=(key,), key=f"cancel_{title}")
-
-    def show(done: int, total: int) -> None:
-        progress.progress(min(done / max(total, 1), 1.0), text=f"{title}: {done} of {total}")
-
-    result = work(show)
-    compute.results().put(key, result)
-    holder.empty()
+    with progress_frame(title, _stop, key) as show:
+        result = work(show)
+        compute.results().put(key, result)
     return result
 
 
@@ -212,7 +232,7 @@ def download_table(table: pd.DataFrame, file_name: str, label: str = "Download (
 def sensitivity(result: Sensitivity, name: str) -> None:
     """How far a score moves under changes that should not matter: in words, as a plot and as a table."""
     low, high = result.spread
-    st.markdown(f"**{result.sentence}**")
+    st.markdown(f"**{escaped(result.sentence)}**")
     st.plotly_chart(
         figures.sensitivity(result.table),
         key=f"{name}_spread",

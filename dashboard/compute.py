@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 import streamlit as st
 from PIL import Image
+from streamlit import runtime
 
 from dashboard.state import Registry, Settings, Workspace
 from lake_core.backbones import Backbone, open_backbone
@@ -122,7 +123,13 @@ class Analysis:
 
 @st.cache_resource
 def registry() -> Registry:
-    return Registry()
+    """What this server keeps for its visitors."""
+    return Registry(is_connected)
+
+
+def is_connected(session: str) -> bool:
+    """Whether a browser holds a session of Streamlit right now."""
+    return runtime.exists() and runtime.get_instance().is_active_session(session)
 
 
 @st.cache_data(max_entries=1, ttl=60)

@@ -10,6 +10,7 @@ from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from dashboard.figures import LINE, MARGIN, MUTED, TEST, VISUAL
+from dashboard.text import in_figure
 from lake_core.decision import Counts, counts, thresholds_below
 
 METRIC_NAMES = {
@@ -50,12 +51,16 @@ def by_category(summary: pd.DataFrame, metric: str) -> go.Figure:
             name=METHOD_NAMES[method],
             error_x=_bars(rows, metric, method),
             marker={"symbol": STYLES[method]["symbol"], "size": 10, "color": STYLES[method]["color"]},
-            text=rows["category"],
+            text=rows["category"].map(in_figure),
             hovertemplate="%{text}: %{x:.3f}<extra>" + METHOD_NAMES[method] + "</extra>",
         )
     figure.update_layout(
         xaxis={"title": f"{METRIC_NAMES[metric]}, mean over seeds", "range": _range(summary, metric)},
-        yaxis={"tickvals": list(range(len(categories))), "ticktext": categories, "autorange": "reversed"},
+        yaxis={
+            "tickvals": list(range(len(categories))),
+            "ticktext": list(map(in_figure, categories)),
+            "autorange": "reversed",
+        },
         height=150 + 24 * len(methods) * len(categories) ** 0.9,
         margin=MARGIN,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
@@ -182,7 +187,7 @@ def score_strip(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], th
             x=scores[chosen],
             y=[name] * int(chosen.sum()),
             mode="markers",
-            text=[one for one, is_it in zip(names, chosen, strict=True) if is_it],
+            text=[in_figure(one) for one, is_it in zip(names, chosen, strict=True) if is_it],
             marker={"symbol": symbol, "size": 10, "color": colour, "opacity": 0.8},
             hovertemplate="%{text}: %{x:.3f}<extra></extra>",
         )

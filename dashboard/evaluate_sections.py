@@ -13,6 +13,7 @@ import streamlit as st
 from dashboard import evaluate_figures, evaluate_wrong
 from dashboard.evaluate_figures import METHOD_NAMES, METRIC_NAMES
 from dashboard.jobs import Job
+from dashboard.text import escaped
 from lake_core.decision import counts, is_anomalous
 from lake_core.metrics import best_f1
 
@@ -35,18 +36,19 @@ class Asked:
 def show(job: Job) -> None:
     """Everything about a finished evaluation."""
     document, asked = job.result, job.asked
-    st.subheader(f"Result: {asked.name}", anchor=False)
+    st.subheader(f"Result: {escaped(asked.name)}", anchor=False)
     rows, config = pd.DataFrame(document["results"]), document["config"]
     sizes = rows.drop_duplicates("category")
     layers = ", ".join(map(str, config["layers"]))
     st.caption(
-        f"{document['model']}, {'layers' if len(config['layers']) > 1 else 'layer'} {layers}, {config['kind']} units, "
-        f"K = {config['top_k']}, w = {config['text_weight']:g} · {sizes['n_test'].sum()} test pictures, "
-        f"{sizes['n_defective'].sum()} of them defective · {job.seconds:.0f} s in all"
+        f"{escaped(document['model'])}, {'layers' if len(config['layers']) > 1 else 'layer'} {layers}, "
+        f"{config['kind']} units, K = {config['top_k']}, w = {config['text_weight']:g} · "
+        f"{sizes['n_test'].sum()} test pictures, {sizes['n_defective'].sum()} of them defective · "
+        f"{job.seconds:.0f} s in all"
     )
     if document["problems"]:
         with st.expander(f"{len(document['problems'])} remarks"):
-            st.markdown("\n".join(f"- {problem}" for problem in document["problems"]))
+            st.markdown("\n".join(f"- {escaped(problem)}" for problem in document["problems"]))
     summary = pd.DataFrame(document["summary"])
     if summary["category"].nunique() == 2:  # the mean over one category is that category
         summary = summary[summary["category"] != "mean"]
@@ -162,7 +164,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
         if (row["category"], row["shots"], row["seed"]) == (category, shots, seed)
     )
     with st.expander(f"Learned from {len(names)} normal picture{'s' * (len(names) > 1)}"):
-        st.markdown("\n".join(f"- {name}" for name in names))
+        st.markdown("\n".join(f"- {escaped(name)}" for name in names))
     start, digits = in_few_digits(values, best.threshold)
     threshold = st.slider(
         "Threshold",

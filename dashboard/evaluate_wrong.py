@@ -10,8 +10,9 @@ import streamlit as st
 
 from dashboard import compute, sidebar, state
 from dashboard.state import Settings
+from dashboard.text import escaped
 from lake_core.config import LakeConfig
-from lake_core.datasets import Example, index_folder, read_example
+from lake_core.datasets import Dataset, Example, index_folder, read_example
 from lake_core.errors import LakeError
 from lake_core.images import Picture
 from lake_core.prompts import PromptEnsemble
@@ -71,10 +72,10 @@ def show(run: Run, missed: pd.DataFrame, alarms: pd.DataFrame) -> None:
 def _card(run: Run, path: str, score: float, shown: Sequence[str]) -> None:
     picture = _picture_of(run, path)
     if picture is None:
-        st.caption(f"{path} · {score:.3f}. The picture is no longer there.")
+        st.caption(f"{escaped(path)} · {score:.3f}. The picture is no longer there.")
         return
     st.image(compute.plain_picture(picture.sha256, CARD, picture), width="stretch", alt=path)
-    st.caption(f"{path} · {score:.3f}")
+    st.caption(f"{escaped(path)} · {score:.3f}")
     clicked = st.button("Why this score?", key=f"why_{path}", width="stretch", on_click=_open, args=(run, path, shown))
     if clicked and state.focus().picture == picture.sha256:
         st.switch_page(st.session_state.pages["split"])
@@ -85,7 +86,9 @@ def _open(run: Run, path: str, shown: Sequence[str]) -> None:
     try:
         if run.folder is not None:
             normals, tests = run_pictures(run.folder, run.normals, shown)
-            state.set_workspace(state.Workspace(normals, tests, run.category))
+            opened, said = state.Workspace().with_added(Dataset(run.category, normals, tests))
+            state.set_workspace(opened)
+            state.say(said)
             sidebar.take(settings_of(run))
             st.session_state.paused = False
         picture = _picture_of(run, path)

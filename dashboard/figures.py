@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboard.text import in_figure
 from lake_core.geometry import PatchGrid, Placement
 from lake_core.selection import Selection
 
@@ -275,7 +276,7 @@ def sensitivity(table: pd.DataFrame) -> go.Figure:
                 mode="markers",
                 name=name,
                 marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2}},
-                customdata=rows["what"].tolist(),
+                customdata=rows["what"].map(in_figure).tolist(),
                 hovertemplate="%{customdata}: %{x:.3f}<extra></extra>",
             )
     figure.add_scatter(

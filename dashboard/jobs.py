@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Literal
 
 import streamlit as st
@@ -30,7 +31,7 @@ class Job:
     Attributes:
         title: What is being done.
         asked: What was asked for, for the page that shows the result.
-        number: Counts the evaluations of this server from 1; widgets that belong to one have it in their keys.
+        number: Counts the jobs of this server from 1; widgets that belong to one have it in their keys.
         status: How it stands; "cancelling" until the work has noticed.
         stage, done, total: Progress: the category, its pictures done and in all.
         result: What the work returned, once it is done.
@@ -39,7 +40,7 @@ class Job:
 
     title: str
     asked: Any
-    number: int = 0
+    number: int = field(default_factory=count(1).__next__)
     status: Literal["running", "cancelling", "done", "cancelled", "failed"] = "running"
     stage: str = ""
     done: int = 0
@@ -104,7 +105,6 @@ class Jobs:
     def __init__(self, max_owners: int = 16) -> None:
         self._max = max_owners
         self._latest: OrderedDict[str, Job] = OrderedDict()
-        self._n_started = 0
         self._workers = Workers()
         self._lock = threading.Lock()
 
@@ -122,8 +122,7 @@ class Jobs:
         with self._lock:
             if any(job.is_running for job in self._latest.values()):
                 raise LakeError(BUSY)
-            self._n_started += 1
-            job = Job(title, asked, self._n_started)
+            job = Job(title, asked)
             self._latest[owner] = job
             self._latest.move_to_end(owner)
             while len(self._latest) > self._max:

@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import components, compute, selection_figures
 from dashboard.compute import Analysis
 from dashboard.selection_views import MEASURES
+from dashboard.text import escaped
 from lake_core.capture import KINDS
 from lake_core.controls import compare_criteria, separation_measure, sweep_k
 from lake_core.neighbours import ALIKE, kinds_overlap
@@ -84,7 +85,7 @@ def steadiness(found: Analysis) -> None:
     )
     if result is None:
         return
-    st.markdown(f"**{result.sentence}**")
+    st.markdown(f"**{escaped(result.sentence)}**")
     if len(result.runs):
         st.plotly_chart(
             selection_figures.overlaps_by_count(result.runs), alt="Overlap of selections by number of normal pictures"

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import compute, state
 from dashboard.state import Settings
+from dashboard.text import escaped
 from lake_core.backbones import Backbone
 from lake_core.capture import KINDS, Kind
 from lake_core.config import CRITERIA, NORMALISATIONS
@@ -47,7 +48,7 @@ def draw(kept: Settings) -> Settings | None:
             image_size = _pick_size(backbone)
             backbone = compute.model(compute.ModelKey(spec, image_size)).backbone
         except LakeError as error:
-            st.error(str(error), icon=":material/error:")
+            st.error(escaped(str(error)), icon=":material/error:")
             return None
         kind = _pick_kind(backbone)
         layers = _pick_layers(backbone, kind)

@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures import CROSS, LINE, MARGIN, MUTED, TEST, TOTAL, VISUAL
+from dashboard.text import in_figure
 from lake_core.ledgers import adding_up
 
 
@@ -222,7 +223,7 @@ def difference_bars(table: pd.DataFrame, total: float, names: tuple[str, str], n
         )
     )
     figure.update_layout(
-        xaxis_title=f"contribution in {names[0]} less contribution in {names[1]}",
+        xaxis_title="contribution in {} less contribution in {}".format(*map(in_figure, names)),
         height=80 + 26 * len(values),
         margin=MARGIN,
         yaxis={"autorange": "reversed"},
@@ -236,7 +237,7 @@ def prompt_bars(by_phrase: pd.DataFrame) -> go.Figure:
     Args:
         by_phrase: Columns state, phrase, cos_patch and cos_picture.
     """
-    names = [f"{row['state']}: {row['phrase']}" for row in by_phrase.to_dict("records")]
+    names = [in_figure(f"{row['state']}: {row['phrase']}") for row in by_phrase.to_dict("records")]
     figure = go.Figure()
     for name, column, colour, symbol in (
         ("patch", "cos_patch", TEST, "circle"),

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import components, compute, split_figures, state
 from dashboard.compute import Analysis
 from dashboard.split_account import CROP, Where
+from dashboard.text import escaped
 from lake_core.comparison import compare_ledgers
 from lake_core.controls import separation_measure, weight_curve
 from lake_core.ledgers import adding_up
@@ -144,8 +145,8 @@ def evidence(found: Analysis, score: ImageScore, where: Where) -> None:
         here = grid.box(item.patch, score.witnesses.placement, score.picture.size)
         there = grid.box(item.normal_patch, backbone.placement(normal), normal.size)
         st.markdown(
-            f"**Layer {item.layer}**: of all normal patches the one in *{normal.name}* is most alike. Distance "
-            f"{item.distance:.3f}, that is **{item.distance / item.tau:.2f}** times the "
+            f"**Layer {item.layer}**: of all normal patches the one in *{escaped(normal.name)}* is most alike. "
+            f"Distance {item.distance:.3f}, that is **{item.distance / item.tau:.2f}** times the "
             f"{lake.config.calibration_percentile} of normal patches ({item.tau:.3f})."
         )
         with st.container(horizontal=True):
@@ -160,7 +161,7 @@ def evidence(found: Analysis, score: ImageScore, where: Where) -> None:
                 )
                 st.image(
                     mark_box(small, (box[0] * zoom, box[1] * zoom, box[2] * zoom, box[3] * zoom)),
-                    caption=title,
+                    caption=escaped(title),
                     width=CROP,
                     alt=f"Where the patch lies in {title}",
                     output_format="JPEG",
@@ -186,7 +187,7 @@ def _next_nearest(found: Analysis, score: ImageScore, patch: int, layer: int) ->
             box = grid.box(item.normal_patch, backbone.placement(normal), normal.size)
             st.image(
                 crop_with_box(normal, box, context=5, side=CROP),
-                caption=f"{rank}. {normal.name}, distance {item.distance:.3f}",
+                caption=f"{rank}. {escaped(normal.name)}, distance {item.distance:.3f}",
                 width=140,
                 alt=f"Normal patch number {rank}",
                 output_format="JPEG",
@@ -248,7 +249,7 @@ def against(found: Analysis, score: ImageScore, where: Where) -> None:
             compute.score_picture(one.picture.sha256, found.key, one.text_weight, found.scale, 420, 0.6, one),
             width="stretch",
             alt=f"{one.picture.name}, score {one.score:.3f}",
-            caption=f"{one.picture.name}: {one.score:.3f}, {components.verdict(one)}",
+            caption=f"{escaped(one.picture.name)}: {one.score:.3f}, {components.verdict(one)}",
         )
     table, difference = compare_ledgers(score, other), round(score.score, 3) - round(other.score, 3)
     st.plotly_chart(

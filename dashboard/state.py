@@ -7,17 +7,19 @@ same link in another tab, finds them again. Everything here is immutable; a chan
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from lake_core.capture import KINDS, Kind
 from lake_core.config import Criterion, Normalise
 from lake_core.datasets import Dataset, Example, free_path
+from lake_core.errors import LakeError
 from lake_core.layout import Label
 from lake_core.prompts import PromptEnsemble
 from lake_core.specs import SHIPPED
@@ -128,12 +130,33 @@ class Snapshot:
     """Kept for the page Compare: A, B, C ..."""
 
 
-class Registry:
-    """The snapshots of all sessions of this server, the ones used longest ago forgotten first."""
+FULL = (
+    "The server has no room for more pictures: all its places are taken by visitors who are here now. "
+    "Nothing was added; try again when one of them has left."
+)
 
-    def __init__(self, max_snapshots: int = 32) -> None:
-        self._max = max_snapshots
+
+class Registry:
+    """The snapshots of all sessions of this server.
+
+    Only those with pictures take room. When that is full, the one used longest ago is forgotten among those that no
+    browser shows any more; a visitor who is here keeps theirs. Snapshots without pictures are settings only: many are
+    kept, so that a reload finds them.
+    """
+
+    def __init__(
+        self, is_connected: Callable[[str], bool], max_with_pictures: int = 32, max_without: int = 1000
+    ) -> None:
+        """
+        Args:
+            is_connected: Whether a browser still holds a session, by Streamlit's number of the session.
+            max_with_pictures: Snapshots with pictures held at once.
+            max_without: Snapshots without pictures held at once.
+        """
+        self._is_connected = is_connected
+        self._max_with, self._max_without = max_with_pictures, max_without
         self._held: OrderedDict[str, Snapshot] = OrderedDict()
+        self._shown: dict[str, str] = {}  # Streamlit's session -> number of the snapshot that it shows
         self._lock = threading.Lock()
 
     def find(self, number: str) -> Snapshot | None:
@@ -144,16 +167,47 @@ class Registry:
 
     def create(self) -> str:
         number = secrets.token_urlsafe(9)
-        with self._lock:
-            self._held[number] = Snapshot()
-            while len(self._held) > self._max:
-                self._held.popitem(last=False)
+        self.keep(number)
         return number
 
-    def keep(self, number: str, **changes: Any) -> None:
+    def connect(self, number: str, session: str) -> None:
+        """Notes that a session of Streamlit shows this snapshot; a session shows one at a time."""
         with self._lock:
-            self._held[number] = replace(self._held.get(number, Snapshot()), **changes)
+            if session not in self._shown:  # a good moment to drop those that are over
+                self._shown = {s: n for s, n in self._shown.items() if n in self._held or self._is_connected(s)}
+            self._shown[session] = number
+
+    def keep(self, number: str, **changes: Any) -> None:
+        """Changes a snapshot, or begins it.
+
+        Raises:
+            LakeError: if it would be one more with pictures than there is room for; then nothing changes.
+        """
+        with self._lock:
+            changed = replace(self._held.get(number, Snapshot()), **changes)
+            if not changed.workspace.is_empty:
+                self._make_room(number)
+            self._held[number] = changed
             self._held.move_to_end(number)
+            without = [one for one, snapshot in self._held.items() if snapshot.workspace.is_empty]
+            for one in without[: -self._max_without]:
+                del self._held[one]
+
+    def _make_room(self, number: str) -> None:
+        """Forgets snapshots with pictures until there is room for the one of that number."""
+        others = [one for one, snapshot in self._held.items() if one != number and not snapshot.workspace.is_empty]
+        n_over = len(others) + 1 - self._max_with
+        if n_over <= 0:
+            return
+        here = {shown for session, shown in self._shown.items() if self._is_connected(session)}
+        gone = [one for one in others if one not in here][:n_over]
+        if len(gone) < n_over:
+            raise LakeError(FULL)
+        for one in gone:
+            del self._held[one]
+
+
+GONE = "Your pictures are no longer on the server: others needed the room while you were away. Add them again."
 
 
 def start(registry: Registry) -> bool:
@@ -165,6 +219,9 @@ def start(registry: Registry) -> bool:
     if "number" in st.session_state:
         if registry.find(st.session_state.number) is None:
             registry.keep(st.session_state.number)
+            if st.session_state.get("has_pictures"):
+                say([GONE])
+        _connect(registry)
         return False
     asked = st.query_params.get("w", "")
     if asked and registry.find(asked) is not None:
@@ -177,7 +234,17 @@ def start(registry: Registry) -> bool:
         if asked:
             say(["The pictures of this link are no longer on the server; add them again."])
     st.session_state.registry = registry
+    _connect(registry)
     return True
+
+
+def _connect(registry: Registry) -> None:
+    """Tells the registry that this session is here."""
+    context = get_script_run_ctx()
+    if context is not None:
+        registry.connect(st.session_state.number, context.session_id)
+    held = registry.find(st.session_state.number)
+    st.session_state.has_pictures = held is not None and not held.workspace.is_empty
 
 
 def snapshot() -> Snapshot:
@@ -191,11 +258,16 @@ def workspace() -> Workspace:
 
 
 def set_workspace(changed: Workspace) -> None:
-    """Keeps a changed workspace; a threshold moved by hand belongs to the pictures it was moved for."""
+    """Keeps a changed workspace; a threshold moved by hand belongs to the pictures it was moved for.
+
+    Raises:
+        LakeError: if these are a visitor's first pictures and the server has no room for them.
+    """
     held = workspace()
+    st.session_state.registry.keep(st.session_state.number, workspace=changed)
+    st.session_state.has_pictures = not changed.is_empty
     if len(changed.normals) != len(held.normals) or len(changed.tests) != len(held.tests):
         st.session_state.pop("own_threshold", None)
-    st.session_state.registry.keep(st.session_state.number, workspace=changed)
 
 
 def set_settings(changed: Settings) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard import components, compute, figures, state
+from dashboard.text import escaped
 from dashboard.unit_view import UnitView
 from lake_core.datasets import Example
 from lake_core.overlays import crop_with_box
@@ -34,9 +35,9 @@ def looked_at(view: UnitView) -> Example:
 def in_full(view: UnitView) -> None:
     """One picture beside its map, with the value of each patch on hover."""
     example, backbone = looked_at(view), view.found.lake.backbone
-    names = {one.picture.sha256: f"test · {one.picture.name}" for one in view.tests_by_score} | {
-        one.picture.sha256: f"normal · {one.picture.name}" for one in view.found.workspace.normals
-    }
+    names = {one.picture.sha256: f"test · {one.picture.name}" for one in view.tests_by_score}
+    for one in view.found.workspace.normals:  # the same file on both sides is looked at as a test picture
+        names.setdefault(one.picture.sha256, f"normal · {one.picture.name}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         components.pick(
             "Picture (test pictures by score, then normal ones)",
@@ -55,7 +56,10 @@ def in_full(view: UnitView) -> None:
     picture, own = example.picture, view.value_on(example)
     left, right = st.columns(2)
     left.image(
-        compute.plain_picture(picture.sha256, LARGE, picture), width="stretch", alt=picture.name, caption=picture.name
+        compute.plain_picture(picture.sha256, LARGE, picture),
+        width="stretch",
+        alt=picture.name,
+        caption=escaped(picture.name),
     )
     jpeg = compute.unit_picture(
         picture.sha256, view.found.key.model, view.place, view.unit, view.limit, LARGE, smooth, picture, opacity
@@ -102,8 +106,8 @@ def gallery(title: str, examples: tuple[Example, ...], view: UnitView) -> None:
                 alt=f"Activation of unit {view.unit} on {picture.name}, greatest {peak:.3g}",
             )
             st.button(
-                picture.name,
-                key=f"card_{picture.sha256}",
+                escaped(picture.name),
+                key=f"card_{title}_{picture.sha256}",
                 on_click=look_at,
                 args=(picture.sha256, view),
                 type="tertiary",
@@ -156,8 +160,8 @@ def extremes(view: UnitView) -> None:
                     alt=f"Patch {patch.patch} of {picture.name}, activation {patch.value:.3g}",
                 )
                 st.button(
-                    f"{patch.value:.2f} · {picture.name}",
-                    key=f"crop_{lowest}_{picture.sha256}_{patch.patch}",
+                    f"{patch.value:.2f} · {escaped(picture.name)}",
+                    key=f"crop_{lowest}_{patch.picture}_{patch.patch}",
                     on_click=look_at,
                     args=(picture.sha256, view),
                     type="tertiary",

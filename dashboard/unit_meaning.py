@@ -5,6 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import components, compute, figures
+from dashboard.text import escaped
 from dashboard.unit_maps import LARGE, looked_at
 from dashboard.unit_view import UnitView
 from lake_core.attributions import METHODS, Attribution, Method, unit_attribution
@@ -39,7 +40,7 @@ def words(view: UnitView) -> None:
         try:
             vocabulary = checked_words(typed.splitlines())
         except ConfigError as error:
-            st.warning(str(error), icon=":material/edit:")
+            st.warning(escaped(str(error)), icon=":material/edit:")
             return
     lake, place = view.found.lake, view.place
     key = ("words", view.found.key, compute.identities(view.found.workspace.tests), place, view.unit, vocabulary)
@@ -60,7 +61,7 @@ def _description(description: Description) -> None:
     if not description.words:
         st.info("No word describes this neuron: none beats chance.", icon=":material/sell:")
         return
-    st.success(f"**{description.text}**", icon=":material/sell:")
+    st.success(f"**{escaped(description.text)}**", icon=":material/sell:")
     rows = [
         {"word": one.word, "route": route, "score": one.score, "p against chance": one.p_value}
         for route, scores in (
@@ -129,7 +130,7 @@ def pixels(view: UnitView) -> None:
             config={"displayModeBar": False},
             alt=f"Activation of unit {view.unit} on {picture.name}",
         )
-        st.caption(f"{picture.name}, the neuron's activation. Click a patch to ask for the pixels behind it.")
+        st.caption(f"{escaped(picture.name)}, the neuron's activation. Click a patch to ask for the pixels behind it.")
     with right:
         _attribution(view, example, patch, method, STEPS[steps])
 

@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import components, compute
 from dashboard.compute import ModelKey
 from dashboard.sidebar import KIND_NAMES
+from dashboard.text import escaped
 from dashboard.unit_maps import CARD, CARD_WIDTH, looked_at
 from dashboard.unit_view import UnitView, open_unit
 from lake_core.capture import Kind
@@ -77,7 +78,7 @@ def side_by_side(view: UnitView) -> None:
     with first:
         plain = compute.plain_picture(picture.sha256, CARD, picture)
         st.image(plain, width="stretch", alt=picture.name)
-        st.caption(f"{picture.name}, as it is")
+        st.caption(f"{escaped(picture.name)}, as it is")
     for card, pin, place, own in zip(cards, shown, places, values, strict=True):
         _, layer, kind, unit = pin
         with card:

@@ -39,7 +39,7 @@ def sheet(view: UnitView, form: Form) -> bytes:
             own = view.value_on(example)
             placement = backbone.placement(example.picture)
             axis.imshow(unit_overlay(example.picture, own, view.grid, placement, view.limit, max_side=SIDE))
-            axis.set_title(f"{title}: {example.picture.name}\nmax {np.nanmax(own):.2f}", fontsize=7)
+            axis.set_title(f"{title}: {example.picture.name}\nmax {np.nanmax(own):.2f}", fontsize=7, parse_math=False)
     scale = ScalarMappable(Normalize(-view.limit, view.limit), SIGNED_COLOURS)
     maps.colorbar(scale, ax=axes.ravel().tolist(), label="activation", shrink=0.7)
     axis = below.subplots()
@@ -55,6 +55,7 @@ def sheet(view: UnitView, form: Form) -> bytes:
         f"{spec} · layer {selection.layer} · {selection.kind} unit {view.unit} · "
         f"rank {selection.rank_of(view.unit)} of {selection.n_units} by {selection.criterion}",
         fontsize=10,
+        parse_math=False,
     )
     buffer = io.BytesIO()
     with rc_context({"svg.fonttype": "none"}):

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.figures import LINE, MARGIN, MUTED, NORMAL, TEST, VISUAL
+from dashboard.text import in_figure
 from lake_core.causal import LayerChange
 from lake_core.faithfulness import Curve
 
@@ -131,7 +132,7 @@ def before_after(table: pd.DataFrame, threshold_before: float, threshold_after: 
                 mode="markers",
                 name=name,
                 marker={"symbol": symbol, "size": 10, "color": colour},
-                customdata=rows["picture"].tolist(),
+                customdata=rows["picture"].map(in_figure).tolist(),
                 hovertemplate="%{customdata}<br>%{x:.3f} before, %{y:.3f} after<extra></extra>",
             )
     top = 1.05 * max(table["before"].max(), table["after"].max(), threshold_before, threshold_after)

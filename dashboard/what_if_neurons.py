@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import components, compute, what_if_figures
 from dashboard.background import asked_beside, computed_beside
 from dashboard.compute import Analysis
+from dashboard.text import escaped
 from lake_core.causal import CausalChange, ablate, deciding_patches, evidence_sources, patch_in
 from lake_core.draws import N_DRAWS
 from lake_core.features import Progress
@@ -95,9 +96,9 @@ def off(found: Analysis, score: ImageScore) -> None:
     reduced = compute.without(found, units)
     outcome = switch_off(found.lake, units, score.picture, reduced)
     _before_after(found, outcome.before, outcome.after, (found.key, compute.unit_key(units)))
-    st.markdown(outcome.sentence)
+    st.markdown(escaped(outcome.sentence))
     for warning in outcome.warnings:
-        st.warning(warning, icon=":material/warning:")
+        st.warning(escaped(warning), icon=":material/warning:")
     _evidence(found, outcome)
     _off_everywhere(found, score, units)
 
@@ -120,7 +121,7 @@ def _off_everywhere(found: Analysis, score: ImageScore, units: dict[int, np.ndar
     if made is None:
         return
     tests, control = made
-    st.markdown(control.sentence)
+    st.markdown(escaped(control.sentence))
     if len(control.changes):
         st.plotly_chart(
             what_if_figures.among_draws(control.change, control.changes.tolist(), "change of this picture's score"),
@@ -199,7 +200,7 @@ def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
             (f"Change of layer {change.layers[-1].layer}", f"{change.layers[-1].relative:.1%}", "the last"),
         ]
     )
-    st.markdown(change.sentence)
+    st.markdown(escaped(change.sentence))
     st.plotly_chart(
         what_if_figures.through_layers(change.layers, change.layer_changes),
         key="causal_layers",
@@ -267,7 +268,7 @@ def _evidence(found: Analysis, outcome: SwitchOff) -> None:
                     box = grid.box(item.normal_patch, backbone.placement(normal), normal.size)
                     st.image(
                         crop_with_box(normal, box, context=5, side=180),
-                        caption=f"{title}: {normal.name}",
+                        caption=f"{title}: {escaped(normal.name)}",
                         width=180,
                         alt=f"Nearest normal patch {title}",
                         output_format="JPEG",

@@ -6,6 +6,7 @@ import streamlit as st
 from dashboard import components, compute, what_if_figures
 from dashboard.background import computed_beside
 from dashboard.compute import Analysis
+from dashboard.text import escaped
 from lake_core import faithfulness, occlusion
 from lake_core.contamination import contaminate
 from lake_core.faithfulness import Replacement
@@ -58,7 +59,7 @@ def removed(found: Analysis, score: ImageScore) -> None:
                 key="removal",
                 alt=f"Score against share of patches {DIRECTIONS[direction]}, by the map and at random",
             )
-            st.markdown(curve.sentence)
+            st.markdown(escaped(curve.sentence))
             _over_all(found, direction, replacement)
     _covered(found, score, replacement)
 
@@ -80,7 +81,7 @@ def _over_all(found: Analysis, direction: faithfulness.Direction, replacement: R
     )
     if result is None:
         return
-    st.markdown(result.sentence)
+    st.markdown(escaped(result.sentence))
     table = pd.DataFrame(
         {"path": [one.picture.name for one in result.curves], "area": [one.area for one in result.curves]}
     )
@@ -131,7 +132,7 @@ def _covered(found: Analysis, score: ImageScore, replacement: Replacement) -> No
         output_format="JPEG",
     )
     components.unit_legend(limit)
-    st.markdown(result.sentence)
+    st.markdown(escaped(result.sentence))
 
 
 def contaminated(found: Analysis, score: ImageScore) -> None:
@@ -174,7 +175,7 @@ def contaminated(found: Analysis, score: ImageScore) -> None:
         for one in made.layers
     ]
     components.metrics(cells)
-    st.markdown(made.sentence)
+    st.markdown(escaped(made.sentence))
     st.plotly_chart(
         what_if_figures.before_after(made.table, made.threshold_before, made.threshold_after),
         key="contaminated_scores",

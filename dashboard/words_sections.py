@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import components, compute, split_figures, state
 from dashboard.compute import Analysis
+from dashboard.text import escaped
 from lake_core.errors import LakeError
 from lake_core.overlays import ScoreScale, colour_bar, overlay
 from lake_core.prompts import PromptEnsemble
@@ -116,19 +117,22 @@ def any_text(found: Analysis, score: ImageScore) -> None:
     picture = score.picture
     left, right = st.columns(2)
     left.image(
-        compute.plain_picture(picture.sha256, 512, picture), width="stretch", caption=picture.name, alt=picture.name
+        compute.plain_picture(picture.sha256, 512, picture),
+        width="stretch",
+        caption=escaped(picture.name),
+        alt=picture.name,
     )
     if result.relative is None:
         st.info(
-            f"All normal patches are alike to “{result.text}” (cosine {result.m50:.3f}), so there is no scale to set "
-            "this picture against. Try another phrase.",
+            f"All normal patches are alike to “{escaped(result.text)}” (cosine {result.m50:.3f}), so there is no "
+            "scale to set this picture against. Try another phrase.",
             icon=":material/translate:",
         )
         return
     right.image(
         overlay(picture, result.relative, result.grid, result.placement, TEXT_SCALE),
         width="stretch",
-        caption=f"“{result.text}”",
+        caption=f"“{escaped(result.text)}”",
         alt=f"Where {picture.name} is like “{result.text}”",
         output_format="JPEG",
     )

@@ -8,6 +8,7 @@ from dashboard import compare_sections, components, compute, setups, sidebar, st
 from dashboard.compute import ModelKey
 from dashboard.setups import LETTERS
 from dashboard.state import Settings
+from dashboard.text import escaped
 from lake_core.errors import LakeError
 
 MAX_BACKBONES = 3
@@ -35,7 +36,7 @@ def chosen_setups(present: Settings) -> list[Settings]:
     try:
         held = [compute.filled(settings) for settings in state.snapshot().setups]
     except LakeError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(escaped(str(error)), icon=":material/error:")
         st.button("Remove all set-ups", on_click=state.set_setups, args=((),))
         st.stop()
     state.set_setups(held)
@@ -45,8 +46,8 @@ def chosen_setups(present: Settings) -> list[Settings]:
             cards = [st.container(border=True, width=250) for _ in held]
         for card, letter, name, settings in zip(cards, LETTERS, setups.names(held), held, strict=False):
             with card:
-                st.markdown(f"**{letter}** · {name}")
-                st.caption(setups.in_full(settings))
+                st.markdown(f"**{letter}** · {escaped(name)}")
+                st.caption(escaped(setups.in_full(settings)))
                 with st.container(horizontal=True):
                     st.button(
                         "In the sidebar" if settings == present else "Use",
@@ -111,7 +112,7 @@ held = chosen_setups(sidebar.current())
 names = setups.names(held)
 analyses = [components.analysis_of(settings) for settings in held]
 for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.normality_.warnings):
-    st.warning(warning, icon=":material/warning:")
+    st.warning(escaped(warning), icon=":material/warning:")
 compare_sections.in_numbers(analyses, names)
 one, other = pick_pair(names)
 letters = LETTERS[one], LETTERS[other]

@@ -12,6 +12,7 @@ from dashboard.evaluate_figures import METHOD_NAMES
 from dashboard.evaluate_sections import Asked
 from dashboard.jobs import Job, jobs
 from dashboard.state import Settings
+from dashboard.text import escaped
 from lake_core.data_root import VARIABLE, check_data_set, listed
 from lake_core.datasets import Dataset
 from lake_core.errors import LakeError
@@ -161,12 +162,12 @@ def watch(job: Job) -> None:
         if not job.is_running:
             st.rerun()
         share = job.done / job.total if job.total else 0.0
-        says = f"{job.stage}: {job.done} of {job.total} pictures" if job.total else "getting ready …"
+        says = f"{escaped(job.stage)}: {job.done} of {job.total} pictures" if job.total else "getting ready …"
         st.progress(share, text="Stopping …" if job.status == "cancelling" else says)
-        st.button("Cancel", on_click=job.cancel, key="cancel_job", disabled=job.status == "cancelling")
+        st.button("Cancel", on_click=job.cancel, key=f"cancel_job_{job.number}", disabled=job.status == "cancelling")
 
     with st.container(border=True):
-        st.markdown(f"**Evaluating {job.title}.** Go to other pages, or reload: it goes on.")
+        st.markdown(f"**Evaluating {escaped(job.title)}.** Go to other pages, or reload: it goes on.")
         look()
 
 
@@ -180,9 +181,9 @@ if job is not None and job.is_running:
     watch(job)
     st.stop()
 if job is not None and job.status == "failed":
-    st.error(job.error, icon=":material/error:")
+    st.error(escaped(job.error), icon=":material/error:")
 if job is not None and job.status == "cancelled":
-    st.info(f"The evaluation of {job.title} was cancelled.", icon=":material/pause_circle:")
+    st.info(f"The evaluation of {escaped(job.title)} was cancelled.", icon=":material/pause_circle:")
 has_result = job is not None and job.status == "done"
 choices = st.expander("Run another evaluation") if has_result else st.container()
 if job is not None and has_result:
@@ -200,7 +201,7 @@ with choices:  # drawn last: it ends the page where pictures are missing
     try:
         ready = on_workspace(settings) if source == WORKSPACE else on_folder(settings)
     except LakeError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(escaped(str(error)), icon=":material/error:")
         ready = None
     if ready is not None:
         st.button("Evaluate", type="primary", icon=":material/play_arrow:", on_click=start, args=ready)

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import components, compute, sidebar, state, unit_maps, unit_meaning, unit_numbers, unit_pins
 from dashboard.compute import Analysis
+from dashboard.text import escaped
 from dashboard.unit_pins import Pin
 from dashboard.unit_sheet import Form, sheet
 from dashboard.unit_view import UnitView
@@ -49,7 +50,7 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
     if shown is not None and carriers:
         st.session_state.carrier = unit if unit in carriers else None
         st.pills(
-            f"Neurons that carry most of the score of {shown.picture.name}",
+            f"Neurons that carry most of the score of {escaped(shown.picture.name)}",
             carriers,
             key="carrier",
             on_change=lambda: go(unit if st.session_state.carrier is None else st.session_state.carrier),

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import components, compute, figures, sidebar, state
 from dashboard.compute import Analysis
+from dashboard.text import escaped
 from lake_core.metrics import best_f1
 from lake_core.overlays import nice_ceiling
 
@@ -109,7 +110,7 @@ def cards(found: Analysis) -> None:
             )
             st.image(jpeg, width="stretch", alt=f"{picture.name}: score {score.score:.3f}, {components.verdict(score)}")
             st.markdown(f"**{score.score:.2f}** {components.verdict(score)}")
-            st.caption(f"{picture.name} · {components.label_text(example.label)}")
+            st.caption(f"{escaped(picture.name)} · {components.label_text(example.label)}")
             if st.button("Why this score?", key=f"open_{picture.sha256}", width="stretch"):
                 state.set_focus(picture=picture.sha256)
                 st.switch_page(st.session_state.pages["split"])

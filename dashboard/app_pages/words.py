@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard import components, sidebar, words_sections
+from dashboard.text import escaped
 from lake_core.wording import anomalous_probability
 
 components.heading(
@@ -14,8 +15,8 @@ found = components.analysis(sidebar.current())
 score = components.pick_picture(found)
 if found.lake.backbone.joint_place is None:
     st.info(
-        f"{found.lake.backbone.spec} cannot compare single patches with words, so its scores have no text part. Choose "
-        "another backbone to use this page.",
+        f"{escaped(found.lake.backbone.spec)} cannot compare single patches with words, so its scores have no text "
+        "part. Choose another backbone to use this page.",
         icon=":material/translate:",
     )
     st.stop()

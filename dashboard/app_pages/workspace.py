@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import components, compute, sidebar, state
 from dashboard.state import Side
+from dashboard.text import escaped
 from lake_core.datasets import Example, read_members
 from lake_core.errors import LakeError
 from lake_core.layout import Label
@@ -18,11 +19,15 @@ def add(role: str | None, key: str) -> None:
     files = st.session_state.get(key) or []
     with st.spinner(f"Reading {len(files)} files …"):
         dataset = read_members(((file.name, file.getvalue()) for file in files), role, "your upload")  # type: ignore[arg-type]
+    st.session_state.uploads = st.session_state.get("uploads", 0) + 1
     changed, said = state.workspace().with_added(dataset)
-    state.set_workspace(changed)
+    try:
+        state.set_workspace(changed)
+    except LakeError as error:
+        state.say([str(error)])
+        return
     notes = [note for e in (*dataset.normals, *dataset.tests) for note in e.picture.notes]
     state.say([*dataset.problems, *said, *notes])
-    st.session_state.uploads = st.session_state.get("uploads", 0) + 1
     st.session_state.paused = True
 
 
@@ -53,10 +58,10 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
                 width="stretch",
                 alt=f"{picture.name}, {components.label_text(example.label)}",
             )
-            st.caption(picture.name)
+            st.caption(escaped(picture.name))
             if side == "tests":
                 chosen = st.selectbox(
-                    f"Label of {picture.name}",
+                    f"Label of {escaped(picture.name)}",
                     list(LABELS),
                     index=list(LABELS).index(example.label),
                     format_func=LABELS.__getitem__,
@@ -110,7 +115,7 @@ if not workspace.is_empty:
         places = compute.places_to_compute(settings, workspace)
         todo = store.missing(compute.pictures_of(workspace), places)
     except LakeError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(escaped(str(error)), icon=":material/error:")
         st.stop()
     run, clear = st.columns([3, 1])
     with run:

@@ -1,12 +1,13 @@
 """The page of a neuron: every section of it, with numbers recomputed from the core."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import state
+from dashboard import compute, state
 from dashboard.compute import ModelKey
 from dashboard.unit_meaning import in_squares
 from dashboard.unit_pins import Pin
@@ -20,6 +21,8 @@ from lake_core.geometry import mask_to_patches
 from lake_core.images import Picture
 from lake_core.neighbours import neighbours
 from tests.dashboard.visit import full, opened, texts
+
+SECTIONS = ("Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned")
 
 
 def section(app: AppTest, name: str, **session: Any) -> AppTest:
@@ -41,9 +44,6 @@ def page(small: Dataset) -> AppTest:
 
 @pytest.fixture
 def lake(small: Dataset, page: AppTest) -> Lake:
-    from dashboard import compute
-    from dashboard.compute import ModelKey
-
     store = compute.model(ModelKey("lake-cnn", 384))
     return Lake(store.backbone, LakeConfig(), store).fit([example.picture for example in small.normals])
 
@@ -222,7 +222,7 @@ def test_the_link_names_a_unit_that_nobody_has_chosen(small: Dataset) -> None:
 
 def test_a_card_of_the_gallery_leads_to_the_picture_in_full(page: AppTest, small: Dataset) -> None:
     sha256 = small.normals[1].picture.sha256
-    page.button(key=f"card_{sha256}").click().run()
+    page.button(key=f"card_Normal pictures_{sha256}").click().run()
     assert not page.exception
     assert next(box for box in page.selectbox if box.label.startswith("Picture (")).value == sha256
 
@@ -236,6 +236,27 @@ def test_labels_without_masks_compare_defective_with_good_pictures(page: AppTest
         assert levels.loc["0.95", name] == pytest.approx(np.quantile(np.concatenate(values), 0.95), abs=1e-5)
 
 
+def test_the_same_file_among_normal_and_test_pictures_opens_every_section(small: Dataset) -> None:
+    both = replace(small.normals[0], label="good")
+    app = opened(state.Workspace(small.normals, (both, *small.tests), "metal"), "neurons")
+    for name in SECTIONS:
+        section(app, name)
+    section(app, "Maps")
+    for side in ("Test pictures", "Normal pictures"):
+        app.button(key=f"card_{side}_{both.picture.sha256}").click().run()
+        assert not app.exception
+    picker = next(box for box in app.selectbox if box.label.startswith("Picture ("))
+    assert sum("test · " in option for option in picker.options) == len(small.tests) + 1
+
+
+def test_patches_of_the_same_file_on_both_sides_are_two_buttons(small: Dataset) -> None:
+    both = replace(small.normals[0], label="good")
+    app = opened(state.Workspace(small.normals[:1], (both,), "metal"), "neurons")
+    section(app, "Patches")
+    crops = [button.key for button in app.button if button.key and button.key.startswith("crop_False")]
+    assert len(crops) == 4  # two of each side
+
+
 def test_squares_of_pixels_keep_the_total_whatever_the_size() -> None:
     pixels = np.random.default_rng(0).normal(size=(21, 30))
     squares = in_squares(pixels, 8)
@@ -246,8 +267,6 @@ def test_squares_of_pixels_keep_the_total_whatever_the_size() -> None:
 
 
 def test_the_sheet_is_a_png_and_an_svg_with_its_names_as_text(page: AppTest, lake: Lake, small: Dataset) -> None:
-    from dashboard import compute
-
     workspace = state.Workspace(small.normals, small.tests, "metal")
     found = compute.analyse(state.Settings(), workspace, None)
     view = UnitView.of(found, found.lake.selection_[15], 276)
@@ -255,3 +274,11 @@ def test_the_sheet_is_a_png_and_an_svg_with_its_names_as_text(page: AppTest, lak
     drawing = sheet(view, "svg").decode()
     assert drawing.startswith("<?xml")
     assert "hidden unit 276" in drawing
+
+
+def test_a_name_that_looks_like_a_formula_stands_on_the_sheet_as_it_is(small: Dataset, page: AppTest) -> None:
+    name = r"$\nothing$ 5.png"
+    named = replace(small.tests[0], picture=replace(small.tests[0].picture, name=name))
+    found = compute.analyse(state.Settings(), state.Workspace(small.normals, (named,), "metal"), None)
+    view = UnitView.of(found, found.lake.selection_[15], 276)
+    assert name in sheet(view, "svg").decode()

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from streamlit.testing.v1 import AppTest
 
-from dashboard import figures, split_figures
-from dashboard.state import Registry, Workspace
+from dashboard import compute, figures, split_figures
+from dashboard.state import Registry, Settings, Workspace
 from lake_core.datasets import Dataset, load_sample
+from lake_core.errors import LakeError
 from lake_core.geometry import PatchGrid, Placement
+from tests.dashboard.visit import APP, opened, press, texts
 
 
 def test_a_picture_with_the_same_bytes_is_kept_once_and_named() -> None:
@@ -42,14 +45,90 @@ def test_removing_and_labelling_touch_one_picture() -> None:
     assert changed == [3]
 
 
-def test_the_registry_forgets_the_session_used_longest_ago() -> None:
-    registry = Registry(max_snapshots=2)
-    first, second = registry.create(), registry.create()
-    assert registry.find(first) is not None
-    third = registry.create()
+def registry_of(n: int, small: Dataset, connected: set[str]) -> tuple[Registry, list[str]]:
+    """A registry with room for n visitors with pictures, all taken, and their numbers."""
+    registry = Registry(connected.__contains__, max_with_pictures=n)
+    numbers = [registry.create() for _ in range(n)]
+    for number in numbers:
+        registry.keep(number, workspace=Workspace(small.normals))
+        registry.connect(number, f"session of {number}")
+        connected.add(f"session of {number}")
+    return registry, numbers
+
+
+def test_the_registry_forgets_the_visitor_who_left_longest_ago(small: Dataset) -> None:
+    connected: set[str] = set()
+    registry, (first, second, third) = registry_of(3, small, connected)
+    connected -= {f"session of {first}", f"session of {second}"}
+    assert registry.find(first) is not None  # now used later than the second
+    registry.keep(registry.create(), workspace=Workspace(small.normals))
     assert registry.find(second) is None
     assert registry.find(first) is not None
     assert registry.find(third) is not None
+
+
+def test_empty_visits_cost_no_visitor_the_pictures(small: Dataset) -> None:
+    registry, (number,) = registry_of(1, small, set())
+    for _ in range(1500):
+        registry.keep(registry.create(), settings=Settings(top_k=7))
+    held = registry.find(number)
+    assert held is not None
+    assert len(held.workspace.normals) == len(small.normals)
+
+
+def test_an_empty_visit_is_found_again_and_the_oldest_of_very_many_is_forgotten() -> None:
+    registry = Registry(lambda session: True, max_without=3)
+    numbers = [registry.create() for _ in range(4)]
+    assert [registry.find(number) is not None for number in numbers] == [False, True, True, True]
+
+
+def test_no_connected_visitor_is_forgotten_and_a_full_server_says_so(small: Dataset) -> None:
+    registry, numbers = registry_of(2, small, set())
+    late = registry.create()
+    with pytest.raises(LakeError, match="no room for more pictures"):
+        registry.keep(late, workspace=Workspace(small.normals))
+    held = registry.find(late)
+    assert held is not None
+    assert held.workspace.is_empty
+    for number in numbers:
+        registry.keep(number, workspace=Workspace(small.normals, small.tests))  # who is in goes on as before
+    assert all(registry.find(number) is not None for number in numbers)
+
+
+def test_a_visitor_with_a_second_tab_is_there_until_both_are_closed(small: Dataset) -> None:
+    connected: set[str] = set()
+    registry, (number,) = registry_of(1, small, connected)
+    registry.connect(number, "second tab")
+    connected.add("second tab")
+    connected.remove(f"session of {number}")
+    late = registry.create()
+    with pytest.raises(LakeError):
+        registry.keep(late, workspace=Workspace(small.normals))
+    connected.remove("second tab")
+    registry.keep(late, workspace=Workspace(small.normals))
+    assert registry.find(number) is None
+
+
+def test_the_page_says_that_a_full_server_takes_no_pictures(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, numbers = registry_of(1, small, set())
+    monkeypatch.setattr(compute, "registry", lambda: registry)
+    app = AppTest.from_file(str(APP), default_timeout=120).run()
+    press(app, "Open metal")
+    assert not app.exception
+    assert "no room for more pictures" in texts(app)
+    assert app.button(key="sample_metal").label == "Open metal"
+    assert registry.find(numbers[0]) is not None
+
+
+def test_a_visitor_whose_pictures_went_while_away_is_told_once(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(lambda session: False, max_with_pictures=1)
+    monkeypatch.setattr(compute, "registry", lambda: registry)
+    app = opened(Workspace(small.normals))
+    registry.keep(registry.create(), workspace=Workspace(small.normals))
+    app.run()
+    assert "Your pictures are no longer on the server" in texts(app)
+    app.run()
+    assert "no longer on the server" not in texts(app)
 
 
 def test_the_waterfall_stands_on_itself_and_reaches_the_score() -> None:

@@ -1,0 +1,49 @@
+"""The frame with progress and a way to cancel: any number of them in one run of a page."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import compute, state
+from dashboard.jobs import Job
+from lake_core.datasets import Dataset
+from lake_core.features import FeatureStore
+from tests.dashboard.visit import opened
+
+
+def two_of_one_title() -> None:
+    import streamlit as st
+
+    from dashboard import components
+
+    for key in ("first", "second"):
+        st.markdown(components.computed(key, "Counting", lambda show, key=key: show(1, 2) or f"made {key}"))
+
+
+def test_two_results_of_one_title_are_made_in_one_run() -> None:
+    compute.results.clear()
+    app = AppTest.from_function(two_of_one_title).run()
+    assert not app.exception
+    assert [text.value for text in app.markdown] == ["made first", "made second"]
+    assert not app.button
+
+
+def test_set_ups_that_need_other_places_run_the_model_one_after_the_other(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with so many pictures that the activations of all layers do not fit."""
+    monkeypatch.setattr(FeatureStore, "places_that_fit", lambda self, n, needed: frozenset(needed))
+    compute._model.clear()
+    app = opened(state.Workspace(small.normals, small.tests, "metal"))
+    app.session_state.registry.keep(
+        app.session_state.number,
+        setups=(state.Settings(kind="hidden", layers=(15,)), state.Settings(kind="channel", layers=(15,))),
+    )
+    app.switch_page("app_pages/compare.py").run()
+    assert not app.exception
+    assert "What each costs" in [heading.value for heading in app.subheader]
+    assert not [button for button in app.button if button.label == "Cancel"]
+
+
+def test_every_job_has_a_number_of_its_own() -> None:
+    first, second = Job("Random draws", "a"), Job("Random draws", "b")
+    assert 0 < first.number < second.number
