@@ -10,7 +10,7 @@ import re
 JOINER = "\u2060"
 """Unicode's word joiner: takes no room and draws nothing."""
 
-_SIGN = re.compile(r"[\\`*\[\]{}<>$~&|]|(?<![^\W_])_|_(?![^\W_])")  # "_" within a word means nothing
+_SIGN = re.compile(r"[\\`*\[\]<>$~&|]|(?<![^\W_])_|_(?![^\W_])")  # "_" within a word means nothing
 _AT_THE_START = re.compile(r"^(?=[-+=#])|^(\d+)(?=[.)])")
 _SOUGHT_LATER = re.compile(r"(?<!\S)[<>~-](?=(?:->|[>=-])(?!\S))|:(?=[\w/:+-])|www(?=\.)|(?<=\w)(?=@)", re.I)
 

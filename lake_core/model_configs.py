@@ -55,7 +55,7 @@ class _Activation(_Part):
     approximate: str | None = None
 
 
-_Narrower: dict[str, Any] = {
+_NARROWER: dict[str, Any] = {
     "tokenizer_kwargs": _Tokenizer,
     "norm_kwargs": _Norm,
     "act_kwargs": _Activation,
@@ -69,26 +69,25 @@ def _part_of(cfg: type) -> type[_Part]:
     """What the fields of one of open_clip's dataclasses may be; any may be null or missing."""
     assert is_dataclass(cfg)
     hints = get_type_hints(cfg)
-    named: dict[str, Any] = {f.name: (_Narrower.get(f.name, hints[f.name]) | None, None) for f in fields(cfg)}
+    named: dict[str, Any] = {f.name: (_NARROWER.get(f.name, hints[f.name]) | None, None) for f in fields(cfg)}
     return create_model(cfg.__name__, __base__=_Part, **named)
 
 
 _Vision, _Text, _Multimodal, _Preprocess = map(_part_of, (CLIPVisionCfg, CLIPTextCfg, MultimodalCfg, PreprocessCfg))
 
 
-_Model = create_model(
-    "ModelCfg",
-    __base__=_Part,
-    embed_dim=(int, ...),
-    vision_cfg=(_Vision, ...),
-    text_cfg=(_Text, ...),
-    multimodal_cfg=(_Multimodal | None, None),
-    quick_gelu=(bool | None, None),
-    custom_text=(bool | None, None),
-    init_logit_scale=(float | None, None),
-    init_logit_bias=(float | None, None),
-    nonscalar_logit_scale=(bool | None, None),
-)
+_MODEL_FIELDS: dict[str, Any] = {
+    "embed_dim": (int, ...),
+    "vision_cfg": (_Vision, ...),
+    "text_cfg": (_Text, ...),
+    "multimodal_cfg": (_Multimodal | None, None),
+    "quick_gelu": (bool | None, None),
+    "custom_text": (bool | None, None),
+    "init_logit_scale": (float | None, None),
+    "init_logit_bias": (float | None, None),
+    "nonscalar_logit_scale": (bool | None, None),
+}
+_Model = create_model("ModelCfg", __base__=_Part, **_MODEL_FIELDS)
 _ALLOWED: dict[str, type[_Part]] = {"model_cfg": _Model, "preprocess_cfg": _Preprocess}
 
 

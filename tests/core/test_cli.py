@@ -274,7 +274,7 @@ def test_models_tells_what_is_here_and_how_to_write_the_rest(monkeypatch: pytest
 
 
 def test_version_and_help() -> None:
-    assert re.fullmatch(r"LAKE Explorer \d+[.+]\S+\n", lake("--version").stdout)
+    assert re.fullmatch(r"LAKE Explorer \d+\.\d+\.\d+\S*\n", lake("--version").stdout)
     text = lake("--help").stdout
     assert all(command in text for command in ("score", "models", "dashboard"))
     assert inspect.signature(cli.score).parameters["model"].default == specs.DEFAULT_BACKBONE

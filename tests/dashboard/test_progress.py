@@ -21,7 +21,7 @@ def two_of_one_title() -> None:
 
 def test_two_results_of_one_title_are_made_in_one_run() -> None:
     compute.results.clear()
-    app = AppTest.from_function(two_of_one_title).run()
+    app = AppTest.from_function(two_of_one_title, default_timeout=60).run()
     assert not app.exception
     assert [text.value for text in app.markdown] == ["made first", "made second"]
     assert not app.button
