@@ -154,13 +154,9 @@ def test_a_new_session_with_the_link_finds_pictures_and_selection(small: Dataset
     assert second.session_state.focus.picture == first.session_state.focus.picture
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     "spec", ["hf-hub:evil/x", "ViT-B-16:openai", "local-dir:/tmp", "checkpoint:/a.pt@/b", "lake-rnn"]
 )
-=======
-@pytest.mark.parametrize("spec", ["hf-hub:evil/x", "RN50:openai", "local-dir:/tmp", "checkpoint:/a.pt@/b", "lake-rnn"])
->>>>>>> d2
 def test_a_link_neither_opens_nor_names_a_model(monkeypatch: pytest.MonkeyPatch, spec: str) -> None:
     opened_specs: list[str] = []
 
