@@ -48,7 +48,7 @@ CASES = {
 
 def computed() -> dict[str, dict[str, list[float]]]:
     """The scores as they are now, each from three normal pictures; the first and the last test picture of a sample."""
-    found = {}
+    found: dict[str, dict[str, list[float]]] = {}
     for title, case in CASES.items():
         backbone = open_backbone(case.spec, image_size=case.image_size)
         rows = found[title] = {}

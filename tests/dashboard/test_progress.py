@@ -11,12 +11,19 @@ from tests.dashboard.visit import opened
 
 
 def two_of_one_title() -> None:
+    from functools import partial
+
     import streamlit as st
 
     from dashboard import components
+    from lake_core.features import Progress
+
+    def work(key: str, show: Progress) -> str:
+        show(1, 2)
+        return f"made {key}"
 
     for key in ("first", "second"):
-        st.markdown(components.computed(key, "Counting", lambda show, key=key: show(1, 2) or f"made {key}"))
+        st.markdown(components.computed(key, "Counting", partial(work, key)))
 
 
 def test_two_results_of_one_title_are_made_in_one_run() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from dashboard.text import JOINER
 from lake_core.assets import assets_folder
@@ -46,8 +46,8 @@ def own_address(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def upload(page: Page, place: str, name: str, content: bytes) -> None:
     uploader = page.get_by_test_id("stFileUploader").filter(has_text=place)
-    file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
-    uploader.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files=[file])  # type: ignore[list-item]
+    file: FilePayload = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+    uploader.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(files=[file])
 
 
 def zipped(data: Path) -> bytes:
