@@ -5,11 +5,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import components, compute, sidebar, state
-from lake_core.data_root import data_root
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.services import compute
+from lake_core.backbones.garbage import spare_what_was_imported
+from lake_core.backbones.threads import limit_threads
+from lake_core.data.data_root import data_root
 from lake_core.errors import LakeError
-from lake_core.garbage import spare_what_was_imported
-from lake_core.threads import limit_threads
 
 FOLDER = Path(__file__).parent
 PAGES, LOGO, STYLE = FOLDER / "app_pages", FOLDER / "logo.svg", FOLDER / "style.css"
@@ -20,12 +22,12 @@ st.set_page_config(page_title="LAKE Explorer", page_icon=str(FOLDER / "icon.png"
 arguments = sys.argv[1:]
 launch_sample = arguments[arguments.index("--sample") + 1] if "--sample" in arguments[:-1] else None
 st.session_state.data_root = data_root(arguments)
-is_new = state.start(compute.registry())
-if is_new and launch_sample is not None and state.workspace().is_empty:
+is_new = session.start(compute.registry())
+if is_new and launch_sample is not None and session.workspace().is_empty:
     try:
-        components.take_sample(launch_sample)
+        common.take_sample(launch_sample)
     except LakeError as error:
-        state.say([str(error)])
+        session.say([str(error)])
 
 pages = {
     "workspace": st.Page(
@@ -51,10 +53,10 @@ st.html(STYLE)
 page = st.navigation(list(pages.values()))
 if "go_to" in st.session_state:
     st.switch_page(pages[st.session_state.pop("go_to")])
-settings = sidebar.draw(state.snapshot().settings)
+settings = sidebar.draw(session.snapshot().settings)
 if settings is not None:
-    state.set_settings(settings)
+    session.set_settings(settings)
     st.session_state.settings = settings
-    state.write_link()  # before the page, which may stop early, and after it, since it may move the shared selection
+    session.write_link()  # before the page, which may stop early, and after it, since it may move the shared selection
     page.run()
-state.write_link()
+session.write_link()

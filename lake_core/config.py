@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral
 from typing import Any, Literal, get_args
 
-from lake_core.capture import KINDS, Kind
+from lake_core.backbones.hooks import KINDS, Kind
 from lake_core.errors import ConfigError
 from lake_core.prompts import PromptEnsemble
 

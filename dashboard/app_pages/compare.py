@@ -4,11 +4,14 @@ from itertools import combinations
 
 import streamlit as st
 
-from dashboard import compare_sections, components, compute, setups, sidebar, state
-from dashboard.compute import ModelKey
-from dashboard.setups import LETTERS
-from dashboard.state import Settings
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.services import compute, configurations
+from dashboard.services.compute import ModelKey
+from dashboard.services.configurations import LETTERS
+from dashboard.session import Settings
 from dashboard.text import escaped
+from dashboard.views.compare import sections
 from lake_core.errors import LakeError
 
 MAX_BACKBONES = 3
@@ -16,38 +19,38 @@ MAX_BACKBONES = 3
 
 def add(settings: Settings) -> None:
     """Keeps one more set-up."""
-    state.set_setups([*state.snapshot().setups, settings])
+    session.set_setups([*session.snapshot().setups, settings])
 
 
 def remove(settings: Settings) -> None:
-    state.set_setups(kept for kept in state.snapshot().setups if kept != settings)
+    session.set_setups(kept for kept in session.snapshot().setups if kept != settings)
 
 
 def pair_buttons(present: Settings) -> None:
     """One click sets up two set-ups worth a look, made from the sidebar's."""
     backbone = compute.model(ModelKey(present.spec, present.image_size)).backbone
     with st.container(horizontal=True):
-        for title, pair in setups.pairs(present, backbone).items():
-            st.button(title, key=f"pair_{title}", on_click=state.set_setups, args=(pair,), icon=":material/compare:")
+        for title, pair in configurations.pairs(present, backbone).items():
+            st.button(title, key=f"pair_{title}", on_click=session.set_setups, args=(pair,), icon=":material/compare:")
 
 
 def chosen_setups(present: Settings) -> list[Settings]:
     """Shows the set-ups that are kept, with ways to add and remove some; ends the page where there are not two."""
     try:
-        held = [compute.filled(settings) for settings in state.snapshot().setups]
+        held = [compute.filled(settings) for settings in session.snapshot().setups]
     except LakeError as error:
         st.error(escaped(str(error)), icon=":material/error:")
-        st.button("Remove all set-ups", on_click=state.set_setups, args=((),))
+        st.button("Remove all set-ups", on_click=session.set_setups, args=((),))
         st.stop()
-    state.set_setups(held)
-    held = list(state.snapshot().setups)
+    session.set_setups(held)
+    held = list(session.snapshot().setups)
     if held:
         with st.container(horizontal=True, key="setup_cards"):
             cards = [st.container(border=True, width=250) for _ in held]
-        for card, letter, name, settings in zip(cards, LETTERS, setups.names(held), held, strict=False):
+        for card, letter, name, settings in zip(cards, LETTERS, configurations.names(held), held, strict=False):
             with card:
                 st.markdown(f"**{letter}** · {escaped(name)}")
-                st.caption(escaped(setups.in_full(settings)))
+                st.caption(escaped(configurations.in_full(settings)))
                 with st.container(horizontal=True):
                     st.button(
                         "In the sidebar" if settings == present else "Use",
@@ -102,21 +105,21 @@ def pick_pair(names: list[str]) -> tuple[int, int]:
     return pairs[chosen]
 
 
-components.heading(
+common.heading(
     "Compare",
     "Two to four set-ups on the same pictures: their maps on one scale, their scores against each other, the neurons "
     "they share, and what each costs.",
 )
-components.need_pictures(page_after="compare")
+common.need_pictures(page_after="compare")
 held = chosen_setups(sidebar.current())
-names = setups.names(held)
-analyses = [components.analysis_of(settings) for settings in held]
+names = configurations.names(held)
+analyses = [common.analysis_of(settings) for settings in held]
 for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.normality_.warnings):
     st.warning(escaped(warning), icon=":material/warning:")
-compare_sections.in_numbers(analyses, names)
+sections.in_numbers(analyses, names)
 one, other = pick_pair(names)
 letters = LETTERS[one], LETTERS[other]
-compare_sections.scores(analyses[one], analyses[other], letters)
-compare_sections.maps(analyses, names)
-compare_sections.neurons(analyses[one], analyses[other], letters)
-compare_sections.cost(analyses, names)
+sections.scores(analyses[one], analyses[other], letters)
+sections.maps(analyses, names)
+sections.neurons(analyses[one], analyses[other], letters)
+sections.cost(analyses, names)

@@ -6,19 +6,22 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import components, compute, evaluate_sections, sidebar, state
-from dashboard.compute import ModelKey
-from dashboard.evaluate_figures import METHOD_NAMES
-from dashboard.evaluate_sections import Asked
-from dashboard.jobs import Job, jobs
-from dashboard.state import Settings
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.plots.evaluate import METHOD_NAMES
+from dashboard.services import compute
+from dashboard.services.compute import ModelKey
+from dashboard.services.jobs import Job, jobs
+from dashboard.session import Settings
 from dashboard.text import escaped
-from lake_core.data_root import VARIABLE, check_data_set, listed
-from lake_core.datasets import Dataset
+from dashboard.views.evaluate import sections
+from dashboard.views.evaluate.sections import Asked
+from lake_core.data.data_root import VARIABLE, check_data_set, listed
+from lake_core.data.datasets import Dataset
 from lake_core.errors import LakeError
-from lake_core.evaluation import evaluate
-from lake_core.plan import METHODS, Method, Report
-from lake_core.pool import evaluate_dataset
+from lake_core.evaluation.in_memory import evaluate_dataset
+from lake_core.evaluation.protocol import METHODS, Method, Report
+from lake_core.evaluation.runner import evaluate
 
 WORKSPACE, FOLDER = "This workspace", "A folder on the server"
 SHOTS = (1, 2, 4, 8, 16, 32)
@@ -83,8 +86,8 @@ def plan(max_shots: int) -> dict[str, Any]:
 
 def on_workspace(settings: Settings) -> tuple[Work, Asked] | None:
     """The choices for the pictures of this session, and what would be run."""
-    workspace = state.workspace()
-    components.need_pictures(page_after="evaluate")
+    workspace = session.workspace()
+    common.need_pictures(page_after="evaluate")
     n_labelled = sum(example.label is not None for example in workspace.tests)
     if not n_labelled:
         st.info("No test picture has a label yet. Label some as good or defective in the workspace.")
@@ -151,7 +154,7 @@ def start(work: Work, asked: Asked) -> None:
     try:
         jobs().start(st.session_state.number, asked.name, asked, work)
     except LakeError as error:
-        state.say([str(error)])
+        session.say([str(error)])
 
 
 def watch(job: Job) -> None:
@@ -171,7 +174,7 @@ def watch(job: Job) -> None:
         look()
 
 
-components.heading(
+common.heading(
     "Evaluate",
     "How well defects are found, measured: detectors learn from a few chosen normal pictures and score every labelled "
     "test picture, beside random neurons and all neurons.",
@@ -187,7 +190,7 @@ if job is not None and job.status == "cancelled":
 has_result = job is not None and job.status == "done"
 choices = st.expander("Run another evaluation") if has_result else st.container()
 if job is not None and has_result:
-    evaluate_sections.show(job)
+    sections.show(job)
 with choices:  # drawn last: it ends the page where pictures are missing
     asked_before = last_asked()
     source = st.segmented_control(

@@ -5,14 +5,16 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from dashboard import components, compute, sidebar, state
-from dashboard.compute import Analysis
-from lake_core.detector import Lake
-from lake_core.features import Progress
-from lake_core.overlays import colour_bar, overlay, score_scale, symmetric_limit
-from lake_core.scoring import ImageScore
-from lake_core.selection import Selection
-from lake_core.units import selection_of
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.services import compute
+from dashboard.services.compute import Analysis
+from lake_core.backbones.feature_store import Progress
+from lake_core.detector.lake import Lake
+from lake_core.detector.scoring import ImageScore
+from lake_core.detector.selection import Selection
+from lake_core.neurons.statistics import selection_of
+from lake_core.visualization.overlays import colour_bar, overlay, score_scale, symmetric_limit
 
 CARD, CARD_WIDTH, MOST = 200, 124, 100
 
@@ -47,7 +49,7 @@ def contact_sheet(found: Analysis, score: ImageScore, selection: Selection) -> N
     acts = found.lake.store.get(picture, place)
     shown = units[:n_shown]
     limit = symmetric_limit([acts[:, unit].numpy() for unit, _ in shown], quantile=0.999)
-    components.unit_legend(limit)
+    common.unit_legend(limit)
     st.caption(
         f"Under each map the unit's number and its {order}"
         + (" (visual part, at the deciding patch)" if order != "sensitivity" else "")
@@ -63,7 +65,7 @@ def contact_sheet(found: Analysis, score: ImageScore, selection: Selection) -> N
                 alt=f"Unit {unit} on {picture.name}",
             )
             if st.button(f"{unit} · {number:.3f}", key=f"sheet_{unit}", width="stretch", help="Open this neuron"):
-                state.set_focus(layer=selection.layer, unit=unit)
+                session.set_focus(layer=selection.layer, unit=unit)
                 st.switch_page(st.session_state.pages["neurons"])
 
 
@@ -83,15 +85,15 @@ def maps_by_depth(found: Analysis, score: ImageScore, show: Progress) -> dict[in
 def depth(found: Analysis, score: ImageScore) -> None:
     """How the map changes from the input to the output of the tower, on demand."""
     key = ("depth", found.key, score.picture.sha256)
-    if not components.asked_for(key, "Compute every layer", ":material/layers:"):
+    if not common.asked_for(key, "Compute every layer", ":material/layers:"):
         return
-    maps = components.computed(key, "Layers", lambda show: maps_by_depth(found, score, show))
+    maps = common.computed(key, "Layers", lambda show: maps_by_depth(found, score, show))
     if maps is None:
         return
     scale = score_scale([one.map for one in maps.values()], 1.0)
     in_use, percentile = found.lake.selection_, found.lake.config.calibration_percentile
     st.image(
-        colour_bar(scale, 420, 52, dark=components.is_dark(), mark="normal limit"),
+        colour_bar(scale, 420, 52, dark=common.is_dark(), mark="normal limit"),
         alt=f"Colour scale of the maps from 0 to {scale.vmax:g}, the {percentile} of normal patches at 1",
     )
     with st.container(horizontal=True):
@@ -114,14 +116,14 @@ def depth(found: Analysis, score: ImageScore) -> None:
     )
 
 
-components.heading(
+common.heading(
     "Layer",
     "One picture through a whole layer: the small maps of its selected neurons, and how the layer's own map changes "
     "from the first block to the last.",
 )
-found = components.analysis(sidebar.current())
-score = components.pick_picture(found)
-selection = selection_of(found.lake, components.pick_layer(found))
+found = common.analysis(sidebar.current())
+score = common.pick_picture(found)
+selection = selection_of(found.lake, common.pick_layer(found))
 sheet_tab, depth_tab = st.tabs(["Its neurons", "From first to last layer"])
 with sheet_tab:
     contact_sheet(found, score, selection)

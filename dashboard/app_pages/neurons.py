@@ -5,14 +5,17 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from dashboard import components, compute, sidebar, state, unit_maps, unit_meaning, unit_numbers, unit_pins
-from dashboard.compute import Analysis
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.services import compute
+from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from dashboard.unit_pins import Pin
-from dashboard.unit_sheet import Form, sheet
-from dashboard.unit_view import UnitView
-from lake_core.selection import Selection
-from lake_core.units import selection_of
+from dashboard.views.neurons import maps, meaning, numbers, pins
+from dashboard.views.neurons.pins import Pin
+from dashboard.views.neurons.sheet import Form, sheet
+from dashboard.views.neurons.view import UnitView
+from lake_core.detector.selection import Selection
+from lake_core.neurons.statistics import selection_of
 
 SECTIONS = ("Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned")
 FORMS: dict[Form, str] = {"png": "image/png", "svg": "image/svg+xml"}
@@ -25,7 +28,7 @@ FLAGS = {
 
 def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:
     """Units of a layer with the greatest contributions to the shared picture's score, greatest first."""
-    score = found.score_of(state.focus().picture)
+    score = found.score_of(session.focus().picture)
     if score is None:
         return []
     ledger = score.ledger()
@@ -35,7 +38,7 @@ def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:
 def pick_unit(found: Analysis, selection: Selection) -> int:
     """Picker of the shared unit: by rank among the selected, or any by number."""
     layer = selection.layer
-    unit = state.focus().unit
+    unit = session.focus().unit
     carriers = strongest(found, layer)
     if unit is None or not 0 <= unit < selection.n_units:
         unit = carriers[0] if carriers else int(selection.units[0])
@@ -43,10 +46,10 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
     st.session_state.picked_unit = unit
 
     def go(to: int) -> None:
-        state.set_focus(layer=layer, unit=int(to))
+        session.set_focus(layer=layer, unit=int(to))
 
     go(unit)  # so that the link names it, also where nobody has chosen it
-    shown = found.score_of(state.focus().picture)
+    shown = found.score_of(session.focus().picture)
     if shown is not None and carriers:
         st.session_state.carrier = unit if unit in carriers else None
         st.pills(
@@ -87,7 +90,7 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
         shortcut="N",
     )
     with row:
-        unit_pins.button(Pin(found.key.model, layer, selection.kind, unit))
+        pins.button(Pin(found.key.model, layer, selection.kind, unit))
     return unit
 
 
@@ -106,15 +109,15 @@ def download(view: UnitView) -> None:
             )
 
 
-components.heading(
+common.heading(
     "Neurons",
     "Where one neuron is active, on every picture and on one shared scale. Red is above zero, blue below; faint places "
     "are near zero.",
 )
-found = components.analysis(sidebar.current(), tests_needed=False)
-selection = selection_of(found.lake, components.pick_layer(found))
+found = common.analysis(sidebar.current(), tests_needed=False)
+selection = selection_of(found.lake, common.pick_layer(found))
 view = UnitView.of(found, selection, pick_unit(found, selection))
-unit_numbers.own_numbers(view)
+numbers.own_numbers(view)
 for flag in compute.unit_flags(found.key, selection.layer, found.lake).of(view.unit):
     st.warning(f"This neuron is {FLAGS[flag]}.", icon=":material/flag:")
 
@@ -122,20 +125,20 @@ section = st.segmented_control(
     "Section", SECTIONS, default="Maps", required=True, key="unit_section", label_visibility="collapsed"
 )
 if section == "Maps":
-    components.unit_legend(view.limit)
-    unit_maps.in_full(view)
-    unit_maps.gallery("Test pictures", view.tests_by_score, view)
-    unit_maps.gallery("Normal pictures", found.workspace.normals, view)
+    common.unit_legend(view.limit)
+    maps.in_full(view)
+    maps.gallery("Test pictures", view.tests_by_score, view)
+    maps.gallery("Normal pictures", found.workspace.normals, view)
     download(view)
 elif section == "Patches":
-    unit_maps.extremes(view)
+    maps.extremes(view)
 elif section == "Distribution":
-    unit_numbers.distribution(view)
+    numbers.distribution(view)
 elif section == "Neighbours":
-    unit_numbers.company(view)
+    numbers.company(view)
 elif section == "Words":
-    unit_meaning.words(view)
+    meaning.words(view)
 elif section == "Pixels behind it":
-    unit_meaning.pixels(view)
+    meaning.pixels(view)
 else:
-    unit_pins.side_by_side(view)
+    pins.side_by_side(view)

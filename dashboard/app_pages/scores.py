@@ -4,11 +4,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import components, compute, figures, sidebar, state
-from dashboard.compute import Analysis
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.plots import figures
+from dashboard.services import compute
+from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from lake_core.metrics import best_f1
-from lake_core.overlays import nice_ceiling
+from lake_core.metrics.image_metrics import best_f1
+from lake_core.visualization.overlays import nice_ceiling
 
 SORTS = {
     "score, highest first": lambda item: -item[1].score,
@@ -87,7 +90,7 @@ def numbers(found: Analysis) -> None:
         cells.append(("Image AUROC", f"{found.auroc:.3f}", None))
         cells.append(("Defects found", f"{anomalous[defective].sum()} of {defective.sum()}", None))
         cells.append(("False alarms", f"{anomalous[~defective].sum()} of {(~defective).sum()}", None))
-    components.metrics(cells)
+    common.metrics(cells)
 
 
 def cards(found: Analysis) -> None:
@@ -108,20 +111,20 @@ def cards(found: Analysis) -> None:
             jpeg = compute.score_picture(
                 picture.sha256, found.key, score.text_weight, found.scale, CARD, opacity, score
             )
-            st.image(jpeg, width="stretch", alt=f"{picture.name}: score {score.score:.3f}, {components.verdict(score)}")
-            st.markdown(f"**{score.score:.2f}** {components.verdict(score)}")
-            st.caption(f"{escaped(picture.name)} · {components.label_text(example.label)}")
+            st.image(jpeg, width="stretch", alt=f"{picture.name}: score {score.score:.3f}, {common.verdict(score)}")
+            st.markdown(f"**{score.score:.2f}** {common.verdict(score)}")
+            st.caption(f"{escaped(picture.name)} · {common.label_text(example.label)}")
             if st.button("Why this score?", key=f"open_{picture.sha256}", width="stretch"):
-                state.set_focus(picture=picture.sha256)
+                session.set_focus(picture=picture.sha256)
                 st.switch_page(st.session_state.pages["split"])
 
 
-components.heading(
+common.heading(
     "Scores",
     "Each test picture with the map of its score: bright, surrounded places are less like any normal patch than the "
     "normal pictures are like each other.",
 )
-found = components.analysis(sidebar.current())
+found = common.analysis(sidebar.current())
 numbers(found)
 if len(found.workspace.normals) == 1:
     st.info("With a single normal picture the threshold is a rough guess; add a few more.", icon=":material/info:")
@@ -130,7 +133,7 @@ if not any(score.is_anomalous for score in found.scores):
 threshold_control(found)
 gallery_tab, table_tab, histogram_tab = st.tabs(["Gallery", "Table", "Histogram"])
 with gallery_tab:
-    components.score_legend(found)
+    common.score_legend(found)
     cards(found)
 with table_tab:
     rows = table_of(found)
@@ -160,4 +163,4 @@ with histogram_tab:
         ),
         alt="Histogram of image scores of normal and test pictures with the decision threshold",
     )
-components.download_table(table_of(found), "scores.csv", "Download the scores (CSV)")
+common.download_table(table_of(found), "scores.csv", "Download the scores (CSV)")

@@ -2,32 +2,35 @@
 
 import streamlit as st
 
-from dashboard import components, compute, selection_checks, selection_views, sidebar, state
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.services import compute
+from dashboard.views.selection import checks, overview
 
 GLANCE = "Layers at a glance"
 VIEWS = (GLANCE, "Ranking", "Criteria", "Stability", "Sweep over K")
 
-components.heading(
+common.heading(
     "Selection",
     "The neurons of each layer ranked by how strongly they vary over the **normal** patches; the most sensitive ones "
     "are kept. High variance is a ranking, not a proof of cause.",
 )
-settings, workspace = sidebar.current(), state.workspace()
-components.see_pictures(settings)
+settings, workspace = sidebar.current(), session.workspace()
+common.see_pictures(settings)
 view = st.segmented_control("View", VIEWS, default="Ranking", required=True, key="selection_view")
 if view == GLANCE:  # nothing needs to be fitted for it, so that K moves at once
     layers = compute.fit_key(settings, workspace).config.layers
-    selection_views.glance(compute.all_selections(settings, workspace), layers)
+    overview.glance(compute.all_selections(settings, workspace), layers)
 else:
-    found = components.analysis(settings, tests_needed=False)
+    found = common.analysis(settings, tests_needed=False)
     if view == "Ranking":
-        selection_views.pick_k(found.lake.selection_)
+        overview.pick_k(found.lake.selection_)
         for selection in found.lake.selection_.values():
-            selection_views.ranking(selection)
-        selection_views.against_random(found)
+            overview.ranking(selection)
+        overview.against_random(found)
     elif view == "Criteria":
-        selection_checks.criteria(found)
+        checks.criteria(found)
     elif view == "Stability":
-        selection_checks.steadiness(found)
+        checks.steadiness(found)
     else:
-        selection_checks.over_k(found)
+        checks.over_k(found)

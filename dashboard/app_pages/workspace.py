@@ -2,12 +2,14 @@
 
 import streamlit as st
 
-from dashboard import components, compute, sidebar, state
-from dashboard.state import Side
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.services import compute
+from dashboard.session import Side
 from dashboard.text import escaped
-from lake_core.datasets import Example, read_members
+from lake_core.data.datasets import Example, read_members
+from lake_core.data.labels import Label
 from lake_core.errors import LakeError
-from lake_core.layout import Label
 
 LABELS: dict[Label | None, str] = {None: "no label", "good": "good", "defective": "defective"}
 THUMBNAIL = 220
@@ -20,14 +22,14 @@ def add(role: str | None, key: str) -> None:
     with st.spinner(f"Reading {len(files)} files …"):
         dataset = read_members(((file.name, file.getvalue()) for file in files), role, "your upload")  # type: ignore[arg-type]
     st.session_state.uploads = st.session_state.get("uploads", 0) + 1
-    changed, said = state.workspace().with_added(dataset)
+    changed, said = session.workspace().with_added(dataset)
     try:
-        state.set_workspace(changed)
+        session.set_workspace(changed)
     except LakeError as error:
-        state.say([str(error)])
+        session.say([str(error)])
         return
     notes = [note for e in (*dataset.normals, *dataset.tests) for note in e.picture.notes]
-    state.say([*dataset.problems, *said, *notes])
+    session.say([*dataset.problems, *said, *notes])
     st.session_state.paused = True
 
 
@@ -56,7 +58,7 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
             st.image(
                 compute.plain_picture(picture.sha256, THUMBNAIL, picture),
                 width="stretch",
-                alt=f"{picture.name}, {components.label_text(example.label)}",
+                alt=f"{picture.name}, {common.label_text(example.label)}",
             )
             st.caption(escaped(picture.name))
             if side == "tests":
@@ -69,28 +71,28 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
                     label_visibility="collapsed",
                 )
                 if chosen != example.label:
-                    state.set_workspace(state.workspace().labelled(picture.sha256, chosen))
+                    session.set_workspace(session.workspace().labelled(picture.sha256, chosen))
                     st.rerun()
             st.button(
                 "Remove",
                 key=f"remove_{side}_{picture.sha256}",
-                on_click=lambda sha=picture.sha256: state.set_workspace(state.workspace().without(side, sha)),
+                on_click=lambda sha=picture.sha256: session.set_workspace(session.workspace().without(side, sha)),
                 width="stretch",
                 type="tertiary",
                 icon=":material/close:",
             )
 
 
-components.heading(
+common.heading(
     "Look inside a model while it finds defects",
     "Give a few pictures of **good** parts and some to **test**. LAKE Explorer finds the few neurons of a pretrained "
     "network that react most over the good ones, and shows where and why a test picture departs from them.",
 )
-workspace = state.workspace()
+workspace = session.workspace()
 
 if workspace.is_empty:
     st.subheader("Start with a built-in sample", anchor=False)
-    components.sample_cards("scores")
+    common.sample_cards("scores")
     st.subheader("Or with your own pictures", anchor=False)
 
 as_folder = st.toggle("Upload whole folders", help="Labels are taken from folder names such as good or defective.")
@@ -132,15 +134,15 @@ if not workspace.is_empty:
             width="stretch",
         ):
             st.session_state.paused = False
-            components.run_model(settings)
+            common.run_model(settings)
             st.switch_page(st.session_state.pages["scores" if workspace.tests else "selection"])
         if todo and workspace.normals and len(todo) < workspace.n_pictures:
             st.caption(f"{workspace.n_pictures - len(todo)} of {workspace.n_pictures} pictures are done and kept.")
     with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
         st.markdown("This removes all pictures of this session.")
         if st.button("Remove all pictures", type="primary"):
-            state.set_workspace(state.Workspace())
-            state.set_focus(picture=None, unit=None)
+            session.set_workspace(session.Workspace())
+            session.set_focus(picture=None, unit=None)
             st.rerun()
     for title, side, examples in (
         ("Normal pictures", "normals", workspace.normals),
@@ -152,4 +154,4 @@ if not workspace.is_empty:
         else:
             st.caption("None yet.")
     with st.expander("Replace them with a built-in sample"):
-        components.sample_cards("scores")
+        common.sample_cards("scores")

@@ -23,14 +23,15 @@ import torch
 import torch.nn.functional as F
 
 import lake_core as lk
-from lake_core.backbones import Backbone
-from lake_core.datasets import Dataset
-from lake_core.decision import is_anomalous
-from lake_core.geometry import PatchGrid, Resize, coarse_of_fine
-from lake_core.metrics import auroc
-from lake_core.normality import margins
-from lake_core.pixel_metrics import pixel_metrics
-from lake_core.spreading import map_to_picture
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.patch_grid import PatchGrid, Resize, coarse_of_fine
+from lake_core.data.datasets import Dataset
+from lake_core.data.folders import categories
+from lake_core.detector.memory_bank import margins
+from lake_core.metrics.decision import is_anomalous
+from lake_core.metrics.image_metrics import auroc
+from lake_core.metrics.pixel_metrics import pixel_metrics
+from lake_core.visualization.interpolation import map_to_picture
 
 SHOTS, SEEDS, RANDOM_DRAWS = 4, (0, 1, 2), 2
 FRESH_SEEDS = tuple(range(3, 13))
@@ -320,7 +321,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the tables here; the numbers as JSON beside")
     args = parser.parse_args()
     wanted = [name for name in args.sets.split(",") if name]
-    folders = [folder for folder in lk.datasets.categories(args.data) if not wanted or folder.name in wanted]
+    folders = [folder for folder in categories(args.data) if not wanted or folder.name in wanted]
     with ProcessPoolExecutor(args.procs) as pool:
         models = [args.model] * len(folders)
         steps = [step for step in (sweep, checks) if args.only in (None, step.__name__)]

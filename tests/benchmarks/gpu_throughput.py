@@ -23,12 +23,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lake_core.backbones import Backbone, Opening
-from lake_core.evaluation import evaluate
-from lake_core.folders import Entry, index_folder
-from lake_core.garbage import spare_what_was_imported
-from lake_core.loading import load_ahead
-from lake_core.threads import limit_threads
+from lake_core.backbones.backbone import Backbone, Opening
+from lake_core.backbones.garbage import spare_what_was_imported
+from lake_core.backbones.threads import limit_threads
+from lake_core.data.folders import Entry, index_folder
+from lake_core.evaluation.loading import load_ahead
+from lake_core.evaluation.runner import evaluate
 
 N_NORMAL = 4
 OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}

@@ -18,11 +18,11 @@ from typing import Any
 import ray
 import torch
 
-from lake_core.backbones import Opening
-from lake_core.evaluation import Engine, LocalEngine, evaluate
-from lake_core.garbage import spare_what_was_imported
-from lake_core.ray_engine import RayEngine
-from lake_core.threads import limit_threads
+from lake_core.backbones.backbone import Opening
+from lake_core.backbones.garbage import spare_what_was_imported
+from lake_core.backbones.threads import limit_threads
+from lake_core.evaluation.ray_engine import RayEngine
+from lake_core.evaluation.runner import Engine, LocalEngine, evaluate
 from tests.benchmarks.gpu_throughput import N_NORMAL, write_model, write_pictures
 from tests.core.running import without_times
 

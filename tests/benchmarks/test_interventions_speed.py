@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.config import LakeConfig
-from lake_core.datasets import load_sample
-from lake_core.detector import Lake
-from lake_core.images import Picture, read_picture
-from lake_core.interventions import switch_off, switch_off_tests, top_of_ledger
+from lake_core.data.datasets import load_sample
+from lake_core.data.images import Picture, read_picture
+from lake_core.detector.lake import Lake
+from lake_core.experiments.ablation import switch_off, switch_off_tests, top_of_ledger
 
 N_TESTS = 20
 

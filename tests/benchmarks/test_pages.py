@@ -16,12 +16,13 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, state
-from dashboard.background import background
-from dashboard.compute import ModelKey
-from dashboard.jobs import Job
-from lake_core.datasets import Example, load_sample
-from lake_core.images import read_picture
+from dashboard import session
+from dashboard.services import compute
+from dashboard.services.background import background
+from dashboard.services.compute import ModelKey
+from dashboard.services.jobs import Job
+from lake_core.data.datasets import Example, load_sample
+from lake_core.data.images import read_picture
 from tests.dashboard.visit import over
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -39,7 +40,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def workspace() -> state.Workspace:
+def workspace() -> session.Workspace:
     """The metal sample, with mirrored test pictures to make 20."""
     metal = load_sample("metal")
     n_more = N_TESTS - len(metal.tests)
@@ -47,11 +48,11 @@ def workspace() -> state.Workspace:
         Example(read_picture(np.ascontiguousarray(one.picture.rgb[:, ::-1]), f"mirrored {one.picture.name}"), one.label)
         for one in metal.tests[:n_more]
     )
-    return state.Workspace(metal.normals[:N_NORMALS], (*metal.tests, *mirrored), "metal")
+    return session.Workspace(metal.normals[:N_NORMALS], (*metal.tests, *mirrored), "metal")
 
 
 @pytest.fixture(scope="module")
-def opened(workspace: state.Workspace) -> Callable[..., AppTest]:
+def opened(workspace: session.Workspace) -> Callable[..., AppTest]:
     """Opens a page; the first run of the model is over when it returns."""
 
     def open_it(page: str, **session: Any) -> AppTest:
@@ -122,7 +123,7 @@ def written_down(ratios: list[str], what: str, seconds: float) -> float:
     return ratio
 
 
-def look_at_another(app: AppTest, workspace: state.Workspace) -> Callable[[], None]:
+def look_at_another(app: AppTest, workspace: session.Workspace) -> Callable[[], None]:
     """A change that makes another test picture the shared one, each once."""
     pictures = iter([example.picture.sha256 for example in workspace.tests])
 
@@ -185,7 +186,7 @@ def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened
 
 @pytest.mark.parametrize("section", ["Neurons", "Evidence"])
 def test_opening_another_picture_on_the_split(
-    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: state.Workspace, section: str
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace, section: str
 ) -> None:
     app = opened("score_split", split_section=section)
     measured(benchmark, ratios, f"another picture on the Score split ({section})", look_at_another(app, workspace), app)
@@ -214,7 +215,7 @@ def test_editing_prompts(benchmark: Any, ratios: list[str], opened: Callable[...
 
 
 def test_the_wording_of_another_picture(
-    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: state.Workspace
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace
 ) -> None:
     """Its texts are known: the page has been opened before."""
     app = opened("words", words_section="Does the wording matter?")
@@ -232,7 +233,7 @@ def test_any_text_met_before(benchmark: Any, ratios: list[str], opened: Callable
 
 
 def test_contaminated_normals_of_another_picture(
-    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: state.Workspace
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace
 ) -> None:
     """The page answers while the work goes on beside it; what that takes is written down, too."""
     app = opened("what_if", experiment="Contaminated normals")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
-from lake_core.detector import Lake
-from lake_core.features import FeatureStore
-from lake_core.images import Picture, read_picture
+from lake_core.data.images import Picture, read_picture
+from lake_core.detector.lake import Lake
 
 SIDE = 448
 BATCH = 4

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones import Backbone, open_backbone
-from lake_core.images import Picture, read_picture
+from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.data.images import Picture, read_picture
 from tests.core.stains import write_category
 from tests.core.tiny import FAMILIES, OpenTiny, Tiny, small_nets, write
 

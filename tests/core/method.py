@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from lake_core.backbones import Backbone
-from lake_core.capture import Place
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.hooks import Place
+from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.config import Kind
-from lake_core.detector import Lake
-from lake_core.geometry import PatchGrid
-from lake_core.images import Picture
+from lake_core.data.images import Picture
+from lake_core.detector.lake import Lake
 
 N_NORMALS = 3
 

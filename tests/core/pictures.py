@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lake_core.images import Picture, read_picture
+from lake_core.data.images import Picture, read_picture
 
 
 def spotted(seed: int, defect: bool = False) -> Picture:

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lake_core.backbones import open_backbone
+from lake_core.backbones.backbone import open_backbone
 from lake_core.config import LakeConfig
-from lake_core.datasets import load_sample, sample_names
-from lake_core.detector import Lake
+from lake_core.data.datasets import load_sample, sample_names
+from lake_core.detector.lake import Lake
 from lake_core.version import METHOD_VERSION
 
 PATH = Path(__file__).with_suffix(".json")

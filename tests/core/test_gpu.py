@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.bootstrap import Resampling, times_drawn
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
-from lake_core.detector import Lake
-from lake_core.evaluation import evaluate
-from lake_core.features import FeatureStore
-from lake_core.images import Picture
-from lake_core.masks import DefectMask
-from lake_core.panel import Panel, Seat
-from lake_core.pixel_metrics import Maps, PixelTruth
+from lake_core.data.images import Picture
+from lake_core.detector.batch import Panel, Seat
+from lake_core.detector.lake import Lake
+from lake_core.evaluation.runner import evaluate
+from lake_core.metrics.bootstrap import Resampling, times_drawn
+from lake_core.metrics.defect_mask import DefectMask
+from lake_core.metrics.pixel_metrics import Maps, PixelTruth
 from tests.core.scores import tied_case
 from tests.core.tiny import OpenTiny
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lake_core.backbones import Backbone
+from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig, Recommended, ResolvedConfig
 from lake_core.errors import ConfigError
 from lake_core.prompts import PromptEnsemble, text_directions

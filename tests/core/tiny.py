@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from timm.models import vision_transformer_hybrid
 from torch import nn
 
-from lake_core.backbones import Backbone
+from lake_core.backbones.backbone import Backbone
 
 OpenTiny = Callable[..., Backbone]
 

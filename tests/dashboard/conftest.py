@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import streamlit as st
 
-from lake_core.datasets import Dataset, load_sample
+from lake_core.data.datasets import Dataset, load_sample
 
 
 @pytest.fixture(autouse=True)

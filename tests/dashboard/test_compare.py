@@ -9,13 +9,14 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, setups, state
-from dashboard.compare_figures import scores_against_scores
-from dashboard.state import Settings
-from lake_core.assets import assets_folder
+from dashboard import session
+from dashboard.plots.compare import scores_against_scores
+from dashboard.services import compute, configurations
+from dashboard.session import Settings
 from lake_core.config import LakeConfig
-from lake_core.datasets import Dataset, load_sample
-from lake_core.detector import Lake
+from lake_core.data.assets import assets_folder
+from lake_core.data.datasets import Dataset, load_sample
+from lake_core.detector.lake import Lake
 from tests.dashboard.visit import opened, press, texts
 
 
@@ -34,7 +35,7 @@ def small() -> Iterator[Dataset]:
 
 
 def compare(small: Dataset, *pair: str) -> AppTest:
-    app = opened(state.Workspace(small.normals, small.tests, "metal"), "compare")
+    app = opened(session.Workspace(small.normals, small.tests, "metal"), "compare")
     for title in pair:
         press(app, title)
     assert not app.exception
@@ -133,28 +134,28 @@ def test_set_ups_survive_a_new_session_with_the_link(small: Dataset) -> None:
 
 
 def test_one_scale_serves_all_set_ups(small: Dataset) -> None:
-    workspace = state.Workspace(small.normals, small.tests, "metal")
+    workspace = session.Workspace(small.normals, small.tests, "metal")
     settings = [compute.filled(Settings(criterion=criterion)) for criterion in ("variance", "random")]
     found = [compute.analyse(one, workspace, None) for one in settings]
-    scales = setups.shared_scales(found)
+    scales = configurations.shared_scales(found)
     assert len({(scale.vmax, scale.fades_at) for scale in scales}) == 1
     assert [scale.threshold for scale in scales] == [one.lake.threshold_ for one in found]
-    assert setups.cost(found[0]).gallery_bytes == 3 * 24 * 24 * 100 * 4
-    assert all(cost is not None and cost > 0 for cost in setups.cost(found[0]))
+    assert configurations.cost(found[0]).gallery_bytes == 3 * 24 * 24 * 100 * 4
+    assert all(cost is not None and cost > 0 for cost in configurations.cost(found[0]))
     halves = (assets_folder() / "lake-cnn" / "open_clip_model.safetensors").stat().st_size  # in the file, not in memory
-    assert setups.cost(found[0]).weight_bytes == pytest.approx(2 * halves, rel=0.02)
+    assert configurations.cost(found[0]).weight_bytes == pytest.approx(2 * halves, rel=0.02)
 
 
 def test_names_say_what_differs_and_nothing_else() -> None:
     one = Settings(layers=(15,), kind="hidden", image_size=384, normalise="unit", smooth=3)
-    assert setups.names([one, replace(one, top_k=20)]) == ["top 100", "top 20"]
-    assert setups.names([one, replace(one, layers=(12, 15), text_weight=0.0)]) == [
+    assert configurations.names([one, replace(one, top_k=20)]) == ["top 100", "top 20"]
+    assert configurations.names([one, replace(one, layers=(12, 15), text_weight=0.0)]) == [
         "layer 15, w = 0.30",
         "layers 12, 15, w = 0.00",
     ]
     other = replace(one, spec="lake-vit", image_size=None, layers=(8,), kind="channel")
-    assert setups.names([one, other]) == ["lake-cnn", "lake-vit"]
-    assert setups.names([one, replace(one, layers=(12,)), other]) == [
+    assert configurations.names([one, other]) == ["lake-cnn", "lake-vit"]
+    assert configurations.names([one, replace(one, layers=(12,)), other]) == [
         "lake-cnn, 384 px, hidden units, layer 15",
         "lake-cnn, 384 px, hidden units, layer 12",
         "lake-vit, channels, layer 8",

@@ -11,18 +11,20 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, evaluate_sections, state
-from dashboard.evaluate_figures import by_category, by_shots, curves
-from dashboard.jobs import Job, Jobs, jobs
-from lake_core.assets import assets_folder
+from dashboard import session
+from dashboard.plots.evaluate import by_category, by_shots, curves
+from dashboard.services import compute
+from dashboard.services.jobs import Job, Jobs, jobs
+from dashboard.views.evaluate import sections
 from lake_core.config import LakeConfig
-from lake_core.datasets import Dataset, load_sample
-from lake_core.decision import counts
-from lake_core.detector import Lake
+from lake_core.data.assets import assets_folder
+from lake_core.data.datasets import Dataset, load_sample
+from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
-from lake_core.metrics import f1_max
-from lake_core.plan import Report
-from lake_core.pool import evaluate_dataset
+from lake_core.evaluation.in_memory import evaluate_dataset
+from lake_core.evaluation.protocol import Report
+from lake_core.metrics.decision import counts
+from lake_core.metrics.image_metrics import f1_max
 from tests.dashboard.visit import opened, press, texts
 
 
@@ -61,7 +63,7 @@ def evaluated(app: AppTest) -> Job:
 
 
 def test_the_workspace_is_measured_in_the_background_as_the_core_does(small: Dataset) -> None:
-    app = opened(state.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    app = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
     job = evaluated(app)
     assert job.status == "done", job.error
     store = compute.model(compute.ModelKey("lake-cnn", None))
@@ -77,7 +79,7 @@ def test_the_workspace_is_measured_in_the_background_as_the_core_does(small: Dat
 
 
 def test_the_threshold_moves_the_confusion_matrix_and_the_lists(small: Dataset) -> None:
-    app = opened(state.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    app = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
     evaluated(app)
     threshold = next(slider for slider in app.slider if slider.label == "Threshold")
     threshold.set_value(threshold.max)
@@ -92,7 +94,7 @@ def test_the_threshold_moves_the_confusion_matrix_and_the_lists(small: Dataset) 
 
 
 def test_a_result_waits_for_a_new_session_with_the_link(small: Dataset) -> None:
-    first = opened(state.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    first = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
     evaluated(first)
     second = opened()
     second.session_state.number = first.session_state.number
@@ -184,7 +186,7 @@ def test_axes_of_measures_end_at_one() -> None:
 
 
 def test_the_first_threshold_has_few_digits_and_keeps_every_decision() -> None:
-    digits = evaluate_sections.in_few_digits
+    digits = sections.in_few_digits
     assert digits(np.array([0.2, 0.7128]), 0.4564) == (0.456, 3)
     assert digits(np.array([0.5001, 0.5004, 0.5006, 0.5008]), 0.5005) == (0.5005, 4)
     assert digits(np.array([0.7004, 0.9]), 0.70039) == (0.7, 3)
@@ -211,7 +213,7 @@ def test_points_of_the_curves_name_thresholds_that_give_them() -> None:
 
 
 def test_the_evaluation_begins_with_the_threshold_of_the_best_f1(small: Dataset) -> None:
-    app = opened(state.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    app = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
     job = evaluated(app)
     of_run = [row for row in job.result["scores"] if (row["shots"], row["seed"], row["method"]) == (4, 0, "lake")]
     labels, scores = [row["label"] == "defective" for row in of_run], [row["score"] for row in of_run]

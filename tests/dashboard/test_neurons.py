@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, state
-from dashboard.compute import ModelKey
-from dashboard.unit_meaning import in_squares
-from dashboard.unit_pins import Pin
-from dashboard.unit_sheet import sheet
-from dashboard.unit_view import UnitView
+from dashboard import session
+from dashboard.services import compute
+from dashboard.services.compute import ModelKey
+from dashboard.views.neurons.meaning import in_squares
+from dashboard.views.neurons.pins import Pin
+from dashboard.views.neurons.sheet import sheet
+from dashboard.views.neurons.view import UnitView
+from lake_core.backbones.patch_grid import mask_to_patches
 from lake_core.config import LakeConfig
-from lake_core.datasets import Dataset
-from lake_core.descriptions import Description, WordScore
-from lake_core.detector import Lake
-from lake_core.geometry import mask_to_patches
-from lake_core.images import Picture
-from lake_core.neighbours import neighbours
+from lake_core.data.datasets import Dataset
+from lake_core.data.images import Picture
+from lake_core.detector.lake import Lake
+from lake_core.neurons.concepts import Description, WordScore
+from lake_core.neurons.similarity import neighbours
 from tests.dashboard.visit import full, opened, texts
 
 SECTIONS = ("Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned")
@@ -38,7 +39,7 @@ def section(app: AppTest, name: str, **session: Any) -> AppTest:
 @pytest.fixture
 def page(small: Dataset) -> AppTest:
     app = full(small, "neurons")
-    app.session_state["focus"] = state.Focus(app.session_state.focus.picture, 15, 276)
+    app.session_state["focus"] = session.Focus(app.session_state.focus.picture, 15, 276)
     return app.run()
 
 
@@ -64,7 +65,7 @@ def lake(small: Dataset, page: AppTest) -> Lake:
 def test_every_section_opens_with_and_without_test_pictures(
     name: str, says: str, kind: str, least: int, with_tests: bool, small: Dataset
 ) -> None:
-    app = opened(state.Workspace(small.normals, small.tests if with_tests else (), "metal"), "neurons")
+    app = opened(session.Workspace(small.normals, small.tests if with_tests else (), "metal"), "neurons")
     section(app, name)
     assert says in "\n".join([texts(app), *(expander.label for expander in app.expander)])
     assert len(app.get(kind)) >= least
@@ -144,7 +145,7 @@ def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
         asked.append((layer, units, {picture.sha256 for picture in pictures}, vocabulary))
         return [Description(units[0], agreement=(WordScore("rust", 0.4, p_value),))]
 
-    monkeypatch.setattr("dashboard.unit_meaning.describe", told)
+    monkeypatch.setattr("dashboard.views.neurons.meaning.describe", told)
     section(page, "Words", vocabulary="\n".join(words))
     next(button for button in page.button if button.label == "Describe this neuron").click().run()
     assert not page.exception
@@ -166,7 +167,7 @@ def test_pixels_of_a_clicked_patch_state_their_baseline_and_error(page: AppTest)
 def test_two_pinned_neurons_stand_side_by_side(page: AppTest) -> None:
     section(page, "Pinned")
     for unit in (276, 448):
-        page.session_state["focus"] = state.Focus(page.session_state.focus.picture, 15, unit)
+        page.session_state["focus"] = session.Focus(page.session_state.focus.picture, 15, unit)
         page.run()
         next(button for button in page.button if button.label == "Pin this neuron").click().run()
     assert not page.exception
@@ -202,7 +203,7 @@ def own(page: AppTest) -> ModelKey:
 
 def test_a_neighbour_of_the_other_kind_takes_the_sidebar_along(page: AppTest) -> None:
     section(page, "Neighbours")
-    page.session_state["focus"] = state.Focus(page.session_state.focus.picture, 14, 8)
+    page.session_state["focus"] = session.Focus(page.session_state.focus.picture, 14, 8)
     page.run()
     other = [b for b in page.button if b.key and b.key.startswith("neighbour_") and "_channel_" in b.key]
     assert other, "this unit has no channel among its neighbours; choose another for this test"
@@ -238,7 +239,7 @@ def test_labels_without_masks_compare_defective_with_good_pictures(page: AppTest
 
 def test_the_same_file_among_normal_and_test_pictures_opens_every_section(small: Dataset) -> None:
     both = replace(small.normals[0], label="good")
-    app = opened(state.Workspace(small.normals, (both, *small.tests), "metal"), "neurons")
+    app = opened(session.Workspace(small.normals, (both, *small.tests), "metal"), "neurons")
     for name in SECTIONS:
         section(app, name)
     section(app, "Maps")
@@ -251,7 +252,7 @@ def test_the_same_file_among_normal_and_test_pictures_opens_every_section(small:
 
 def test_patches_of_the_same_file_on_both_sides_are_two_buttons(small: Dataset) -> None:
     both = replace(small.normals[0], label="good")
-    app = opened(state.Workspace(small.normals[:1], (both,), "metal"), "neurons")
+    app = opened(session.Workspace(small.normals[:1], (both,), "metal"), "neurons")
     section(app, "Patches")
     crops = [button.key for button in app.button if button.key and button.key.startswith("crop_False")]
     assert len(crops) == 4  # two of each side
@@ -267,8 +268,8 @@ def test_squares_of_pixels_keep_the_total_whatever_the_size() -> None:
 
 
 def test_the_sheet_is_a_png_and_an_svg_with_its_names_as_text(page: AppTest, lake: Lake, small: Dataset) -> None:
-    workspace = state.Workspace(small.normals, small.tests, "metal")
-    found = compute.analyse(state.Settings(), workspace, None)
+    workspace = session.Workspace(small.normals, small.tests, "metal")
+    found = compute.analyse(session.Settings(), workspace, None)
     view = UnitView.of(found, found.lake.selection_[15], 276)
     assert sheet(view, "png").startswith(b"\x89PNG")
     drawing = sheet(view, "svg").decode()
@@ -279,6 +280,6 @@ def test_the_sheet_is_a_png_and_an_svg_with_its_names_as_text(page: AppTest, lak
 def test_a_name_that_looks_like_a_formula_stands_on_the_sheet_as_it_is(small: Dataset, page: AppTest) -> None:
     name = r"$\nothing$ 5.png"
     named = replace(small.tests[0], picture=replace(small.tests[0].picture, name=name))
-    found = compute.analyse(state.Settings(), state.Workspace(small.normals, (named,), "metal"), None)
+    found = compute.analyse(session.Settings(), session.Workspace(small.normals, (named,), "metal"), None)
     view = UnitView.of(found, found.lake.selection_[15], 276)
     assert name in sheet(view, "svg").decode()

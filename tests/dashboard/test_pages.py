@@ -8,12 +8,13 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, state
-from dashboard.compute import ModelKey
-from lake_core.backbones import Backbone, open_backbone
+from dashboard import session
+from dashboard.services import compute
+from dashboard.services.compute import ModelKey
+from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.config import LakeConfig
-from lake_core.datasets import Dataset, Example
-from lake_core.detector import Lake
+from lake_core.data.datasets import Dataset, Example
+from lake_core.detector.lake import Lake
 from tests.dashboard.visit import APP, full, opened, press, texts
 
 PAGES = (
@@ -56,7 +57,7 @@ def test_each_page_opens_with_pictures(page: str, small: Dataset) -> None:
 
 @pytest.mark.parametrize("page", ["scores", "selection", "neurons", "score_split"])
 def test_one_normal_picture_is_enough(page: str, small: Dataset) -> None:
-    app = opened(state.Workspace(small.normals[:1], small.tests[:1], "one"), page)
+    app = opened(session.Workspace(small.normals[:1], small.tests[:1], "one"), page)
     assert not app.exception
     assert not app.error
 
@@ -109,7 +110,7 @@ def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
     table = full(small, "scores").dataframe[0].value.sort_values("score")
     labels = {name: "good" if place == good else "defective" for place, name in enumerate(table["path"])}
     tests = tuple(replace(e, label=labels[e.picture.name]) for e in small.tests)  # type: ignore[arg-type]
-    app = press(opened(state.Workspace(small.normals, tests, small.name), "scores"), "Best F1")
+    app = press(opened(session.Workspace(small.normals, tests, small.name), "scores"), "Best F1")
     assert not app.exception
     decided = app.dataframe[0].value.set_index("path")["is_anomalous"]
     assert decided[[name for name, label in labels.items() if label == "defective"]].all()
@@ -117,13 +118,13 @@ def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
 
 
 def test_a_threshold_below_every_slider_position_is_kept(small: Dataset) -> None:
-    app = opened(state.Workspace(small.normals, small.tests, small.name), "scores", own_threshold=-0.001)
+    app = opened(session.Workspace(small.normals, small.tests, small.name), "scores", own_threshold=-0.001)
     assert not app.exception
     assert set(app.dataframe[0].value["threshold"]) == {-0.001}
 
 
 def test_a_wrong_model_gives_one_sentence(small: Dataset) -> None:
-    app = opened(state.Workspace(small.normals, small.tests, "metal"))
+    app = opened(session.Workspace(small.normals, small.tests, "metal"))
     next(widget for widget in app.selectbox if widget.label == "Backbone").set_value("another model …")
     app.run()
     next(widget for widget in app.text_input if widget.label == "Model").set_value("ViT-B-32:nope")
@@ -133,7 +134,7 @@ def test_a_wrong_model_gives_one_sentence(small: Dataset) -> None:
 
 
 def test_settings_survive_a_model_that_cannot_be_opened(small: Dataset) -> None:
-    app = opened(state.Workspace(small.normals, small.tests, "metal"))
+    app = opened(session.Workspace(small.normals, small.tests, "metal"))
     next(widget for widget in app.slider if widget.label == "Text weight (w)").set_value(0.75)
     app.run()
     for choice in ("another model …", "lake-cnn"):

@@ -3,10 +3,11 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, state
-from dashboard.jobs import Job
-from lake_core.datasets import Dataset
-from lake_core.features import FeatureStore
+from dashboard import session
+from dashboard.services import compute
+from dashboard.services.jobs import Job
+from lake_core.backbones.feature_store import FeatureStore
+from lake_core.data.datasets import Dataset
 from tests.dashboard.visit import opened
 
 
@@ -15,15 +16,15 @@ def two_of_one_title() -> None:
 
     import streamlit as st
 
-    from dashboard import components
-    from lake_core.features import Progress
+    from dashboard.components import common
+    from lake_core.backbones.feature_store import Progress
 
     def work(key: str, show: Progress) -> str:
         show(1, 2)
         return f"made {key}"
 
     for key in ("first", "second"):
-        st.markdown(components.computed(key, "Counting", partial(work, key)))
+        st.markdown(common.computed(key, "Counting", partial(work, key)))
 
 
 def test_two_results_of_one_title_are_made_in_one_run() -> None:
@@ -40,10 +41,10 @@ def test_set_ups_that_need_other_places_run_the_model_one_after_the_other(
     """As with so many pictures that the activations of all layers do not fit."""
     monkeypatch.setattr(FeatureStore, "places_that_fit", lambda self, n, needed: frozenset(needed))
     compute._model.clear()
-    app = opened(state.Workspace(small.normals, small.tests, "metal"))
+    app = opened(session.Workspace(small.normals, small.tests, "metal"))
     app.session_state.registry.keep(
         app.session_state.number,
-        setups=(state.Settings(kind="hidden", layers=(15,)), state.Settings(kind="channel", layers=(15,))),
+        setups=(session.Settings(kind="hidden", layers=(15,)), session.Settings(kind="channel", layers=(15,))),
     )
     app.switch_page("app_pages/compare.py").run()
     assert not app.exception

@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, selection_figures, state
-from dashboard.background import Background, background
-from lake_core.controls import knee, random_control
-from lake_core.datasets import Dataset
-from lake_core.detector import Lake
-from lake_core.features import Progress
+from dashboard import session
+from dashboard.plots import selection
+from dashboard.services import compute
+from dashboard.services.background import Background, background
+from lake_core.backbones.feature_store import Progress
+from lake_core.data.datasets import Dataset
+from lake_core.detector.lake import Lake
+from lake_core.experiments.controls import knee, random_control
 from tests.dashboard.visit import full, over, press, texts, when_done
 
 GLANCE = "Layers at a glance"
@@ -49,14 +51,14 @@ def test_every_view_opens_with_and_without_test_pictures(
 
 def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None:
     app = view(full(small, "selection"), GLANCE)
-    workspace = state.Workspace(small.normals, small.tests, small.name)
+    workspace = session.Workspace(small.normals, small.tests, small.name)
     settings = app.session_state.settings
     found = compute.analyse(settings, workspace, None)
     n_compared = 0
-    for layer, selection in compute.all_selections(settings, workspace).items():
-        assert len(selection.units) == min(100, selection.n_units)
+    for layer, chosen in compute.all_selections(settings, workspace).items():
+        assert len(chosen.units) == min(100, chosen.n_units)
         if layer in found.lake.selection_:
-            np.testing.assert_array_equal(selection.units, found.lake.selection_[layer].units)
+            np.testing.assert_array_equal(chosen.units, found.lake.selection_[layer].units)
             n_compared += 1
     assert n_compared == len(found.lake.selection_) == 1
 
@@ -71,7 +73,7 @@ def test_k_moved_on_the_page_moves_the_sidebars(small: Dataset) -> None:
 
 def test_the_knee_can_be_taken(small: Dataset) -> None:
     app = view(full(small, "selection"), "Ranking")
-    workspace = state.Workspace(small.normals, small.tests, small.name)
+    workspace = session.Workspace(small.normals, small.tests, small.name)
     suggested = knee(compute.all_selections(app.session_state.settings, workspace)[15].sensitivity)
     press(app, f"Take the knee, K = {suggested}")
     assert not app.exception
@@ -81,7 +83,7 @@ def test_the_knee_can_be_taken(small: Dataset) -> None:
 def test_random_draws_run_beside_the_page_and_equal_the_cores(small: Dataset) -> None:
     app = view(full(small, "selection"), "Ranking")
     when_done(app)
-    found = compute.analyse(app.session_state.settings, state.Workspace(small.normals, small.tests, small.name), None)
+    found = compute.analyse(app.session_state.settings, session.Workspace(small.normals, small.tests, small.name), None)
     control = random_control(found.lake, found.pictures, found.known_labels, 10)
     assert f"The selection beats **{control.place:.0%}** of 10 random draws" in texts(app)
     assert f"{control.selected:.3f} against {control.draws.mean():.3f} on average" in texts(app)
@@ -93,7 +95,7 @@ def test_cancelled_draws_can_be_started_again(small: Dataset, monkeypatch: pytes
             show(0, n_draws)
             time.sleep(0.01)
 
-    monkeypatch.setattr("dashboard.selection_views.random_control", endless)
+    monkeypatch.setattr("dashboard.views.selection.overview.random_control", endless)
     app = view(full(small, "selection"), "Ranking")
     app.sidebar.slider(key="top_k").set_value(23).run()  # nothing is there for it yet
     first = background().latest(app.session_state.number)
@@ -154,15 +156,15 @@ def test_outliers_of_the_sweep_are_told_and_do_not_set_its_scale() -> None:
             "gallery_bytes": [1, 5, 30, 100, 700],
         }
     )
-    assert selection_figures.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
-    low, high = selection_figures.sweep(rows, 100, "gap").layout.yaxis.range
+    assert selection.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
+    low, high = selection.sweep(rows, 100, "gap").layout.yaxis.range
     assert -0.2 < low < 0.0 < 0.35 < high < 0.6
     rows.loc[1, ["selected", "random_mean"]] = 0.2
-    assert selection_figures.beyond(rows) == ""
+    assert selection.beyond(rows) == ""
 
 
 def test_squares_of_the_x_ray_hold_every_unit_once(small: Dataset) -> None:
     app = view(full(small, "selection"), GLANCE)
-    selections = compute.all_selections(app.session_state.settings, state.Workspace(small.normals, small.tests, "m"))
-    for selection in selections.values():
-        np.testing.assert_array_equal(np.concatenate(selection_figures.bins(selection)), selection.order)
+    selections = compute.all_selections(app.session_state.settings, session.Workspace(small.normals, small.tests, "m"))
+    for chosen in selections.values():
+        np.testing.assert_array_equal(np.concatenate(selection.bins(chosen)), chosen.order)

@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, split_figures, state
-from dashboard.background import background
-from lake_core.capture import Place
-from lake_core.contamination import contaminate
-from lake_core.datasets import Dataset
-from lake_core.interventions import switch_off, switch_off_control, switch_off_tests, top_of_ledger
-from lake_core.scoring import ImageScore
+from dashboard import session
+from dashboard.plots import decomposition
+from dashboard.services import compute
+from dashboard.services.background import background
+from lake_core.backbones.hooks import Place
+from lake_core.data.datasets import Dataset
+from lake_core.detector.scoring import ImageScore
+from lake_core.experiments.ablation import switch_off, switch_off_control, switch_off_tests, top_of_ledger
+from lake_core.experiments.contamination import contaminate
 from tests.dashboard.visit import full, over, texts, when_done
 
 SECTIONS = {
@@ -50,10 +52,10 @@ def press(app: AppTest, label: str) -> AppTest:
 @pytest.fixture
 def found(small: Dataset) -> compute.Analysis:
     """The same analysis from the core, once a page has run the model."""
-    workspace = state.Workspace(small.normals, small.tests, small.name)
+    workspace = session.Workspace(small.normals, small.tests, small.name)
     store = compute.model(compute.ModelKey("lake-cnn", 384))
     store.ensure(compute.pictures_of(workspace), store.backbone.places)
-    return compute.analyse(state.Settings(), workspace, None)
+    return compute.analyse(session.Settings(), workspace, None)
 
 
 def highest(found: compute.Analysis) -> ImageScore:
@@ -70,9 +72,9 @@ def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
 @pytest.mark.parametrize("n_units", [3, 1000])
 def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_units: int, found: compute.Analysis) -> None:
     score = highest(found)
-    steps = split_figures.steps_of(score.ledger(), score.score, unfolded, n_units)
+    steps = decomposition.steps_of(score.ledger(), score.score, unfolded, n_units)
     assert sum(step.value for step in steps) == pytest.approx(score.score, rel=1e-5)
-    table = split_figures.step_table(steps, score.score)
+    table = decomposition.step_table(steps, score.score)
     assert sum(map(Decimal, (f"{value:.3f}" for value in table["contribution"][:-1]))) == Decimal(f"{score.score:.3f}")
     assert table["so far"].iloc[-2] == table["so far"].iloc[-1] == round(score.score, 3)
     assert steps[-1].part == "cross_modal"
@@ -95,7 +97,7 @@ def test_the_parts_on_screen_are_those_at_the_chosen_patch(small: Dataset, found
     score = highest(found)
     patch = score.patch + 2
     app = full(small, "score_split")
-    app.session_state["focus"] = state.Focus(score.picture.sha256, patch=patch)
+    app.session_state["focus"] = session.Focus(score.picture.sha256, patch=patch)
     run(app)
     split = score.split(patch)
     shown = {metric.label: metric.value for metric in app.metric}
@@ -108,7 +110,7 @@ def test_the_chosen_place_stays_in_the_picture_when_the_grid_changes(small: Data
     score = highest(found)
     assert (score.witnesses.grid.rows, score.witnesses.grid.cols) == (24, 24)
     app = full(small, "score_split")
-    app.session_state["focus"] = state.Focus(score.picture.sha256, patch=4 * 24 + 17)
+    app.session_state["focus"] = session.Focus(score.picture.sha256, patch=4 * 24 + 17)
     run(app, region=(score.picture.sha256, [0, 25]))
     layers = next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers"))
     layers.set_value([5, 15])

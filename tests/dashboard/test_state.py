@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, figures, split_figures
-from dashboard.state import Registry, Settings, Workspace
-from lake_core.datasets import Dataset, load_sample
+from dashboard.plots import decomposition, figures
+from dashboard.services import compute
+from dashboard.session import Registry, Settings, Workspace
+from lake_core.backbones.patch_grid import PatchGrid, Placement
+from lake_core.data.datasets import Dataset, load_sample
 from lake_core.errors import LakeError
-from lake_core.geometry import PatchGrid, Placement
 from tests.dashboard.visit import APP, opened, press, texts
 
 
@@ -140,7 +141,7 @@ def test_the_waterfall_stands_on_itself_and_reaches_the_score() -> None:
             "contribution": [0.4, 0.3, 0.2],
         }
     )
-    bar = split_figures.waterfall(split_figures.steps_of(ledger, 0.9), 0.9, 0.5).data[0]
+    bar = decomposition.waterfall(decomposition.steps_of(ledger, 0.9), 0.9, 0.5).data[0]
     assert list(bar.y) == pytest.approx([0.4, 0.3, 0.2, 0.9])
     assert list(bar.base) == pytest.approx([0.0, 0.4, 0.7, 0.0])
 
@@ -149,7 +150,7 @@ def test_unit_bars_add_up_to_the_visual_part() -> None:
     rng = np.random.default_rng(0)
     units = pd.DataFrame({"part": "visual", "layer": 15, "unit": np.arange(60), "contribution": rng.random(60)})
     total = float(units["contribution"].sum())
-    bar = split_figures.unit_bars(units, total).data[0]
+    bar = decomposition.unit_bars(units, total).data[0]
     assert len(bar.x) == 16
     assert sum(bar.x) == pytest.approx(total)
 

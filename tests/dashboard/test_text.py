@@ -5,9 +5,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from dashboard import split_figures, state
+from dashboard import session
+from dashboard.plots import decomposition
 from dashboard.text import JOINER, escaped, in_figure
-from lake_core.datasets import Dataset
+from lake_core.data.datasets import Dataset
 from tests.dashboard.visit import opened, texts
 
 ODD = "![x](http://a.example/b.png) $x^2$ **b** <img src=c> :material/home: [l](d) `e` ~~f~~ &lt; _g_ \\"
@@ -56,7 +57,7 @@ def test_what_is_sought_after_the_escapes_is_parted(name: str, parted: list[str]
 def test_a_figure_shows_a_name_as_it_is() -> None:
     assert in_figure('<a href="b">c</a> & d') == '&lt;a href="b"&gt;c&lt;/a&gt; &amp; d'
     table = pd.DataFrame({"part": ["visual"], "layer": [1], "unit": [2], "difference": [0.5]})
-    title = split_figures.difference_bars(table, 0.5, ("<b>x", "y")).layout.xaxis.title.text
+    title = decomposition.difference_bars(table, 0.5, ("<b>x", "y")).layout.xaxis.title.text
     assert title == "contribution in &lt;b&gt;x less contribution in y"
 
 
@@ -78,8 +79,8 @@ PAGES = (
 def test_no_page_shows_a_name_as_markdown(page: str, small: Dataset) -> None:
     normals = tuple(replace(e, picture=replace(e.picture, name=f"{i} {ODD}")) for i, e in enumerate(small.normals))
     tests = tuple(replace(e, picture=replace(e.picture, name=f"t{i} {ODD}")) for i, e in enumerate(small.tests))
-    setups = (state.Settings(), state.Settings(text_weight=0.0))
-    app = opened(state.Workspace(normals, tests, ODD), setups=setups)
+    setups = (session.Settings(), session.Settings(text_weight=0.0))
+    app = opened(session.Workspace(normals, tests, ODD), setups=setups)
     app.session_state.registry.keep(app.session_state.number, setups=setups)
     app.switch_page(f"app_pages/{page}.py").run()
     assert not app.exception

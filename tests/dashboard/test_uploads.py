@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import state
-from lake_core.datasets import Dataset
+from dashboard import session
+from lake_core.data.datasets import Dataset
 from tests.dashboard.visit import opened
 
 PNG = "image/png"
@@ -86,7 +86,7 @@ def test_the_same_picture_twice_is_kept_once_and_said() -> None:
 
 
 def test_what_was_there_stays_when_bad_files_come(small: Dataset) -> None:
-    app = opened(state.Workspace(small.normals, small.tests, "metal"))
+    app = opened(session.Workspace(small.normals, small.tests, "metal"))
     upload(app, "Test pictures", [("notes.png", b"no picture", PNG)])
     assert f"Test pictures ({len(small.tests)})" in headings(app)
     assert f"Normal pictures ({len(small.normals)})" in headings(app)

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, state
-from dashboard.sidebar import OTHER
-from dashboard.words_sections import lines_of
+from dashboard import session
+from dashboard.components.sidebar import OTHER
+from dashboard.services import compute
+from dashboard.views.text_prompts.sections import lines_of
 from lake_core.config import LakeConfig
-from lake_core.datasets import Dataset
-from lake_core.detector import Lake
+from lake_core.data.datasets import Dataset
+from lake_core.detector.lake import Lake
 from lake_core.prompts import ANOMALOUS_STATES, NORMAL_STATES, TEMPLATES, PromptEnsemble
 from tests.core.tiny import write, write_monotone
 from tests.dashboard.visit import full, opened, press, texts
@@ -54,7 +55,7 @@ def test_the_wording_is_changed_prompt_by_prompt_and_summarised(small: Dataset) 
 def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, small: Dataset, tmp_path: Path) -> None:
     folder = write_monotone(tmp_path) if monotone else write("native-vit", tmp_path)
     app = opened(
-        state.Workspace(small.normals, small.tests, small.name),
+        session.Workspace(small.normals, small.tests, small.name),
         "words",
         backbone_choice=OTHER,
         other_spec=f"local-dir:{folder}",

@@ -6,15 +6,16 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from dashboard import compute, state
-from dashboard.background import background
-from dashboard.jobs import Job
-from lake_core.datasets import Dataset
+from dashboard import session
+from dashboard.services import compute
+from dashboard.services.background import background
+from dashboard.services.jobs import Job
+from lake_core.data.datasets import Dataset
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
 
-def opened(workspace: state.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
+def opened(workspace: session.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
     """The app on a page, in a session of its own that already has pictures."""
     app = AppTest.from_file(str(APP), default_timeout=120)
     registry = compute.registry()
@@ -31,7 +32,7 @@ def opened(workspace: state.Workspace | None = None, page: str = "workspace", **
 
 
 def full(small: Dataset, page: str) -> AppTest:
-    return opened(state.Workspace(small.normals, small.tests, small.name), page)
+    return opened(session.Workspace(small.normals, small.tests, small.name), page)
 
 
 def press(app: AppTest, label: str) -> AppTest:

@@ -1,0 +1,1 @@
+"""Results to Plotly figures: pure, one template, one palette."""

@@ -1,0 +1,169 @@
+"""Figures of the Compare page: scores against scores, neurons in common, and what each set-up costs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from dashboard.plots.figures import CROSS, LINE, MARGIN, MUTED, NORMAL, TEST, VISUAL
+from dashboard.text import in_figure
+from lake_core.experiments.side_by_side import Overlap
+
+MARKS = {
+    "defective": ("x", TEST, "test, labelled defective"),
+    "good": ("circle", "#009E73", "test, labelled good"),
+    "none": ("square", MUTED, "test, no label"),
+    "normal": ("triangle-up-open", NORMAL, "normal, each left out"),
+}
+
+
+def scores_against_scores(
+    points: pd.DataFrame, names: tuple[str, str], thresholds: tuple[float, float], percentile: str
+) -> go.Figure:
+    """Each picture's score with two set-ups, with both thresholds; in the tinted quarters they disagree.
+
+    The scales are logarithmic where the greatest score is more than ten times the lowest. A point can be clicked; its
+    customdata is (name, sha256).
+
+    Args:
+        points: Columns name, sha256, mark (a key of MARKS), x, y.
+        names: Letters of the set-ups on the x and the y axis.
+        thresholds: Theirs.
+        percentile: Of normal patches, where a score is 1.
+    """
+    least, most = (pick([*points["x"], *points["y"], *thresholds]) for pick in (min, max))
+    is_log = 0 < 10 * least < most
+    tops = [1.15 * max(points[axis].max(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
+    lows = [0.87 * min(points[axis].min(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
+    ranges = [list(np.log10([low, top]) if is_log else [low, top]) for low, top in zip(lows, tops, strict=True)]
+    figure = go.Figure()
+    changes = {"fillcolor": LINE, "opacity": 0.10, "line": {"width": 0}, "layer": "below"}
+    figure.add_shape(type="rect", x0=thresholds[0], x1=tops[0], y0=lows[1], y1=thresholds[1], **changes)
+    figure.add_shape(type="rect", x0=lows[0], x1=thresholds[0], y0=thresholds[1], y1=tops[1], **changes)
+    for mark, (symbol, colour, title) in MARKS.items():
+        rows = points[points["mark"] == mark]
+        if len(rows):
+            figure.add_scatter(
+                x=rows["x"],
+                y=rows["y"],
+                mode="markers",
+                name=title,
+                customdata=[
+                    (in_figure(name), sha256) for name, sha256 in zip(rows["name"], rows["sha256"], strict=True)
+                ],
+                marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 1 + (mark == "normal")}},
+                hovertemplate=(
+                    f"%{{customdata[0]}}<br>{names[0]}: %{{x:.3f}}<br>{names[1]}: %{{y:.3f}}<extra>{title}</extra>"
+                ),
+            )
+    dashed = {"dash": "dash", "color": LINE, "width": 2}
+    figure.add_vline(x=thresholds[0], line=dashed)
+    figure.add_hline(y=thresholds[1], line=dashed)
+    for x, y, xanchor, yanchor, only in ((1, 0, "right", "bottom", names[0]), (0, 1, "left", "top", names[1])):
+        figure.add_annotation(
+            x=x,
+            y=y,
+            xref="paper",
+            yref="paper",
+            xanchor=xanchor,
+            yanchor=yanchor,
+            text=f"only {only} above",
+            showarrow=False,
+        )
+    kind, ticks = ("log", [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]) if is_log else ("linear", None)
+    axis = {"type": kind, "tickvals": ticks}
+    figure.update_layout(
+        xaxis=axis | {"title": f"score with {names[0]} (1 = {percentile} of normal patches)", "range": ranges[0]},
+        yaxis=axis | {"title": f"score with {names[1]}", "range": ranges[1]},
+        height=460,
+        margin=MARGIN,
+        clickmode="event+select",
+        dragmode=False,
+        hovermode="closest",
+        legend={"orientation": "h", "y": -0.2},
+    )
+    return figure
+
+
+def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go.Figure:
+    """For each layer how many selected neurons are common and how many belong to one set-up alone."""
+    rows = [f"layer {overlap.layer}" for overlap in overlaps]
+    groups = (
+        (f"only {names[0]}", [len(o.only_first) for o in overlaps], VISUAL, ""),
+        ("both", [len(o.common) for o in overlaps], "#009E73", "x"),
+        (f"only {names[1]}", [len(o.only_second) for o in overlaps], CROSS, "/"),
+    )
+    figure = go.Figure()
+    for name, counts, colour, pattern in groups:
+        figure.add_bar(
+            x=counts,
+            y=rows,
+            orientation="h",
+            textposition="inside",
+            insidetextanchor="middle",
+            textfont={"size": 14},
+            name=name,
+            text=[str(count) if count else "" for count in counts],
+            marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgopacity": 0.2}},
+            hovertemplate=f"%{{y}}, {name}: %{{x}} neurons<extra></extra>",
+        )
+    figure.update_layout(
+        barmode="stack",
+        xaxis_title="selected neurons",
+        height=150 + 42 * len(rows),
+        margin=MARGIN,
+        yaxis={"autorange": "reversed"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+    )
+    return figure
+
+
+def costs(table: pd.DataFrame) -> go.Figure:
+    """Milliseconds per picture and megabytes of gallery, a bar for each set-up.
+
+    Args:
+        table: Indexed by letter, with columns forward_ms (NaN where not measured), score_ms, gallery_mib.
+    """
+    figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    letters = list(table.index)
+    for column, name, colour, pattern in (
+        ("forward_ms", "network", MUTED, ""),
+        ("score_ms", "scoring", VISUAL, "/"),
+    ):
+        figure.add_bar(
+            x=table[column],
+            y=letters,
+            orientation="h",
+            name=name,
+            marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgopacity": 0.5}},
+            hovertemplate=f"%{{y}}, {name}: %{{x:.1f}} ms<extra></extra>",
+            row=1,
+            col=1,
+        )
+    figure.add_bar(
+        x=table["gallery_mib"],
+        y=letters,
+        orientation="h",
+        name="gallery",
+        marker={"color": CROSS, "pattern": {"shape": "x", "fillmode": "overlay", "fgopacity": 0.5}},
+        hovertemplate="%{y}: %{x:.2f} MiB<extra></extra>",
+        row=1,
+        col=2,
+    )
+    figure.update_xaxes(title_text="ms per picture", row=1, col=1, nticks=5)
+    figure.update_xaxes(title_text="gallery, MiB", row=1, col=2, nticks=5)
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_layout(
+        barmode="stack",
+        height=130 + 34 * len(letters),
+        margin=MARGIN,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+    )
+    return figure
+
+
+def quiet(values: Sequence[float | None]) -> np.ndarray:
+    """Numbers with NaN where there is none, as the figures take them."""
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)

@@ -1,0 +1,261 @@
+"""Figures of the Score split page: the waterfall, its neurons, the text weight, and two accounts compared."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.plots.figures import CROSS, LINE, MARGIN, MUTED, TEST, TOTAL, VISUAL
+from dashboard.text import in_figure
+from lake_core.detector.contributions import adding_up
+
+
+class Step(NamedTuple):
+    """One step of a waterfall: what it is, how much, its part, and "layer:unit" where a click leads to a unit.
+
+    `shown` is the value as it is read: rounded so that the steps on screen add up to the score on screen.
+    """
+
+    name: str
+    value: float
+    part: str
+    unit: str = ""
+    shown: float = 0.0
+
+
+def parts_of(ledger: pd.DataFrame, total: float) -> dict[str, float]:
+    """Contribution of each part as it is read: they add up to the score on screen."""
+    sums = ledger.groupby("part", sort=False)["contribution"].sum()
+    return dict(zip(sums.index, adding_up(sums, total).tolist(), strict=True))
+
+
+def steps_of(ledger: pd.DataFrame, total: float, unfolded: int | None = None, n_units: int = 8) -> list[Step]:
+    """A ledger of units as steps: one per layer, or for the unfolded layer its top units and the rest; then the text.
+
+    Args:
+        ledger: As from `ImageScore.ledger`.
+        total: What it accounts for; the steps add up to it, as values and as they are read.
+        unfolded: A layer, or None.
+        n_units: Units of the unfolded layer that get a step of their own.
+    """
+    parts, steps = parts_of(ledger, total), []
+    visual = ledger[ledger["part"] == "visual"]
+    layers = visual.groupby("layer")["contribution"].sum()
+    for layer, value, shown in zip(layers.index, layers, _shown(layers, parts.get("visual", 0.0)), strict=True):
+        if layer == unfolded:
+            steps += _unit_steps(visual[visual["layer"] == layer], shown, n_units)
+        else:
+            steps.append(Step(f"visual, layer {layer}", float(value), "visual", "", shown))
+    if "cross_modal" in parts:
+        value = float(ledger.loc[ledger["part"] == "cross_modal", "contribution"].sum())
+        steps.append(Step("cross-modal (text)", value, "cross_modal", "", parts["cross_modal"]))
+    return steps
+
+
+def _unit_steps(rows: pd.DataFrame, total: float, n_units: int, with_layer: bool = False) -> list[Step]:
+    """The top units and the rest, which add up to a total on screen."""
+    ranked = rows.sort_values("contribution", ascending=False, kind="stable")
+    steps = [
+        Step(
+            f"layer {row['layer']} · unit {row['unit']}" if with_layer else f"unit {row['unit']}",
+            row["contribution"],
+            "visual",
+            f"{row['layer']}:{row['unit']}",
+        )
+        for row in ranked.head(n_units).to_dict("records")
+    ]
+    rest = ranked.iloc[n_units:]
+    if len(rest):
+        steps.append(Step(f"other {len(rest)} neurons", float(rest["contribution"].sum()), "rest"))
+    shown = _shown([step.value for step in steps], total)
+    return [step._replace(shown=value) for step, value in zip(steps, shown, strict=True)]
+
+
+def _shown(values: Any, total: float) -> list[float]:
+    return adding_up(values, total).tolist() if len(values) else []
+
+
+def step_table(steps: Sequence[Step], total: float) -> pd.DataFrame:
+    """The waterfall as numbers: columns step, contribution and so far, as they are read."""
+    shown, score = [step.shown for step in steps], round(total, 3)
+    return pd.DataFrame(
+        {
+            "step": [*(step.name for step in steps), "score"],
+            "contribution": [*shown, score],
+            "so far": [*np.cumsum(shown).round(3).tolist(), score],
+        }
+    )
+
+
+def waterfall(steps: Sequence[Step], total: float, threshold: float) -> go.Figure:
+    """From 0 to a value, step by step, with the threshold."""
+    values = [step.value for step in steps]
+    colours = {"visual": VISUAL, "rest": MUTED, "cross_modal": CROSS}
+    patterns = {"visual": "", "rest": ".", "cross_modal": "/"}
+    figure = go.Figure(
+        go.Bar(
+            x=[*(step.name for step in steps), "score"],
+            y=[*values, total],
+            base=[*np.concatenate([[0.0], np.cumsum(values)[:-1]]).tolist(), 0.0],
+            marker={
+                "color": [*(colours[step.part] for step in steps), TOTAL],
+                "pattern": {"shape": [*(patterns[step.part] for step in steps), ""], "fillmode": "overlay"},
+            },
+            text=[f"{value:.3f}" for value in [*(step.shown for step in steps), total]],
+            textposition="outside",
+            cliponaxis=False,
+            customdata=[[value, step.unit] for value, step in zip(values, steps, strict=True)] + [[total, ""]],
+            hovertemplate="%{x}: %{customdata[0]:.4f}<extra></extra>",
+        )
+    )
+    figure.add_hline(
+        y=threshold,
+        line={"dash": "dash", "color": LINE, "width": 2},
+        annotation_text=f"threshold {threshold:.3f}",
+        annotation_position="right",
+    )
+    figure.update_layout(
+        yaxis_title="contribution to the score",
+        height=340,
+        margin=MARGIN | {"r": 110},
+        showlegend=False,
+        yaxis_range=[0, 1.18 * max(total, threshold, 1e-6)],
+    )
+    return figure
+
+
+def unit_bars(ledger: pd.DataFrame, total: float, n_shown: int = 15) -> go.Figure:
+    """The units that carry most of the visual part, the rest as one bar; they add up to it, also as they are read.
+
+    Args:
+        ledger: As from `ImageScore.ledger`.
+        total: What it accounts for.
+        n_shown: Units with a bar of their own.
+    """
+    visual = ledger[ledger["part"] == "visual"]
+    shown = parts_of(ledger, total).get("visual", 0.0)
+    steps = _unit_steps(visual, shown, n_shown, with_layer=True)
+    colours = {"visual": VISUAL, "rest": MUTED}
+    figure = go.Figure(
+        go.Bar(
+            x=[step.value for step in steps],
+            y=[step.name for step in steps],
+            customdata=[step.unit for step in steps],
+            orientation="h",
+            marker={"color": [colours[step.part] for step in steps]},
+            text=[f"{step.shown:.3f}" for step in steps],
+            textposition="auto",
+            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        xaxis_title="contribution to the score",
+        height=60 + 26 * len(steps),
+        margin=MARGIN,
+        yaxis={"autorange": "reversed"},
+    )
+    return figure
+
+
+def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float = 0.3) -> go.Figure:
+    """Separation against text weight, with the paper's weight and the present one.
+
+    Args:
+        curve: Columns text_weight and separation.
+        measure: What the separation is.
+        present: The present weight.
+        paper: The paper's best weight.
+    """
+    figure = go.Figure()
+    figure.add_scatter(
+        x=curve["text_weight"].tolist(),
+        y=curve["separation"].tolist(),
+        mode="lines+markers",
+        line={"color": VISUAL, "width": 2},
+        hovertemplate="w = %{x:.2f}: %{y:.3f}<extra></extra>",
+    )
+    figure.add_vline(x=paper, line={"dash": "dot", "color": MUTED, "width": 2}, annotation_text="paper: 0.3")
+    figure.add_vline(
+        x=present,
+        line={"dash": "dash", "color": LINE, "width": 2},
+        annotation_text=f"now: {present:.2f}",
+        annotation_position="bottom right",
+    )
+    figure.update_layout(
+        xaxis_title="text weight w (0 is visual alone, 1 is text alone)",
+        yaxis_title=measure,
+        height=320,
+        margin=MARGIN,
+        showlegend=False,
+    )
+    return figure
+
+
+def difference_bars(table: pd.DataFrame, total: float, names: tuple[str, str], n_shown: int = 15) -> go.Figure:
+    """Where two accounts differ most: difference by unit, the rest as one bar.
+
+    Args:
+        table: Columns part, layer, unit and difference, greatest absolute difference first.
+        total: The difference of the two scores, as it is read; the bars add up to it, as they are read.
+        names: Of the two pictures.
+        n_shown: Rows shown one by one.
+    """
+    shown, rest = table.head(n_shown), table.iloc[n_shown:]
+    labels = [
+        "cross-modal (text)" if row["part"] == "cross_modal" else f"layer {row['layer']} · unit {row['unit']}"
+        for row in shown.to_dict("records")
+    ]
+    values = shown["difference"].tolist()
+    if len(rest):
+        labels.append(f"other {len(rest)} rows")
+        values.append(float(rest["difference"].sum()))
+    figure = go.Figure(
+        go.Bar(
+            x=values,
+            y=labels,
+            orientation="h",
+            marker={"color": [TEST if value > 0 else VISUAL for value in values]},
+            text=[f"{value:+.3f}" for value in adding_up(values, total)],
+            textposition="auto",
+            hovertemplate="%{y}: %{x:+.4f}<extra></extra>",
+        )
+    )
+    figure.update_layout(
+        xaxis_title="contribution in {} less contribution in {}".format(*map(in_figure, names)),
+        height=80 + 26 * len(values),
+        margin=MARGIN,
+        yaxis={"autorange": "reversed"},
+    )
+    return figure
+
+
+def prompt_bars(by_phrase: pd.DataFrame) -> go.Figure:
+    """Similarity of each phrase with the patch and with the whole picture.
+
+    Args:
+        by_phrase: Columns state, phrase, cos_patch and cos_picture.
+    """
+    names = [in_figure(f"{row['state']}: {row['phrase']}") for row in by_phrase.to_dict("records")]
+    figure = go.Figure()
+    for name, column, colour, symbol in (
+        ("patch", "cos_patch", TEST, "circle"),
+        ("whole picture", "cos_picture", VISUAL, "diamond-open"),
+    ):
+        figure.add_scatter(
+            x=by_phrase[column].tolist(),
+            y=names,
+            mode="markers",
+            name=name,
+            marker={"size": 11, "color": colour, "symbol": symbol, "line": {"width": 2}},
+            hovertemplate="%{y}: %{x:.3f}<extra>" + name + "</extra>",
+        )
+    figure.update_layout(
+        xaxis_title="cosine similarity",
+        height=110 + 24 * len(names),
+        margin=MARGIN,
+        yaxis={"autorange": "reversed"},
+        legend={"orientation": "h", "y": -0.15},
+    )
+    return figure

@@ -1,0 +1,140 @@
+"""Set-ups to compare: names that say what differs, pairs to begin with, one scale for all, and what each costs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from dashboard.components.sidebar import KIND_NAMES
+from dashboard.services import compute
+from dashboard.services.compute import Analysis
+from dashboard.session import Settings
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.hooks import Kind
+from lake_core.visualization.overlays import ScoreScale, score_scale
+
+LETTERS = "ABCD"
+_RANKED = {"variance": "", "robust": " by robust variance", "range": " by range"}
+
+
+def selection_words(settings: Settings) -> str:
+    """How units are selected: "top 100", "100 random", "all neurons"."""
+    if settings.criterion == "all":
+        return "all neurons"
+    if settings.criterion == "random":
+        return f"{settings.top_k} random"
+    return f"top {settings.top_k}{_RANKED[settings.criterion]}"
+
+
+def parts(settings: Settings) -> dict[str, str]:
+    """What a set-up is, in words, by what it decides; settings with nothing left open."""
+    layers = settings.layers or ()
+    kind: Kind = settings.kind or "hidden"
+    return {
+        "backbone": settings.spec,
+        "size": f"{settings.image_size} px" if settings.image_size else "",
+        "selection": selection_words(settings),
+        "kind": KIND_NAMES[kind],
+        "layers": f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}",
+        "weight": f"w = {settings.text_weight:.2f}",
+        "object": f"“{settings.object_name or 'object'}”",
+        "normalise": "lengths kept" if settings.normalise == "none" else "length 1",
+        "smooth": f"averaged {settings.smooth} × {settings.smooth}" if settings.smooth != 1 else "not averaged",
+        "top_q": f"mean of top {settings.top_q}" if settings.top_q > 1 else "maximum",
+    }
+
+
+def in_full(settings: Settings) -> str:
+    """Everything about a set-up, in one line."""
+    return ", ".join(word for word in parts(settings).values() if word)
+
+
+def names(setups: Sequence[Settings]) -> list[str]:
+    """A name for each set-up, which says what differs among them."""
+    described = [parts(settings) for settings in setups]
+    differing = [what for what in parts(Settings()) if len({words[what] for words in described}) > 1]
+    # Where the backbones differ, layers, kinds and sizes differ with them as a rule: they would only make it long.
+    if "backbone" in differing:
+        differing = [what for what in differing if what not in ("size", "layers", "kind", "normalise", "smooth")]
+        if len({tuple(words[what] for what in differing) for words in described}) < len(described):
+            differing = [*differing, "size", "kind", "layers"]
+    shown = differing or ["backbone", "selection", "kind", "layers"]
+    return [", ".join(words[what] for what in shown if words[what]) for words in described]
+
+
+def pairs(settings: Settings, backbone: Backbone) -> dict[str, tuple[Settings, Settings]]:
+    """Pairs worth a look, made from the present settings: title -> two set-ups."""
+    ranked = settings if settings.criterion in _RANKED else replace(settings, criterion="variance")
+    found = {
+        "Selected against random": (ranked, replace(ranked, criterion="random")),
+        f"Top {ranked.top_k} against all": (ranked, replace(ranked, criterion="all")),
+    }
+    kinds: dict[Kind, Settings] = {}
+    for kind in ("hidden", "channel"):
+        allowed = backbone.layers_with(kind)
+        layers = tuple(layer for layer in settings.layers or () if layer in allowed) or allowed[-1:]
+        if layers:
+            kinds[kind] = replace(settings, kind=kind, layers=layers)
+    if len(kinds) == 2:
+        found["Hidden units against channels"] = (kinds["hidden"], kinds["channel"])
+    found["Seen alone against seen and read"] = (
+        replace(settings, text_weight=0.0),
+        replace(settings, text_weight=settings.text_weight or 0.3),
+    )
+    found["lake-cnn against lake-vit"] = (_on("lake-cnn", settings), _on("lake-vit", settings))
+    return found
+
+
+def _on(spec: str, settings: Settings) -> Settings:
+    """The settings on a backbone: as they are if it is their own, else with what suits that backbone."""
+    if settings.spec == spec:
+        return settings
+    return replace(settings, spec=spec, image_size=None, layers=None, kind=None, normalise=None, smooth=None)
+
+
+class Cost(NamedTuple):
+    """What a set-up takes, measured on this server.
+
+    Attributes:
+        weight_bytes: Of the network, image and text tower.
+        forward_ms: Of the network per picture, over all pictures it has run on; None where it has run on none.
+        fit_seconds: Of learning from the normal pictures, from stored activations.
+        score_ms: Of scoring one test picture, from stored activations.
+        gallery_bytes: Of the normal patches that are kept to compare with.
+        activation_bytes: Of the stored activations of one picture that the detector reads.
+    """
+
+    weight_bytes: int
+    forward_ms: float | None
+    fit_seconds: float
+    score_ms: float
+    gallery_bytes: int
+    activation_bytes: int
+
+
+def cost(analysis: Analysis) -> Cost:
+    """What the set-up of an analysis takes, as measured when it was computed."""
+    store, workspace, lake = analysis.lake.store, analysis.workspace, analysis.lake
+    scoring = compute.measured(
+        analysis.key, compute.identities(workspace.tests), workspace.normals, workspace.tests
+    ).seconds
+    return Cost(
+        store.backbone.weight_bytes,
+        1000 * store.forward_seconds / store.n_forwards if store.n_forwards else None,
+        compute.fitted(analysis.key, workspace.normals).seconds,
+        1000 * scoring / max(len(workspace.tests), 1),
+        sum(layer.gallery.numel() * layer.gallery.element_size() for layer in lake.normality_.layers),
+        store.bytes_per_picture(lake.places),
+    )
+
+
+def shared_scales(analyses: Sequence[Analysis]) -> list[ScoreScale]:
+    """For each of several set-ups its scale, the colours of all being the same; the thresholds remain their own."""
+    thresholds = [analysis.lake.threshold_ for analysis in analyses]
+    maps = [score.map for analysis in analyses for score in analysis.scores]
+    common = replace(score_scale(maps, max(thresholds)), fades_at=min(thresholds))
+    return [replace(common, threshold=threshold) for threshold in thresholds]
+
+
+def without_threshold(scale: ScoreScale) -> ScoreScale:
+    """The scale for a legend that stands for several thresholds, and so shows none."""
+    return replace(scale, threshold=0.0)

@@ -1,0 +1,1 @@
+"""The sections of pages that have several."""

@@ -1,0 +1,156 @@
+"""The pictures that one run of an evaluation got wrong, and the way from each to the account of its score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import session
+from dashboard.components import sidebar
+from dashboard.services import compute
+from dashboard.session import Settings
+from dashboard.text import escaped
+from lake_core.config import LakeConfig
+from lake_core.data.datasets import Dataset, Example, index_folder, read_example
+from lake_core.data.images import Picture
+from lake_core.errors import LakeError
+from lake_core.prompts import PromptEnsemble
+
+N_WRONG, CARD = 12, 240
+
+
+class Run(NamedTuple):
+    """One run, as far as its pictures go.
+
+    Attributes:
+        document: The whole result.
+        folder: Of its data set on the server; None for the workspace.
+        category, method: Which one.
+        normals: Names of the normal pictures that were learned from.
+    """
+
+    document: Mapping[str, Any]
+    folder: Path | None
+    category: str
+    method: str
+    normals: Sequence[str]
+
+
+def show(run: Run, missed: pd.DataFrame, alarms: pd.DataFrame) -> None:
+    """Missed defects and false alarms, each the worst first.
+
+    Args:
+        run: Which run.
+        missed, alarms: Columns path, label and score.
+    """
+    if missed.empty and alarms.empty:
+        st.caption("At this threshold no picture is on the wrong side.")
+        return
+    if run.folder is None:
+        st.caption("“Why this score?” learns from all normal pictures of the workspace, so its score can differ.")
+    else:
+        st.caption(
+            "“Why this score?” opens this run: its normal pictures and the wrong ones shown here come into the "
+            "workspace, in place of the pictures there now, and the sidebar is set as it was."
+        )
+    shown = pd.concat([missed.head(N_WRONG), alarms.head(N_WRONG)])
+    for rows, title, key in ((missed, "Missed defects", "missed"), (alarms, "False alarms", "alarms")):
+        st.markdown(f"**{title} ({len(rows)})**")
+        if rows.empty:
+            st.caption("None at this threshold.")
+            continue
+        with st.container(horizontal=True, key=f"wrong_row_{key}"):
+            cards = [st.container(border=True, width=160) for _ in range(min(N_WRONG, len(rows)))]
+        for card, path, score in zip(cards, rows["path"], rows["score"], strict=False):
+            with card:
+                _card(run, path, score, shown["path"].tolist())
+        if len(rows) > N_WRONG:
+            st.caption(f"And {len(rows) - N_WRONG} more; all are in the downloaded scores.")
+
+
+def _card(run: Run, path: str, score: float, shown: Sequence[str]) -> None:
+    picture = _picture_of(run, path)
+    if picture is None:
+        st.caption(f"{escaped(path)} · {score:.3f}. The picture is no longer there.")
+        return
+    st.image(compute.plain_picture(picture.sha256, CARD, picture), width="stretch", alt=path)
+    st.caption(f"{escaped(path)} · {score:.3f}")
+    clicked = st.button("Why this score?", key=f"why_{path}", width="stretch", on_click=_open, args=(run, path, shown))
+    if clicked and session.focus().picture == picture.sha256:
+        st.switch_page(st.session_state.pages["split"])
+
+
+def _open(run: Run, path: str, shown: Sequence[str]) -> None:
+    """Makes the run's pictures and its set-up those of the session, and the picture the chosen one."""
+    try:
+        if run.folder is not None:
+            normals, tests = run_pictures(run.folder, run.normals, shown)
+            opened, said = session.Workspace().with_added(Dataset(run.category, normals, tests))
+            session.set_workspace(opened)
+            session.say(said)
+            sidebar.take(settings_of(run))
+            st.session_state.paused = False
+        picture = _picture_of(run, path)
+    except LakeError as error:
+        session.say([str(error)])
+        return
+    if picture is not None:
+        session.set_focus(picture=picture.sha256)
+
+
+def run_pictures(
+    folder: Path, normals: Sequence[str], tests: Sequence[str]
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """The named normal and test pictures of a data set.
+
+    Raises:
+        LakeError: if one of them cannot be read.
+    """
+    entries = {entry.name: entry for entry in index_folder(folder)}
+    missing = [name for name in (*normals, *tests) if name not in entries]
+    if missing:
+        raise LakeError(f"{missing[0]} is no longer in {folder.name}; run the evaluation again.")
+    read = {name: read_example(entries[name]) for name in (*normals, *tests)}
+    return tuple(read[name] for name in normals), tuple(read[name] for name in tests)
+
+
+def settings_of(run: Run) -> Settings:
+    """The sidebar's settings with which a run's detector is learned again; of random neurons, one other draw."""
+    document, config = run.document, LakeConfig.from_dict(run.document["config"])
+    rows, cols = document["input_size"]
+    settings = Settings(
+        spec=document["model"],
+        image_size=rows if rows == cols else None,
+        layers=config.layers,
+        kind=config.kind,
+        top_k=config.top_k,
+        criterion=config.criterion,
+        text_weight=config.text_weight,
+        object_name=document["object_names"][run.category],
+        normalise=config.normalise,
+        smooth=config.smooth,
+        top_q=config.top_q,
+        prompts=None if config.prompts == PromptEnsemble() else config.prompts,
+    )
+    changes: dict[str, dict[str, Any]] = {
+        "random": {"criterion": "random"},
+        "all": {"criterion": "all"},
+        "visual": {"text_weight": 0.0},
+        "text": {"text_weight": 1.0},
+    }
+    return replace(settings, **changes.get(run.method, {}))
+
+
+def _picture_of(run: Run, path: str) -> Picture | None:
+    """A test picture of the result, or None where it is gone."""
+    if run.folder is None:
+        pictures = (example.picture for example in session.workspace().tests)
+        return next((picture for picture in pictures if picture.name == path), None)
+    file = run.folder / path
+    try:
+        return compute.file_picture(file, file.stat().st_mtime_ns)
+    except (OSError, LakeError):
+        return None

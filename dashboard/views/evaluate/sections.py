@@ -1,0 +1,227 @@
+"""Parts of the Evaluate page: table and charts of a result, one run's curves and threshold, and what it got wrong."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.plots import evaluate
+from dashboard.plots.evaluate import METHOD_NAMES, METRIC_NAMES
+from dashboard.services.jobs import Job
+from dashboard.text import escaped
+from dashboard.views.evaluate import misclassified
+from lake_core.metrics.decision import counts, is_anomalous
+from lake_core.metrics.image_metrics import best_f1
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was evaluated.
+
+    Attributes:
+        name: For headings and file names.
+        folders: Data set -> its folder on the server; None for the workspace.
+        plan: Shots, seeds, methods and whether maps are compared.
+    """
+
+    name: str
+    folders: Mapping[str, Path] | None
+    plan: Mapping[str, Any]
+
+
+def show(job: Job) -> None:
+    """Everything about a finished evaluation."""
+    document, asked = job.result, job.asked
+    st.subheader(f"Result: {escaped(asked.name)}", anchor=False)
+    rows, config = pd.DataFrame(document["results"]), document["config"]
+    sizes = rows.drop_duplicates("category")
+    layers = ", ".join(map(str, config["layers"]))
+    st.caption(
+        f"{escaped(document['model'])}, {'layers' if len(config['layers']) > 1 else 'layer'} {layers}, "
+        f"{config['kind']} units, K = {config['top_k']}, w = {config['text_weight']:g} · "
+        f"{sizes['n_test'].sum()} test pictures, {sizes['n_defective'].sum()} of them defective · "
+        f"{job.seconds:.0f} s in all"
+    )
+    if document["problems"]:
+        with st.expander(f"{len(document['problems'])} remarks"):
+            st.markdown("\n".join(f"- {escaped(problem)}" for problem in document["problems"]))
+    summary = pd.DataFrame(document["summary"])
+    if summary["category"].nunique() == 2:  # the mean over one category is that category
+        summary = summary[summary["category"] != "mean"]
+    charts(summary, job.number)
+    one_run(document, asked, job.number)
+    downloads(document, asked)
+
+
+def charts(summary: pd.DataFrame, number: int) -> None:
+    """The table, and the methods by category and by shots."""
+    there = [metric for metric in METRIC_NAMES if summary[f"{metric}_mean"].notna().any()]
+    if not there:
+        st.info("Without both good and defective test pictures there is nothing to measure.", icon=":material/info:")
+        return
+    metric = st.segmented_control(
+        "Measure", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
+    )
+    st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
+    st.caption("± is the deviation over seeds; the interval is a 95 % bootstrap over test pictures.")
+    all_shots = sorted(set(summary["shots"]))
+    left, right = st.columns(2)
+    with left:
+        shots = all_shots[-1]
+        if len(all_shots) > 1:
+            shots = st.segmented_control(
+                "Normal pictures", all_shots, default=all_shots[-1], required=True, key=f"chart_shots_{number}"
+            )
+        st.plotly_chart(
+            evaluate.by_category(summary[summary["shots"] == shots], metric),
+            key="by_category",
+            config={"displayModeBar": False},
+            alt=f"{METRIC_NAMES[metric]} of each method by category, {shots} normal pictures",
+        )
+    with right:
+        names = list(dict.fromkeys(summary["category"]))
+        category = names[-1]
+        if len(names) > 1:
+            category = st.selectbox("Category", names, index=len(names) - 1, key=f"chart_category_{number}")
+        if len(all_shots) > 1:
+            st.plotly_chart(
+                evaluate.by_shots(summary[summary["category"] == category], metric),
+                key="by_shots",
+                config={"displayModeBar": False},
+                alt=f"{METRIC_NAMES[metric]} of each method by the number of normal pictures, {category}",
+            )
+        else:
+            st.caption("Choose several numbers of normal pictures to see what more of them are worth.")
+
+
+def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One row per category, shots and method; a single category, which the heading names, has no column."""
+    table = pd.DataFrame(
+        {
+            "category": summary["category"],
+            "shots": summary["shots"],
+            "method": summary["method"].map(METHOD_NAMES),
+            METRIC_NAMES[metric]: [
+                "–" if pd.isna(mean) else f"{mean:.3f} ± {std:.3f}"
+                for mean, std in zip(summary[f"{metric}_mean"], summary[f"{metric}_std"], strict=True)
+            ],
+        }
+    )
+    bounds = zip(summary[f"{metric}_low"], summary[f"{metric}_high"], strict=True)
+    table["95 % interval"] = ["–" if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in bounds]
+    return table if len(set(table["category"])) > 1 else table.drop(columns="category")
+
+
+def in_few_digits(scores: np.ndarray, threshold: float) -> tuple[float, int]:
+    """The threshold rounded to as few digits, and their number, as leave each decision on the scores as it is."""
+    for digits in range(3, 7):
+        rounded = round(threshold, digits)
+        if np.array_equal(is_anomalous(scores, rounded), is_anomalous(scores, threshold)):
+            return rounded, digits
+    return threshold, 6
+
+
+def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
+    """One category, shots, seed and method: curves, threshold, confusion matrix, and what is wrong."""
+    st.subheader("One run, picture by picture", anchor=False)
+    scores = pd.DataFrame(document["scores"])
+    if scores.empty:
+        st.caption("There are no scores to show.")
+        return
+    chosen = scores
+    row = st.container(horizontal=True)
+    for column, title, width in (
+        ("category", "Data set", 190),
+        ("shots", "Normal pictures", 150),
+        ("seed", "Seed", 100),
+        ("method", "Method", 250),
+    ):
+        options = list(dict.fromkeys(chosen[column]))
+        if len(options) > 1:
+            with row:
+                value = st.selectbox(
+                    title,
+                    options,
+                    len(options) - 1 if column == "shots" else 0,
+                    key=f"run_{column}_{number}",
+                    width=width,
+                    format_func=lambda one: METHOD_NAMES.get(one, str(one)),
+                )
+            chosen = chosen[chosen[column] == value]
+    labels, values = (chosen["label"] == "defective").to_numpy(), chosen["score"].to_numpy(float)
+    best = best_f1(labels, values)
+    if best is None:
+        st.info("This data set has test pictures of one label only, so there is no curve.", icon=":material/info:")
+        return
+    category, shots, seed, method = (chosen[column].iloc[0] for column in ("category", "shots", "seed", "method"))
+    names = next(
+        row["names"]
+        for row in document["normals"]
+        if (row["category"], row["shots"], row["seed"]) == (category, shots, seed)
+    )
+    with st.expander(f"Learned from {len(names)} normal picture{'s' * (len(names) > 1)}"):
+        st.markdown("\n".join(f"- {escaped(name)}" for name in names))
+    start, digits = in_few_digits(values, best.threshold)
+    threshold = st.slider(
+        "Threshold",
+        min(start, float(np.floor(values.min() * 100) / 100) - 0.01),
+        float(np.ceil(values.max() * 100) / 100) + 0.01,
+        start,
+        step=10.0**-digits,
+        format=f"%.{digits}f",
+        key=f"threshold_{category}_{shots}_{seed}_{method}_{number}",
+        help="At first the one with the best F1 on these very labels: it has seen the answers, so it flatters.",
+    )
+    found = counts(labels, values, threshold)
+    left, right = st.columns([2, 1])
+    with left:
+        st.plotly_chart(
+            evaluate.curves(labels, values, threshold),
+            key="curves",
+            config={"displayModeBar": False},
+            alt="ROC curve and precision-recall curve, the threshold marked on both",
+        )
+    with right:
+        st.plotly_chart(
+            evaluate.confusion(found),
+            key="confusion",
+            config={"displayModeBar": False},
+            alt=f"{found.found} defects found, {found.missed} missed, {found.false_alarms} false alarms, "
+            f"{found.passed} good pictures passed",
+        )
+        st.caption(
+            f"Of {found.found + found.missed} defective pictures **{found.found} found, {found.missed} missed**; of "
+            f"{found.false_alarms + found.passed} good ones **{found.false_alarms} false alarms**."
+        )
+    st.plotly_chart(
+        evaluate.score_strip(labels, values, chosen["path"].tolist(), threshold),
+        key="strip",
+        config={"displayModeBar": False},
+        alt="Scores of good and defective test pictures with the threshold",
+    )
+    above = is_anomalous(values, threshold)
+    run = misclassified.Run(
+        document, asked.folders[category] if asked.folders is not None else None, category, method, names
+    )
+    misclassified.show(
+        run, chosen[labels & ~above].sort_values("score"), chosen[~labels & above].sort_values("score", ascending=False)
+    )
+
+
+def downloads(document: Mapping[str, Any], asked: Asked) -> None:
+    """The result as files."""
+    name = asked.name.split(",")[0].replace(" ", "_")
+    with st.container(horizontal=True):
+        for label, data, ending, mime in (
+            ("Results (CSV)", pd.DataFrame(document["results"]).to_csv(index=False), "results.csv", "text/csv"),
+            ("Scores (CSV)", pd.DataFrame(document["scores"]).to_csv(index=False), "scores.csv", "text/csv"),
+            ("Everything (JSON)", json.dumps(document, indent=1), "evaluation.json", "application/json"),
+        ):
+            st.download_button(
+                label, data, file_name=f"{name}_{ending}", mime=mime, icon=":material/download:", on_click="ignore"
+            )

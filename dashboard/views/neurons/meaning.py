@@ -1,0 +1,188 @@
+"""What a neuron may stand for: words, with their odds against chance, and the pixels that move it."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.components import common
+from dashboard.plots import figures
+from dashboard.services import compute
+from dashboard.text import escaped
+from dashboard.views.neurons.maps import LARGE, looked_at
+from dashboard.views.neurons.view import UnitView
+from lake_core.backbones.patch_grid import PatchGrid
+from lake_core.data.datasets import Example
+from lake_core.errors import ConfigError
+from lake_core.neurons.attribution import METHODS, Attribution, Method, unit_attribution
+from lake_core.neurons.concepts import Description, checked_words
+from lake_core.neurons.effects import describe
+from lake_core.visualization.overlays import symmetric_limit, unit_overlay
+
+STRONGEST, CLICKED, WHOLE = "its strongest patch", "the clicked patch", "the whole picture"
+METHOD_NAMES: dict[Method, str] = {"integrated_gradients": "integrated gradients", "gradient": "gradient"}
+GRAINS = {"squares of 8 pixels": 8, "single pixels": 1}
+STEPS = {"32 steps": 32, "64 steps": 64, "128 steps": 128}
+
+
+def words(view: UnitView) -> None:
+    """What the unit could be called, on demand, with its odds against chance."""
+    st.markdown(
+        "Two independent routes: whose patch similarity agrees with this neuron's maps, and which way it moves the "
+        "whole picture in the joint space. A word is shown only if it beats what chance gives the best of all words."
+    )
+    with st.expander("Your own words"):
+        typed = st.text_area(
+            "One word or short phrase a line; empty takes the built-in vocabulary",
+            key="vocabulary",
+            max_chars=20_000,
+            placeholder="scratch\nrust\nbolt",
+        )
+    vocabulary = None
+    if typed.strip():
+        try:
+            vocabulary = checked_words(typed.splitlines())
+        except ConfigError as error:
+            st.warning(escaped(str(error)), icon=":material/edit:")
+            return
+    lake, place = view.found.lake, view.place
+    key = ("words", view.found.key, compute.identities(view.found.workspace.tests), place, view.unit, vocabulary)
+    if not common.asked_for(key, "Describe this neuron", ":material/sell:"):
+        return
+    pictures = [*lake.normals_, *view.found.pictures]
+    described = common.computed(
+        key,
+        "Describing",
+        lambda show: describe(lake, place.layer, [view.unit], pictures, vocabulary, on_progress=show),
+    )
+    if described is not None:
+        _description(described[0])
+
+
+def _description(description: Description) -> None:
+    st.caption("The text side of a small model is weak, and a label found for a neuron can be wrong.")
+    if not description.words:
+        st.info("No word describes this neuron: none beats chance.", icon=":material/sell:")
+        return
+    st.success(f"**{escaped(description.text)}**", icon=":material/sell:")
+    rows = [
+        {"word": one.word, "route": route, "score": one.score, "p against chance": one.p_value}
+        for route, scores in (
+            ("agreement of maps", description.agreement),
+            ("effect on the picture", description.effect),
+        )
+        for one in scores
+        if one.word in description.words
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="The words and how they were found")
+
+
+def choose_patch(key: str, example: Example, view: UnitView) -> None:
+    """Keeps a clicked patch for the picture and place it was clicked on."""
+    points = st.session_state[key].selection.points
+    if points:
+        st.session_state.unit_patch = (example.picture.sha256, view.place, int(points[0]["customdata"][0]))
+        st.session_state.attribution_of = CLICKED
+
+
+def pixels(view: UnitView) -> None:
+    """The pixels behind the unit on one picture, on demand (Captum)."""
+    example, backbone = looked_at(view), view.found.lake.backbone
+    picture, own = example.picture, view.value_on(example)
+    held = st.session_state.get("unit_patch")
+    clicked = held[2] if held is not None and held[:2] == (picture.sha256, view.place) else None
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        method = st.segmented_control(
+            "Method",
+            METHODS,
+            default="integrated_gradients",
+            required=True,
+            key="attribution_method",
+            format_func=METHOD_NAMES.__getitem__,
+        )
+        steps = st.segmented_control(
+            "Precision",
+            list(STEPS),
+            default="64 steps",
+            required=True,
+            key="attribution_steps",
+            disabled=method == "gradient",
+            help="More steps on the way from the blurred picture lower the completeness error and take longer.",
+        )
+        where = st.segmented_control(
+            "Of",
+            [STRONGEST, CLICKED, WHOLE],
+            default=STRONGEST,
+            required=True,
+            key="attribution_of",
+        )
+    strongest = int(np.nanargmax(own))
+    patch = {STRONGEST: strongest, CLICKED: strongest if clicked is None else clicked, WHOLE: None}[where]
+    left, right = st.columns(2)
+    with left:
+        jpeg = compute.unit_picture(
+            picture.sha256, view.found.key.model, view.place, view.unit, view.limit, LARGE, True, picture
+        )
+        marked = [] if patch is None else [patch]
+        chart = f"pixels_{picture.sha256[:12]}"
+        st.plotly_chart(
+            figures.clickable_map(jpeg, picture.size, view.grid, backbone.placement(picture), own, marked),
+            key=chart,
+            on_select=lambda: choose_patch(chart, example, view),
+            selection_mode="points",
+            config={"displayModeBar": False},
+            alt=f"Activation of unit {view.unit} on {picture.name}",
+        )
+        st.caption(f"{escaped(picture.name)}, the neuron's activation. Click a patch to ask for the pixels behind it.")
+    with right:
+        _attribution(view, example, patch, method, STEPS[steps])
+
+
+def in_squares(map_hw: np.ndarray, side: int) -> np.ndarray:
+    """Sums over squares of that side, so that the total stays; the rim is filled up with zeros."""
+    height, width = map_hw.shape
+    padded = np.pad(map_hw, ((0, -height % side), (0, -width % side)))
+    rows, cols = padded.shape[0] // side, padded.shape[1] // side
+    return np.asarray(padded.reshape(rows, side, cols, side).sum((1, 3)))
+
+
+def _attribution(view: UnitView, example: Example, patch: int | None, method: Method, steps: int) -> None:
+    picture, place, kind = example.picture, view.place, view.selection.kind
+    backbone = view.found.lake.backbone
+    n_steps = steps if method == "integrated_gradients" else 1
+    key = ("pixels", view.found.key.model, picture.sha256, place, view.unit, patch, method, n_steps)
+    if not common.asked_for(key, "Show the pixels behind it", ":material/biotech:"):
+        return
+    result: Attribution | None = common.computed(
+        key,
+        "Following the gradient",
+        lambda show: unit_attribution(
+            backbone, picture, place.layer, kind, view.unit, patch, method, steps=n_steps, on_progress=show
+        ),
+    )
+    if result is None:
+        return
+    side = GRAINS[st.session_state.get("attribution_grain", next(iter(GRAINS)))]
+    shown = in_squares(result.map, side)
+    rows, cols = shown.shape
+    limit = symmetric_limit([shown], quantile=0.999)
+    st.image(
+        unit_overlay(
+            picture,
+            shown,
+            PatchGrid(rows, cols, rows * side, cols * side),
+            backbone.placement(picture),
+            limit,
+            smooth=False,
+        ),
+        caption="red: raises the activation; blue: lowers it",
+        width="stretch",
+        alt=f"Pixels that move unit {view.unit}",
+    )
+    common.unit_legend(limit)
+    st.segmented_control("Shown in", list(GRAINS), default=next(iter(GRAINS)), required=True, key="attribution_grain")
+    said = f"Activation {result.value:.3f}"
+    if result.baseline is not None and result.baseline_value is not None:
+        said += f", {result.baseline_value:.3f} on the {result.baseline} picture it is compared with"
+    if result.completeness_error is not None:
+        said += f". Completeness error {result.completeness_error:.1%} over {result.steps} steps (0 is exact)"
+    st.caption(said + ".")

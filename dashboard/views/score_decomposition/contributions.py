@@ -1,0 +1,175 @@
+"""The account on the Score split page: the clickable map, the numbers of a place, and its nearest normal patch."""
+
+import time
+from typing import TypeAlias
+
+import numpy as np
+import streamlit as st
+
+from dashboard import session
+from dashboard.components import common
+from dashboard.plots import decomposition, figures
+from dashboard.services import compute
+from dashboard.services.compute import Analysis
+from lake_core.detector.scoring import ImageScore
+from lake_core.visualization.overlays import crop_with_box
+
+MAP_SIDE, CROP = 720, 200
+ECHO_SECONDS = 2
+
+Where: TypeAlias = int | list[int] | None
+"""What an account is of: the image score (None), one patch, or the mean over a region's patches."""
+
+
+# Where ---------------------------------------------------------------------------------------------------------------
+
+
+def chosen_place(score: ImageScore) -> Where:
+    """What the user chose on the map of this picture, if it still is on the picture."""
+
+    def on_picture(patch: int) -> bool:
+        return 0 <= patch < score.map.size and bool(score.witnesses.inside[patch])
+
+    sha256, region = st.session_state.get("region", (None, []))
+    if sha256 == score.picture.sha256 and region and all(map(on_picture, region)):
+        return list(region)
+    patch = session.focus().patch
+    if patch is not None and not on_picture(patch):
+        session.set_focus(patch=None)
+        return None
+    return patch
+
+
+def choose_place(key: str, sha256: str) -> None:
+    """Takes a click or a brushed region into the selection; one that was merely reset is ignored."""
+    patches = [int(point["customdata"][0]) for point in st.session_state[key].selection.points]
+    if len(patches) == 1:
+        session.set_focus(patch=patches[0])
+        st.session_state.region = (None, [])
+    elif patches:
+        st.session_state.region = (sha256, sorted(set(patches)))
+
+
+def forget_place() -> None:
+    session.set_focus(patch=None)
+    st.session_state.region = (None, [])
+
+
+def clickable(found: Analysis, score: ImageScore, where: Where) -> None:
+    """The picture with its map; a click chooses a patch, a brush a region."""
+    picture, grid = score.picture, score.witnesses.grid
+    brush = st.toggle("Brush a region", key="brush", help="Draw a box; the account is then the mean over its patches.")
+    jpeg = compute.score_picture(picture.sha256, found.key, score.text_weight, found.scale, MAP_SIDE, 0.6, score)
+    key = f"map_{picture.sha256[:12]}_{brush}"
+    marked = where if isinstance(where, list) else [score.patch if where is None else where]
+    figure = figures.clickable_map(jpeg, picture.size, grid, score.witnesses.placement, score.map.ravel(), marked)
+    if brush:
+        figure.update_layout(dragmode="select")
+    st.plotly_chart(
+        figure,
+        key=key,
+        on_select=lambda: choose_place(key, picture.sha256),
+        selection_mode=("points", "box") if brush else "points",
+        config={"displayModeBar": False},
+        alt=f"{picture.name} with its score map; choose a patch by a click, or by its row and column below.",
+    )
+    common.score_legend(found)
+    if brush:
+        st.button("Deciding patch", on_click=forget_place, disabled=where is None)
+        return
+    patch = where if isinstance(where, int) else score.patch
+    st.session_state.patch_row, st.session_state.patch_col = patch // grid.cols + 1, patch % grid.cols + 1
+    shown = st.session_state.get("patch_shown")
+    if shown != patch:
+        st.session_state.patch_shown, st.session_state.patch_before = patch, (shown, time.monotonic())
+
+    def by_number() -> None:
+        chosen = (st.session_state.patch_row - 1) * grid.cols + st.session_state.patch_col - 1
+        before, since = st.session_state.patch_before
+        # A browser that has not drawn yet where the deciding patch has moved sends back where it was.
+        if where is None and chosen == before and time.monotonic() - since < ECHO_SECONDS:
+            return
+        session.set_focus(patch=chosen)
+        st.session_state.region = (None, [])
+
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    row.number_input("Row", 1, grid.rows, key="patch_row", on_change=by_number, width=130)
+    row.number_input("Column", 1, grid.cols, key="patch_col", on_change=by_number, width=130)
+    row.button("Deciding patch", on_click=forget_place, disabled=where is None, width="stretch")
+
+
+def account(found: Analysis, score: ImageScore, where: Where) -> None:
+    """The value as numbers and as a waterfall from 0."""
+    ledger, weight = score.ledger(where), score.text_weight
+    total = float(ledger["contribution"].sum())
+    witnesses, patches = score.witnesses, score.patches if where is None else np.atleast_1d(where)
+    visual = float(witnesses.visual[patches].mean())
+    cross = 0.0 if witnesses.cross_modal is None else float(witnesses.cross_modal[patches].mean())
+    if where is None:
+        what, beneath = "Image score", common.verdict(score)
+    elif isinstance(where, list):
+        what, beneath = f"Mean of {len(where)} patches", None
+    else:
+        what, beneath = f"Patch {where}", None
+    cells, shown = [(what, f"{total:.3f}", beneath)], decomposition.parts_of(ledger, total)
+    for name, share, part, key in (
+        ("Visual", 1 - weight, visual, "visual"),
+        ("Cross-modal", weight, cross, "cross_modal"),
+    ):
+        cells.append((name, f"{part:.3f}", f"× {share:.2f} = {shown.get(key, 0.0):.3f}"))
+    common.metrics(cells)
+    layers = list(found.lake.selection_)
+    unfolded = st.segmented_control(
+        "Unfold a layer into its neurons", layers, key=f"unfolded_{layers}", format_func=lambda one: f"layer {one}"
+    )
+    steps = decomposition.steps_of(ledger, total, unfolded)
+    st.plotly_chart(
+        decomposition.waterfall(steps, total, score.threshold),
+        key="waterfall",
+        alt=f"{what} {total:.3f} as the sum of its visual and cross-modal parts",
+    )
+    with st.expander("As a table"):
+        st.dataframe(
+            decomposition.step_table(steps, total),
+            hide_index=True,
+            column_config={name: st.column_config.NumberColumn(format="%.3f") for name in ("contribution", "so far")},
+            alt=f"The steps from 0 to {total:.3f}",
+        )
+    probability = score.witnesses.image_probability
+    if probability is not None:
+        st.caption(
+            f"Beside it, never mixed in: the whole image's zero-shot probability of “anomalous” is {probability:.0%}."
+        )
+
+
+def nearest(found: Analysis, score: ImageScore, where: Where) -> None:
+    """The patch beside its nearest normal patch in the layer that counts most, at a glance."""
+    patch = where if isinstance(where, int) else score.patch
+    items = score.evidence(patch)
+    if not items:
+        return
+    item = max(items, key=lambda one: one.distance / one.tau)
+    backbone = found.lake.backbone
+    grid, normal = backbone.layer(item.layer).grid, found.lake.normals_[item.normal_picture]
+    this = "deciding patch" if patch == score.patch else "this patch"
+    pairs = (
+        (
+            this,
+            score.picture,
+            grid.box(item.patch, score.witnesses.placement, score.picture.size),
+        ),
+        (
+            f"nearest normal patch, layer {item.layer}",
+            normal,
+            grid.box(item.normal_patch, backbone.placement(normal), normal.size),
+        ),
+    )
+    with st.container(horizontal=True):
+        for title, picture, box in pairs:
+            st.image(
+                crop_with_box(picture, box, context=5, side=CROP),
+                caption=title,
+                width=170,
+                alt=f"{title} in {picture.name}, close up",
+                output_format="JPEG",
+            )

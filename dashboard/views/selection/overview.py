@@ -1,0 +1,159 @@
+"""Selection, what is kept: all layers at a glance, each layer's ranked curve with its cut, and random draws."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import session
+from dashboard.components import common, sidebar
+from dashboard.plots import figures, selection
+from dashboard.services.background import computed_beside
+from dashboard.services.compute import Analysis
+from lake_core.detector.selection import Selection
+from lake_core.experiments.controls import effective_dimension, knee, random_control
+
+N_DRAWS = 10
+MEASURES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
+
+
+def pick_k(selections: Mapping[int, Selection]) -> None:
+    """The sidebar's K, moved from the page."""
+    n_units = max(selection.n_units for selection in selections.values())
+    if n_units < 2:
+        return
+
+    def move() -> None:
+        st.session_state.top_k = st.session_state.page_k
+
+    st.session_state.page_k = min(st.session_state.top_k, n_units)
+    st.slider("Neurons kept per layer (K)", 1, n_units, key="page_k", on_change=move, width=420)
+
+
+def chosen_point(event: Any) -> Any:
+    """The customdata of a clicked point, or None."""
+    points = event.selection.points
+    return points[0].get("customdata") if points else None
+
+
+def see_unit(layer: int, unit: int, key: str, in_full: bool = True) -> None:
+    """A way to the page of a unit, which becomes the shared selection."""
+    says = f"See neuron {unit} of layer {layer}" if in_full else str(unit)
+    if st.button(says, key=key, type="primary" if in_full else "tertiary"):
+        session.set_focus(layer=layer, unit=unit)
+        st.switch_page(st.session_state.pages["neurons"])
+
+
+def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None:
+    """All layers in one map, and a way to each unit of a place that was clicked."""
+    pick_k({layer: selections[layer] for layer in in_use})
+    event = st.plotly_chart(
+        selection.xray(selections, in_use),
+        on_select="rerun",
+        selection_mode="points",
+        key="xray",
+        config={"displayModeBar": False},
+        alt="Sensitivity of the neurons of every layer, most sensitive first, with the cut at K",
+    )
+    st.caption(
+        "Each row is a layer; ● marks the layers in the score. Left of the white line lie the neurons that are, or "
+        "would be, kept. Click a place to see the neurons there."
+    )
+    point = chosen_point(event)
+    if point is None:
+        return
+    layer, first = int(point[0]), int(point[1])
+    here = next((units for units in selection.bins(selections[layer]) if units[0] == first), np.array([first]))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        see_unit(layer, first, "see_xray")
+        if len(here) > 1:
+            st.markdown("or, next in rank,", width="content")
+        for unit in here[1:13]:
+            see_unit(layer, int(unit), f"see_xray_{unit}", in_full=False)
+
+
+def ranking(selection: Selection) -> None:
+    """One layer: what was kept, the ranked curve, and a way to each unit."""
+    kind = sidebar.KIND_NAMES[selection.kind]
+    st.subheader(f"Layer {selection.layer}", anchor=False)
+    n_kept, n_units, suggested = len(selection.units), selection.n_units, knee(selection.sensitivity)
+    common.metrics(
+        [
+            (f"{kind.capitalize()} kept", f"{n_kept} of {n_units}", None),
+            ("Sensitivity kept", f"{selection.share_kept:.0%}", "of the layer's total"),
+            ("If spread evenly", f"{n_kept / n_units:.0%}", "of the layer's total"),
+            ("Effective dimension", f"{effective_dimension(selection.sensitivity):.0f}", "neurons carry it"),
+            ("Knee of the curve", f"K = {suggested}", "a suggestion"),
+        ]
+    )
+    if suggested != n_kept and selection.criterion not in ("random", "all"):
+        st.button(
+            f"Take the knee, K = {suggested}",
+            key=f"knee_{selection.layer}",
+            on_click=lambda: st.session_state.update(top_k=suggested),
+            help="Up to the knee each further neuron adds more than the average one. It follows from the curve alone "
+            "and says nothing of how well defects are found.",
+        )
+    event = st.plotly_chart(
+        figures.ranking(
+            selection, session.focus().unit if session.focus().layer == selection.layer else None, suggested
+        ),
+        on_select="rerun",
+        selection_mode="points",
+        key=f"ranking_{selection.layer}_{n_kept}_{selection.criterion}",
+        alt=f"Units of layer {selection.layer} ranked by sensitivity; {n_kept} of {n_units} are selected, "
+        f"and the knee of the curve is at {suggested}",
+    )
+    st.caption("Click a bar to choose its neuron.")
+    point = chosen_point(event)
+    if point is not None:
+        see_unit(selection.layer, int(point[0] if isinstance(point, list) else point), f"see_{selection.layer}")
+    with st.expander(f"The {n_kept} selected neurons of layer {selection.layer}"):
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "rank": np.arange(1, n_kept + 1),
+                    "unit": selection.units,
+                    "sensitivity": selection.sensitivity[selection.units],
+                }
+            ),
+            hide_index=True,
+            alt=f"Selected neurons of layer {selection.layer}",
+        )
+
+
+def against_random(found: Analysis) -> None:
+    """The same pipeline with random units, several draws."""
+    st.subheader("Is selecting any better than chance?", anchor=False)
+    if not found.workspace.tests:
+        st.caption("Add test pictures to compare the selected neurons with random ones.")
+        return
+    labels, lake, pictures = found.known_labels, found.lake, found.pictures
+    control = computed_beside(
+        ("random", found.result_key),
+        "Random draws",
+        lambda show: random_control(lake, pictures, labels, N_DRAWS, show),
+    )
+    if control is None:
+        return
+    measure = MEASURES[control.measure]
+    st.plotly_chart(
+        figures.control(control.selected, control.draws.tolist(), measure),
+        alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
+    )
+    n_units = ", ".join(str(len(s.units)) for s in lake.selection_.values())
+    st.markdown(
+        f"The selection beats **{control.place:.0%}** of {len(control.draws)} random draws of the same size ({n_units} "
+        f"neurons; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on average. "
+        + (
+            "Here selecting sensitive neurons helps."
+            if control.place >= 0.9
+            else "Here random neurons do better: high variance is not what finds these defects."
+            if control.place <= 0.1
+            else "Here random neurons do about as well: high variance alone explains little."
+        )
+    )
+    if control.measure == "gap":
+        st.caption("Without labels of both kinds, a greater gap can also mean that good test pictures look unusual.")

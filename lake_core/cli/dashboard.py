@@ -1,0 +1,159 @@
+"""What `lake dashboard` does: find the app and a free port, start Streamlit, open the browser."""
+
+import errno
+import importlib.util
+import os
+import socket
+import sys
+import threading
+import time
+import urllib.request
+import webbrowser
+from pathlib import Path
+
+import typer
+
+from lake_core.errors import ConfigError, LakeError
+
+DEFAULT_PORT = 8501
+_TRIES = 50
+_FLAGS = {
+    "server.headless": "true",  # no question for an e-mail address; the browser is opened here
+    "server.fileWatcherType": "none",
+    "server.maxUploadSize": "300",
+    "browser.gatherUsageStats": "false",
+    "client.showErrorDetails": "none",
+    "client.toolbarMode": "minimal",
+}
+
+
+def launch(
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    sample: str | None = None,
+    open_browser: bool = True,
+    app: Path | None = None,
+    data: Path | None = None,
+) -> None:
+    """Runs the dashboard until it is stopped.
+
+    Args:
+        port: To begin the search for a free port with; None takes the environment's PORT, else 8501.
+        host: Address to listen at.
+        sample: Built-in sample to begin with.
+        open_browser: Open it when the dashboard answers, where there is a screen.
+        app: The Streamlit script, by default the dashboard's.
+        data: The folder below which visitors may choose data sets to evaluate on; None leaves it to LAKE_DATA.
+    Raises:
+        ConfigError: if the port, the host, PORT or the data folder is not usable.
+        LakeError: if the dashboard is not installed.
+    """
+    if sample is not None:
+        _check_sample(sample)
+    if data is not None and not data.is_dir():
+        raise ConfigError(f"--data {data} is no folder; give the folder that holds your data sets.")
+    script = app or find_app()
+    chosen = free_port(host, wanted_port() if port is None else port)
+    url = address(host, chosen)
+    typer.echo(f"LAKE Explorer: {url}")
+    if open_browser and _has_screen():
+        threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
+
+    arguments = streamlit_arguments(script, host, chosen, sample, data)
+    sys.argv = ["streamlit", *arguments]
+    from streamlit.web import cli
+
+    cli.main(arguments)
+
+
+def streamlit_arguments(script: Path, host: str, port: int, sample: str | None, data: Path | None = None) -> list[str]:
+    """What follows `streamlit` on its command line."""
+    flags = {"server.address": host, "server.port": str(port), **_FLAGS}
+    arguments = ["run", str(script)]
+    for name, value in flags.items():
+        arguments += [f"--{name}", value]
+    own = [] if sample is None else ["--sample", sample]
+    own += [] if data is None else ["--data", str(data.resolve())]
+    return [*arguments, "--", *own] if own else arguments
+
+
+def find_app() -> Path:
+    """The dashboard's script.
+
+    Raises:
+        LakeError: if it is not installed.
+    """
+    spec = importlib.util.find_spec("dashboard")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        script = Path(folder) / "app.py"
+        if script.is_file():
+            return script
+    raise LakeError("The dashboard is not installed beside lake_core; install lake-explorer again.")
+
+
+def wanted_port() -> int:
+    """The environment's PORT, else 8501.
+
+    Raises:
+        ConfigError: if PORT is no port.
+    """
+    text = os.environ.get("PORT", "").strip()
+    if not text:
+        return DEFAULT_PORT
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+        raise ConfigError(f"The environment's PORT is {text!r}; it must be a number from 1 to 65535.")
+    return int(text)
+
+
+def free_port(host: str, first: int) -> int:
+    """The first port from `first` on that nobody listens at, of at most 50.
+
+    Raises:
+        ConfigError: if there is none, or the host is no address of this machine.
+    """
+    last = min(first + _TRIES - 1, 65535)
+    for port in range(first, last + 1):
+        try:
+            family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, kind, protocol) as probe:
+                if os.name == "posix":
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+                probe.listen(1)
+            return port
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                raise ConfigError(
+                    f"The dashboard cannot listen at {host} ({error.strerror}); use 127.0.0.1, or 0.0.0.0 for all."
+                ) from None
+    raise ConfigError(f"No port from {first} to {last} is free at {host}; choose another with --port.")
+
+
+def address(host: str, port: int) -> str:
+    """The address to open on this machine."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{shown}:{port}"
+
+
+def _check_sample(name: str) -> None:
+    from lake_core.data.datasets import sample_names
+
+    if name not in sample_names():
+        known = ", ".join(sample_names()) or "(none)"
+        raise ConfigError(f"There is no sample {name!r}; choose one of {known}.")
+
+
+def _has_screen() -> bool:
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
+def _open_when_ready(url: str, patience_s: float = 60.0) -> None:
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until:
+        try:
+            urllib.request.urlopen(f"{url}/_stcore/health", timeout=2).close()
+        except OSError:
+            time.sleep(0.3)
+        else:
+            webbrowser.open(url)
+            return

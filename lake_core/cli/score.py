@@ -1,0 +1,322 @@
+"""What `lake score` does: a few normal pictures, any number of others, and files that tell all about them.
+
+Only a few test pictures are held at once: scores and maps are kept, and pictures are read again to be drawn.
+"""
+
+import csv
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.patch_grid import PatchGrid, Placement, Resize
+from lake_core.backbones.threads import limit_threads
+from lake_core.config import LakeConfig
+from lake_core.data.datasets import label_of, list_pictures, role_of
+from lake_core.data.images import Picture, read_picture
+from lake_core.detector.contributions import SCHEMA, account
+from lake_core.detector.lake import Lake
+from lake_core.detector.scoring import ImageScore
+from lake_core.errors import ConfigError, ImageError, LakeError
+from lake_core.visualization.overlays import ScoreScale, colour_bar, overlay, score_scale
+
+COLUMNS = ("path", "score", "visual", "cross_modal", "threshold", "is_anomalous")
+_CHUNK = 8
+_MAP_SIDE = 768
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line; `parameters` are those of `LakeConfig` that were given."""
+
+    normal: Path
+    test: Path
+    out: Path
+    model: str
+    image_size: int | None
+    resize: str
+    device: str
+    parameters: Mapping[str, Any]
+    ledger: bool = False
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture's file and its path relative to the folder that was given, with forward slashes."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What is kept of a test picture."""
+
+    source: Source
+    sha256: str
+    score: float
+    visual: float
+    cross_modal: float
+    is_anomalous: bool
+    map: np.ndarray
+    grid: PatchGrid
+    placement: Placement
+    account: dict[str, Any] | None
+
+
+class Reporter:
+    """Progress bars and remarks on stderr; remembers what was skipped."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.skipped: list[dict[str, str]] = []
+        self.notes: list[str] = []
+
+    def say(self, text: str) -> None:
+        """One line, however long."""
+        self.console.print(" ".join(text.split()), markup=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+            self.say(f"Note: {text}")
+
+    def skip(self, side: str, source: Source, error: ImageError) -> None:
+        self.skipped.append({"side": side, "path": source.name, "reason": str(error)})
+        self.say(f"Skipped: {error}")
+
+
+def run(request: Request) -> None:
+    """Scores, and writes scores.csv, config.json, scale.png, maps/ and, if asked for, ledgers.json.
+
+    Raises:
+        ConfigError, BackboneError: if something was asked for that cannot be.
+        LakeError: if nothing could be scored.
+    """
+    limit_threads()
+    _check(request)
+    config = LakeConfig(**request.parameters)
+    normals = list_sources(request.normal, "--normal", request.out)
+    tests = list_sources(request.test, "--test", request.out)
+    backbone = open_backbone(
+        request.model, image_size=request.image_size, resize=cast(Resize, request.resize), device=request.device
+    )
+    lake = Lake(backbone, config)
+    _make_folder(request.out)
+
+    reporter = Reporter()
+    for note in backbone.notes:
+        reporter.note(note)
+    with reporter.progress:
+        _fit(lake, normals, reporter)
+        scored = _score(lake, tests, reporter, request.ledger)
+        scale = score_scale([item.map for item in scored], lake.threshold_)
+        try:
+            write_scores(request.out / "scores.csv", scored, lake.threshold_)
+            _write_json(request.out / "config.json", settings(request, lake, scale, reporter))
+            if request.ledger:
+                accounts = [{"path": item.source.name} | (item.account or {}) for item in scored]
+                _write_json(request.out / "ledgers.json", {"schema": SCHEMA, "pictures": accounts})
+            _legend(scale).save(request.out / "scale.png")
+            _draw(request.out / "maps", scored, scale, reporter)
+        except OSError as error:
+            raise LakeError(
+                f"{request.out} cannot be written ({error.strerror or error}); give another --out."
+            ) from error
+
+    n_above = sum(item.is_anomalous for item in scored)
+    skipped = f", {len(reporter.skipped)} skipped" if reporter.skipped else ""
+    typer.echo(f"{len(scored)} of {len(tests)} pictures scored, {n_above} above {lake.threshold_:.4g}{skipped}.")
+    written = ["scores.csv", "maps", "config.json", *(["ledgers.json"] if request.ledger else [])]
+    typer.echo(f"Results: {', '.join(str(request.out / name) for name in written)}")
+
+
+def list_sources(given: Path, option: str, out: Path) -> list[Source]:
+    """The pictures of a folder and below in natural order, or the one picture given.
+
+    Masks are left out, and so are the maps that an earlier run wrote.
+
+    Raises:
+        ConfigError: if there is no such folder or file.
+        LakeError: if the folder holds no picture.
+    """
+    if given.is_file():
+        return [Source(given, given.name)]
+    if not given.is_dir():
+        raise ConfigError(f"{option} {given} does not exist; give a folder of pictures, or one picture.")
+    own_maps = (out / "maps").resolve()
+    found = [Source(path, path.relative_to(given).as_posix()) for path in list_pictures(given)]
+    found = [
+        source
+        for source in found
+        if role_of(PurePosixPath(source.name)).role != "mask" and own_maps not in source.path.resolve().parents
+    ]
+    if not found:
+        raise LakeError(f"{option} {given} holds no pictures; give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
+    return found
+
+
+def write_scores(path: Path, scored: Sequence[Scored], threshold: float) -> None:
+    """One row for each picture."""
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        for item in scored:
+            table.writerow((item.source.name, item.score, item.visual, item.cross_modal, threshold, item.is_anomalous))
+
+
+def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter) -> dict[str, Any]:
+    """Everything that is needed to repeat the run; `LakeConfig.from_dict` reads the part "config"."""
+    backbone: Backbone = lake.backbone
+    packages = ("lake-explorer", "open_clip_torch", "timm")
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "versions": {name: version(name) for name in packages} | {"torch": torch.__version__},
+        "spec": backbone.spec,
+        "image_size": backbone.input_size[0],
+        "resize": backbone.resize,
+        "device": backbone.device.type,
+        "config": lake.config.as_dict(),
+        "normal": str(_root(request.normal)),
+        "test": str(_root(request.test)),
+        "normals": [
+            {"path": picture.name, "sha256": picture.sha256, "score": score}
+            for picture, score in zip(lake.normals_, lake.normal_scores_.tolist(), strict=True)
+        ],
+        "threshold": lake.threshold_,
+        "scale": asdict(scale),
+        "skipped": reporter.skipped,
+        "notes": reporter.notes,
+    }
+
+
+def map_names(names: Sequence[str]) -> list[str]:
+    """The path below maps/ for each picture: its own with .png; where two would be one, its whole name and .png."""
+    as_png = [PurePosixPath(name).with_suffix(".png").as_posix() for name in names]
+    n_of = Counter(name.casefold() for name in as_png)
+    return [
+        png if n_of[png.casefold()] == 1 or name == png else f"{name}.png"
+        for name, png in zip(names, as_png, strict=True)
+    ]
+
+
+def _check(request: Request) -> None:
+    if request.resize not in ("squash", "letterbox"):
+        raise ConfigError(f"--resize is {request.resize!r}; it must be squash or letterbox.")
+    if not re.fullmatch(r"cpu|auto|cuda(:\d+)?", request.device):
+        raise ConfigError(f"--device is {request.device!r}; it must be cpu, cuda, cuda:N or auto.")
+
+
+def _root(given: Path) -> Path:
+    return given.resolve() if given.is_dir() else given.resolve().parent
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        (out / "maps").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out} cannot be made ({error.strerror}); give a folder that can.") from None
+
+
+def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
+    task = reporter.progress.add_task("Learning what is normal", total=len(normals))
+    pictures = _read(normals, "normal", reporter)
+    if not pictures:
+        raise LakeError("None of the normal pictures can be read, so there is nothing to learn from.")
+    defective = [source.name for source, _ in pictures if label_of(PurePosixPath(source.name))[0] == "defective"]
+    if defective:
+        reporter.note(f"{len(defective)} of the normal pictures lie in folders named for defects, as {defective[0]}.")
+    lake.fit(
+        [picture for _, picture in pictures],
+        lambda done, total: reporter.progress.update(task, completed=done, total=total),
+    )
+    for warning in lake.normality_.warnings:
+        reporter.note(warning)
+
+
+def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_account: bool) -> list[Scored]:
+    task = reporter.progress.add_task("Scoring", total=len(tests))
+    normals = {picture.sha256: picture.name for picture in lake.normals_}
+    scored: list[Scored] = []
+    for start in range(0, len(tests), _CHUNK):
+        chunk = tests[start : start + _CHUNK]
+        pairs = _read(chunk, "test", reporter)
+        results = lake.score_all([picture for _, picture in pairs])
+        scored += [_kept(source, result, with_account) for (source, _), result in zip(pairs, results, strict=True)]
+        reporter.progress.advance(task, len(chunk))
+    if not scored:
+        raise LakeError("None of the test pictures can be read, so there is nothing to score.")
+    seen = [item.source.name for item in scored if item.sha256 in normals]
+    if seen:
+        reporter.note(
+            f"{len(seen)} of the test pictures are also among the normal ones, as {seen[0]}: "
+            "their scores say nothing about new pictures."
+        )
+    return scored
+
+
+def _kept(source: Source, result: ImageScore, with_account: bool) -> Scored:
+    witnesses = result.witnesses
+    return Scored(
+        source,
+        result.picture.sha256,
+        result.score,
+        result.visual,
+        result.cross_modal,
+        result.is_anomalous,
+        result.map,
+        witnesses.grid,
+        witnesses.placement,
+        account(result) if with_account else None,
+    )
+
+
+def _read(sources: Sequence[Source], side: str, reporter: Reporter) -> list[tuple[Source, Picture]]:
+    found = []
+    for source in sources:
+        try:
+            found.append((source, read_picture(source.path, source.name)))
+        except ImageError as error:
+            reporter.skip(side, source, error)
+    return found
+
+
+def _draw(folder: Path, scored: Sequence[Scored], scale: ScoreScale, reporter: Reporter) -> None:
+    task = reporter.progress.add_task("Drawing maps", total=len(scored))
+    for item, name in zip(scored, map_names([item.source.name for item in scored]), strict=True):
+        path = folder / name
+        try:
+            picture = read_picture(item.source.path, item.source.name)
+        except ImageError as error:
+            reporter.say(f"No map drawn: {error}")
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            overlay(picture, item.map, item.grid, item.placement, scale, max_side=_MAP_SIDE).save(path)
+        reporter.progress.advance(task)
+
+
+def _legend(scale: ScoreScale) -> Image.Image:
+    """The maps' legend on white, with a margin, as a file of its own."""
+    bar = colour_bar(scale)
+    legend = Image.new("RGB", (bar.width + 24, bar.height + 24), "white")
+    legend.paste(bar, (12, 12), bar)
+    return legend
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")

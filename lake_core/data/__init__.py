@@ -1,0 +1,1 @@
+"""Untrusted bytes and folders to checked, labelled images."""

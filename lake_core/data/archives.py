@@ -1,0 +1,81 @@
+"""ZIP archives from untrusted hands, read in memory and within limits."""
+
+from io import BytesIO
+from pathlib import PurePosixPath
+from zipfile import ZipFile, ZipInfo
+
+from lake_core.data.decoding import MAX_BYTES
+from lake_core.data.labels import is_hidden, safe_path
+from lake_core.errors import DatasetError
+
+MAX_ENTRIES = 2000
+MAX_TOTAL_BYTES = 1_000_000_000
+ARCHIVE_SUFFIXES = frozenset({".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"})
+
+
+class Archive:
+    """The files of a ZIP archive, unpacked one at a time when asked for.
+
+    Attributes:
+        members: Relative paths of its files; folders, hidden files and macOS's own are left out, and so are archives
+            inside the archive.
+        problems: What was left out that people should know, one sentence each.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        """Read the list of files.
+
+        Raises:
+            DatasetError: if it is not a ZIP archive, is encrypted, or is over a limit.
+        """
+        self.name = name
+        if PurePosixPath(name).suffix.lower() in ARCHIVE_SUFFIXES - {".zip"}:
+            raise DatasetError(f"{name} is an archive of a kind that is not read here: pack the pictures as a ZIP.")
+        try:
+            self._zip = ZipFile(BytesIO(data))
+            infos = [info for info in self._zip.infolist() if not info.is_dir()]
+        except Exception as error:  # broken directories raise BadZipFile, struct.error, ValueError, ...
+            raise DatasetError(f"{name} is not a ZIP archive, or a damaged one: pack the pictures again.") from error
+        if len(infos) > MAX_ENTRIES:
+            raise DatasetError(f"{name} holds {len(infos)} files, more than the {MAX_ENTRIES} allowed: split it.")
+        if any(info.flag_bits & 1 for info in infos):
+            raise DatasetError(f"{name} is encrypted: pack the pictures without a password.")
+        if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
+            raise DatasetError(self._too_large())
+        self._bytes_left = MAX_TOTAL_BYTES
+        self._infos: dict[PurePosixPath, ZipInfo] = {}
+        problems = []
+        for info in infos:
+            path = safe_path(info.filename)
+            if is_hidden(path):
+                continue
+            if path.suffix.lower() in ARCHIVE_SUFFIXES:
+                problems.append(f"{path} is an archive inside {name} and was left out: unpack it first.")
+                continue
+            self._infos[path] = info
+        self.members = tuple(self._infos)
+        self.problems = tuple(problems)
+
+    def read(self, member: PurePosixPath) -> bytes:
+        """The unpacked bytes of a member.
+
+        Raises:
+            DatasetError: if it is damaged, or larger than a picture may be, or the archive unpacks to more than
+                MAX_TOTAL_BYTES; what is counted is what comes out, whatever the archive claims.
+        """
+        try:
+            with self._zip.open(self._infos[member]) as stream:
+                data = stream.read(MAX_BYTES + 1)
+        except Exception as error:  # BadZipFile, zlib.error, EOFError, NotImplementedError for odd compressions
+            raise DatasetError(f"{member} in {self.name} is damaged: pack it again.") from error
+        if len(data) > MAX_BYTES:
+            raise DatasetError(
+                f"{member} in {self.name} is over the {MAX_BYTES / 1e6:.0f} MB allowed for a picture: reduce it."
+            )
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise DatasetError(self._too_large())
+        return data
+
+    def _too_large(self) -> str:
+        return f"{self.name} unpacks to more than the {MAX_TOTAL_BYTES / 1e9:g} GB allowed: split it."

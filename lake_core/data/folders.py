@@ -1,0 +1,125 @@
+"""Data sets in folders, seen from outside: which files are what, without opening any."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Literal
+
+from lake_core.data.label_tables import with_tables
+from lake_core.data.labels import (
+    Label,
+    Placed,
+    arrange,
+    is_hidden,
+    is_part_folder,
+    is_picture_name,
+    natural_key,
+    role_of,
+)
+from lake_core.errors import DatasetError
+
+REMEDY = "put normal ones into a folder 'train/good' or 'normal'"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A picture of a data set that has not been read yet.
+
+    Attributes:
+        name: Its path below the data set's folder.
+        masks: Files that mark its defects; together they are its mask (MVTec LOCO has one for each defect).
+    """
+
+    path: Path
+    name: str
+    role: Literal["normal", "test"]
+    label: Label | None = None
+    kind: str | None = None
+    masks: tuple[Path, ...] = ()
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """All pictures in a folder and below, in natural order; told by their names, hidden ones left out."""
+    return [folder / path for path in files_below(folder) if is_picture_name(path)]
+
+
+def list_ignored(folder: Path) -> list[Path]:
+    """The files that list_pictures leaves out: hidden ones, and those that are not named as pictures."""
+    return [folder / path for path in files_below(folder) if not is_picture_name(path)]
+
+
+def categories(root: Path) -> list[Path]:
+    """The data sets in a folder: `root` itself if it is one, else those of its subfolders that are.
+
+    A data set has a folder of normal pictures: `train/good`, `good`, `normal`, or VisA's `Data/Images/Normal`.
+    """
+    if _is_category(root):
+        return [root]
+    folders = sorted((f for f in _subfolders(root) if not is_part_folder(f.name)), key=natural_key)
+    return [folder for folder in folders if _is_category(folder)]
+
+
+def index_folder(root: Path) -> list[Entry]:
+    """The normal and the test pictures of one data set, in natural order, without opening any.
+
+    Raises:
+        DatasetError: if the folder is missing or holds no picture.
+    """
+    placed = placed_in(root)
+    if all(item.role.role == "ignored" for item in placed):
+        raise DatasetError(f"{root} holds no pictures: {REMEDY}.")
+    return [
+        Entry(
+            path=root / item.path,
+            name=item.path.as_posix(),
+            role=item.role.role,
+            label=item.role.label,
+            kind=item.role.kind,
+            masks=tuple(root / mask for mask in item.masks),
+        )
+        for item in placed
+        if item.role.role == "normal" or item.role.role == "test"
+    ]
+
+
+def placed_in(root: Path) -> list[Placed]:
+    """All files of one data set with their roles: by their paths, and by the tables that lie beside them.
+
+    Raises:
+        DatasetError: if the folder is missing, or a table cannot be used.
+    """
+    return with_tables(root, arrange(_walk(root)))
+
+
+def files_below(root: Path) -> list[PurePosixPath]:
+    """All files below a folder, relative to it, in natural order; hidden and linked folders are not entered."""
+    return sorted(_walk(root), key=natural_key)
+
+
+def _walk(root: Path) -> Iterator[PurePosixPath]:
+    _check_folder(root)
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not is_hidden(PurePath(name))]
+        at = PurePosixPath(Path(folder).relative_to(root).as_posix())
+        yield from (at / name for name in names)
+        # A link is not followed, since it may lead round in circles, but named: what lies behind it is ignored.
+        yield from (at / name for name in subfolders if Path(folder, name).is_symlink())
+
+
+def _subfolders(root: Path) -> list[Path]:
+    _check_folder(root)
+    return [path for path in root.iterdir() if path.is_dir() and not is_hidden(PurePath(path.name))]
+
+
+def _check_folder(root: Path) -> None:
+    if not root.exists():
+        raise DatasetError(f"{root} does not exist: check the path.")
+    if not root.is_dir():
+        raise DatasetError(f"{root} is a file, not a folder: give the folder that holds the pictures.")
+
+
+def _is_category(folder: Path) -> bool:
+    if (folder / "Data" / "Images" / "Normal").is_dir():
+        return True
+    return any(role_of(PurePosixPath(sub.name, "x.png")).role == "normal" for sub in _subfolders(folder))

@@ -1,0 +1,184 @@
+"""Pictures and masks: what a user hands over becomes a checked array with its sha256, or one sentence why not."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from lake_core.data.decoding import (
+    MAX_SIDE,
+    checked_load,
+    decode,
+    from_array,
+    read_bytes,
+    to_rgb,
+    upright,
+    working_size,
+)
+from lake_core.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A checked picture. Two pictures are equal when name and sha256 are, so that a picture can be a cache key.
+
+    Attributes:
+        name: File name or relative path, for people.
+        rgb: (height, width, 3) uint8, read-only; orientation applied, transparency laid on white, longest side at
+            most MAX_SIDE.
+        sha256: Of the encoded bytes; for arrays and PIL pictures, of the shape and the RGB pixels.
+        original_size: (width, height) before the working copy was reduced.
+        notes: What was done to the picture that people should know, one sentence each.
+    """
+
+    name: str
+    rgb: np.ndarray = field(compare=False, repr=False)
+    sha256: str
+    original_size: tuple[int, int] = field(compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def width(self) -> int:
+        return int(self.rgb.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.rgb.shape[0])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the working copy."""
+        return self.width, self.height
+
+
+PictureSource: TypeAlias = Picture | Path | str | bytes | Image.Image | np.ndarray
+
+
+def read_picture(source: PictureSource, name: str | None = None) -> Picture:
+    """Decode and check one picture.
+
+    16-bit values are scaled by their full range, never clipped. Transparent parts are laid on white, and a picture of
+    more than MAX_SIDE pixels along a side is reduced to a working copy (Lanczos); both leave a note.
+
+    Args:
+        source: A path, the bytes of a file, a PIL picture, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or a Picture,
+            which is returned as it is.
+        name: What to call it in messages; by default the file name, or "picture".
+    Raises:
+        ImageError: if it cannot be used; one sentence with the name, the reason and the remedy.
+    """
+    if isinstance(source, Picture):
+        return source
+    name = name or _default_name(source)
+    notes: list[str] = []
+    if isinstance(source, np.ndarray):
+        image = to_rgb(from_array(source, name), name, notes)
+        sha256 = None
+    elif isinstance(source, Image.Image):
+        image = to_rgb(checked_load(source, name), name, notes)
+        sha256 = None
+    else:
+        data = read_bytes(source, name)
+        image = to_rgb(decode(data, name, notes), name, notes)
+        sha256 = hashlib.sha256(data).hexdigest()
+
+    if sha256 is None:
+        sha256 = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+    original_size = image.size
+    if max(image.size) > MAX_SIDE:
+        image = image.resize(working_size(*image.size), Image.Resampling.LANCZOS)
+        notes.append(
+            f"{name} was reduced from {original_size[0]} x {original_size[1]} to {image.width} x {image.height} pixels."
+        )
+    rgb = np.array(image)
+    rgb.setflags(write=False)
+    return Picture(name, rgb, sha256, original_size, tuple(notes))
+
+
+def read_pictures(
+    sources: Iterable[PictureSource | tuple[str, PictureSource]],
+) -> tuple[list[Picture], list[ImageError]]:
+    """Read many pictures; those that cannot be used are skipped, each with its error.
+
+    Args:
+        sources: What read_picture takes, or pairs (name, source).
+    Returns:
+        The pictures and the errors, each in the order given.
+    """
+    pictures: list[Picture] = []
+    errors: list[ImageError] = []
+    for item in sources:
+        name, source = item if isinstance(item, tuple) else (None, item)
+        try:
+            pictures.append(read_picture(source, name))
+        except ImageError as error:
+            errors.append(error)
+    return pictures, errors
+
+
+def read_mask(
+    source: Path | str | bytes | Image.Image | np.ndarray, size: tuple[int, int] | None = None, name: str | None = None
+) -> np.ndarray:
+    """Read a ground-truth mask.
+
+    In a lossless file, an array or a PIL picture each value above zero means defect; in a JPEG or WebP, whose zeros are
+    noisy, each value above half of the greatest one. Transparent parts mean no defect.
+
+    Args:
+        source: A path, bytes, a PIL picture, or a bool or uint8 array.
+        size: (width, height) of the picture it belongs to. The mask is brought to that size; a pixel is defect when
+            at least half of its area is.
+        name: What to call it in messages; by default the file name, or "mask".
+    Returns:
+        (h, w) bool, True where defect.
+    Raises:
+        ImageError: if it cannot be read, or its aspect differs from that of `size`.
+    """
+    name = name or _default_name(source, "mask")
+    if isinstance(source, np.ndarray):
+        image = from_array(source.astype(np.uint8) if source.dtype == np.bool_ else source, name)
+    elif isinstance(source, Image.Image):
+        image = checked_load(source, name)
+    else:
+        image = decode(read_bytes(source, name), name, [])
+    lossy = image.format in ("JPEG", "MPO", "WEBP")
+    image = upright(image, name, [])
+    if image.mode[0] in "IF":  # I, I;16, F: one channel of wide range
+        values = np.asarray(image)
+    elif image.mode in ("1", "L") and "transparency" not in image.info:  # as most masks are, and many times as fast
+        values = np.asarray(image.convert("L"))
+    else:
+        rgba = image.convert("RGBA")
+        rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+        values = np.asarray(rgba)[:, :, :3].max(axis=2)
+    mask = values > (values.max() / 2 if lossy else 0)
+    if size is None or size == (mask.shape[1], mask.shape[0]):
+        return mask
+    height, width = mask.shape
+    scale = max(size) / max(width, height)
+    if any(abs(own * scale - asked) > max(1.0, 0.01 * asked) for own, asked in zip((width, height), size, strict=True)):
+        raise ImageError(
+            f"{name} is {width} x {height} pixels, another aspect than its picture of {size[0]} x {size[1]}: "
+            f"use the mask that was drawn on this picture."
+        )
+    resized = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+    return np.asarray(resized) >= 128
+
+
+def duplicates(pictures: Iterable[Picture]) -> list[list[Picture]]:
+    """Groups of two and more pictures with the same bytes, in the order of their first member."""
+    groups: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.sha256, []).append(picture)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _default_name(source: object, otherwise: str = "picture") -> str:
+    if isinstance(source, str | Path):
+        return Path(source).name or str(source)
+    filename = getattr(source, "filename", None)
+    return Path(filename).name if isinstance(filename, str) and filename else otherwise

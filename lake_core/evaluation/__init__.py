@@ -1,0 +1,1 @@
+"""The few-shot protocol at any scale."""

@@ -1,0 +1,158 @@
+"""Batches of pictures read ahead of the network: by a thread beside a CPU, by processes beside a GPU.
+
+A GPU takes a thousand pictures a second. Threads of one process cannot decode as many: what Pillow does in Python is
+done by one thread at a time, and the thread that feeds the GPU waits for it too.
+"""
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from loky import cpu_count, get_reusable_executor
+from torch import Tensor
+
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.patch_grid import Placement
+from lake_core.data.datasets import Entry
+from lake_core.evaluation.reading import Loaded, Part, SharedRows, read_part
+
+N_AHEAD = 3
+"""Batches that may wait for the network, so that memory is bounded whichever side is faster."""
+_MAX_READERS = 16
+_IDLE_SECONDS = 30
+"""After which processes that read end themselves; until then the next data set finds them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Pictures for one forward pass.
+
+    Attributes:
+        pictures: Those that could be read.
+        canvases: (n_pictures, height, width, 3) uint8, in pinned memory where the backbone is on a GPU.
+        n_entries: How many were to be read.
+        problems: One sentence for each that could not, and for each mask that could not.
+    """
+
+    pictures: tuple[Loaded, ...]
+    canvases: Tensor = field(repr=False)
+    n_entries: int
+    problems: tuple[str, ...] = ()
+
+    @property
+    def placements(self) -> list[Placement]:
+        return [picture.placement for picture in self.pictures]
+
+
+def load_ahead(
+    entries: Sequence[Entry], backbone: Backbone, batch_size: int, with_masks: bool, in_processes: bool | None = None
+) -> Generator[Batch, None, None]:
+    """Batches of pictures in the order of the entries, read while the caller works on those before.
+
+    Args:
+        entries: Labelled test pictures.
+        backbone: Whose input they are laid into.
+        batch_size: Pictures in a batch; one that cannot be read leaves its batch smaller.
+        with_masks: Also read and reduce masks.
+        in_processes: Read in as many processes as there are cores, instead of in one thread; None does so beside a
+            GPU. LOKY_MAX_CPU_COUNT in the environment sets fewer.
+    """
+    on_gpu = backbone.device.type == "cuda"
+    starts = deque(range(0, len(entries), batch_size))
+    waiting: deque[_Ahead] = deque()
+    with (
+        _readers(on_gpu if in_processes is None else in_processes) as readers,
+        _Slots((max(1, min(batch_size, len(entries))), *backbone.input_size, 3), readers.shared) as slots,
+    ):
+
+        def submit() -> None:
+            of_batch = entries[(start := starts.popleft()) : start + batch_size]
+            slot = (start // batch_size) % N_AHEAD
+            size = -(-len(of_batch) // readers.n)
+            waiting.append(_Ahead(len(of_batch), []))
+            for first in range(0, len(of_batch), size):
+                part = of_batch[first : first + size]
+                rows = slots.rows(slot, first, len(part))
+                job = readers.pool.submit(read_part, part, backbone.frame, with_masks, rows)
+                waiting[-1].parts.append((slots.array[slot, first : first + len(part)], job))
+
+        try:
+            while starts or waiting:
+                while starts and len(waiting) < N_AHEAD:
+                    submit()
+                yield waiting.popleft().joined(pinned=on_gpu)
+        finally:
+            for ahead in waiting:
+                for _, job in ahead.parts:
+                    job.cancel()
+
+
+@dataclass(frozen=True, eq=False)
+class _Ahead:
+    """A batch that is being read: its parts, each with the canvases that it is written to."""
+
+    n_entries: int
+    parts: list[tuple[np.ndarray, Future[Part]]]
+
+    def joined(self, pinned: bool) -> Batch:
+        """The batch, when all of it is there; its slot is free again."""
+        found = [(canvases, job.result()) for canvases, job in self.parts]
+        written = [canvases[: len(part.pictures)] for canvases, part in found]
+        shape = (sum(map(len, written)), *written[0].shape[1:])
+        canvases = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        # NumPy copies in this thread; PyTorch would wake threads that then spin on the cores of those who read.
+        np.concatenate(written, out=canvases.numpy())
+        pictures = tuple(picture for _, part in found for picture in part.pictures)
+        return Batch(pictures, canvases, self.n_entries, tuple(said for _, part in found for said in part.problems))
+
+
+class _Slots:
+    """Canvases for N_AHEAD batches: plain memory for threads, a mapped temporary file for processes."""
+
+    def __init__(self, shape: tuple[int, ...], shared: bool) -> None:
+        self._shape = (N_AHEAD, *shape)
+        self._folder = TemporaryDirectory(prefix="lake-canvases-", ignore_cleanup_errors=True) if shared else None
+
+    def __enter__(self) -> "_Slots":
+        if self._folder is None:
+            self.array = np.empty(self._shape, dtype=np.uint8)
+        else:
+            self._path = Path(self._folder.name) / "canvases"
+            self.array = np.memmap(self._path, np.uint8, "w+", shape=self._shape)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def rows(self, slot: int, first: int, n: int) -> np.ndarray | SharedRows:
+        """Some rows of a slot as a reader takes them."""
+        if self._folder is None:
+            return self.array[slot, first : first + n]
+        row_bytes = int(np.prod(self._shape[2:]))
+        return SharedRows(self._path, (n, *self._shape[2:]), (slot * self._shape[1] + first) * row_bytes)
+
+
+@dataclass(frozen=True)
+class _Readers:
+    """Who reads, how many they are, and whether they are processes, which need shared memory."""
+
+    pool: Executor
+    n: int
+    shared: bool
+
+
+@contextmanager
+def _readers(in_processes: bool) -> Iterator[_Readers]:
+    if in_processes:
+        n_readers = min(_MAX_READERS, cpu_count())
+        yield _Readers(get_reusable_executor(max_workers=n_readers, timeout=_IDLE_SECONDS), n_readers, shared=True)
+    else:
+        with ThreadPoolExecutor(1, thread_name_prefix="lake-read") as pool:
+            yield _Readers(pool, 1, shared=False)

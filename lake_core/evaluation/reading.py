@@ -1,0 +1,134 @@
+"""A few pictures of a data set read, decoded and laid into the model's input, with their masks.
+
+Needs no PyTorch, so that processes that only read begin at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lake_core.backbones.patch_grid import Frame, Placement
+from lake_core.data.datasets import Entry, united_mask
+from lake_core.data.images import Picture, read_picture
+from lake_core.errors import ImageError
+from lake_core.metrics.defect_mask import DefectMask
+
+MAX_PIXEL_SIDE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A mask reduced for comparison, and where its picture lies in the model's input."""
+
+    defects: DefectMask
+    placement: Placement
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """What stays of a picture once it is laid into the model's input; `mask` is None where none can be compared."""
+
+    entry: Entry
+    sha256: str
+    placement: Placement
+    mask: Mask | None = None
+
+
+@dataclass(frozen=True)
+class SharedRows:
+    """Rows of a uint8 array that lies in a file: several processes map it, and nothing is sent between them.
+
+    Attributes:
+        path: The file.
+        shape: Of these rows.
+        offset: Bytes before the first of them.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    offset: int
+
+    def mapped(self) -> np.ndarray:
+        """The rows, to be written."""
+        return np.memmap(self.path, np.uint8, "r+", self.offset, self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some pictures of a batch.
+
+    Attributes:
+        pictures: Those that could be read.
+        problems: One sentence for each that could not, and for each mask that could not.
+    """
+
+    pictures: tuple[Loaded, ...]
+    problems: tuple[str, ...]
+
+
+def read_part(entries: Sequence[Entry], frame: Frame, with_masks: bool, rows: np.ndarray | SharedRows) -> Part:
+    """Reads pictures in the order of the entries; one that cannot be used is left out and said.
+
+    Args:
+        entries: Which pictures.
+        frame: What they are laid into.
+        with_masks: Also read and reduce masks.
+        rows: (n_entries, height, width, 3) uint8; the first of them are written, one for each picture that is read.
+    """
+    canvases = rows.mapped() if isinstance(rows, SharedRows) else rows
+    pictures: list[Loaded] = []
+    problems: list[str] = []
+    for entry in entries:
+        try:
+            picture = read_picture(entry.path, entry.name)
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        mask = None
+        if with_masks:
+            try:
+                mask = _mask_of(entry, picture, frame)
+            except ImageError as error:
+                problems.append(f"{entry.name} is compared without its mask: {error}")
+        canvases[len(pictures)] = frame.canvas(picture)
+        pictures.append(Loaded(entry, picture.sha256, frame.placement(picture), mask))
+    return Part(tuple(pictures), tuple(problems))
+
+
+def reduced_mask(mask: np.ndarray | None, picture: Picture, placement: Placement) -> Mask:
+    """A mask at the size of comparison; None stands for an empty one.
+
+    The picture's size is divided by the least whole factor that brings its longest side to MAX_PIXEL_SIDE or below; a
+    reduced pixel is defect if any of its pixels is.
+    """
+    factor = -(-max(picture.size) // MAX_PIXEL_SIDE)
+    if mask is None:
+        return Mask(DefectMask((-(-picture.height // factor), -(-picture.width // factor))), placement)
+    return Mask(DefectMask.of(_any_row(_any_row(mask, factor).T, factor).T), placement)
+
+
+def _any_row(mask: np.ndarray, factor: int) -> np.ndarray:
+    """Each `factor` rows as one, the rest as another: True where any of them is."""
+    reduced = mask[::factor].copy()
+    for first in range(1, factor):
+        rows = mask[first::factor]
+        reduced[: len(rows)] |= rows
+    return reduced
+
+
+def _mask_of(entry: Entry, picture: Picture, frame: Frame) -> Mask | None:
+    """The mask with which a picture is compared; a good picture's is empty, a defective one may have none."""
+    if entry.label == "good":
+        return reduced_mask(None, picture, frame.placement(picture))
+    if not entry.masks:
+        return None
+    mask = united_mask(entry.masks, picture.size, [_below_data_set(mask, entry) for mask in entry.masks])
+    return reduced_mask(mask, picture, frame.placement(picture))
+
+
+def _below_data_set(path: Path, entry: Entry) -> str:
+    """A file's path below the folder that its entry's name starts from; its own name if it lies elsewhere."""
+    folder = entry.path.parents[len(Path(entry.name).parts) - 1]
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name

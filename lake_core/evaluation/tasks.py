@@ -1,0 +1,82 @@
+"""One category of the few-shot protocol as a task: small to send to another process, plain to get back."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.feature_store import FeatureStore
+from lake_core.config import LakeConfig
+from lake_core.data.folders import Entry
+from lake_core.data.images import Picture, read_picture
+from lake_core.errors import DatasetError, ImageError
+from lake_core.evaluation.loading import load_ahead
+from lake_core.evaluation.protocol import Outcome, Plan, Report, choose_normals, labelled_tests
+from lake_core.evaluation.runs import run_category
+
+BATCH_ON_CPU, BATCH_ON_GPU = 4, 64
+
+
+@dataclass(frozen=True)
+class Task:
+    """One category to be run; small, and the same wherever its files lie under the same paths."""
+
+    category: str
+    entries: tuple[Entry, ...]
+    config: LakeConfig
+    plan: Plan
+    batch_size: int | None = None
+
+
+def run_task(task: Task, backbone: Backbone, on_progress: Report | None = None) -> Outcome:
+    """All runs of one category.
+
+    Raises:
+        DatasetError: if it has too few normal pictures that can be read, or no labelled test picture.
+    """
+    started, name, plan = time.perf_counter(), task.category, task.plan
+    problems: list[str] = []
+    ordered = {seed: choose_normals(task.entries, seed) for seed in plan.seeds}
+    chosen = _read_normals(name, ordered, plan.shots[-1], problems)
+    store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone), on_device=True)
+    tests = labelled_tests(task.entries)
+    batches = load_ahead(tests, backbone, store.batch_size, plan.pixel)
+    outcome = run_category(name, chosen, batches, len(tests), store, task.config, plan, problems, on_progress)
+    return outcome | {"seconds": round(time.perf_counter() - started, 3)}
+
+
+def _read_normals(
+    name: str, ordered: Mapping[int, Sequence[Entry]], n: int, problems: list[str]
+) -> dict[int, list[Picture]]:
+    """For each seed the first n pictures that can be read and are not copies of each other; each file is read once."""
+    read: dict[Path, Picture | None] = {}
+    chosen = {}
+    for seed, entries in ordered.items():
+        found: dict[str, Picture] = {}
+        for entry in entries:
+            if len(found) == n:
+                break
+            if entry.path not in read:
+                read[entry.path] = _read(name, entry, problems)
+            picture = read[entry.path]
+            if picture is not None:
+                found.setdefault(picture.sha256, picture)
+        if len(found) < n:
+            raise DatasetError(
+                f"{name} has only {len(found)} different normal pictures that can be read: ask for fewer."
+            )
+        chosen[seed] = list(found.values())
+    return chosen
+
+
+def _read(name: str, entry: Entry, problems: list[str]) -> Picture | None:
+    try:
+        return read_picture(entry.path, entry.name)
+    except ImageError as error:
+        problems.append(f"{name}: {error}")
+        return None
+
+
+def _batch_size(backbone: Backbone) -> int:
+    return BATCH_ON_GPU if backbone.device.type == "cuda" else BATCH_ON_CPU

@@ -1,0 +1,175 @@
+"""An independent check of a map: regions of a picture are covered one by one with Captum's FeatureAblation.
+
+It shares nothing with the account of a score but the score itself: the importance of a region is what the score loses
+when the region shows the replacement (see `lake_core.experiments.deletion`), and its ranks are compared with the map's.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from captum.attr import FeatureAblation
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from lake_core.backbones.feature_store import Progress
+from lake_core.backbones.patch_grid import PatchGrid
+from lake_core.data.images import Picture
+from lake_core.detector.lake import Lake
+from lake_core.detector.scoring import ImageScore
+from lake_core.errors import ConfigError
+from lake_core.experiments.deletion import Replacement, patch_of_pixels, replacement_of, scored
+
+Target = Literal["score", "map"]
+N_REGIONS = 64
+_BATCH = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Occlusion:
+    """What covering regions does, beside what the map says of them.
+
+    Attributes:
+        picture: The picture.
+        target: What was watched: the image "score", or the mean of the fused "map".
+        replacement: What covered regions showed.
+        grid: The fused grid.
+        region: (n_patches,) int64, region of each patch, from 0; -1 off the picture. Regions are squares of patches.
+        importance: (n_regions,) float64, the target for the picture less the target with the region covered.
+        by_map: (n_regions,) float64, the fused map's greatest value in the region for "score", its mean for "map".
+        correlation: Spearman's rank correlation of the two, -1 to 1; None where either is constant.
+        deciding_region: Region of the patch that decides the score.
+    """
+
+    picture: Picture
+    target: Target
+    replacement: Replacement
+    grid: PatchGrid
+    region: np.ndarray = field(repr=False)
+    importance: np.ndarray = field(repr=False)
+    by_map: np.ndarray = field(repr=False)
+    correlation: float | None
+    deciding_region: int
+
+    @property
+    def importance_map(self) -> np.ndarray:
+        """(rows, cols) float32, each patch with the importance of its region; NaN off the picture."""
+        values = np.where(self.region < 0, np.nan, self.importance[self.region])
+        return values.astype(np.float32).reshape(self.grid.rows, self.grid.cols)
+
+    @property
+    def rank_of_deciding_region(self) -> int:
+        """From 1: how many regions matter at least as much as the one that holds the deciding patch, itself included.
+
+        1 says that covering the region of the deciding patch lowers the target most.
+        """
+        return int((self.importance >= self.importance[self.deciding_region]).sum())
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in words."""
+        n, rank = len(self.importance), self.rank_of_deciding_region
+        where = "Covering the region of the deciding patch lowers the score more than covering any other"
+        own = self.importance[self.deciding_region]
+        if own <= 0:
+            where = (
+                f"Covering the region of the deciding patch does not lower the score ({0 - own:+.2f}): what is put "
+                "there, or its seam, is no less unusual"
+            )
+        elif rank > 1:
+            where = f"Covering the region of the deciding patch is number {rank} of {n} regions in lowering the score"
+        if self.target == "map":
+            where = where.replace("the score", "the map")
+        agree = "cannot be ranked" if self.correlation is None else f"have a rank correlation of {self.correlation:.2f}"
+        return f"{where}; map and occlusion {agree} over {n} regions."
+
+
+def occlusion(
+    lake: Lake,
+    picture: Picture,
+    target: Target = "score",
+    replacement: Replacement = "normal",
+    *,
+    n_regions: int = N_REGIONS,
+    on_progress: Progress | None = None,
+) -> Occlusion:
+    """Covers a picture region by region.
+
+    The image score is a maximum: as long as the deciding patch stays, covering a region changes it only where the seam
+    is more unusual than that patch. So many importances are 0 or a little below, and a low correlation for "score" is
+    no surprise; the rank of the deciding region is the sharper question there. The deciding patch lies in the middle of
+    its region: a border through a defect would leave half of it beside a seam.
+
+    Args:
+        lake: Fitted.
+        picture: The picture.
+        target: What to watch, "score" or "map".
+        replacement: What covered regions show, as in `faithfulness.curve`.
+        n_regions: Regions at most, at least 1; each costs one picture through the network.
+        on_progress: Called after each few pictures with pictures done and in all; may raise to cancel.
+    Raises:
+        ConfigError: if an argument is not allowed.
+    """
+    if target not in get_args(Target):
+        raise ConfigError(f"target is {target!r}; it must be one of {', '.join(get_args(Target))}.")
+    if n_regions < 1:
+        raise ConfigError(f"n_regions is {n_regions}; it must be a whole number of at least 1.")
+    result = lake.score(picture)
+    grid, inside = result.witnesses.grid, result.witnesses.inside
+    region = regions(grid, inside, n_regions, result.patch)
+    n_found = int(region.max()) + 1
+    mask = torch.from_numpy(region[patch_of_pixels(grid, result.witnesses.placement)])
+    n_done = 0
+
+    def watched(pixels: Tensor) -> Tensor:
+        nonlocal n_done
+        found = list(scored(lake, picture, iter(pixels), len(pixels)))
+        n_done += len(found)
+        if on_progress is not None:
+            on_progress(n_done, n_found + 1)
+        return torch.tensor([_watched(one, target) for one in found], dtype=torch.float64)
+
+    with torch.no_grad():
+        importance_hw = FeatureAblation(watched).attribute(
+            lake.backbone.prepare(picture)[None],
+            baselines=replacement_of(lake, picture, replacement)[None],
+            feature_mask=mask[None, None].expand(1, 3, -1, -1),
+            perturbations_per_eval=_BATCH,
+        )[0, 0]
+    importance = np.zeros(n_found)
+    importance[mask.numpy().reshape(-1)] = importance_hw.double().numpy().reshape(-1)
+    fused = result.map.reshape(-1).astype(np.float64)
+    pool = np.max if target == "score" else np.mean
+    by_map = np.array([pool(fused[region == number]) for number in range(n_found)])
+    is_ranked = np.ptp(importance) > 0 and np.ptp(by_map) > 0
+    correlation = float(spearmanr(importance, by_map).statistic) if is_ranked else None
+    return Occlusion(
+        picture, target, replacement, grid, region, importance, by_map, correlation, int(region[result.patch])
+    )
+
+
+def regions(grid: PatchGrid, inside: np.ndarray, n_regions: int, centre: int) -> np.ndarray:
+    """(n_patches,) int64: squares of patches, numbered from 0 in reading order, at most n_regions; -1 off the picture.
+
+    Args:
+        grid: Of the patches.
+        inside: (n_patches,) bool.
+        n_regions: At most so many.
+        centre: A patch on the picture that lies in the middle of its square, so that no border cuts through what
+            surrounds it.
+    """
+    rows_cols = np.stack(np.divmod(np.flatnonzero(inside), grid.cols))
+    first = rows_cols.min(1, keepdims=True)
+    side, squares = 1, rows_cols - first
+    while np.prod(squares.max(1) + 1) > n_regions:
+        side += 1
+        ahead = (side // 2 - (np.array([divmod(centre, grid.cols)]).T - first)) % side
+        squares = (rows_cols - first + ahead) // side
+    found = np.full(grid.n_patches, -1, dtype=np.int64)
+    found[inside] = np.unique(squares[0] * grid.cols + squares[1], return_inverse=True)[1]
+    return found
+
+
+def _watched(result: ImageScore, target: Target) -> float:
+    return result.score if target == "score" else float(np.nanmean(result.map))

@@ -1,0 +1,129 @@
+"""Stability of one picture's score: other normal pictures, and changes of the picture that nobody would see."""
+
+import io
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from lake_core.backbones.feature_store import FeatureStore, Progress
+from lake_core.data.images import Picture, read_picture
+from lake_core.detector.lake import Lake
+from lake_core.detector.scoring import ImageScore
+from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, Sensitivity, side, some
+from lake_core.experiments.stability import fewer_normals
+
+LEAVE_ONE_OUT = "leave one normal out"
+FEWER = "number of normals"
+SHIFT = "shift"
+ROTATION = "rotation"
+JPEG = "JPEG quality"
+
+SHIFTS = {"1 px right": (1, 0), "1 px left": (-1, 0), "1 px down": (0, 1), "1 px up": (0, -1)}
+ANGLES = (-5.0, -2.0, 2.0, 5.0)
+QUALITIES = (95, 75, 50, 30)
+_PRIVATE_BYTES = 64 * 1024**2
+
+Run = tuple[str, str, Callable[[], ImageScore]]
+
+
+def score_stability(lake: Lake, picture: Picture, n_seeds: int = 3, on_progress: Progress | None = None) -> Sensitivity:
+    """The score of a picture from other normal pictures, and of slightly changed copies of it.
+
+    Each normal picture is left out in turn; 1, 2 and 4 of them (as far as there are more) are drawn `n_seeds` times,
+    the same at every call: these learn anew from stored activations, with their own threshold. The picture is shifted
+    by one pixel, rotated by 2 and 5 degrees and saved as JPEG: these run the model once each; what it computes for them
+    is not kept. A turned picture is mirrored at its edges to fill its corners; a seam may itself be seen as a defect,
+    so compare the families before blaming the angle.
+
+    Args:
+        lake: As fitted; one whose units were switched off learns anew with all of them.
+        picture: Any picture.
+        n_seeds: Draws for each number of normal pictures.
+        on_progress: Called after each change; may raise to cancel.
+    Returns:
+        A table with the families "leave one normal out", "number of normals", "shift", "rotation", "JPEG quality".
+        The first row, "as it is", is also the one with all normal pictures.
+    """
+    before = lake.score(picture)
+    runs = [*_other_normals(lake, picture, n_seeds), *_perturbed(lake, picture)]
+    rows = [_row(AS_IS, f"all {len(lake.normals_)} normal pictures", before)]
+    for n_done, (family, what, run) in enumerate(runs, start=1):
+        rows.append(_row(family, what, run()))
+        if on_progress is not None:
+            on_progress(n_done, len(runs))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return Sensitivity(table, _sentence(table))
+
+
+def shifted(rgb: np.ndarray, right: int, down: int) -> np.ndarray:
+    """The picture moved by whole pixels, (h, w, 3) uint8; its edges fill what becomes free."""
+    height, width = rgb.shape[:2]
+    rows = (np.arange(height) - down).clip(0, height - 1)
+    cols = (np.arange(width) - right).clip(0, width - 1)
+    return np.ascontiguousarray(rgb[rows][:, cols])
+
+
+def rotated(rgb: np.ndarray, degrees: float) -> np.ndarray:
+    """The picture turned counterclockwise about its centre, (h, w, 3) uint8; its mirrored edges fill the corners."""
+    height, width = rgb.shape[:2]
+    border = int(np.ceil(max(height, width) / 2 * abs(np.sin(np.radians(degrees))))) + 3
+    wide = np.pad(rgb, ((border, border), (border, border), (0, 0)), mode="symmetric")
+    turned = np.asarray(Image.fromarray(wide).rotate(degrees, Image.Resampling.BICUBIC))
+    return np.ascontiguousarray(turned[border : border + height, border : border + width])
+
+
+def as_jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
+    """The picture as it comes out of a JPEG file, (h, w, 3) uint8."""
+    file = io.BytesIO()
+    Image.fromarray(rgb).save(file, "JPEG", quality=quality)
+    return np.array(Image.open(file).convert("RGB"))
+
+
+def _other_normals(lake: Lake, picture: Picture, n_seeds: int) -> Iterator[Run]:
+    for chosen, left_out, seed in fewer_normals(len(lake.normals_), n_seeds):
+
+        def run(chosen: list[int] = chosen) -> ImageScore:
+            other = Lake(lake.backbone, lake.config, lake.store)
+            other = other.fit([lake.normals_[i] for i in chosen]).with_threshold(lake.own_threshold)
+            return other.score(picture)
+
+        if left_out is not None:
+            yield LEAVE_ONE_OUT, f"without {lake.normals_[left_out].name}", run
+        else:
+            yield FEWER, f"{len(chosen)} of {len(lake.normals_)}, seed {seed}", run
+
+
+def _perturbed(lake: Lake, picture: Picture) -> Iterator[Run]:
+    store = FeatureStore(lake.backbone, _PRIVATE_BYTES, batch_size=1)
+
+    def run(change: Callable[..., np.ndarray], *amount: float) -> Callable[[], ImageScore]:
+        def scored() -> ImageScore:
+            changed = read_picture(change(picture.rgb, *amount), picture.name)
+            store.ensure([changed], lake.places)
+            acts = {place: store.get(changed, place) for place in lake.places}
+            return lake.fuse(lake.measure_activations(changed, acts))
+
+        return scored
+
+    for what, (right, down) in SHIFTS.items():
+        yield SHIFT, what, run(shifted, right, down)
+    for degrees in ANGLES:
+        yield ROTATION, f"{degrees:+g}°", run(rotated, degrees)
+    for quality in QUALITIES:
+        yield JPEG, f"{quality}", run(as_jpeg, quality)
+
+
+def _row(family: str, what: str, result: ImageScore) -> tuple[str, str, float, float, float, bool]:
+    return family, what, result.score, result.cross_modal, result.threshold, result.is_anomalous
+
+
+def _sentence(table: pd.DataFrame) -> str:
+    score, decision, n_runs = float(table["score"].iloc[0]), bool(table["is_anomalous"].iloc[0]), len(table) - 1
+    turned = table[table["is_anomalous"] != decision]
+    low, high = table["score"].min(), table["score"].max()
+    spread = f"The score is {score:.3g}, {side(decision)}, and between {low:.3g} and {high:.3g} over {n_runs} changes"
+    if not len(turned):
+        return f"{spread}; the decision never turns."
+    return f"{spread}; the decision turns in {len(turned)} of them ({some(turned)})."

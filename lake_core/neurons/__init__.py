@@ -1,0 +1,1 @@
+"""Everything about one neuron: statistics, concept labels, similarity, input attribution."""

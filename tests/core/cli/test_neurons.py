@@ -1,0 +1,84 @@
+"""`lake units`: the numbers of `Lake.units`, as JSON."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+import lake_core as lk
+from lake_core.cli import app
+from lake_core.data.datasets import Example
+from lake_core.neurons.concepts import NO_WORD
+from lake_core.neurons.statistics import COLUMNS
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("parts")
+    rng = np.random.default_rng(0)
+    for name in ("normal/0.png", "normal/1.png", "test/good/2.png", "test/spot/3.png"):
+        rgb = rng.integers(90, 160, (64, 64, 3), dtype=np.uint8)
+        if "spot" in name:
+            rgb[20:44, 20:44] = (250, 30, 30)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rgb).save(root / name)
+    (root / "test/good/torn.png").write_bytes((root / "normal/0.png").read_bytes()[:200])
+    return root
+
+
+def units(root: Path, out: Path, *more: object) -> Result:
+    arguments = ["units", "--normal", root / "normal", "--image-size", 128, "--json", out, *more]
+    return CliRunner().invoke(app.app, [str(argument) for argument in arguments])
+
+
+def test_writes_the_numbers_of_the_api(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "units.json"
+    result = units(parts, out, "--test", parts / "test", "--layer", 12, "--object", "a plate")
+    assert result.exit_code == 0, result.output
+    document = json.loads(out.read_text())
+    assert (document["layer"], document["kind"], document["image_size"]) == (12, "hidden", 128)
+    assert document["tests"] == ["good/2.png", "spot/3.png"]
+    assert len(document["problems"]) == 1
+    assert document["object_name"] == "a plate"
+
+    lake = lk.Lake(lk.open_backbone("lake-cnn", image_size=128), lk.LakeConfig())
+    lake.fit([parts / "normal/0.png", parts / "normal/1.png"])
+    tests = [
+        Example(lk.read_picture(parts / "test/good/2.png"), "good"),
+        Example(lk.read_picture(parts / "test/spot/3.png"), "defective"),
+    ]
+    table = lake.units(12, tests)
+    assert len(document["units"]) == len(table) == lake.backbone.layer(12).n_units["hidden"]
+    for name in COLUMNS:
+        found = [row[name] for row in document["units"]]
+        if table[name].dtype.kind == "f":
+            np.testing.assert_allclose(found, table[name], rtol=1e-6)
+        else:
+            assert found == table[name].tolist(), name
+
+
+def test_describes_the_top_units_with_words_of_ones_own(parts: Path, tmp_path: Path) -> None:
+    out, words = tmp_path / "units.json", tmp_path / "words.txt"
+    words.write_text("# mine\nred\nblue\ngreen\n")
+    result = units(parts, out, "--test", parts / "test", "--top", 2, "--describe", "--concepts", words)
+    assert result.exit_code == 0, result.output
+    document = json.loads(out.read_text())
+    assert [row["rank"] for row in document["units"]] == [1, 2]
+    assert [one["unit"] for one in document["descriptions"]] == [row["unit"] for row in document["units"]]
+    for row, one in zip(document["units"], document["descriptions"], strict=True):
+        assert row["words"] == (", ".join(one["words"]) or NO_WORD)
+        assert one["effect_by"] == "ablation"
+        assert {score["word"] for score in one["agreement"]} <= {"red", "blue", "green"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [(["--layer", 99], "no layer 99"), (["--describe", "--concepts", "none.txt"], "none.txt")]
+)
+def test_what_cannot_be_is_one_line(parts: Path, tmp_path: Path, more: list[object], said: str) -> None:
+    result = units(parts, tmp_path / "units.json", *more)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1

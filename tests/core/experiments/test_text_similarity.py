@@ -1,0 +1,307 @@
+"""Words and pictures: similarities by hand in float64, and rewording against detectors fitted anew."""
+
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lake_core.backbones.backbone import open_backbone
+from lake_core.backbones.patch_grid import coarse_of_fine
+from lake_core.config import LakeConfig
+from lake_core.data.images import Picture
+from lake_core.detector.lake import Lake
+from lake_core.detector.scoring import ImageScore, visual_map
+from lake_core.errors import ConfigError, LakeError
+from lake_core.experiments.leave_one_prompt_out import without_each_prompt
+from lake_core.experiments.prompt_sensitivity import wording_sensitivity
+from lake_core.experiments.text_similarity import (
+    anomalous_probability,
+    prompt_table,
+    reworded,
+    reworded_witnesses,
+    text_map,
+)
+from lake_core.prompts import PromptEnsemble
+from tests.core.method import lies_inside, under
+from tests.core.tiny import FAMILIES, OpenTiny, write_monotone
+
+N_NORMALS = 3
+SPEAKING = [name for name, family in FAMILIES.items() if family.joint is not None]
+PROMPTS = PromptEnsemble(("{}", "good {}"), ("bad {}", "{} with a hole"), ("a photo of a {}.", "a {}, up close"))
+OTHER = PromptEnsemble(("fine {}",), ("torn {}", "{} with a hole", "burnt {}"), ("this is {}",))
+
+
+@pytest.fixture(params=SPEAKING, scope="module")
+def lake(request: pytest.FixtureRequest, open_tiny: OpenTiny, noise_pictures: list[Picture]) -> Lake:
+    backbone = open_tiny(request.param, resize="letterbox")
+    config = LakeConfig(top_k=9, text_weight=0.6, prompts=PROMPTS, object_name="plate", top_q=2)
+    return Lake(backbone, config).fit(noise_pictures[:N_NORMALS])
+
+
+def same(one: Lake, other: Lake, picture: Picture) -> None:
+    assert one.config == other.config
+    assert one.normality_.warnings == other.normality_.warnings
+    np.testing.assert_array_equal(one.normal_scores_, other.normal_scores_)
+    a, b = one.score(picture), other.score(picture)
+    assert (a.score, a.threshold, a.cross_modal) == (b.score, b.threshold, b.cross_modal)
+    np.testing.assert_array_equal(a.map, b.map)
+    assert a.witnesses.image_probability == b.witnesses.image_probability
+
+
+@pytest.mark.parametrize(
+    "change", [{"prompts": OTHER}, {"object_name": "woven cloth"}, {"prompts": OTHER} | {"object_name": "x"}]
+)
+def test_rewording_equals_fitting_with_the_other_words(
+    lake: Lake, noise_pictures: list[Picture], change: dict[str, object]
+) -> None:
+    picture = noise_pictures[5]
+    before = lake.score(picture)
+    n_forwards = lake.store.n_forwards
+    other = reworded(lake, **change)  # type: ignore[arg-type]
+    config = LakeConfig(**{name: getattr(lake.config, name) for name in LakeConfig.__dataclass_fields__} | change)
+    fresh = Lake(lake.backbone, config, lake.store).fit(noise_pictures[:N_NORMALS])
+    same(other, fresh, picture)
+    assert all(a is b for a, b in zip(other.normality_.layers, lake.normality_.layers, strict=True))
+    assert lake.store.n_forwards == n_forwards
+    again = other.fuse(reworded_witnesses(other, before.witnesses))
+    assert again.score == fresh.score(picture).score
+    assert again.score != before.score
+    assert again.witnesses.layers is before.witnesses.layers
+    assert again.witnesses.image_probability == fresh.score(picture).witnesses.image_probability
+    assert lake.score(picture).score == before.score
+
+
+def test_rewording_may_lose_the_text_part_and_find_it_again(lake: Lake, noise_pictures: list[Picture]) -> None:
+    silent_words = PromptEnsemble(("{} so",), ("{} so",), ("a {}",))
+    silent = reworded(lake, silent_words)
+    assert silent.normality_.text is None
+    assert reworded_witnesses(silent, lake.measure(noise_pictures[5])).cross_modal is None
+    assert len(reworded(silent, OTHER).normality_.warnings) == len(lake.normality_.warnings)
+    same(reworded(silent, PROMPTS), lake, noise_pictures[5])
+
+
+def test_prompts_have_the_similarities_of_their_own_texts(lake: Lake, noise_pictures: list[Picture]) -> None:
+    picture, backbone = noise_pictures[5], lake.backbone
+    result = lake.score(picture)
+    patch = int(np.flatnonzero(result.witnesses.inside)[-1])
+    assert backbone.joint_place is not None
+    under = int(coarse_of_fine(result.witnesses.grid, backbone.grid(backbone.joint_place))[patch])
+    joint = lake.store.get(picture, backbone.joint_place)[under].double().numpy()
+    image = lake.store.get(picture, backbone.image_place)[0].double().numpy()
+    table = prompt_table(lake, picture, patch)
+    assert table["state"].tolist() == ["normal"] * 4 + ["anomalous"] * 4
+    for row in table.itertuples():
+        assert row.prompt == str(row.template).replace("{}", str(row.phrase).replace("{}", "plate"))
+        text = backbone.encode_text([str(row.prompt)])[0].double().numpy()
+        assert row.cos_patch == pytest.approx(text @ joint, abs=1e-5)
+        assert row.cos_picture == pytest.approx(text @ image, abs=1e-5)
+    directions = {}
+    for state, rows in table.groupby("state"):
+        mean = backbone.encode_text(rows["prompt"].tolist()).double().numpy().mean(0)
+        directions[state] = mean / np.linalg.norm(mean)
+    odds = [
+        np.exp(backbone.logit_scale * (v @ directions["normal"] - v @ directions["anomalous"])) for v in (joint, image)
+    ]
+    assert anomalous_probability(lake, picture, patch) == pytest.approx([1 / (1 + value) for value in odds], rel=1e-3)
+    assert anomalous_probability(lake, picture).picture == pytest.approx(result.witnesses.image_probability, rel=1e-5)
+    assert prompt_table(lake, picture).equals(prompt_table(lake, picture, result.patch))
+    with pytest.raises(ValueError, match="not on the picture"):
+        prompt_table(lake, picture, 10_000)
+
+
+def test_a_text_map_is_the_cosine_and_its_place_among_the_normal_patches(
+    lake: Lake, noise_pictures: list[Picture]
+) -> None:
+    backbone, place = lake.backbone, lake.backbone.joint_place
+    assert place is not None
+    found = text_map(lake, noise_pictures[5], "  a  hole ")
+    assert found.text == "a hole"
+    text = backbone.encode_text(["a hole"])[0].double().numpy()
+    grid = backbone.grid(place)
+    inside = grid.inside(backbone.placement(noise_pictures[5]))
+    own = lake.store.get(noise_pictures[5], place).double().numpy() @ text
+    normal = np.concatenate([(lake.store.get(p, place).double().numpy() @ text)[inside] for p in lake.normals_])
+    m50, m99 = np.median(normal), np.quantile(normal, 0.99)
+    expected = np.where(inside, own, np.nan).reshape(grid.rows, grid.cols)
+    np.testing.assert_allclose(found.cosine, expected, atol=1e-5)
+    assert found.relative is not None
+    np.testing.assert_allclose(found.relative, (expected - m50) / (m99 - m50), rtol=2e-3, atol=2e-3)
+    image = lake.store.get(noise_pictures[5], backbone.image_place)[0].double().numpy()
+    assert found.cos_picture == pytest.approx(image @ text, abs=1e-5)
+    with pytest.raises(ConfigError, match="empty"):
+        text_map(lake, noise_pictures[5], " ")
+
+
+def test_where_all_normal_patches_sound_alike_a_text_has_no_scale(
+    tmp_path: Path, noise_pictures: list[Picture]
+) -> None:
+    backbone = open_backbone(f"local-dir:{write_monotone(tmp_path / 'monotone')}", resize="letterbox")
+    lake = Lake(backbone, LakeConfig(top_k=9)).fit(noise_pictures[:N_NORMALS])
+    assert any("all normal patches sound the same" in warning for warning in lake.normality_.warnings)
+    assert lake.score(noise_pictures[5]).score != lake.score(noise_pictures[6]).score
+    found = text_map(lake, noise_pictures[5], "a hole")
+    assert found.relative is None
+    assert found.m50 == pytest.approx(found.m99, abs=1e-6)
+    seen = found.cosine[np.isfinite(found.cosine)]
+    assert 0 < len(seen) < found.cosine.size
+    np.testing.assert_allclose(seen, found.m50, atol=1e-6)
+    assert found.m50 != pytest.approx(text_map(lake, noise_pictures[5], "a scratch").m50, abs=1e-4)
+
+
+def test_each_wording_is_a_detector_fitted_with_it(lake: Lake, noise_pictures: list[Picture]) -> None:
+    words = {"fine / torn": (("fine {}",), ("torn {}",))}
+    steps: list[tuple[int, int]] = []
+    found = wording_sensitivity(lake, noise_pictures[5], words, ("plate", "sheet"), lambda *step: steps.append(step))
+    heard = lake.measure(noise_pictures[5])
+    again = wording_sensitivity(lake, noise_pictures[5], words, ("plate", "sheet"), heard=heard)
+    assert again.table.equals(found.table)
+    others = found.table[found.table["family"] != "without one prompt"]
+    n, a, t = PROMPTS.normal_states, PROMPTS.anomalous_states, PROMPTS.templates
+    expected = [
+        (PROMPTS, "plate"),
+        (PromptEnsemble(n[1:], a, t), "plate"),
+        (PromptEnsemble(n[:1], a, t), "plate"),
+        (PromptEnsemble(n, a[1:], t), "plate"),
+        (PromptEnsemble(n, a[:1], t), "plate"),
+        (PromptEnsemble(n, a, t[1:]), "plate"),
+        (PromptEnsemble(n, a, t[:1]), "plate"),
+        (PromptEnsemble(("fine {}",), ("torn {}",), t), "plate"),
+        (PROMPTS, "sheet"),
+    ]
+    assert steps == [(i, 9) for i in range(1, 10)]
+    assert len(others) == len(expected)
+    for row, (prompts, name) in zip(others.itertuples(), expected, strict=True):
+        config = LakeConfig(top_k=9, text_weight=0.6, prompts=prompts, object_name=name, top_q=2)
+        fresh = Lake(lake.backbone, config, lake.store).fit(noise_pictures[:N_NORMALS]).score(noise_pictures[5])
+        assert (row.score, row.cross_modal, row.threshold) == (fresh.score, fresh.cross_modal, fresh.threshold)
+        assert row.is_anomalous == fresh.is_anomalous
+    assert others["what"].tolist()[1:] == [
+        "normal: plate",
+        "normal: good plate",
+        "anomalous: bad plate",
+        "anomalous: plate with a hole",
+        *t,
+        "fine / torn",
+        "sheet",
+    ]
+    assert found.spread == (found.table["score"].min(), found.table["score"].max())
+    assert found.by_family()["n"].tolist() == [8, 4, 2, 1, 1]
+    assert found.by_family()["n_turned"].sum() == len(found.turned)
+    for family, what in (("without one prompt", "a single prompt"), ("without a phrase", "a single phrase")):
+        assert (f"{what} (without it the decision turns" in found.sentence) == (found.turned["family"] == family).any()
+    one_less = found.by_family().set_index("family").loc["without one prompt"]
+    said = f"without any one prompt it is between {one_less['lowest']:.3f} and {one_less['highest']:.3f}"
+    assert said in found.sentence
+    assert ("does not depend on the wording" in found.sentence) == (len(found.turned) == 0)
+
+
+def one_less(prompts: PromptEnsemble, state: str, left_out: int) -> PromptEnsemble:
+    """The ensemble without one prompt: every other one becomes a phrase of its own, in a template that adds nothing."""
+    whole = {
+        name: [
+            template.replace("{}", phrase)
+            for phrase in getattr(prompts, f"{name}_states")
+            for template in prompts.templates
+        ]
+        for name in ("normal", "anomalous")
+    }
+    del whole[state][left_out]
+    return PromptEnsemble(tuple(whole["normal"]), tuple(whole["anomalous"]), ("{}",))
+
+
+def naive_without(lake: Lake, before: ImageScore, prompts: PromptEnsemble) -> tuple[float, float, float]:
+    """Score, cross-modal part and threshold with other prompts, the text part in float64 from the texts on."""
+    backbone, config, normality = lake.backbone, lake.config, lake.normality_
+    place = backbone.joint_place
+    assert place is not None
+    grid = backbone.grid(place)
+
+    def direction(texts: list[str]) -> np.ndarray:
+        mean = np.mean([backbone.encode_text([text])[0].double().numpy() for text in texts], axis=0)
+        return np.asarray(mean / np.linalg.norm(mean))
+
+    difference = direction(prompts.anomalous_texts("plate")) - direction(prompts.normal_texts("plate"))
+
+    def margin(picture: Picture) -> np.ndarray:
+        return np.asarray(lake.store.get(picture, place).double().numpy() @ difference)
+
+    known = np.concatenate([margin(p)[lies_inside(grid, backbone, p)] for p in lake.normals_])
+    m50, m99 = np.median(known), np.quantile(known, config.calibration_quantile)
+
+    def outcome(picture: Picture, visual: np.ndarray) -> tuple[float, float]:
+        cross, weight = np.zeros(len(visual)), 0.0
+        if m99 - m50 > 1e-5:
+            weight = config.text_weight
+            cross = np.maximum((margin(picture) - m50) / (m99 - m50), 0)[under(normality.grid, grid)]
+        fused = (1 - weight) * visual.astype(np.float64) + weight * cross
+        on = np.flatnonzero(lies_inside(normality.grid, backbone, picture))
+        top = on[np.argsort(-fused[on], kind="stable")][: config.top_q]
+        return fused[top].mean(), cross[top].mean()
+
+    own = visual_map(normality, {layer.selection.layer: layer.own_distance for layer in normality.layers})
+    scores = [outcome(normal, visual)[0] for normal, visual in zip(lake.normals_, own, strict=True)]
+    return *outcome(before.picture, before.witnesses.visual), float(np.quantile(scores, config.threshold_quantile))
+
+
+LONELY = PromptEnsemble(("{} so",), ("{} so", "bad {}", "torn {}"), ("a {}",))
+SILENCED = PromptEnsemble(("{} so",), ("{} so", "bad {}"), ("a {}",))
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, LONELY, SILENCED], ids=["all", "lonely", "silenced"])
+def test_each_prompt_left_out_is_a_detector_fitted_with_the_others(
+    lake: Lake, noise_pictures: list[Picture], prompts: PromptEnsemble
+) -> None:
+    """SILENCED without its last prompt has the same words for both states, so that the text part is left out."""
+    picture, asked = noise_pictures[5], reworded(lake, prompts)
+    before = asked.score(picture)
+    found = without_each_prompt(asked, before)
+    texts = {"normal": prompts.normal_texts("plate"), "anomalous": prompts.anomalous_texts("plate")}
+    left = [(state, i) for state, whole in texts.items() for i in range(len(whole)) if len(whole) > 1]
+    assert [one.prompt for one in found] == [f"{state}: {texts[state][i]}" for state, i in left]
+    for one, (state, i) in zip(found, left, strict=True):
+        others = one_less(prompts, state, i)
+        expected = naive_without(asked, before, others)
+        assert (one.score, one.cross_modal, one.threshold) == pytest.approx(expected, rel=2e-4, abs=2e-5)
+        fresh = reworded(lake, others).score(picture)
+        assert one.score == pytest.approx(fresh.score, rel=1e-4)
+        assert one.cross_modal == pytest.approx(fresh.cross_modal, rel=1e-4, abs=1e-5)
+        assert one.threshold == pytest.approx(fresh.threshold, rel=1e-4)
+        assert one.is_anomalous == fresh.is_anomalous
+        assert (fresh.witnesses.cross_modal is None) == (prompts == SILENCED and i == 1)
+    assert len({one.score for one in found}) == len(found)
+
+
+def test_a_prompt_that_turns_the_decision_is_named(lake: Lake, noise_pictures: list[Picture]) -> None:
+    """With a threshold of the user's own, by which the decision is another one than without the first prompt."""
+    own = copy(lake)
+    before = lake.score(noise_pictures[5])
+    one = without_each_prompt(lake, before)[0]
+    own.threshold_ = before.score + (1 if one.is_anomalous else -1)
+    found = wording_sensitivity(own, noise_pictures[5])
+    turned = found.turned[found.turned["family"] == "without one prompt"]
+    assert turned["what"].iloc[0] == one.prompt
+    assert f"depends on a single prompt (without it the decision turns, for {len(turned)} of 8: " in found.sentence
+    assert one.prompt in found.sentence
+
+
+def test_without_weight_no_wording_matters(lake: Lake, noise_pictures: list[Picture]) -> None:
+    found = wording_sensitivity(lake.reweighed(text_weight=0.0), noise_pictures[5])
+    assert found.spread[0] == found.spread[1]
+    assert "no wording can change" in found.sentence
+
+
+def test_a_head_without_patch_directions_is_said_in_one_sentence(
+    open_tiny: OpenTiny, noise_pictures: list[Picture]
+) -> None:
+    lake = Lake(open_tiny("native-vit-attention-pool")).fit(noise_pictures[:N_NORMALS])
+    picture = noise_pictures[5]
+    for work in (
+        lambda: prompt_table(lake, picture),
+        lambda: reworded(lake, OTHER),
+        lambda: text_map(lake, picture, "a hole"),
+        lambda: anomalous_probability(lake, picture),
+        lambda: wording_sensitivity(lake, picture),
+    ):
+        with pytest.raises(LakeError, match="does not act on single patches"):
+            work()

@@ -1,0 +1,273 @@
+"""The pixels behind a unit: exact where the answer is known, and without a trace on the shared model."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import NeuronIntegratedGradients
+from torch import nn
+
+from lake_core.backbones.backbone import _FORWARD_LOCK, Backbone
+from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.hooks import Place, Tap
+from lake_core.data.images import Picture
+from lake_core.errors import BackboneError, ConfigError
+from lake_core.neurons.attribution import (
+    BATCH,
+    Baseline,
+    Neuron,
+    baseline_of,
+    completeness_error,
+    gradient,
+    integrated_gradients,
+    private_copy,
+    unit_attribution,
+)
+from tests.core.tiny import OpenTiny, Tiny
+
+
+@pytest.fixture(params=["efficientnet", "native-vit"])
+def backbone(request: pytest.FixtureRequest, open_tiny: OpenTiny) -> Backbone:
+    return open_tiny(request.param)
+
+
+@pytest.fixture
+def toy() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 5, 2, stride=2), nn.Flatten(), nn.Linear(20, 2))
+
+
+def state_of(backbone: Backbone) -> list[object]:
+    model = backbone._model
+    hooks = [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()]
+    weights = [(p.requires_grad, p.grad is None, p.detach().sum().item()) for p in model.parameters()]
+    return [hooks, weights, [m.training for m in model.modules()]]
+
+
+# Known answers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("takes", ["output", "input"])
+def test_on_a_linear_toy_both_methods_equal_the_analytic_result(toy: nn.Sequential, takes: str) -> None:
+    first: Any = toy[0]
+    tap = Tap(first, "output") if takes == "output" else Tap(toy[1], "input")
+    neuron = Neuron(toy, tap, lambda maps: maps[:, 3, 1, 0])
+    pixels, start = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
+    weight = torch.zeros(1, 3, 4, 4)
+    weight[0, :, 2:4, 0:2] = first.weight[3].detach()
+    value, found = gradient(neuron, pixels.clone())
+    torch.testing.assert_close(found, weight)
+    assert value == pytest.approx(float((weight * pixels).sum() + first.bias[3].detach()), rel=1e-5)
+    value, start_value, found = integrated_gradients(neuron, pixels, start, steps=1)
+    torch.testing.assert_close(found, weight * (pixels - start))
+    assert value - start_value == pytest.approx(float(found.sum()), rel=1e-5)
+
+
+def test_of_a_square_the_gradient_is_twice_the_input_and_the_integral_is_exact() -> None:
+    class Square(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x**2
+
+    net = nn.Sequential(Square(), nn.Flatten())
+    neuron = Neuron(net, Tap(net[0], "output"), lambda maps: maps.sum((1, 2, 3)))
+    pixels, start = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
+    torch.testing.assert_close(gradient(neuron, pixels.clone())[1], 2 * pixels)
+    torch.testing.assert_close(integrated_gradients(neuron, pixels, start, 3)[2], pixels**2 - start**2)
+
+
+def test_batches_of_steps_change_nothing(toy: nn.Sequential) -> None:
+    net = nn.Sequential(toy[0], nn.Tanh(), nn.Flatten())
+    neuron = Neuron(net, Tap(net[1], "output"), lambda maps: maps[:, 2].mean((1, 2)))
+    pixels, start = 3 * torch.randn(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    at_once = NeuronIntegratedGradients(net, net[1]).attribute(pixels, neuron.pick, start, n_steps=2 * BATCH + 1)
+    torch.testing.assert_close(integrated_gradients(neuron, pixels, start, 2 * BATCH + 1)[2], at_once.detach())
+
+
+def test_the_completeness_error_is_relative_and_missing_where_nothing_differs() -> None:
+    assert completeness_error(1.5, 3.0, 1.0) == pytest.approx(0.25)
+    assert completeness_error(-1.0, 1.0, 3.0) == pytest.approx(0.5)
+    assert completeness_error(0.1, 2.0, 2.0) is None
+
+
+# Real towers ---------------------------------------------------------------------------------------------------------
+
+
+def test_explains_the_activation_that_the_store_holds(tiny: Tiny, noise_pictures: list[Picture]) -> None:
+    picture, store = noise_pictures[0], FeatureStore(tiny.backbone)
+    before = state_of(tiny.backbone)
+    for layer in (1, len(tiny.backbone.layers)):
+        for kind in tiny.backbone.layer(layer).n_units:
+            acts_pu = store.get(picture, tiny.backbone.place(layer, kind))
+            unit = int(acts_pu.var(0).argmax())  # a ReLU may leave others at 0 everywhere
+            one = unit_attribution(tiny.backbone, picture, layer, kind, unit, patch=2)
+            whole = unit_attribution(
+                tiny.backbone, picture, layer, kind, unit, None, "integrated_gradients", "blurred", steps=2
+            )
+            assert one.value == pytest.approx(float(acts_pu[2, unit]), rel=1e-3, abs=1e-4)
+            assert whole.value == pytest.approx(float(acts_pu[:, unit].mean()), rel=1e-3, abs=1e-4)
+            assert one.map.shape == whole.map.shape == tiny.backbone.input_size
+            assert one.map.dtype == np.float32
+            assert np.isfinite(one.map).all()
+            assert np.isfinite(whole.map).all()
+            assert whole.map.any()
+    assert state_of(tiny.backbone) == before
+
+
+def test_the_gradient_is_the_slope_of_the_activation(tiny: Tiny, noise_pictures: list[Picture]) -> None:
+    backbone, pixels = tiny.backbone, tiny.backbone.prepare(noise_pictures[1])
+    for layer in (1, len(backbone.layers)):
+        for kind in backbone.layer(layer).n_units:
+            place = backbone.place(layer, kind)
+            unit = int(backbone.forward(pixels[None], [place])[place][0].var(0).argmax())
+            slope = torch.from_numpy(unit_attribution(backbone, noise_pictures[1], layer, kind, unit).map)
+            step = 0.01 * slope / slope.norm()
+            found = backbone.forward(torch.stack([pixels - step, pixels + step]), [place])[place]
+            low, high = found[:, :, unit].double().mean(1)
+            assert float(slope.norm()) == pytest.approx(float(high - low) / 0.02, rel=0.02)
+
+
+@pytest.mark.parametrize("baseline", ["blurred", "mean"])
+def test_the_completeness_error_falls_with_steps(
+    backbone: Backbone, noise_pictures: list[Picture], baseline: Baseline
+) -> None:
+    few, many = (
+        unit_attribution(
+            backbone,
+            noise_pictures[0],
+            2,
+            "hidden",
+            5,
+            7,
+            "integrated_gradients",
+            baseline,
+            steps,
+        )
+        for steps in (1, 32)
+    )
+    assert few.completeness_error is not None
+    assert many.completeness_error is not None
+    assert many.completeness_error < 0.02
+    assert many.completeness_error < few.completeness_error
+    assert many.baseline_value is not None
+    assert many.map.sum() == pytest.approx(many.value - many.baseline_value, rel=0.03)
+    assert many.baseline == baseline
+    place = backbone.place(2, "hidden")
+    pixels = backbone.prepare(noise_pictures[0])
+    start = baseline_of(pixels, backbone.placement(noise_pictures[0]), baseline)
+    assert many.baseline_value == pytest.approx(float(backbone.forward(start[None], [place])[place][0, 7, 5]), rel=1e-3)
+
+
+def test_only_pixels_of_a_letterboxed_picture_differ_from_the_baseline(
+    open_tiny: OpenTiny, noise_pictures: list[Picture]
+) -> None:
+    backbone, picture = open_tiny("efficientnet", resize="letterbox"), noise_pictures[0]
+    placement, pixels = backbone.placement(picture), backbone.prepare(picture)
+    for name in ("blurred", "mean"):
+        start = baseline_of(pixels, placement, name)
+        box = start[:, placement.top : placement.top + placement.height]
+        assert not start[:, : placement.top].any()
+        assert box.std() < 0.4 * pixels[:, placement.top : placement.top + placement.height].std()
+    found = unit_attribution(backbone, picture, 2, "channel", 0, None, "integrated_gradients", steps=4)
+    assert not found.map[: placement.top].any()
+    assert not found.map[placement.top + placement.height :].any()
+    inside = backbone.layer(2).grid.inside(placement)
+    acts_pu = FeatureStore(backbone).get(picture, backbone.place(2, "channel"))
+    assert found.value == pytest.approx(float(acts_pu[torch.from_numpy(inside), 0].mean()), rel=1e-3)
+
+
+# Company -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_private_copy_shares_weights_and_nothing_else(backbone: Backbone) -> None:
+    own, private = backbone._tower.visual, private_copy(backbone._tower).visual
+    assert not {id(m) for m in own.modules()} & {id(m) for m in private.modules()}
+    assert not {id(p) for p in own.parameters()} & {id(p) for p in private.parameters()}
+    assert [p.data_ptr() for p in own.parameters()] == [p.data_ptr() for p in private.parameters()]
+    assert not any(p.requires_grad for p in private.parameters())
+    assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in private.modules()) == 0
+
+
+def test_captures_of_another_thread_stay_right_meanwhile(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+    places = backbone.places
+    pixels = torch.stack([backbone.prepare(picture) for picture in noise_pictures[:2]])
+    right, is_done = backbone.forward(pixels, places), threading.Event()
+    wrong: list[Place] = []
+    n_captures: list[int] = []
+    started = threading.Event()
+
+    def capture() -> None:
+        while not is_done.is_set():
+            found = backbone.forward(pixels, places)
+            wrong.extend(p for p in places if p not in found or not torch.equal(found[p], right[p]))
+            n_captures.append(1)
+            started.set()
+
+    alone = unit_attribution(backbone, noise_pictures[2], 2, "hidden", 5, 7, "integrated_gradients")
+    thread = threading.Thread(target=capture)
+    thread.start()
+    started.wait(60)
+    try:
+        n_before = len(n_captures)
+        together = unit_attribution(backbone, noise_pictures[2], 2, "hidden", 5, 7, "integrated_gradients")
+        n_meanwhile = len(n_captures) - n_before
+    finally:
+        is_done.set()
+        thread.join()
+    assert wrong == []
+    assert n_meanwhile > 0, "the other thread waited until the end"
+    np.testing.assert_array_equal(alone.map, together.map)
+
+
+def test_leaves_no_trace_even_when_cancelled(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+    before, seen = state_of(backbone), []
+
+    def cancel(done: int, total: int) -> None:
+        seen.append((done, total))
+        if done >= 2 * BATCH:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        unit_attribution(
+            backbone, noise_pictures[0], 2, "hidden", 5, None, "integrated_gradients", steps=32, on_progress=cancel
+        )
+    assert seen == [(0, 32), (BATCH, 32), (2 * BATCH, 32)]
+    assert state_of(backbone) == before
+    assert not _FORWARD_LOCK.locked()
+
+
+def test_progress_ends_at_the_last_step(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+    seen: list[tuple[int, int]] = []
+    for method in ("gradient", "integrated_gradients"):
+        unit_attribution(
+            backbone, noise_pictures[0], 2, "hidden", 5, None, method, steps=6,
+            on_progress=lambda done, total: seen.append((done, total)),
+        )  # fmt: skip
+    assert seen == [(0, 1), (1, 1), (0, 6), (4, 6), (6, 6)]
+
+
+def test_works_where_gradients_are_switched_off(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+    outside = unit_attribution(backbone, noise_pictures[0], 2, "hidden", 5)
+    with torch.inference_mode():
+        inside = unit_attribution(backbone, noise_pictures[0], 2, "hidden", 5)
+        unit_attribution(backbone, noise_pictures[0], 2, "hidden", 5, None, "integrated_gradients", steps=2)
+    np.testing.assert_array_equal(outside.map, inside.map)
+
+
+def test_what_does_not_exist_is_refused_in_one_sentence(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+    n_units, n_patches = backbone.layer(2).n_units["hidden"], backbone.layer(2).grid.n_patches
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"unit": n_units}, f"has no hidden unit {n_units}; choose 0 to {n_units - 1}"),
+        ({"unit": -1}, "has no hidden unit -1"),
+        ({"patch": n_patches}, f"has no patch {n_patches}; choose 0 to {n_patches - 1}"),
+        ({"layer": 99}, "has no layer 99"),
+        ({"method": "magic"}, "method is 'magic'; it must be one of gradient, integrated_gradients"),
+        ({"baseline": "black"}, "baseline is 'black'"),
+        ({"steps": 0}, "steps is 0"),
+    ]
+    for options, message in refused:
+        with pytest.raises((BackboneError, ConfigError), match=message) as caught:
+            unit_attribution(backbone, noise_pictures[0], **{"layer": 2, "kind": "hidden", "unit": 0, **options})
+        assert str(caught.value).count(". ") == 0
+        assert str(caught.value).endswith(".")

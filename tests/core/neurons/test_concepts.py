@@ -1,0 +1,295 @@
+"""Words for units: a planted one is found by both routes, and chance gets no more words than it is allowed."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.hooks import Place
+from lake_core.config import LakeConfig
+from lake_core.data.images import Picture, read_picture
+from lake_core.detector.lake import Lake
+from lake_core.errors import ConfigError
+from lake_core.neurons.concepts import (
+    NO_WORD,
+    Description,
+    WordScore,
+    agreement,
+    effect,
+    load_concepts,
+    word_directions,
+)
+from lake_core.neurons.effects import ablation_effects, clipped, describe, written_directions
+from tests.core.tiny import Tiny, write
+
+WORDS = ("red", "blue", "rust", "scratch", "hole", "wood", "steel", "stripes", "shadow", "screw")
+PALETTE = np.array([(120, 120, 120), (40, 60, 200), (50, 170, 60), (200, 190, 60), (150, 90, 170), (220, 30, 30)])
+PLANTED, LAYER = 17, 2
+
+
+def random_text(text: str) -> Tensor:
+    """A direction for a text, the same at every call."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    return F.normalize(torch.randn(24, generator=torch.Generator().manual_seed(seed)), dim=0)
+
+
+class RedBackbone(Backbone):
+    """The tiny ViT, with a text side that knows what "red" is."""
+
+    red: Tensor
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        rows = [self.red if " red." in text else random_text(text.split()[-1]) for text in texts]
+        return F.normalize(torch.stack(rows), dim=1)
+
+
+@pytest.fixture(scope="module")
+def mosaics() -> list[Picture]:
+    """Eight pictures of 5 x 5 patches of coloured grain; one colour in six is red."""
+    rng = np.random.default_rng(3)
+    found = []
+    for i in range(8):
+        colours = PALETTE[rng.integers(0, len(PALETTE), (5, 5))].repeat(8, 0).repeat(8, 1)
+        rgb = (colours + rng.normal(0, 60, colours.shape)).clip(0, 255).astype(np.uint8)
+        found.append(read_picture(rgb, f"mosaic {i}"))
+    return found
+
+
+def is_red(picture: Picture) -> np.ndarray:
+    mean = picture.rgb.reshape(5, 8, 5, 8, 3).mean((1, 3)).reshape(25, 3)
+    return np.asarray((mean[:, 0] > 190) & (mean[:, 1] < 80))
+
+
+@pytest.fixture
+def planted(tmp_path: Path, mosaics: list[Picture]) -> RedBackbone:
+    """Hidden unit 17 of layer 2 fires on red patches and writes what its text side calls "red".
+
+    Channel 0 of the stem is redness. "red" is the direction of the joint space that tells red patches from others best.
+    """
+    backbone = open_backbone(f"local-dir:{write('native-vit', tmp_path / 'red')}")
+    backbone.__class__ = RedBackbone
+    assert isinstance(backbone, RedBackbone)
+    visual = backbone._tower.visual
+    mlp = visual.transformer.resblocks[LAYER - 1].mlp
+    with torch.no_grad():
+        visual.positional_embedding.mul_(0.1)
+        visual.conv1.weight[0] = torch.tensor([1.0, -0.5, -0.5])[:, None, None] / 64
+        for block in visual.transformer.resblocks:
+            block.attn.out_proj.weight.mul_(0.3)
+            block.mlp.c_proj.weight.mul_(0.2)
+        mlp.c_fc.weight[PLANTED] = 0
+        mlp.c_fc.weight[PLANTED, 0], mlp.c_fc.bias[PLANTED] = 8.0, -8.0
+        mlp.c_proj.weight[:, PLANTED] = 0
+        joint_place = backbone.joint_place
+        assert joint_place is not None
+        pixels = torch.stack([backbone.prepare(picture) for picture in mosaics])
+        directions = backbone.forward(pixels, {joint_place})[joint_place].flatten(0, 1)
+        red = torch.from_numpy(np.concatenate([is_red(picture) for picture in mosaics]))
+        centred = directions - directions.mean(0)
+        backbone.red = F.normalize(
+            torch.linalg.lstsq(centred, (red.float() - red.float().mean())[:, None]).solution[:, 0], dim=0
+        )
+        channel_writes = written_directions(backbone, Place(LAYER, "channel"))
+        assert channel_writes is not None
+        mlp.c_proj.weight[:, PLANTED] = 0.2 * F.normalize(torch.linalg.pinv(channel_writes.T) @ backbone.red, dim=0)
+    return backbone
+
+
+def fitted(backbone: Backbone, pictures: Sequence[Picture]) -> Lake:
+    return Lake(backbone, LakeConfig(layers=(LAYER,), kind="hidden", top_k=20)).fit(pictures)
+
+
+def test_a_planted_unit_gets_its_word_by_both_routes(planted: RedBackbone, mosaics: list[Picture]) -> None:
+    lake = fitted(planted, mosaics)
+    acts = torch.cat([lake.store.get(picture, Place(LAYER, "hidden"))[:, PLANTED] for picture in mosaics]).numpy()
+    red = np.concatenate([is_red(picture) for picture in mosaics])
+    assert acts[red].min() > acts[~red].max()
+    one = describe(lake, LAYER, [PLANTED], mosaics, WORDS)[0]
+    assert one.words == ("red",)
+    assert one.text == "red"
+    assert one.effect_by == "down-projection"
+    assert one.level == 0.025
+    for route in (one.agreement, one.effect):
+        assert route[0].word == "red"
+        assert route[0].p_value <= 0.025 < route[1].p_value
+        assert [score.score for score in route] == sorted((score.score for score in route), reverse=True)
+
+
+def test_the_planted_unit_with_shuffled_weights_gets_no_word(planted: RedBackbone, mosaics: list[Picture]) -> None:
+    mlp = planted._tower.visual.transformer.resblocks[LAYER - 1].mlp
+    reads, writes = mlp.c_fc.weight[PLANTED].detach().clone(), mlp.c_proj.weight[:, PLANTED].detach().clone()
+    found: list[tuple[str, ...]] = []
+    for seed in range(12):
+        mix = torch.randperm(32, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            mlp.c_fc.weight[PLANTED] = reads[mix]
+            mlp.c_proj.weight[:, PLANTED] = writes[mix]
+        one = describe(fitted(planted, mosaics), LAYER, [PLANTED], mosaics, WORDS)[0]
+        found.append(one.words)
+        assert "red" not in one.words
+    assert sum(map(bool, found)) <= 1
+
+
+def test_ablation_at_zero_is_what_taking_the_units_weights_away_does(
+    planted: RedBackbone, mosaics: list[Picture]
+) -> None:
+    image = planted.image_place
+    found = ablation_effects(planted, mosaics, Place(LAYER, "hidden"), [PLANTED], np.zeros(128))[0]
+    pixels = torch.stack([planted.prepare(picture) for picture in mosaics])
+    whole = planted.forward(pixels, {image})[image][:, 0]
+    with torch.no_grad():
+        planted._tower.visual.transformer.resblocks[LAYER - 1].mlp.c_proj.weight[:, PLANTED] = 0
+    wanted = (whole - planted.forward(pixels, {image})[image][:, 0]).mean(0).numpy()
+    assert np.linalg.norm(wanted) > 1e-3
+    np.testing.assert_allclose(found, wanted, atol=0.01 * float(np.linalg.norm(wanted)))
+
+
+def test_where_the_write_is_not_linear_the_effect_is_measured(
+    planted: RedBackbone, mosaics: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lake_core.neurons.effects.written_directions", lambda *_: None)
+    one = describe(fitted(planted, mosaics), LAYER, [PLANTED], mosaics, WORDS)[0]
+    assert one.effect_by == "ablation"
+    assert one.agreement[0].word == "red"
+    assert len(one.effect) == 5
+    assert min(score.p_value for score in one.effect) >= 1 / 45
+
+
+def test_clipping_changes_one_unit_at_patches_and_what_comes_after(tiny: Tiny) -> None:
+    backbone = tiny.backbone
+    pixels = torch.randn(2, 3, *backbone.input_size, generator=torch.Generator().manual_seed(0))
+    layer = len(backbone.layers) - 1
+    place = Place(layer, "hidden" if "hidden" in backbone.layer(layer).n_units else "channel")
+    after, image = Place(layer + 1, "channel"), backbone.image_place
+    before = backbone.forward(pixels, {place, after, image})
+    unit = int(before[place].flatten(0, 1).std(0).argmax())
+    ceiling = float(before[place][:, :, unit].mean())
+    during = backbone.forward(pixels, {place, after, image}, {place: clipped(unit, ceiling)})
+    wanted = before[place].clone()
+    wanted[:, :, unit] = wanted[:, :, unit].clamp(max=ceiling)
+    torch.testing.assert_close(during[place], wanted)
+    assert not torch.equal(during[place], before[place])
+    assert not torch.allclose(during[after], before[after], rtol=0, atol=1e-7)
+    again = backbone.forward(pixels, {place, after, image})
+    torch.testing.assert_close(again[image], before[image])
+
+
+def test_a_unit_never_above_its_ceiling_has_no_effect(tiny: Tiny, noise_pictures: list[Picture]) -> None:
+    place = Place(1, "channel")
+    ceilings = np.full(tiny.backbone.layer(1).n_units["channel"], 1e9)
+    done: list[tuple[int, int]] = []
+    found = ablation_effects(
+        tiny.backbone, noise_pictures[:2], place, [0, 5], ceilings, lambda *step: done.append(step)
+    )
+    np.testing.assert_allclose(found, 0, atol=1e-6)
+    assert done == [(1, 2), (2, 2)]
+    directions = np.eye(tiny.backbone.joint_width)[:4]
+    assert (
+        effect(np.zeros((1, tiny.backbone.joint_width)), found, np.zeros((1, 2), bool), directions).best(0, WORDS) == ()
+    )
+
+
+def smooth_maps(rng: np.random.Generator, n_maps: int, n_pictures: int, aligned: bool) -> np.ndarray:
+    """(n_maps, n_pictures * 144): smooth noise; aligned, most of it is the same in all pictures."""
+    maps = rng.normal(size=(n_maps, n_pictures, 12, 12))
+    if aligned:
+        maps = 0.4 * maps + rng.normal(size=(n_maps, 1, 12, 12))
+    return ndimage.gaussian_filter(maps, (0, 0, 1.2, 1.2), mode="wrap").reshape(n_maps, -1)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_random_maps_get_a_word_no_more_often_than_allowed(aligned: bool) -> None:
+    rng = np.random.default_rng(11)
+    n_labelled = n_units = 0
+    for draw in range(4):
+        units, joint = smooth_maps(rng, 60, 6, aligned), smooth_maps(rng, 16, 6, aligned).T
+        words = F.normalize(torch.from_numpy(rng.normal(size=(40, 16))), dim=1).numpy()
+        found = agreement(units, joint, words, [(12, 12)] * 6, 99, draw)
+        n_labelled += int((found.p_value.min(1) <= 0.05).sum())
+        n_units += 60
+    assert n_labelled / n_units <= 0.1
+
+
+def test_random_effects_get_a_word_no_more_often_than_allowed() -> None:
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(32, 32)) * np.linspace(0.1, 3, 32)
+    words = F.normalize(torch.from_numpy(rng.normal(size=(50, 32))), dim=1).numpy()
+    effects = rng.normal(size=(400, 32)) @ mixing
+    found = effect(effects[:200], effects[200:], np.zeros((200, 200), bool), words)
+    assert 0.005 <= (found.p_value.min(1) <= 0.05).mean() <= 0.1
+
+
+def test_scores_are_correlations_with_the_words_maps() -> None:
+    rng = np.random.default_rng(2)
+    units, joint = smooth_maps(rng, 5, 3, False), rng.normal(size=(3 * 144, 8))
+    words = F.normalize(torch.from_numpy(rng.normal(size=(7, 8))), dim=1).numpy()
+    found = agreement(units, joint, words, [(12, 12)] * 3, 9)
+    np.testing.assert_allclose(found.score, np.corrcoef(units, words @ joint.T)[:5, 5:], atol=1e-9)
+    assert found.p_value.min() >= 0.1
+
+
+def test_a_dead_unit_and_a_word_that_no_patch_hears_say_nothing() -> None:
+    rng = np.random.default_rng(2)
+    joint = rng.normal(size=(50, 8))
+    joint[:, 0] = 1
+    words = np.eye(8)[:3]
+    found = agreement(np.stack([np.ones(50), rng.normal(size=50)]), joint, words, [(5, 5)] * 2, 9)
+    assert found.best(0, WORDS) == ()
+    assert found.score[1, 0] == 0
+
+
+def test_a_unit_is_not_held_against_itself() -> None:
+    effects = np.eye(6)[:3]
+    found = effect(effects, effects, np.eye(3, dtype=bool), np.eye(6)[:3])
+    np.testing.assert_allclose(np.diag(found.score), 1)
+    np.testing.assert_allclose(np.diag(found.p_value), 1)
+    others = effect(effects[:1], effects[1:] * 0, np.zeros((1, 2), bool), np.eye(6)[:3])
+    assert others.p_value[0, 0] == 1  # random units without any effect are no null
+
+
+def test_pictures_of_different_shapes_in_a_letterbox(planted: RedBackbone, mosaics: list[Picture]) -> None:
+    wide = [read_picture(picture.rgb[:24], f"wide {picture.name}") for picture in mosaics[:3]]
+    backbone = open_backbone(planted.spec, resize="letterbox")
+    lake = fitted(backbone, mosaics[:3])
+    found = describe(lake, LAYER, [3, 4], [*mosaics[:3], *wide], WORDS, with_effect=False, n_draws=19)
+    assert [one.unit for one in found] == [3, 4]
+    assert all(len(one.agreement) == 5 and one.effect == () and one.level == 0.05 for one in found)
+
+
+def test_only_words_that_beat_chance_are_reported() -> None:
+    scores = (WordScore("red", 0.9, 0.01), WordScore("rust", 0.8, 0.04), WordScore("blue", 0.1, 0.9))
+    assert Description(1, scores, (), None, 0.05).words == ("red", "rust")
+    assert Description(1, scores, scores, "ablation", 0.025).text == "red"
+    assert Description(1, scores[2:], ()).text == NO_WORD
+
+
+def test_the_vocabulary_is_large_and_without_repetition() -> None:
+    words = load_concepts()
+    assert len(words) >= 300
+    assert len({word.casefold() for word in words}) == len(words)
+    assert not any(word.startswith("#") for word in words)
+
+
+def test_a_vocabulary_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("# mine\nred\n\n  dark   blue \nred\ngreen\n", encoding="utf-8")
+    assert load_concepts(file) == ("red", "dark blue", "green")
+    file.write_text("red\nblue\n")
+    with pytest.raises(ConfigError, match="at least 3"):
+        load_concepts(file)
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_concepts(tmp_path / "nowhere.txt")
+
+
+def test_word_directions_are_told_from_the_others() -> None:
+    rows = word_directions(lambda texts: torch.stack([random_text(text) + 5 for text in texts]), WORDS)
+    assert rows.shape == (len(WORDS), 24)
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1)
+    assert abs((rows @ rows.T)[~np.eye(len(WORDS), dtype=bool)].mean()) < 0.2
