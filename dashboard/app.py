@@ -39,11 +39,11 @@ pages = {
     "selection": st.Page(PAGES / "selection.py", title="Selection", icon=":material/bar_chart:"),
     "neurons": st.Page(PAGES / "neurons.py", title="Neurons", icon=":material/blur_on:"),
     "layer": st.Page(PAGES / "layer.py", title="Layer", icon=":material/layers:"),
-    "split": st.Page(
-        PAGES / "score_split.py", title="Score split", icon=":material/call_split:", url_path="score_split"
+    "score_decomposition": st.Page(
+        PAGES / "score_decomposition.py", title="Score decomposition", icon=":material/call_split:"
     ),
-    "words": st.Page(PAGES / "words.py", title="Words", icon=":material/translate:"),
-    "what_if": st.Page(PAGES / "what_if.py", title="What if", icon=":material/experiment:"),
+    "text_prompts": st.Page(PAGES / "text_prompts.py", title="Text prompts", icon=":material/translate:"),
+    "interventions": st.Page(PAGES / "interventions.py", title="Interventions", icon=":material/experiment:"),
     "evaluate": st.Page(PAGES / "evaluate.py", title="Evaluate", icon=":material/monitoring:"),
     "compare": st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare:"),
 }

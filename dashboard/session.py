@@ -1,6 +1,6 @@
 """What a browser session holds: the workspace, the settings, and the one selection shared by all pages.
 
-Pictures and settings live on the server under an unguessable number that is part of the link, so that a reload, or the
+Images and settings live on the server under an unguessable number that is part of the link, so that a reload, or the
 same link in another tab, finds them again. Everything here is immutable; a change makes a new object.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from lake_core.backbones.hooks import KINDS, Kind
+from lake_core.backbones.hooks import SITES, Site
 from lake_core.backbones.loading import SHIPPED
 from lake_core.config import Criterion, Normalise
 from lake_core.data.datasets import Dataset, Example, free_path
@@ -25,18 +25,18 @@ from lake_core.errors import LakeError
 from lake_core.prompts import PromptEnsemble
 
 Side = Literal["normals", "tests"]
-MAX_PICTURES = 400
-"""Per side; more belongs to `lake score` and `lake evaluate`, which do not hold all pictures at once."""
+MAX_IMAGES = 400
+"""Per side; more belongs to `lake score` and `lake evaluate`, which do not hold all images at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Workspace:
-    """The pictures of one analysis.
+    """The images of one analysis.
 
     Attributes:
-        normals: Pictures to learn from.
-        tests: Pictures to score, each with its label if known.
-        name: What the pictures are, for headings and file names.
+        normals: Images to learn from.
+        tests: Images to score, each with its label if known.
+        name: What the images are, for headings and file names.
     """
 
     normals: tuple[Example, ...] = ()
@@ -48,47 +48,47 @@ class Workspace:
         return not self.normals and not self.tests
 
     @property
-    def n_pictures(self) -> int:
+    def n_images(self) -> int:
         return len(self.normals) + len(self.tests)
 
     def with_added(self, dataset: Dataset) -> tuple["Workspace", list[str]]:
-        """The workspace with the pictures of a data set added, and one sentence for each thing left out."""
+        """The workspace with the images of a data set added, and one sentence for each thing left out."""
         said: list[str] = []
         normals = _joined(self.normals, dataset.normals, "normal", said)
         tests = _joined(self.tests, dataset.tests, "test", said)
-        in_both = {e.picture.sha256 for e in normals} & {e.picture.sha256 for e in tests}
+        in_both = {e.image.sha256 for e in normals} & {e.image.sha256 for e in tests}
         if in_both:
-            names = ", ".join(sorted(e.picture.name for e in tests if e.picture.sha256 in in_both)[:3])
-            said.append(f"{names}: also among the normal pictures, byte for byte, so its score says nothing.")
+            names = ", ".join(sorted(e.image.name for e in tests if e.image.sha256 in in_both)[:3])
+            said.append(f"{names}: also among the normal images, byte for byte, so its score says nothing.")
         name = self.name or dataset.name
         return Workspace(normals, tests, name), said
 
     def without(self, side: Side, sha256: str) -> "Workspace":
-        """The workspace without one picture."""
-        kept = tuple(e for e in getattr(self, side) if e.picture.sha256 != sha256)
+        """The workspace without one image."""
+        kept = tuple(e for e in getattr(self, side) if e.image.sha256 != sha256)
         return replace(self, normals=kept) if side == "normals" else replace(self, tests=kept)
 
     def labelled(self, sha256: str, label: Label | None) -> "Workspace":
-        """The workspace with one test picture labelled anew."""
+        """The workspace with one test image labelled anew."""
         return replace(
             self,
-            tests=tuple(replace(e, label=label) if e.picture.sha256 == sha256 else e for e in self.tests),
+            tests=tuple(replace(e, label=label) if e.image.sha256 == sha256 else e for e in self.tests),
         )
 
 
 def _joined(held: tuple[Example, ...], added: Iterable[Example], side: str, said: list[str]) -> tuple[Example, ...]:
-    by_content = {example.picture.sha256: example for example in held}
-    names = {PurePosixPath(example.picture.name) for example in held}
+    by_content = {example.image.sha256: example for example in held}
+    names = {PurePosixPath(example.image.name) for example in held}
     for example in added:
-        same = by_content.get(example.picture.sha256)
+        same = by_content.get(example.image.sha256)
         if same is not None:
-            said.append(f"{example.picture.name}: the same bytes as {same.picture.name}, so it is kept once.")
-        elif len(by_content) >= MAX_PICTURES:
-            said.append(f"{example.picture.name}: over the {MAX_PICTURES} {side} pictures that the dashboard holds.")
+            said.append(f"{example.image.name}: the same bytes as {same.image.name}, so it is kept once.")
+        elif len(by_content) >= MAX_IMAGES:
+            said.append(f"{example.image.name}: over the {MAX_IMAGES} {side} images that the dashboard holds.")
         else:
-            name = free_path(PurePosixPath(example.picture.name), names)
+            name = free_path(PurePosixPath(example.image.name), names)
             names.add(name)
-            by_content[example.picture.sha256] = replace(example, picture=replace(example.picture, name=str(name)))
+            by_content[example.image.sha256] = replace(example, image=replace(example.image, name=str(name)))
     return tuple(by_content.values())
 
 
@@ -99,10 +99,10 @@ class Settings:
     spec: str = "lake-cnn"
     image_size: int | None = None
     layers: tuple[int, ...] | None = None
-    kind: Kind | None = None
+    site: Site | None = None
     top_k: int = 100
     criterion: Criterion = "variance"
-    text_weight: float = 0.3
+    fusion_weight: float = 0.3
     object_name: str = ""
     normalise: Normalise | None = None
     smooth: int | None = None
@@ -112,11 +112,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Focus:
-    """The selection shared by all pages: a test picture, a layer, a unit and a patch of the fused map."""
+    """The selection shared by all pages: a test image, a layer, a neuron and a patch of the fused map."""
 
-    picture: str | None = None
+    image: str | None = None
     layer: int | None = None
-    unit: int | None = None
+    neuron: int | None = None
     patch: int | None = None
 
 
@@ -126,12 +126,12 @@ class Snapshot:
 
     workspace: Workspace = field(default_factory=Workspace)
     settings: Settings = field(default_factory=Settings)
-    setups: tuple[Settings, ...] = ()
+    configurations: tuple[Settings, ...] = ()
     """Kept for the page Compare: A, B, C ..."""
 
 
 FULL = (
-    "The server has no room for more pictures: all its places are taken by visitors who are here now. "
+    "The server has no room for more images: all its places are taken by visitors who are here now. "
     "Nothing was added; try again when one of them has left."
 )
 
@@ -139,22 +139,20 @@ FULL = (
 class Registry:
     """The snapshots of all sessions of this server.
 
-    Only those with pictures take room. When that is full, the one used longest ago is forgotten among those that no
-    browser shows any more; a visitor who is here keeps theirs. Snapshots without pictures are settings only: many are
+    Only those with images take room. When that is full, the one used longest ago is forgotten among those that no
+    browser shows any more; a visitor who is here keeps theirs. Snapshots without images are settings only: many are
     kept, so that a reload finds them.
     """
 
-    def __init__(
-        self, is_connected: Callable[[str], bool], max_with_pictures: int = 32, max_without: int = 1000
-    ) -> None:
+    def __init__(self, is_connected: Callable[[str], bool], max_with_images: int = 32, max_without: int = 1000) -> None:
         """
         Args:
             is_connected: Whether a browser still holds a session, by Streamlit's number of the session.
-            max_with_pictures: Snapshots with pictures held at once.
-            max_without: Snapshots without pictures held at once.
+            max_with_images: Snapshots with images held at once.
+            max_without: Snapshots without images held at once.
         """
         self._is_connected = is_connected
-        self._max_with, self._max_without = max_with_pictures, max_without
+        self._max_with, self._max_without = max_with_images, max_without
         self._held: OrderedDict[str, Snapshot] = OrderedDict()
         self._shown: dict[str, str] = {}  # Streamlit's session -> number of the snapshot that it shows
         self._lock = threading.Lock()
@@ -181,7 +179,7 @@ class Registry:
         """Changes a snapshot, or begins it.
 
         Raises:
-            LakeError: if it would be one more with pictures than there is room for; then nothing changes.
+            LakeError: if it would be one more with images than there is room for; then nothing changes.
         """
         with self._lock:
             changed = replace(self._held.get(number, Snapshot()), **changes)
@@ -194,7 +192,7 @@ class Registry:
                 del self._held[one]
 
     def _make_room(self, number: str) -> None:
-        """Forgets snapshots with pictures until there is room for the one of that number."""
+        """Forgets snapshots with images until there is room for the one of that number."""
         others = [one for one, snapshot in self._held.items() if one != number and not snapshot.workspace.is_empty]
         n_over = len(others) + 1 - self._max_with
         if n_over <= 0:
@@ -207,7 +205,7 @@ class Registry:
             del self._held[one]
 
 
-GONE = "Your pictures are no longer on the server: others needed the room while you were away. Add them again."
+GONE = "Your images are no longer on the server: others needed the room while you were away. Add them again."
 
 
 def start(registry: Registry) -> bool:
@@ -219,7 +217,7 @@ def start(registry: Registry) -> bool:
     if "number" in st.session_state:
         if registry.find(st.session_state.number) is None:
             registry.keep(st.session_state.number)
-            if st.session_state.get("has_pictures"):
+            if st.session_state.get("has_images"):
                 say([GONE])
         _connect(registry)
         return False
@@ -232,7 +230,7 @@ def start(registry: Registry) -> bool:
         st.session_state.focus = _focus_from_link()
         registry.keep(st.session_state.number, settings=_settings_from_link())
         if asked:
-            say(["The pictures of this link are no longer on the server; add them again."])
+            say(["The images of this link are no longer on the server; add them again."])
     st.session_state.registry = registry
     _connect(registry)
     return True
@@ -244,7 +242,7 @@ def _connect(registry: Registry) -> None:
     if context is not None:
         registry.connect(st.session_state.number, context.session_id)
     held = registry.find(st.session_state.number)
-    st.session_state.has_pictures = held is not None and not held.workspace.is_empty
+    st.session_state.has_images = held is not None and not held.workspace.is_empty
 
 
 def snapshot() -> Snapshot:
@@ -258,14 +256,14 @@ def workspace() -> Workspace:
 
 
 def set_workspace(changed: Workspace) -> None:
-    """Keeps a changed workspace; a threshold moved by hand belongs to the pictures it was moved for.
+    """Keeps a changed workspace; a threshold moved by hand belongs to the images it was moved for.
 
     Raises:
-        LakeError: if these are a visitor's first pictures and the server has no room for them.
+        LakeError: if these are a visitor's first images and the server has no room for them.
     """
     held = workspace()
     st.session_state.registry.keep(st.session_state.number, workspace=changed)
-    st.session_state.has_pictures = not changed.is_empty
+    st.session_state.has_images = not changed.is_empty
     if len(changed.normals) != len(held.normals) or len(changed.tests) != len(held.tests):
         st.session_state.pop("own_threshold", None)
 
@@ -275,9 +273,9 @@ def set_settings(changed: Settings) -> None:
         st.session_state.registry.keep(st.session_state.number, settings=changed)
 
 
-def set_setups(changed: Iterable[Settings]) -> None:
-    """Keeps the set-ups to compare, each once."""
-    st.session_state.registry.keep(st.session_state.number, setups=tuple(dict.fromkeys(changed)))
+def set_configurations(changed: Iterable[Settings]) -> None:
+    """Keeps the configurations to compare, each once."""
+    st.session_state.registry.keep(st.session_state.number, configurations=tuple(dict.fromkeys(changed)))
 
 
 def focus() -> Focus:
@@ -286,14 +284,14 @@ def focus() -> Focus:
 
 
 def set_focus(**changes: Any) -> None:
-    """Changes the shared selection; another picture forgets the patch."""
-    if "picture" in changes and changes["picture"] != focus().picture:
+    """Changes the shared selection; another image forgets the patch."""
+    if "image" in changes and changes["image"] != focus().image:
         changes.setdefault("patch", None)
     st.session_state.focus = replace(focus(), **changes)
 
 
 def follow_grid(rows: int, cols: int) -> None:
-    """Takes the chosen patch and the brushed region over to another grid, to where they lie in the picture."""
+    """Takes the chosen patch and the brushed region over to another grid, to where they lie in the image."""
     before = st.session_state.get("place_grid", (rows, cols))
     st.session_state.place_grid = rows, cols
     if before == (rows, cols):
@@ -317,7 +315,7 @@ def write_link() -> None:
     wanted = {"w": st.session_state.number}
     settings = snapshot().settings
     wanted |= {"model": settings.spec} if settings.spec in SHIPPED else {}
-    wanted |= {"kind": settings.kind} if settings.kind else {}
+    wanted |= {"site": settings.site} if settings.site else {}
     wanted |= {name: str(value) for name, value in vars(focus()).items() if value is not None}
     if st.query_params.to_dict() != wanted:
         st.query_params.from_dict(wanted)
@@ -335,21 +333,21 @@ def take_said() -> list[str]:
 
 
 def _settings_from_link() -> Settings:
-    """The shipped backbone and the kind of unit that a link names.
+    """The shipped backbone and the activation site that a link names.
 
     No other model is taken from a link: whoever sent it need not be who opens it.
     """
-    kind, spec = st.query_params.get("kind"), st.query_params.get("model", Settings.spec)
+    site, spec = st.query_params.get("site"), st.query_params.get("model", Settings.spec)
     if spec not in SHIPPED:
         spec = Settings.spec
         say(["A link opens no model but those that come with LAKE Explorer; name any other under Backbone."])
-    return Settings(spec=spec, kind=kind if kind in KINDS else None)
+    return Settings(spec=spec, site=site if site in SITES else None)
 
 
 def _focus_from_link() -> Focus:
     numbers = {
         name: int(text)
-        for name in ("layer", "unit", "patch")
+        for name in ("layer", "neuron", "patch")
         if (text := st.query_params.get(name, "")).isascii() and text.isdigit() and len(text) < 9
     }
-    return Focus(picture=st.query_params.get("picture"), **numbers)
+    return Focus(image=st.query_params.get("image"), **numbers)

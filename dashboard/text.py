@@ -1,6 +1,6 @@
 """Foreign strings on screen: names of files, folders and data sets, and what a visitor typed, as they are written.
 
-Streamlit reads captions, labels, messages and tooltips as Markdown, with LaTeX, links, pictures, icons and emoji. The
+Streamlit reads captions, labels, messages and tooltips as Markdown, with LaTeX, links, images, icons and emoji. The
 options of select boxes, the cells of tables and `alt=` are plain text and need nothing.
 """
 

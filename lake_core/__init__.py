@@ -1,9 +1,9 @@
 """LAKE Explorer's core: numbers only. Import as `import lake_core as lk`.
 
 backbone = lk.open_backbone("lake-cnn")
-lake = lk.Lake(backbone, lk.LakeConfig(top_k=100, object_name="metal plate")).fit(normal_pictures)
-result = lake.score(picture)
-result.score, result.visual, result.cross_modal, result.map, result.ledger()
+lake = lk.Lake(backbone, lk.LakeConfig(top_k=100, object_name="metal plate")).fit(normal_images)
+result = lake.score(image)
+result.score, result.visual, result.text, result.map, result.contributions()
 
 Public names are listed once, in `__init__.pyi`, and imported when they are first used, so that `lake --help` need not
 wait for the networks.

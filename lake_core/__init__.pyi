@@ -2,56 +2,55 @@ from .backbones.backbone import Backbone, Opening, open_backbone
 from .backbones.feature_store import FeatureStore
 from .config import LakeConfig
 from .data.datasets import Dataset, Example, load_sample, read_folder, sample_names
-from .data.images import Picture, read_picture, read_pictures
+from .data.images import InputImage, read_image, read_images
 from .detector.lake import Lake
-from .detector.scoring import ImageScore
+from .detector.scoring import ImageResult
 from .detector.selection import Selection
 from .errors import LakeError
-from .evaluation.checkpoint import Journal
+from .evaluation.checkpoint import Checkpoint
 from .evaluation.ray_engine import RayEngine
 from .evaluation.runner import evaluate
-from .experiments.ablation import switch_off, switch_off_control, switch_off_tests
-from .experiments.comparison import compare_ledgers
+from .experiments.ablation import ablate, ablate_tests, ablation_control
+from .experiments.comparison import compare_contributions
 from .experiments.contamination import contaminate
-from .experiments.patching import ablate, patch_in
-from .experiments.prompt_sensitivity import wording_sensitivity
+from .experiments.patching import activation_patching
+from .experiments.prompt_sensitivity import prompt_sensitivity
 from .experiments.robustness import score_stability
-from .experiments.text_similarity import prompt_table, reworded, text_map
+from .experiments.text_similarity import phrase_map, prompt_table
 from .prompts import PromptEnsemble
 
 __all__ = [
     "Backbone",
+    "Checkpoint",
     "Dataset",
     "Example",
     "FeatureStore",
-    "ImageScore",
-    "Journal",
+    "ImageResult",
+    "InputImage",
     "Lake",
     "LakeConfig",
     "LakeError",
     "Opening",
-    "Picture",
     "PromptEnsemble",
     "RayEngine",
     "Selection",
     "ablate",
-    "compare_ledgers",
+    "ablate_tests",
+    "ablation_control",
+    "activation_patching",
+    "compare_contributions",
     "contaminate",
     "evaluate",
     "load_sample",
     "open_backbone",
-    "patch_in",
+    "phrase_map",
+    "prompt_sensitivity",
     "prompt_table",
     "read_folder",
-    "read_picture",
-    "read_pictures",
+    "read_image",
+    "read_images",
     "reworded",
     "sample_names",
     "score_stability",
-    "switch_off",
-    "switch_off_control",
-    "switch_off_tests",
-    "text_map",
-    "wording_sensitivity",
 ]
 __version__: str

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral
 from typing import Any, Literal, get_args
 
-from lake_core.backbones.hooks import KINDS, Kind
+from lake_core.backbones.hooks import SITES, Site
 from lake_core.errors import ConfigError
 from lake_core.prompts import PromptEnsemble
 
@@ -24,7 +24,7 @@ class Recommended:
     """What suits a backbone where the user has not chosen: measured for ours, a rule for the others."""
 
     layers: tuple[int, ...]
-    kind: Kind
+    site: Site
     normalise: Normalise = "unit"
     smooth: int = 3
 
@@ -35,32 +35,32 @@ class LakeConfig:
 
     Attributes:
         layers: Layers whose visual maps are averaged, numbered from 1; None takes the backbone's recommendation.
-        kind: "hidden" or "channel" units; None takes the backbone's recommendation.
-        top_k: Units kept per layer, >= 1; more than a layer has means all of them.
-        criterion: Sensitivity by which units are ranked; "random" and "all" are controls.
+        kind: "hidden" or "channel" neurons; None takes the backbone's recommendation.
+        top_k: Neurons kept per layer, >= 1; more than a layer has means all of them.
+        criterion: Sensitivity by which neurons are ranked; "random" and "all" are controls.
         seed: Seed of the "random" criterion.
         normalise: "unit" scales vectors of selected units to length 1 before distances, "none" leaves them;
             None takes the backbone's recommendation.
         smooth: Side of the square of patches that activations are averaged over, odd; 1 switches it off; None takes
             the backbone's recommendation.
         calibration_quantile: Quantile of the normal patches' leave-one-out distances that becomes tau, in (0, 1].
-        text_weight: Weight w of the cross-modal map in the fused map, in [0, 1].
-        object_name: What the pictures show, as it stands in the prompts.
+        fusion_weight: Weight w of the text map in the fused map, in [0, 1].
+        object_name: What the images show, as it stands in the prompts.
         prompts: The prompt ensemble.
         top_q: The image score is the mean of the fused map's top q patches; 1 means the maximum.
-        threshold_quantile: Quantile of the normal pictures' leave-one-out scores that becomes the decision
+        threshold_quantile: Quantile of the normal images' leave-one-out scores that becomes the decision
             threshold, in [0, 1].
     """
 
     layers: tuple[int, ...] | None = None
-    kind: Kind | None = None
+    site: Site | None = None
     top_k: int = 100
     criterion: Criterion = "variance"
     seed: int = 0
     normalise: Normalise | None = None
     smooth: int | None = None
     calibration_quantile: float = 0.99
-    text_weight: float = 0.3
+    fusion_weight: float = 0.3
     object_name: str = "object"
     prompts: PromptEnsemble = field(default_factory=PromptEnsemble)
     top_q: int = 1
@@ -71,7 +71,7 @@ class LakeConfig:
             are_numbers = len(self.layers) > 0 and all(_is_whole(layer, 1) for layer in self.layers)
             _require(are_numbers, "layers", self.layers, "at least one layer number, from 1")
             object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
-        _require(self.kind is None or self.kind in KINDS, "kind", self.kind, f"one of {', '.join(KINDS)}")
+        _require(self.site is None or self.site in SITES, "site", self.site, f"one of {', '.join(SITES)}")
         _require(_is_whole(self.top_k, 1), "top_k", self.top_k, "a whole number of at least 1")
         _require(self.criterion in CRITERIA, "criterion", self.criterion, f"one of {', '.join(CRITERIA)}")
         _require(_is_whole(self.seed, 0), "seed", self.seed, "a whole number of at least 0")
@@ -88,7 +88,7 @@ class LakeConfig:
             "1, 3, 5 ...",
         )
         _require(0 < self.calibration_quantile <= 1, "calibration_quantile", self.calibration_quantile, "in (0, 1]")
-        _require(0 <= self.text_weight <= 1, "text_weight", self.text_weight, "between 0 and 1")
+        _require(0 <= self.fusion_weight <= 1, "fusion_weight", self.fusion_weight, "between 0 and 1")
         _require(_is_whole(self.top_q, 1), "top_q", self.top_q, "a whole number of at least 1")
         _require(0 <= self.threshold_quantile <= 1, "threshold_quantile", self.threshold_quantile, "between 0 and 1")
         _require(isinstance(self.object_name, str), "object_name", self.object_name, "a text")
@@ -142,7 +142,7 @@ class ResolvedConfig(LakeConfig):
     """A `LakeConfig` in which nothing is left open."""
 
     layers: tuple[int, ...] = ()
-    kind: Kind = "hidden"
+    site: Site = "mlp_hidden"
     normalise: Normalise = "unit"
     smooth: int = 3
 

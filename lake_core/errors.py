@@ -10,11 +10,11 @@ class LakeError(Exception):
 
 
 class ImageError(LakeError):
-    """A picture or mask cannot be used."""
+    """A image or mask cannot be used."""
 
 
 class DatasetError(LakeError):
-    """A folder or archive of pictures cannot be used."""
+    """A folder or archive of images cannot be used."""
 
 
 class BackboneError(LakeError):
@@ -26,4 +26,4 @@ class ConfigError(LakeError):
 
 
 class NotFittedError(LakeError):
-    """Something was asked of a detector that has seen no normal picture yet."""
+    """Something was asked of a detector that has seen no normal image yet."""

@@ -109,7 +109,7 @@ def text_directions(
     Args:
         encode_text: Takes n texts, returns (n, joint) float32 rows of length 1; `Backbone.encode_text`.
         prompts: The ensemble.
-        object_name: What the pictures show.
+        object_name: What the images show.
     """
     normal, anomalous = prompts.normal_texts(object_name), prompts.anomalous_texts(object_name)
     rows = encode_text([*normal, *anomalous])

@@ -3,7 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 METHOD_VERSION: int = 1
-"""Raised whenever the same pictures, model and configuration give other scores than before; work of another version is
+"""Raised whenever the same images, model and configuration give other scores than before; work of another version is
 not gone on with. `tests/core/reference_scores.json` holds scores of this version."""
 
 

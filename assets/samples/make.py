@@ -23,7 +23,7 @@ SUBJECTS: dict[str, ModuleType] = {"textile": textile, "metal": metal, "gravel":
 
 
 def plan(subject: ModuleType) -> Iterator[tuple[str, str, int]]:
-    """Split, kind and number of every picture of a set, in a fixed order."""
+    """Split, kind and number of every image of a set, in a fixed order."""
     yield from (("train", "good", i) for i in range(N_TRAIN))
     yield from (("test", "good", i) for i in range(N_TEST_GOOD))
     for kind, count in subject.KINDS.items():
@@ -31,7 +31,7 @@ def plan(subject: ModuleType) -> Iterator[tuple[str, str, int]]:
 
 
 def make_set(name: str, out: Path, only: str | None = None) -> None:
-    """Writes one data set into out/name, replacing the pictures that are there."""
+    """Writes one data set into out/name, replacing the images that are there."""
     subject = SUBJECTS[name]
     folder = out / name
     if only is None:
@@ -44,8 +44,8 @@ def make_set(name: str, out: Path, only: str | None = None) -> None:
         clean, values = subject.render(scene, defect, SIZE, split, None if kind == "good" else kind, i)
         path = folder / split / kind / f"{i:03d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture = Image.fromarray(on_sensor(values, sensor, subject.NOISE))
-        picture.save(path, quality=QUALITY, subsampling="4:2:0", optimize=True)
+        image = Image.fromarray(on_sensor(values, sensor, subject.NOISE))
+        image.save(path, quality=QUALITY, subsampling="4:2:0", optimize=True)
         if kind != "good":
             mask = changed(clean, values, subject.NOTICEABLE, subject.CLOSE[kind])
             path = folder / "ground_truth" / kind / f"{i:03d}_mask.png"
@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder that holds the sets")
     parser.add_argument("--set", choices=SUBJECTS, action="append", help="make only this set (may be repeated)")
-    parser.add_argument("--kind", help="make only this kind of picture, e.g. good or scratch")
+    parser.add_argument("--site", help="make only this kind of image, e.g. good or scratch")
     args = parser.parse_args()
     for name in args.set or SUBJECTS:
         make_set(name, args.out, args.kind)

@@ -1,4 +1,4 @@
-"""Noise, curves, blobs and the camera: what the three subjects of the sample pictures share."""
+"""Noise, curves, blobs and the camera: what the three subjects of the sample images share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def smoothstep(x: Array, low: float, high: float) -> Array:
 
 
 def grid(n: int) -> tuple[Array, Array]:
-    """Pixel coordinates x, y, each (n, n), zero in the middle of the picture."""
+    """Pixel coordinates x, y, each (n, n), zero in the middle of the image."""
     axis = np.arange(n) - (n - 1) / 2.0
     x, y = np.meshgrid(axis, axis)
     return x, y
@@ -73,8 +73,8 @@ def blob(
 
     Args:
         rng: Source of the outline.
-        n: Side of the picture in px.
-        centre: x, y in px from the middle of the picture.
+        n: Side of the image in px.
+        centre: x, y in px from the middle of the image.
         radii: Half axes in px before roughening.
         rough: 0 is an ellipse; 0.3 is ragged.
     """
@@ -89,7 +89,7 @@ def wander(rng: np.random.Generator, start: tuple[float, float], angle: float, l
 
     Args:
         rng: Source of the turns.
-        start: x, y in px from the middle of the picture.
+        start: x, y in px from the middle of the image.
         angle: Heading at the start, radians.
         length: Arc length in px.
         bend: Standard deviation of the slow change of heading, radians.
@@ -108,8 +108,8 @@ def along(path: Array, n: int, reach: float) -> tuple[Array, Array]:
     """Signed distance to a line and position along it.
 
     Args:
-        path: (p, 2) points x, y in px from the middle of the picture, about 1 px apart.
-        n: Side of the picture.
+        path: (p, 2) points x, y in px from the middle of the image, about 1 px apart.
+        n: Side of the image.
         reach: Distances beyond this many px are reported as reach.
     Returns:
         distance (n, n), negative on the left of the line, and position (n, n) in [0, 1].
@@ -134,19 +134,19 @@ def along(path: Array, n: int, reach: float) -> tuple[Array, Array]:
     return distance, position
 
 
-def over(picture: Array, colour: Array, alpha: Array) -> Array:
-    """Colour laid over a picture (n, n, 3) with opacity alpha (n, n)."""
-    return picture + alpha[..., None] * (colour - picture)
+def over(image: Array, colour: Array, alpha: Array) -> Array:
+    """Colour laid over a image (n, n, 3) with opacity alpha (n, n)."""
+    return image + alpha[..., None] * (colour - image)
 
 
-def shadowed(picture: Array, cover: Array, shift: tuple[float, float], blur: float, depth: float) -> Array:
-    """Picture darkened by the soft shadow of something with opacity cover, shifted by (x, y) px."""
+def shadowed(image: Array, cover: Array, shift: tuple[float, float], blur: float, depth: float) -> Array:
+    """Image darkened by the soft shadow of something with opacity cover, shifted by (x, y) px."""
     shade = ndimage.gaussian_filter(ndimage.shift(cover, (shift[1], shift[0]), order=1), blur)
-    return picture * (1.0 - depth * np.clip(shade, 0, 1))[..., None]
+    return image * (1.0 - depth * np.clip(shade, 0, 1))[..., None]
 
 
 def lay_thread(
-    picture: Array,
+    image: Array,
     path: Array,
     radius: Array | float,
     colour: tuple[float, float, float],
@@ -154,10 +154,10 @@ def lay_thread(
     lift: float = 1.5,
     twist: float = 0.0,
 ) -> Array:
-    """Round thread or twig lying on the picture, lit from the upper left, with its shadow.
+    """Round thread or twig lying on the image, lit from the upper left, with its shadow.
 
     Args:
-        picture: (n, n, 3) linear light.
+        image: (n, n, 3) linear light.
         path: (p, 2) points as from `wander`.
         radius: Half thickness in px, one number or one per point of the path.
         colour: Linear albedo.
@@ -167,7 +167,7 @@ def lay_thread(
     Returns:
         (n, n, 3) linear light.
     """
-    n = len(picture)
+    n = len(image)
     widths = np.broadcast_to(np.asarray(radius, dtype=float), (len(path),))
     distance, position = along(path, n, 4.0 * widths.max() + 2)
     width = np.interp(position, np.linspace(0, 1, len(path)), widths) * (1 + 0.08 * grain)
@@ -178,22 +178,22 @@ def lay_thread(
     facing = (-forward[step, 1] * -0.6 + forward[step, 0] * -0.7) * across
     light = np.clip(0.55 * np.sqrt(np.clip(1 - across**2, 0, 1)) + 0.5 * facing + 0.18, 0.04, None) * (1 + 0.12 * grain)
     light = light * (1 + twist * np.sin(position * len(path) / (0.55 * width) + 2.2 * across))
-    picture = shadowed(picture, cover, (1.6 * lift, 1.8 * lift), 0.5 * lift + 0.6, 0.55)
-    return over(picture, np.asarray(colour) * light[..., None], cover)
+    image = shadowed(image, cover, (1.6 * lift, 1.8 * lift), 0.5 * lift + 0.6, 0.55)
+    return over(image, np.asarray(colour) * light[..., None], cover)
 
 
 def encode(linear: Array) -> Array:
-    """Linear light to picture values in [0, 1]."""
+    """Linear light to image values in [0, 1]."""
     return np.clip(linear, 0, 1) ** (1 / 2.2)
 
 
 def decode(values: Array) -> Array:
-    """Picture values in [0, 1] to linear light."""
+    """Image values in [0, 1] to linear light."""
     return np.asarray(values, dtype=float) ** 2.2
 
 
 def through_lens(linear: Array, size: int, blur: float, vignette: float, gain: Array | float = 1.0) -> Array:
-    """Picture values a noiseless camera would record.
+    """Image values a noiseless camera would record.
 
     Args:
         linear: (k * size, k * size, 3) linear light, k whole.
@@ -213,7 +213,7 @@ def through_lens(linear: Array, size: int, blur: float, vignette: float, gain: A
 
 
 def on_sensor(values: Array, rng: np.random.Generator, noise: float) -> NDArray[np.uint8]:
-    """Picture of 8 bits with sensor noise: mostly grey, slightly coloured, one part finer than the other."""
+    """Image of 8 bits with sensor noise: mostly grey, slightly coloured, one part finer than the other."""
     n = len(values)
     grey = rng.standard_normal((n, n, 1)) + 1.2 * ndimage.gaussian_filter(rng.standard_normal((n, n, 1)), (0.8, 0.8, 0))
     colour = ndimage.gaussian_filter(rng.standard_normal((n, n, 3)), (1.0, 1.0, 0))
@@ -222,7 +222,7 @@ def on_sensor(values: Array, rng: np.random.Generator, noise: float) -> NDArray[
 
 
 def changed(clean: Array, defective: Array, threshold: float, close: int) -> NDArray[np.uint8]:
-    """Mask of the noticeable difference between two noiseless pictures of the same scene.
+    """Mask of the noticeable difference between two noiseless images of the same scene.
 
     Args:
         clean, defective: (n, n, 3) in [0, 1].

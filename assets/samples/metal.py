@@ -23,7 +23,7 @@ def on_face(rng: np.random.Generator, low: float, high: float, pose: Pose, clear
 
 
 def to_px(pose: Pose, spot: tuple[float, float]) -> tuple[float, float]:
-    """Picture coordinates (px from the middle) of a place on the part."""
+    """Image coordinates (px from the middle) of a place on the part."""
     row, col = np.unravel_index(np.argmin((pose.x - spot[0]) ** 2 + (pose.y - spot[1]) ** 2), pose.x.shape)
     middle = (len(pose.x) - 1) / 2
     return float(col - middle), float(row - middle)
@@ -122,7 +122,7 @@ def misdrilled(damage: Damage, pose: Pose, rng: np.random.Generator, variant: in
 def render(
     scene: np.random.Generator, defect: np.random.Generator, size: int, split: str, kind: str | None, variant: int
 ) -> tuple[Array, Array]:
-    """Noiseless picture without and with the defect, each (size, size, 3) in [0, 1]; the same for kind None."""
+    """Noiseless image without and with the defect, each (size, size, 3) in [0, 1]; the same for kind None."""
     n = 2 * size
     pose = place(scene, n)
     gain = scene.normal(1.0, 0.03) * (1 + scene.normal(0, 0.008, 3)) * 1.12

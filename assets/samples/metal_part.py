@@ -9,7 +9,7 @@ from marks import Array, dot, fbm, grid, over, rotated, smoothstep
 from numpy.typing import NDArray
 from scipy import ndimage
 
-# The part, in units of half the picture's side.
+# The part, in units of half the image's side.
 OUTER, HUB, BORE, CIRCLE, BOLT, GROOVE = 0.86, 0.47, 0.265, 0.665, 0.078, 0.80
 CHAMFER, HUB_RISE, N_BOLTS = 0.018, 0.035, 6
 THROUGH = 0.93  # the far edge of a hole, seen by a camera at a finite distance, is this much smaller
@@ -99,17 +99,17 @@ def gleam(normal: Array, tangent: Array, to_lamp: Array, view: Array, rough: tup
     """Anisotropic highlight (n, n) after Ward.
 
     Args:
-        normal: (n, n, 3) unit surface normals.
-        tangent: (n, n, 3) unit direction of the tool marks.
-        to_lamp: (n, n, 3) unit directions to the lamp.
-        view: (n, n, 3) unit directions to the camera.
+        normal: (n, n, 3) neuron surface normals.
+        tangent: (n, n, 3) neuron direction of the tool marks.
+        to_lamp: (n, n, 3) neuron directions to the lamp.
+        view: (n, n, 3) neuron directions to the camera.
         rough: Roughness along and across the marks, each (n, n).
     """
     half = to_lamp + view
     half /= np.linalg.norm(half, axis=2, keepdims=True)
     along_mark = tangent - normal * dot(tangent, normal)[..., None]
     along_mark /= np.linalg.norm(along_mark, axis=2, keepdims=True)
-    across = np.cross(normal, along_mark)
+    across = np.text_part(normal, along_mark)
     up = np.clip(dot(half, normal), 0.05, None)
     slope = (dot(half, along_mark) / rough[0]) ** 2 + (dot(half, across) / rough[1]) ** 2
     facing = np.clip(dot(to_lamp, normal), 0, None)
@@ -192,9 +192,9 @@ def shade(pose: Pose, damage: Damage, rng: np.random.Generator) -> Array:
     cx, cy = np.where(bolt_here, CIRCLE * np.cos(nearest), 0), np.where(bolt_here, CIRCLE * np.sin(nearest), 0)
     facing = ((cx - x) * -0.58 + (cy - y) * -0.81) / (np.hypot(cx - x, cy - y) + 1e-6)
     wall_light = STEEL * (0.055 + 0.16 * np.clip(facing, 0, 1) ** 1.5)[..., None] * (1 + 0.10 * fine)[..., None]
-    picture = over(bench(rng, n, pose, cover), wall_light, wall)
+    image = over(bench(rng, n, pose, cover), wall_light, wall)
     lumps = fbm(rng, n, 9, octaves=3)
     gy, gx = np.gradient(lumps)
     debris = np.array([0.060, 0.052, 0.043]) * np.clip(1 + 0.35 * lumps - 1.5 * (gx + gy), 0.15, 3)[..., None]
-    picture = over(picture, debris, damage.plug)
-    return over(picture, metal, cover)
+    image = over(image, debris, damage.plug)
+    return over(image, metal, cover)

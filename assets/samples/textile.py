@@ -15,15 +15,15 @@ CLOSE = {"hole": 4, "stain": 5, "misweave": 8, "foreign_yarn": 3}  # px, see mar
 
 
 def with_fuzz(
-    picture: Array,
+    image: Array,
     rng: np.random.Generator,
     count: int,
     centre: tuple[float, float] | None = None,
     spread: float = 0.0,
     strength: float = 0.5,
 ) -> Array:
-    """Fine loose fibres over the picture, or over the surroundings of one point."""
-    n = len(picture)
+    """Fine loose fibres over the image, or over the surroundings of one point."""
+    n = len(image)
     cover = np.zeros((n, n))
     for _ in range(count):
         start = (
@@ -33,8 +33,8 @@ def with_fuzz(
         cols, rows = np.clip((path + n / 2).astype(int), 0, n - 1).T
         cover[rows, cols] = np.maximum(cover[rows, cols], rng.uniform(0.3, 1.0))
     cover = np.clip(1.6 * ndimage.gaussian_filter(cover, 0.8), 0, 1) * strength
-    picture = shadowed(picture, cover, (2, 2), 1.0, 0.4)
-    return over(picture, np.array([0.34, 0.35, 0.36]), cover)
+    image = shadowed(image, cover, (2, 2), 1.0, 0.4)
+    return over(image, np.array([0.34, 0.35, 0.36]), cover)
 
 
 def spot(rng: np.random.Generator, n: int, margin: float = 0.3) -> tuple[float, float]:
@@ -85,9 +85,9 @@ def misweave(cloth: Cloth, variant: int, rng: np.random.Generator) -> Cloth:
     return replace(cloth, warp_on_top=on_top)
 
 
-def stained(picture: Array, rng: np.random.Generator, variant: int) -> Array:
+def stained(image: Array, rng: np.random.Generator, variant: int) -> Array:
     """Oil or water mark soaked into the yarns: see-through, dark, with a rim where it dried."""
-    n = len(picture)
+    n = len(image)
     size = (0.115, 0.085, 0.15)[variant % 3] * n
     colour = ((0.34, 0.27, 0.17), (0.16, 0.14, 0.11), (0.62, 0.52, 0.36))[variant % 3]
     field = blob(rng, n, spot(rng, n, 0.25), (size, size * rng.uniform(0.65, 0.9)), 0.26)
@@ -95,12 +95,12 @@ def stained(picture: Array, rng: np.random.Generator, variant: int) -> Array:
     field = field + 0.09 * (ndimage.gaussian_filter1d(wick, 9, axis=0) + ndimage.gaussian_filter1d(wick, 9, axis=1))
     soaked = smoothstep(field, -0.10, 0.35) * np.clip(0.82 + 0.12 * fbm(rng, n, size), 0.5, 1)
     rim = np.exp(-(((field - 0.08) / 0.07) ** 2)) * (0.10 if variant != 2 else 0.3)
-    return picture * (1 - np.clip(soaked + rim, 0, 1)[..., None] * (1 - np.asarray(colour)))
+    return image * (1 - np.clip(soaked + rim, 0, 1)[..., None] * (1 - np.asarray(colour)))
 
 
-def foreign(picture: Array, rng: np.random.Generator, variant: int) -> Array:
+def foreign(image: Array, rng: np.random.Generator, variant: int) -> Array:
     """A coloured thread end, a dark curled hair or a knot with two loose ends."""
-    n = len(picture)
+    n = len(image)
     centre = spot(rng, n, 0.22)
     grain = fbm(rng, n, 5, octaves=2)
     colour = ((0.40, 0.028, 0.035), (0.012, 0.011, 0.010), (0.60, 0.56, 0.47))[variant % 3]
@@ -111,27 +111,27 @@ def foreign(picture: Array, rng: np.random.Generator, variant: int) -> Array:
         taper = (
             radius * n * smoothstep(np.minimum(np.linspace(0, 1, len(path)), np.linspace(1, 0, len(path))), -0.02, 0.04)
         )
-        picture = lay_thread(picture, path, np.maximum(taper, 0.4), colour, grain, 2.2, (0.22, 0.0)[variant % 3])
+        image = lay_thread(image, path, np.maximum(taper, 0.4), colour, grain, 2.2, (0.22, 0.0)[variant % 3])
         for _ in range((26, 0)[variant % 3]):
             hair = wander(rng, tuple(path[rng.integers(len(path))]), rng.uniform(0, 6.28), rng.uniform(7, 16), 0.8)
-            picture = lay_thread(picture, hair, 0.45, colour, grain, 0.8)
-        return picture
+            image = lay_thread(image, hair, 0.45, colour, grain, 0.8)
+        return image
     for _ in range(2):
         end = wander(rng, centre, rng.uniform(0, 2 * np.pi), 0.10 * n, 0.5)
-        picture = lay_thread(picture, end, 0.0055 * n, colour, grain, lift=2.0)
+        image = lay_thread(image, end, 0.0055 * n, colour, grain, lift=2.0)
     for _ in range(14):
         turn = rng.uniform(0, 2 * np.pi) + np.linspace(0, rng.uniform(3.5, 6), 120)
         size = rng.uniform(0.003, 0.021, 2) * n
         tilt = rng.uniform(0, np.pi)
         x, y = rotated(size[0] * np.cos(turn), size[1] * np.sin(turn), tilt)
         loop = np.stack([x, y], axis=1) + np.asarray(centre) + 0.003 * n * rng.standard_normal(2)
-        picture = lay_thread(picture, loop, 0.0066 * n, colour, grain, 2.0, 0.15)
-    return with_fuzz(picture, rng, 22, centre, 0.018 * n, 0.6)
+        image = lay_thread(image, loop, 0.0066 * n, colour, grain, 2.0, 0.15)
+    return with_fuzz(image, rng, 22, centre, 0.018 * n, 0.6)
 
 
-def frayed(picture: Array, field: Array, rng: np.random.Generator) -> Array:
+def frayed(image: Array, field: Array, rng: np.random.Generator) -> Array:
     """Loose fibres that reach from the edge of a hole into it."""
-    n = len(picture)
+    n = len(image)
     x, y = grid(n)
     edge = np.argwhere(np.abs(field) < 0.05)
     middle = np.array([x[field > 0].mean(), y[field > 0].mean()])
@@ -142,14 +142,14 @@ def frayed(picture: Array, field: Array, rng: np.random.Generator) -> Array:
         path = wander(rng, tuple(start), inward, rng.uniform(0.012, 0.05) * n, 0.7)
         colour = (0.13, 0.18, 0.25) if rng.random() < 0.5 else (0.5, 0.48, 0.42)
         radius = np.linspace(rng.uniform(0.9, 1.9), 0.5, len(path))
-        picture = lay_thread(picture, path, radius, colour, grain, lift=1.0)
-    return picture
+        image = lay_thread(image, path, radius, colour, grain, lift=1.0)
+    return image
 
 
 def render(
     scene: np.random.Generator, defect: np.random.Generator, size: int, split: str, kind: str | None, variant: int
 ) -> tuple[Array, Array]:
-    """Noiseless picture without and with the defect, each (size, size, 3) in [0, 1]; the same for kind None."""
+    """Noiseless image without and with the defect, each (size, size, 3) in [0, 1]; the same for kind None."""
     n = 2 * size
     cloth, view = weave(scene), look(scene, n)
     gain = scene.normal(1.0, 0.035) * (1 + scene.normal(0, 0.012, 3)) * 1.32
@@ -164,8 +164,8 @@ def render(
             shade(piece, view, np.random.default_rng(light_seed)), np.random.default_rng(hair_seed), 70, strength=0.28
         )
 
-    def photograph(picture: Array) -> Array:
-        return through_lens(picture * slope, size, 0.55, 0.22, gain)
+    def photograph(image: Array) -> Array:
+        return through_lens(image * slope, size, 0.55, 0.22, gain)
 
     plain = finish(cloth)
     clean = photograph(plain)

@@ -1,4 +1,4 @@
-"""Compare: two to four set-ups on the same pictures, side by side."""
+"""Compare: two to four configurations on the same images, side by side."""
 
 from itertools import combinations
 
@@ -18,32 +18,35 @@ MAX_BACKBONES = 3
 
 
 def add(settings: Settings) -> None:
-    """Keeps one more set-up."""
-    session.set_setups([*session.snapshot().setups, settings])
+    """Keeps one more configuration."""
+    session.set_configurations([*session.snapshot().configurations, settings])
 
 
 def remove(settings: Settings) -> None:
-    session.set_setups(kept for kept in session.snapshot().setups if kept != settings)
+    session.set_configurations(kept for kept in session.snapshot().configurations if kept != settings)
 
 
 def pair_buttons(present: Settings) -> None:
-    """One click sets up two set-ups worth a look, made from the sidebar's."""
+    """One click sets up two configurations worth a look, made from the sidebar's."""
     backbone = compute.model(ModelKey(present.spec, present.image_size)).backbone
     with st.container(horizontal=True):
         for title, pair in configurations.pairs(present, backbone).items():
-            st.button(title, key=f"pair_{title}", on_click=session.set_setups, args=(pair,), icon=":material/compare:")
+            st.button(
+                title, key=f"pair_{title}", on_click=session.set_configurations, args=(pair,), icon=":material/compare:"
+            )
 
 
-def chosen_setups(present: Settings) -> list[Settings]:
-    """Shows the set-ups that are kept, with ways to add and remove some; ends the page where there are not two."""
+def chosen_configurations(present: Settings) -> list[Settings]:
+    """Shows the configurations that are kept, with ways to add and remove some; ends the page where there are not
+    two."""
     try:
-        held = [compute.filled(settings) for settings in session.snapshot().setups]
+        held = [compute.filled(settings) for settings in session.snapshot().configurations]
     except LakeError as error:
         st.error(escaped(str(error)), icon=":material/error:")
-        st.button("Remove all set-ups", on_click=session.set_setups, args=((),))
+        st.button("Remove all configurations", on_click=session.set_configurations, args=((),))
         st.stop()
-    session.set_setups(held)
-    held = list(session.snapshot().setups)
+    session.set_configurations(held)
+    held = list(session.snapshot().configurations)
     if held:
         with st.container(horizontal=True, key="setup_cards"):
             cards = [st.container(border=True, width=250) for _ in held]
@@ -55,7 +58,7 @@ def chosen_setups(present: Settings) -> list[Settings]:
                     st.button(
                         "In the sidebar" if settings == present else "Use",
                         key=f"use_{letter}",
-                        help="Puts the sidebar, and with it all pages, to this set-up.",
+                        help="Puts the sidebar, and with it all pages, to this configuration.",
                         on_click=sidebar.take,
                         args=(settings,),
                         disabled=settings == present,
@@ -64,7 +67,7 @@ def chosen_setups(present: Settings) -> list[Settings]:
     with st.container(horizontal=True, vertical_alignment="center"):
         there, full = present in held, len(held) == len(LETTERS)
         st.button(
-            "Add the present set-up",
+            "Add the present configuration",
             type="primary",
             icon=":material/add:",
             on_click=add,
@@ -73,11 +76,13 @@ def chosen_setups(present: Settings) -> list[Settings]:
             help="Keeps what the sidebar says now. Then change the sidebar, and add that too.",
         )
         if there:
-            st.caption(f"The sidebar's set-up is {LETTERS[held.index(present)]}; change it there to add another.")
+            st.caption(
+                f"The sidebar's configuration is {LETTERS[held.index(present)]}; change it there to add another."
+            )
         elif full:
-            st.caption(f"{len(LETTERS)} set-ups are the most; remove one to add another.")
+            st.caption(f"{len(LETTERS)} configurations are the most; remove one to add another.")
     if len(held) < 2:
-        st.markdown("Add two set-ups, or start with a pair:")
+        st.markdown("Add two configurations, or start with a pair:")
         pair_buttons(present)
         st.stop()
     with st.expander("Start with a pair instead"):
@@ -89,7 +94,7 @@ def chosen_setups(present: Settings) -> list[Settings]:
 
 
 def pick_pair(names: list[str]) -> tuple[int, int]:
-    """Which two set-ups are set against each other."""
+    """Which two configurations are set against each other."""
     pairs = list(combinations(range(len(names)), 2))
     if len(pairs) == 1:
         return pairs[0]
@@ -107,14 +112,14 @@ def pick_pair(names: list[str]) -> tuple[int, int]:
 
 common.heading(
     "Compare",
-    "Two to four set-ups on the same pictures: their maps on one scale, their scores against each other, the neurons "
-    "they share, and what each costs.",
+    "Two to four configurations on the same images: their maps on one scale, their scores against each other, the"
+    " neurons they share, and what each costs.",
 )
-common.need_pictures(page_after="compare")
-held = chosen_setups(sidebar.current())
+common.need_images(page_after="compare")
+held = chosen_configurations(sidebar.current())
 names = configurations.names(held)
 analyses = [common.analysis_of(settings) for settings in held]
-for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.normality_.warnings):
+for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.memory_bank_.warnings):
     st.warning(escaped(warning), icon=":material/warning:")
 sections.in_numbers(analyses, names)
 one, other = pick_pair(names)

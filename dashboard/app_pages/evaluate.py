@@ -44,19 +44,19 @@ def turn() -> int:
     return job.number if job is not None else 0
 
 
-def plan(max_shots: int) -> dict[str, Any]:
+def protocol(max_shots: int) -> dict[str, Any]:
     """Shots, seeds and methods, as the core's functions take them."""
     asked = last_asked()
-    last = asked.plan if asked is not None else {}
+    last = asked.protocol if asked is not None else {}
     possible = [n for n in SHOTS if n <= max_shots] or [1]
     with st.container(horizontal=True, gap="large"):
         shots = st.pills(
-            "Normal pictures to learn from (shots)",
+            "Normal images to learn from (shots)",
             possible,
             selection_mode="multi",
             default=[n for n in last.get("shots", (1, 4)) if n in possible],
             key=f"shots_{possible[-1]}_{turn()}",
-            help="Each number is tried; the rest of the normal pictures takes no part.",
+            help="Each number is tried; the rest of the normal images takes no part.",
         )
         n_seeds = st.number_input(
             "Choices of them (seeds)",
@@ -65,7 +65,7 @@ def plan(max_shots: int) -> dict[str, Any]:
             len(last.get("seeds", range(3))),
             key=f"n_seeds_{turn()}",
             width=190,
-            help="How often other pictures are chosen.",
+            help="How often other images are chosen.",
         )
     methods: list[Method] = st.pills(
         "Methods",
@@ -85,18 +85,16 @@ def plan(max_shots: int) -> dict[str, Any]:
 
 
 def on_workspace(settings: Settings) -> tuple[Work, Asked] | None:
-    """The choices for the pictures of this session, and what would be run."""
+    """The choices for the images of this session, and what would be run."""
     workspace = session.workspace()
-    common.need_pictures(page_after="evaluate")
+    common.need_images(page_after="evaluate")
     n_labelled = sum(example.label is not None for example in workspace.tests)
     if not n_labelled:
-        st.info("No test picture has a label yet. Label some as good or defective in the workspace.")
+        st.info("No test image has a label yet. Label some as good or defective in the workspace.")
         st.page_link(st.session_state.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
         return None
-    st.caption(
-        f"{len(workspace.normals)} normal pictures to choose from, {n_labelled} labelled test pictures to score."
-    )
-    chosen = plan(len(workspace.normals))
+    st.caption(f"{len(workspace.normals)} normal images to choose from, {n_labelled} labelled test images to score.")
+    chosen = protocol(len(workspace.normals))
     store = compute.model(ModelKey(settings.spec, settings.image_size))
     config = compute.config_of(settings, store.backbone)
     dataset = Dataset(workspace.name or "workspace", workspace.normals, workspace.tests)
@@ -133,7 +131,7 @@ def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
     by_name = {folder.name: folder for folder in found[name]}
     default = [one for one, folder in by_name.items() if folder in last] or list(by_name)[:1]
     names = st.multiselect("Data sets", list(by_name), default=default, key=f"sets_{name}_{turn()}")
-    chosen = plan(SHOTS[-1])
+    chosen = protocol(SHOTS[-1])
     folders = [by_name[one] for one in names]
     backbone = compute.model(ModelKey(settings.spec, settings.image_size)).backbone
     config = compute.config_of(Settings(**vars(settings) | {"object_name": ""}), backbone)
@@ -165,7 +163,7 @@ def watch(job: Job) -> None:
         if not job.is_running:
             st.rerun()
         share = job.done / job.total if job.total else 0.0
-        says = f"{escaped(job.stage)}: {job.done} of {job.total} pictures" if job.total else "getting ready …"
+        says = f"{escaped(job.stage)}: {job.done} of {job.total} images" if job.total else "getting ready …"
         st.progress(share, text="Stopping …" if job.status == "cancelling" else says)
         st.button("Cancel", on_click=job.cancel, key=f"cancel_job_{job.number}", disabled=job.status == "cancelling")
 
@@ -176,8 +174,8 @@ def watch(job: Job) -> None:
 
 common.heading(
     "Evaluate",
-    "How well defects are found, measured: detectors learn from a few chosen normal pictures and score every labelled "
-    "test picture, beside random neurons and all neurons.",
+    "How well defects are found, measured: detectors learn from a few chosen normal images and score every labelled "
+    "test image, beside random neurons and all neurons.",
 )
 job = jobs().latest(st.session_state.number)
 if job is not None and job.is_running:
@@ -191,10 +189,10 @@ has_result = job is not None and job.status == "done"
 choices = st.expander("Run another evaluation") if has_result else st.container()
 if job is not None and has_result:
     sections.show(job)
-with choices:  # drawn last: it ends the page where pictures are missing
+with choices:  # drawn last: it ends the page where images are missing
     asked_before = last_asked()
     source = st.segmented_control(
-        "Pictures",
+        "Images",
         [WORKSPACE, FOLDER],
         default=WORKSPACE if asked_before is None or asked_before.folders is None else FOLDER,
         required=True,
@@ -210,5 +208,5 @@ with choices:  # drawn last: it ends the page where pictures are missing
         st.button("Evaluate", type="primary", icon=":material/play_arrow:", on_click=start, args=ready)
         named = "" if source == WORKSPACE else ", but each data set's own name as the object name"
         st.caption(
-            f"With the set-up of the sidebar{named}. The network runs once per picture, whatever is chosen here."
+            f"With the configuration of the sidebar{named}. The network runs once per image, whatever is chosen here."
         )

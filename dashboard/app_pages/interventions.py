@@ -1,4 +1,4 @@
-"""What if: experiments on a score, each beside its random control."""
+"""Interventions: experiments on a score, each beside its random control."""
 
 import streamlit as st
 
@@ -14,11 +14,11 @@ EXPERIMENTS = {
 }
 
 common.heading(
-    "What if",
-    "Experiments on one picture's score: change something, see what follows, and compare with the same done at random.",
+    "Interventions",
+    "Experiments on one image's score: change something, see what follows, and compare with the same done at random.",
 )
 found = common.analysis(sidebar.current())
-score = common.pick_picture(found)
+score = common.pick_image(found)
 experiment = st.segmented_control(
     "Experiment",
     list(EXPERIMENTS),

@@ -1,4 +1,4 @@
-"""Layer: one picture through the eyes of a whole layer, and through all layers in turn."""
+"""Layer: one image through the eyes of a whole layer, and through all layers in turn."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from lake_core.backbones.feature_store import Progress
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 from lake_core.visualization.overlays import colour_bar, overlay, score_scale, symmetric_limit
@@ -19,17 +19,17 @@ from lake_core.visualization.overlays import colour_bar, overlay, score_scale, s
 CARD, CARD_WIDTH, MOST = 200, 124, 100
 
 
-def units_in_order(score: ImageScore, selection: Selection, order: str) -> list[tuple[int, float]]:
-    """The layer's selected units with the number that orders them."""
+def neurons_in_order(score: ImageResult, selection: Selection, order: str) -> list[tuple[int, float]]:
+    """The layer's selected neurons with the number that orders them."""
     if order == "sensitivity":
-        return [(int(unit), float(selection.sensitivity[unit])) for unit in selection.units]
-    ledger = score.ledger()
-    rows = ledger[ledger["layer"] == selection.layer]
-    return list(zip(rows["unit"].astype(int), rows["contribution"], strict=True))
+        return [(int(neuron), float(selection.sensitivity[neuron])) for neuron in selection.neurons]
+    contributions = score.contributions()
+    rows = contributions[contributions["layer"] == selection.layer]
+    return list(zip(rows["neuron"].astype(int), rows["contribution"], strict=True))
 
 
-def contact_sheet(found: Analysis, score: ImageScore, selection: Selection) -> None:
-    """The selected units' maps on the picture, small, in order; a click leads to the unit."""
+def contact_sheet(found: Analysis, score: ImageResult, selection: Selection) -> None:
+    """The selected neurons' maps on the image, small, in order; a click leads to the neuron."""
     in_score = selection.layer in found.lake.selection_
     order = st.segmented_control(
         "Order",
@@ -38,53 +38,53 @@ def contact_sheet(found: Analysis, score: ImageScore, selection: Selection) -> N
         required=True,
         key=f"sheet_order_{in_score}",
     )
-    units = units_in_order(score, selection, order)
+    neurons = neurons_in_order(score, selection, order)
     n_shown = (
-        st.slider("Neurons shown", 1, min(MOST, len(units)), min(24, len(units)), key="sheet_n")
-        if len(units) > 1
+        st.slider("Neurons shown", 1, min(MOST, len(neurons)), min(24, len(neurons)), key="sheet_n")
+        if len(neurons) > 1
         else 1
     )
-    place = found.lake.backbone.place(selection.layer, selection.kind)
-    picture = score.picture
-    acts = found.lake.store.get(picture, place)
-    shown = units[:n_shown]
-    limit = symmetric_limit([acts[:, unit].numpy() for unit, _ in shown], quantile=0.999)
-    common.unit_legend(limit)
+    hook_point = found.lake.backbone.hook_point(selection.layer, selection.site)
+    image = score.image
+    acts = found.lake.store.get(image, hook_point)
+    shown = neurons[:n_shown]
+    limit = symmetric_limit([acts[:, neuron].numpy() for neuron, _ in shown], quantile=0.999)
+    common.neuron_legend(limit)
     st.caption(
-        f"Under each map the unit's number and its {order}"
-        + (" (visual part, at the deciding patch)" if order != "sensitivity" else "")
+        f"Under each map the neuron's number and its {order}"
+        + (" (visual part, at the max-scoring patch)" if order != "sensitivity" else "")
         + "; a click opens the neuron. One scale for all."
     )
     with st.container(horizontal=True):
         cards = [st.container(width=CARD_WIDTH) for _ in shown]
-    for card, (unit, number) in zip(cards, shown, strict=True):
+    for card, (neuron, number) in zip(cards, shown, strict=True):
         with card:
             st.image(
-                compute.unit_picture(picture.sha256, found.key.model, place, unit, limit, CARD, True, picture),
+                compute.neuron_image(image.sha256, found.key.model, hook_point, neuron, limit, CARD, True, image),
                 width="stretch",
-                alt=f"Unit {unit} on {picture.name}",
+                alt=f"Neuron {neuron} on {image.name}",
             )
-            if st.button(f"{unit} · {number:.3f}", key=f"sheet_{unit}", width="stretch", help="Open this neuron"):
-                session.set_focus(layer=selection.layer, unit=unit)
+            if st.button(f"{neuron} · {number:.3f}", key=f"sheet_{neuron}", width="stretch", help="Open this neuron"):
+                session.set_focus(layer=selection.layer, neuron=neuron)
                 st.switch_page(st.session_state.pages["neurons"])
 
 
-def maps_by_depth(found: Analysis, score: ImageScore, show: Progress) -> dict[int, ImageScore]:
-    """The visual score of the picture from each layer alone; layers in which nothing varies are left out."""
+def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[int, ImageResult]:
+    """The visual score of the image from each layer alone; layers in which nothing varies are left out."""
     lake = found.lake
-    layers = lake.backbone.layers_with(lake.config.kind)
+    layers = lake.backbone.layers_with(lake.config.site)
     maps = {}
     for index, layer in enumerate(layers):
-        config = replace(lake.config, layers=(layer,), text_weight=0.0)
+        config = replace(lake.config, layers=(layer,), fusion_weight=0.0)
         alone = Lake(lake.backbone, config, lake.store).fit(lake.normals_)
-        maps[layer] = alone.score(score.picture)
+        maps[layer] = alone.score(score.image)
         show(index + 1, len(layers))
     return maps
 
 
-def depth(found: Analysis, score: ImageScore) -> None:
+def depth(found: Analysis, score: ImageResult) -> None:
     """How the map changes from the input to the output of the tower, on demand."""
-    key = ("depth", found.key, score.picture.sha256)
+    key = ("depth", found.key, score.image.sha256)
     if not common.asked_for(key, "Compute every layer", ":material/layers:"):
         return
     maps = common.computed(key, "Layers", lambda show: maps_by_depth(found, score, show))
@@ -100,15 +100,16 @@ def depth(found: Analysis, score: ImageScore) -> None:
         cards = [st.container(width=CARD_WIDTH + 40) for _ in maps]
     for card, (layer, one) in zip(cards, maps.items(), strict=True):
         with card:
-            witnesses = one.witnesses
+            patch_scores = one.patch_scores
             st.image(
-                overlay(one.picture, one.map, witnesses.grid, witnesses.placement, scale, max_side=240),
+                overlay(one.image, one.map, patch_scores.grid, patch_scores.placement, scale, max_side=240),
                 width="stretch",
                 alt=f"Visual map of layer {layer}, greatest {one.score:.2f}",
             )
             mark = " ●" if layer in in_use else ""
             st.caption(
-                f"layer {layer}{mark} · {witnesses.grid.rows} × {witnesses.grid.cols} · max {np.nanmax(one.map):.2f}"
+                f"layer {layer}{mark} · {patch_scores.grid.rows} × {patch_scores.grid.cols} · max"
+                f" {np.nanmax(one.map):.2f}"
             )
     st.caption(
         "The visual map of each layer by itself, with its own selected neurons, on one scale; a line surrounds values "
@@ -118,11 +119,11 @@ def depth(found: Analysis, score: ImageScore) -> None:
 
 common.heading(
     "Layer",
-    "One picture through a whole layer: the small maps of its selected neurons, and how the layer's own map changes "
+    "One image through a whole layer: the small maps of its selected neurons, and how the layer's own map changes "
     "from the first block to the last.",
 )
 found = common.analysis(sidebar.current())
-score = common.pick_picture(found)
+score = common.pick_image(found)
 selection = selection_of(found.lake, common.pick_layer(found))
 sheet_tab, depth_tab = st.tabs(["Its neurons", "From first to last layer"])
 with sheet_tab:

@@ -1,4 +1,4 @@
-"""Neurons: one unit's activation map on every picture, what it answers to, and its place in the ranking."""
+"""Neurons: one neuron's activation map on every image, what it answers to, and its place in the ranking."""
 
 from functools import partial
 
@@ -13,50 +13,50 @@ from dashboard.text import escaped
 from dashboard.views.neurons import maps, meaning, numbers, pins
 from dashboard.views.neurons.pins import Pin
 from dashboard.views.neurons.sheet import Form, sheet
-from dashboard.views.neurons.view import UnitView
+from dashboard.views.neurons.view import NeuronView
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 
 SECTIONS = ("Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned")
 FORMS: dict[Form, str] = {"png": "image/png", "svg": "image/svg+xml"}
 FLAGS = {
-    "register_like": "register-like: an outlying maximum sits on the same few patches of all normal pictures",
-    "dead": "dead: it never varies over the normal pictures",
+    "register_like": "register-like: an outlying maximum sits on the same few patches of all normal images",
+    "dead": "dead: it never varies over the normal images",
     "saturated": "saturated: many normal patches are at its ceiling",
 }
 
 
 def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:
-    """Units of a layer with the greatest contributions to the shared picture's score, greatest first."""
-    score = found.score_of(session.focus().picture)
+    """Neurons of a layer with the greatest contributions to the shared image's score, greatest first."""
+    score = found.score_of(session.focus().image)
     if score is None:
         return []
-    ledger = score.ledger()
-    return [int(unit) for unit in ledger[ledger["layer"] == layer]["unit"].head(n)]
+    contributions = score.contributions()
+    return [int(neuron) for neuron in contributions[contributions["layer"] == layer]["neuron"].head(n)]
 
 
-def pick_unit(found: Analysis, selection: Selection) -> int:
-    """Picker of the shared unit: by rank among the selected, or any by number."""
+def pick_neuron(found: Analysis, selection: Selection) -> int:
+    """Picker of the shared neuron: by rank among the selected, or any by number."""
     layer = selection.layer
-    unit = session.focus().unit
-    carriers = strongest(found, layer)
-    if unit is None or not 0 <= unit < selection.n_units:
-        unit = carriers[0] if carriers else int(selection.units[0])
-    rank = selection.rank_of(unit)
-    st.session_state.picked_unit = unit
+    neuron = session.focus().neuron
+    top_neurons = strongest(found, layer)
+    if neuron is None or not 0 <= neuron < selection.n_neurons:
+        neuron = top_neurons[0] if top_neurons else int(selection.neurons[0])
+    rank = selection.rank_of(neuron)
+    st.session_state.picked_neuron = neuron
 
     def go(to: int) -> None:
-        session.set_focus(layer=layer, unit=int(to))
+        session.set_focus(layer=layer, neuron=int(to))
 
-    go(unit)  # so that the link names it, also where nobody has chosen it
-    shown = found.score_of(session.focus().picture)
-    if shown is not None and carriers:
-        st.session_state.carrier = unit if unit in carriers else None
+    go(neuron)  # so that the link names it, also where nobody has chosen it
+    shown = found.score_of(session.focus().image)
+    if shown is not None and top_neurons:
+        st.session_state.top_neuron = neuron if neuron in top_neurons else None
         st.pills(
-            f"Neurons that carry most of the score of {escaped(shown.picture.name)}",
-            carriers,
-            key="carrier",
-            on_change=lambda: go(unit if st.session_state.carrier is None else st.session_state.carrier),
+            f"Neurons that carry most of the score of {escaped(shown.image.name)}",
+            top_neurons,
+            key="top_neuron",
+            on_change=lambda: go(neuron if st.session_state.top_neuron is None else st.session_state.top_neuron),
         )
     row = st.container(horizontal=True, vertical_alignment="bottom")
 
@@ -69,34 +69,34 @@ def pick_unit(found: Analysis, selection: Selection) -> int:
         shortcut="K",
     )
     row.number_input(
-        f"Unit (0 to {selection.n_units - 1})",
+        f"Neuron (0 to {selection.n_neurons - 1})",
         0,
-        selection.n_units - 1,
-        key="picked_unit",
-        on_change=lambda: go(st.session_state.picked_unit),
+        selection.n_neurons - 1,
+        key="picked_neuron",
+        on_change=lambda: go(st.session_state.picked_neuron),
     )
     row.button(
         "less sensitive ▶",
         on_click=go,
-        args=(selection.order[min(rank, selection.n_units - 1)],),
-        disabled=rank == selection.n_units,
+        args=(selection.order[min(rank, selection.n_neurons - 1)],),
+        disabled=rank == selection.n_neurons,
         width="stretch",
         shortcut="J",
     )
     row.button(
         "Random neuron",
-        on_click=lambda: go(int(np.random.default_rng().integers(selection.n_units))),
+        on_click=lambda: go(int(np.random.default_rng().integers(selection.n_neurons))),
         width="stretch",
         shortcut="N",
     )
     with row:
-        pins.button(Pin(found.key.model, layer, selection.kind, unit))
-    return unit
+        pins.button(Pin(found.key.model, layer, selection.site, neuron))
+    return neuron
 
 
-def download(view: UnitView) -> None:
-    """The unit on one sheet."""
-    name = f"layer{view.selection.layer}_unit{view.unit}"
+def download(view: NeuronView) -> None:
+    """The neuron on one sheet."""
+    name = f"layer{view.selection.layer}_neuron{view.neuron}"
     with st.container(horizontal=True):
         for form, mime in FORMS.items():
             st.download_button(
@@ -111,24 +111,24 @@ def download(view: UnitView) -> None:
 
 common.heading(
     "Neurons",
-    "Where one neuron is active, on every picture and on one shared scale. Red is above zero, blue below; faint places "
+    "Where one neuron is active, on every image and on one shared scale. Red is above zero, blue below; faint places "
     "are near zero.",
 )
 found = common.analysis(sidebar.current(), tests_needed=False)
 selection = selection_of(found.lake, common.pick_layer(found))
-view = UnitView.of(found, selection, pick_unit(found, selection))
+view = NeuronView.of(found, selection, pick_neuron(found, selection))
 numbers.own_numbers(view)
-for flag in compute.unit_flags(found.key, selection.layer, found.lake).of(view.unit):
+for flag in compute.neuron_flags(found.key, selection.layer, found.lake).of(view.neuron):
     st.warning(f"This neuron is {FLAGS[flag]}.", icon=":material/flag:")
 
 section = st.segmented_control(
-    "Section", SECTIONS, default="Maps", required=True, key="unit_section", label_visibility="collapsed"
+    "Section", SECTIONS, default="Maps", required=True, key="neuron_section", label_visibility="collapsed"
 )
 if section == "Maps":
-    common.unit_legend(view.limit)
+    common.neuron_legend(view.limit)
     maps.in_full(view)
-    maps.gallery("Test pictures", view.tests_by_score, view)
-    maps.gallery("Normal pictures", found.workspace.normals, view)
+    maps.gallery("Test images", view.tests_by_score, view)
+    maps.gallery("Normal images", found.workspace.normals, view)
     download(view)
 elif section == "Patches":
     maps.extremes(view)

@@ -1,4 +1,4 @@
-"""Scores: the test pictures with their maps on one shared scale, the threshold, a table and a histogram."""
+"""Scores: the test images with their maps on one shared scale, the threshold, a table and a histogram."""
 
 import numpy as np
 import pandas as pd
@@ -17,21 +17,21 @@ SORTS = {
     "score, highest first": lambda item: -item[1].score,
     "score, lowest first": lambda item: item[1].score,
     "visual part, highest first": lambda item: -item[1].visual,
-    "cross-modal part, highest first": lambda item: -item[1].cross_modal,
-    "name": lambda item: item[1].picture.name,
+    "text part, highest first": lambda item: -item[1].text,
+    "name": lambda item: item[1].image.name,
     "label": lambda item: (str(item[0].label), -item[1].score),
 }
 CARD, CARD_WIDTH = 420, 228
 
 
 def table_of(found: Analysis) -> pd.DataFrame:
-    """One row per test picture, in the workspace's order; also what the CSV holds."""
+    """One row per test image, in the workspace's order; also what the CSV holds."""
     return pd.DataFrame(
         {
-            "path": [score.picture.name for score in found.scores],
+            "path": [score.image.name for score in found.scores],
             "score": [score.score for score in found.scores],
             "visual": [score.visual for score in found.scores],
-            "cross_modal": [score.cross_modal for score in found.scores],
+            "text": [score.text for score in found.scores],
             "threshold": [score.threshold for score in found.scores],
             "is_anomalous": [score.is_anomalous for score in found.scores],
             "label": [example.label for example in found.workspace.tests],
@@ -53,7 +53,7 @@ def threshold_control(found: Analysis) -> None:
             key="threshold_slider",
             format="%.2f",
             on_change=lambda: st.session_state.update(own_threshold=st.session_state.threshold_slider),
-            help="At first the 0.9 quantile of the normal pictures' own leave-one-out scores.",
+            help="At first the 0.9 quantile of the normal images' own leave-one-out scores.",
         )
     with middle:
         st.button(
@@ -61,7 +61,7 @@ def threshold_control(found: Analysis) -> None:
             on_click=lambda: st.session_state.update(own_threshold=None),
             disabled=st.session_state.get("own_threshold") is None,
             width="stretch",
-            help="The threshold that the normal pictures give, without looking at any test picture.",
+            help="The threshold that the normal images give, without looking at any test image.",
         )
     labels = found.labels
     best = best_f1(labels, [score.score for score in found.scores]) if labels else None
@@ -79,8 +79,8 @@ def numbers(found: Analysis) -> None:
     """The headline: how many, how many above, and how well with labels."""
     above = sum(score.is_anomalous for score in found.scores)
     cells: list[tuple[str, str | int, None]] = [
-        ("Normal pictures", len(found.workspace.normals), None),
-        ("Test pictures", len(found.scores), None),
+        ("Normal images", len(found.workspace.normals), None),
+        ("Test images", len(found.scores), None),
         ("Above threshold", f"{above} of {len(found.scores)}", None),
     ]
     labels = found.labels
@@ -94,7 +94,7 @@ def numbers(found: Analysis) -> None:
 
 
 def cards(found: Analysis) -> None:
-    """The gallery, sorted and filtered."""
+    """The memory bank, sorted and filtered."""
     sort, only, strength = st.columns(3)
     order = sort.selectbox("Sort by", list(SORTS), key="sort")
     shown = only.segmented_control("Show", ["all", "above", "below"], default="all", key="show", required=True)
@@ -102,36 +102,34 @@ def cards(found: Analysis) -> None:
     items = sorted(zip(found.workspace.tests, found.scores, strict=True), key=SORTS[order])
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
     if not items:
-        st.info(f"No picture is {shown} the threshold.", icon=":material/filter_alt:")
+        st.info(f"No image is {shown} the threshold.", icon=":material/filter_alt:")
     with st.container(horizontal=True, key="score_cards"):
-        places = [st.container(border=True, width=CARD_WIDTH) for _ in items]
-    for place, (example, score) in zip(places, items, strict=True):
-        picture = score.picture
-        with place:
-            jpeg = compute.score_picture(
-                picture.sha256, found.key, score.text_weight, found.scale, CARD, opacity, score
-            )
-            st.image(jpeg, width="stretch", alt=f"{picture.name}: score {score.score:.3f}, {common.verdict(score)}")
+        hook_points = [st.container(border=True, width=CARD_WIDTH) for _ in items]
+    for hook_point, (example, score) in zip(hook_points, items, strict=True):
+        image = score.image
+        with hook_point:
+            jpeg = compute.score_image(image.sha256, found.key, score.fusion_weight, found.scale, CARD, opacity, score)
+            st.image(jpeg, width="stretch", alt=f"{image.name}: score {score.score:.3f}, {common.verdict(score)}")
             st.markdown(f"**{score.score:.2f}** {common.verdict(score)}")
-            st.caption(f"{escaped(picture.name)} · {common.label_text(example.label)}")
-            if st.button("Why this score?", key=f"open_{picture.sha256}", width="stretch"):
-                session.set_focus(picture=picture.sha256)
-                st.switch_page(st.session_state.pages["split"])
+            st.caption(f"{escaped(image.name)} · {common.label_text(example.label)}")
+            if st.button("Why this score?", key=f"open_{image.sha256}", width="stretch"):
+                session.set_focus(image=image.sha256)
+                st.switch_page(st.session_state.pages["score_decomposition"])
 
 
 common.heading(
     "Scores",
-    "Each test picture with the map of its score: bright, surrounded places are less like any normal patch than the "
-    "normal pictures are like each other.",
+    "Each test image with the map of its score: bright, surrounded places are less like any normal patch than the "
+    "normal images are like each other.",
 )
 found = common.analysis(sidebar.current())
 numbers(found)
 if len(found.workspace.normals) == 1:
-    st.info("With a single normal picture the threshold is a rough guess; add a few more.", icon=":material/info:")
+    st.info("With a single normal image the threshold is a rough guess; add a few more.", icon=":material/info:")
 if not any(score.is_anomalous for score in found.scores):
-    st.success("No test picture is above the threshold: nothing here is more unusual than the normal pictures are.")
+    st.success("No test image is above the threshold: nothing here is more unusual than the normal images are.")
 threshold_control(found)
-gallery_tab, table_tab, histogram_tab = st.tabs(["Gallery", "Table", "Histogram"])
+gallery_tab, table_tab, histogram_tab = st.tabs(["Memory bank", "Table", "Histogram"])
 with gallery_tab:
     common.score_legend(found)
     cards(found)
@@ -141,12 +139,11 @@ with table_tab:
         rows,
         hide_index=True,
         column_config={
-            name: st.column_config.NumberColumn(format="%.4f")
-            for name in ("score", "visual", "cross_modal", "threshold")
+            name: st.column_config.NumberColumn(format="%.4f") for name in ("score", "visual", "text", "threshold")
         },
-        alt="Scores of all test pictures",
+        alt="Scores of all test images",
     )
-    st.caption("At the deciding patch: score = (1 − w) × visual + w × cross_modal.")
+    st.caption("At the max-scoring patch: score = (1 − w) × visual + w × text.")
 with histogram_tab:
     by_label = {
         label: [s.score for e, s in zip(found.workspace.tests, found.scores, strict=True) if e.label == label]
@@ -161,6 +158,6 @@ with histogram_tab:
             found.lake.threshold_,
             found.lake.config.calibration_percentile,
         ),
-        alt="Histogram of image scores of normal and test pictures with the decision threshold",
+        alt="Histogram of image scores of normal and test images with the decision threshold",
     )
 common.download_table(table_of(found), "scores.csv", "Download the scores (CSV)")

@@ -1,4 +1,4 @@
-"""Selection: units ranked by sensitivity in every layer, which are kept, and what that choice is worth."""
+"""Selection: neurons ranked by sensitivity in every layer, which are kept, and what that choice is worth."""
 
 import streamlit as st
 
@@ -16,7 +16,7 @@ common.heading(
     "are kept. High variance is a ranking, not a proof of cause.",
 )
 settings, workspace = sidebar.current(), session.workspace()
-common.see_pictures(settings)
+common.see_images(settings)
 view = st.segmented_control("View", VIEWS, default="Ranking", required=True, key="selection_view")
 if view == GLANCE:  # nothing needs to be fitted for it, so that K moves at once
     layers = compute.fit_key(settings, workspace).config.layers

@@ -1,4 +1,4 @@
-"""Workspace: bring pictures in, label or remove them, and run the model on them."""
+"""Workspace: bring images in, label or remove them, and run the model on them."""
 
 import streamlit as st
 
@@ -28,7 +28,7 @@ def add(role: str | None, key: str) -> None:
     except LakeError as error:
         session.say([str(error)])
         return
-    notes = [note for e in (*dataset.normals, *dataset.tests) for note in e.picture.notes]
+    notes = [note for e in (*dataset.normals, *dataset.tests) for note in e.image.notes]
     session.say([*dataset.problems, *said, *notes])
     st.session_state.paused = True
 
@@ -47,36 +47,36 @@ def uploader(title: str, says: str, role: str | None, folder: bool) -> None:
 
 
 def gallery(side: Side, examples: tuple[Example, ...]) -> None:
-    """Thumbnails with a way to remove each, and to label test pictures."""
+    """Thumbnails with a way to remove each, and to label test images."""
     everything = st.toggle(f"Show all {len(examples)}", key=f"all_{side}") if len(examples) > N_SHOWN else True
     shown = examples if everything else examples[:N_SHOWN]
     with st.container(horizontal=True):
         cards = [st.container(border=True, width=148) for _ in shown]
     for card, example in zip(cards, shown, strict=True):
-        picture = example.picture
+        image = example.image
         with card:
             st.image(
-                compute.plain_picture(picture.sha256, THUMBNAIL, picture),
+                compute.plain_image(image.sha256, THUMBNAIL, image),
                 width="stretch",
-                alt=f"{picture.name}, {common.label_text(example.label)}",
+                alt=f"{image.name}, {common.label_text(example.label)}",
             )
-            st.caption(escaped(picture.name))
+            st.caption(escaped(image.name))
             if side == "tests":
                 chosen = st.selectbox(
-                    f"Label of {escaped(picture.name)}",
+                    f"Label of {escaped(image.name)}",
                     list(LABELS),
                     index=list(LABELS).index(example.label),
                     format_func=LABELS.__getitem__,
-                    key=f"label_{picture.sha256}",
+                    key=f"label_{image.sha256}",
                     label_visibility="collapsed",
                 )
                 if chosen != example.label:
-                    session.set_workspace(session.workspace().labelled(picture.sha256, chosen))
+                    session.set_workspace(session.workspace().labelled(image.sha256, chosen))
                     st.rerun()
             st.button(
                 "Remove",
-                key=f"remove_{side}_{picture.sha256}",
-                on_click=lambda sha=picture.sha256: session.set_workspace(session.workspace().without(side, sha)),
+                key=f"remove_{side}_{image.sha256}",
+                on_click=lambda sha=image.sha256: session.set_workspace(session.workspace().without(side, sha)),
                 width="stretch",
                 type="tertiary",
                 icon=":material/close:",
@@ -85,22 +85,22 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
 
 common.heading(
     "Look inside a model while it finds defects",
-    "Give a few pictures of **good** parts and some to **test**. LAKE Explorer finds the few neurons of a pretrained "
-    "network that react most over the good ones, and shows where and why a test picture departs from them.",
+    "Give a few images of **good** parts and some to **test**. LAKE Explorer finds the few neurons of a pretrained "
+    "network that react most over the good ones, and shows where and why a test image departs from them.",
 )
 workspace = session.workspace()
 
 if workspace.is_empty:
     st.subheader("Start with a built-in sample", anchor=False)
     common.sample_cards("scores")
-    st.subheader("Or with your own pictures", anchor=False)
+    st.subheader("Or with your own images", anchor=False)
 
 as_folder = st.toggle("Upload whole folders", help="Labels are taken from folder names such as good or defective.")
 left, middle, right = st.columns(3)
 with left:
-    uploader("Normal pictures", "A handful of good parts, 4 to 8 are enough.", "normal", as_folder)
+    uploader("Normal images", "A handful of good parts, 4 to 8 are enough.", "normal", as_folder)
 with middle:
-    uploader("Test pictures", "Good or defective; labels are optional.", "test", as_folder)
+    uploader("Test images", "Good or defective; labels are optional.", "test", as_folder)
 with right:
     uploader(
         "Both at once (ZIP or folder)",
@@ -114,21 +114,21 @@ if not workspace.is_empty:
     try:
         settings = sidebar.current()
         store = compute.model(compute.ModelKey(settings.spec, settings.image_size))
-        places = compute.places_to_compute(settings, workspace)
-        todo = store.missing(compute.pictures_of(workspace), places)
+        hook_points = compute.hook_points_to_compute(settings, workspace)
+        todo = store.missing(compute.images_of(workspace), hook_points)
     except LakeError as error:
         st.error(escaped(str(error)), icon=":material/error:")
         st.stop()
     run, clear = st.columns([3, 1])
     with run:
         if not workspace.normals:
-            st.info("Add at least one normal picture to learn from.", icon=":material/arrow_upward:")
+            st.info("Add at least one normal image to learn from.", icon=":material/arrow_upward:")
         elif not workspace.tests:
             st.info(
-                "Add test pictures to score. Selection and Neurons can be seen already.", icon=":material/arrow_upward:"
+                "Add test images to score. Selection and Neurons can be seen already.", icon=":material/arrow_upward:"
             )
         if workspace.normals and st.button(
-            f"Run on {len(todo)} pictures" if todo else "See the scores" if workspace.tests else "See the selection",
+            f"Run on {len(todo)} images" if todo else "See the scores" if workspace.tests else "See the selection",
             type="primary",
             icon=":material/play_arrow:",
             width="stretch",
@@ -136,17 +136,17 @@ if not workspace.is_empty:
             st.session_state.paused = False
             common.run_model(settings)
             st.switch_page(st.session_state.pages["scores" if workspace.tests else "selection"])
-        if todo and workspace.normals and len(todo) < workspace.n_pictures:
-            st.caption(f"{workspace.n_pictures - len(todo)} of {workspace.n_pictures} pictures are done and kept.")
+        if todo and workspace.normals and len(todo) < workspace.n_images:
+            st.caption(f"{workspace.n_images - len(todo)} of {workspace.n_images} images are done and kept.")
     with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
-        st.markdown("This removes all pictures of this session.")
-        if st.button("Remove all pictures", type="primary"):
+        st.markdown("This removes all images of this session.")
+        if st.button("Remove all images", type="primary"):
             session.set_workspace(session.Workspace())
-            session.set_focus(picture=None, unit=None)
+            session.set_focus(image=None, neuron=None)
             st.rerun()
     for title, side, examples in (
-        ("Normal pictures", "normals", workspace.normals),
-        ("Test pictures", "tests", workspace.tests),
+        ("Normal images", "normals", workspace.normals),
+        ("Test images", "tests", workspace.tests),
     ):
         st.subheader(f"{title} ({len(examples)})", anchor=False)
         if examples:

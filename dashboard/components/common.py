@@ -16,9 +16,9 @@ from dashboard.session import Settings
 from dashboard.text import escaped
 from lake_core.backbones.feature_store import Progress
 from lake_core.data.datasets import sample_names
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.errors import LakeError
-from lake_core.experiments.perturbation_table import Sensitivity
+from lake_core.experiments.perturbation_table import PerturbationTable
 from lake_core.visualization.overlays import colour_bar, signed_colour_bar
 
 T = TypeVar("T")
@@ -54,9 +54,9 @@ def take_sample(name: str) -> None:
     dataset = compute.sample(name)
     fresh, _ = session.Workspace().with_added(dataset)
     session.set_workspace(fresh)
-    known = {example.picture.sha256 for example in dataset.tests}
-    if session.focus().picture not in known:
-        session.set_focus(picture=None, patch=None)
+    known = {example.image.sha256 for example in dataset.tests}
+    if session.focus().image not in known:
+        session.set_focus(image=None, patch=None)
     st.session_state.object_name = OBJECT_NAMES.get(name, name)
     st.session_state.paused = False
     st.session_state.pop("own_threshold", None)
@@ -81,7 +81,7 @@ def sample_cards(page_after: str) -> None:
         cards = [st.container(border=True, width=260) for _ in sample_names()]
     for card, name in zip(cards, sample_names(), strict=True):
         with card:
-            st.image(compute.sample_covers()[name], width="stretch", alt=f"A defective picture of the sample {name}")
+            st.image(compute.sample_covers()[name], width="stretch", alt=f"A defective image of the sample {name}")
             st.markdown(SAMPLE_TITLES.get(name, name))
             st.button(
                 f"Open {name}", key=f"sample_{name}", on_click=_open_sample, args=(name, page_after), width="stretch"
@@ -91,36 +91,36 @@ def sample_cards(page_after: str) -> None:
 def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
     """The analysis of this session, or what is missing for one, which ends the page.
 
-    Runs the model first, with progress and a way to cancel, on pictures that the backbone has not seen yet.
+    Runs the model first, with progress and a way to cancel, on images that the backbone has not seen yet.
     """
-    need_pictures(tests_needed)
+    need_images(tests_needed)
     workspace = session.workspace()
     found = analysis_of(settings, st.session_state.get("own_threshold"))
-    normality = found.lake.normality_
-    session.follow_grid(normality.grid.rows, normality.grid.cols)
-    for warning in normality.warnings:
+    memory_bank = found.lake.memory_bank_
+    session.follow_grid(memory_bank.grid.rows, memory_bank.grid.cols)
+    for warning in memory_bank.warnings:
         st.warning(escaped(warning), icon=":material/warning:")
-    if workspace.tests and session.focus().picture not in compute.shas(workspace.tests):
+    if workspace.tests and session.focus().image not in compute.shas(workspace.tests):
         most_anomalous = max(found.scores, key=lambda score: score.score)
-        session.set_focus(picture=most_anomalous.picture.sha256)
+        session.set_focus(image=most_anomalous.image.sha256)
     return found
 
 
-def need_pictures(tests_needed: bool = True, page_after: str = "scores") -> None:
-    """Ends the page where pictures are missing, with ways to get some."""
+def need_images(tests_needed: bool = True, page_after: str = "scores") -> None:
+    """Ends the page where images are missing, with ways to get some."""
     workspace = session.workspace()
     if workspace.normals and (workspace.tests or not tests_needed):
         return
-    missing = "normal pictures to learn from" if not workspace.normals else "test pictures to look at"
+    missing = "normal images to learn from" if not workspace.normals else "test images to look at"
     st.info(f"There are no {missing} yet. Add some in the workspace, or open a sample.", icon=":material/image:")
     st.page_link(st.session_state.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
     sample_cards(page_after)
     st.stop()
 
 
-def see_pictures(settings: Settings) -> None:
-    """Runs the model on pictures that it has not seen yet, and fits nothing; what is missing or wrong ends the page."""
-    need_pictures(tests_needed=False)
+def see_images(settings: Settings) -> None:
+    """Runs the model on images that it has not seen yet, and fits nothing; what is missing or wrong ends the page."""
+    need_images(tests_needed=False)
     try:
         run_model(settings)
     except LakeError as error:
@@ -129,11 +129,11 @@ def see_pictures(settings: Settings) -> None:
 
 
 def analysis_of(settings: Settings, threshold: float | None = None) -> Analysis:
-    """The analysis of this session's pictures with some settings, the model run first; an error ends the page.
+    """The analysis of this session's images with some settings, the model run first; an error ends the page.
 
     Args:
         settings: Any, not only the sidebar's.
-        threshold: The user's own, or None for the normal pictures'.
+        threshold: The user's own, or None for the normal images'.
     """
     try:
         run_model(settings)
@@ -147,22 +147,22 @@ def run_model(settings: Settings) -> None:
     """Computes the activations that are missing; stops the page if the user cancelled."""
     workspace = session.workspace()
     store = compute.model(compute.ModelKey(settings.spec, settings.image_size))
-    pictures, places = compute.pictures_of(workspace), compute.places_to_compute(settings, workspace)
-    todo = store.missing(pictures, places)
+    images, hook_points = compute.images_of(workspace), compute.hook_points_to_compute(settings, workspace)
+    todo = store.missing(images, hook_points)
     if not todo:
         return
     if st.session_state.get("paused"):
-        n_done = len(pictures) - len(todo)
+        n_done = len(images) - len(todo)
         st.info(
-            f"Stopped: {n_done} of {len(pictures)} pictures are done and kept. Go on when you like.",
+            f"Stopped: {n_done} of {len(images)} images are done and kept. Go on when you like.",
             icon=":material/pause_circle:",
         )
         st.button("Go on", type="primary", on_click=_set_paused, args=(False,), key="go_on")
         st.stop()
     model = f"**{escaped(settings.spec)}**"
-    says = f"{model} is looking at {len(todo)} pictures, once; after that nothing runs it again."
-    with progress_frame("Pictures", _set_paused, True, says=says) as show:
-        store.ensure(pictures, places, show)
+    says = f"{model} is looking at {len(todo)} images, once; after that nothing runs it again."
+    with progress_frame("Images", _set_paused, True, says=says) as show:
+        store.ensure(images, hook_points, show)
 
 
 @contextmanager
@@ -231,7 +231,7 @@ def download_table(table: pd.DataFrame, file_name: str, label: str = "Download (
     )
 
 
-def sensitivity(result: Sensitivity, name: str) -> None:
+def sensitivity(result: PerturbationTable, name: str) -> None:
     """How far a score moves under changes that should not matter: in words, as a plot and as a table."""
     low, high = result.spread
     st.markdown(f"**{escaped(result.sentence)}**")
@@ -281,18 +281,18 @@ def score_legend(found: Analysis) -> None:
         colour_bar(scale, 420, 52, dark=is_dark()),
         alt=f"Colour scale of the maps from 0 to {scale.vmax:g}, threshold at {scale.threshold:.3f}",
     )
-    st.caption("One scale for all pictures. A white line surrounds what is above the threshold.")
+    st.caption("One scale for all images. A white line surrounds what is above the threshold.")
 
 
-def unit_legend(limit: float) -> None:
-    """The colour scale of a unit's maps."""
+def neuron_legend(limit: float) -> None:
+    """The colour scale of a neuron's maps."""
     st.image(
         signed_colour_bar(limit, 420, 52, dark=is_dark()),
         alt=f"Colour scale of activations from {-limit:g} (blue) over 0 to {limit:g} (red)",
     )
 
 
-def verdict(score: ImageScore) -> str:
+def verdict(score: ImageResult) -> str:
     """The decision in words and a sign, never by colour alone."""
     return "▲ above threshold" if score.is_anomalous else "▽ below threshold"
 
@@ -301,31 +301,29 @@ def label_text(label: str | None) -> str:
     return {"good": "labelled good", "defective": "labelled defective", None: "no label"}[label]
 
 
-def pick_picture(found: Analysis) -> ImageScore:
-    """Picker of the shared test picture, highest score first, with steps to the next and previous one."""
+def pick_image(found: Analysis) -> ImageResult:
+    """Picker of the shared test image, highest score first, with steps to the next and previous one."""
     by_score = sorted(found.scores, key=lambda score: -score.score)
-    order = [score.picture.sha256 for score in by_score]
-    names = {score.picture.sha256: f"{score.picture.name}  ·  {score.score:.3f}" for score in by_score}
-    picture = session.focus().picture
-    current = order.index(picture) if picture in order else 0
+    order = [score.image.sha256 for score in by_score]
+    names = {score.image.sha256: f"{score.image.name}  ·  {score.score:.3f}" for score in by_score}
+    image = session.focus().image
+    current = order.index(image) if image in order else 0
     last = len(order) - 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _step("◀", "Previous picture", current > 0, lambda: session.set_focus(picture=order[current - 1]))
-        pick(
-            "Test picture (highest score first)", names, order[current], lambda sha: session.set_focus(picture=sha), 256
-        )
-        _step("▶", "Next picture", current < last, lambda: session.set_focus(picture=order[current + 1]))
+        _step("◀", "Previous image", current > 0, lambda: session.set_focus(image=order[current - 1]))
+        pick("Test image (highest score first)", names, order[current], lambda sha: session.set_focus(image=sha), 256)
+        _step("▶", "Next image", current < last, lambda: session.set_focus(image=order[current + 1]))
     return by_score[current]
 
 
 def pick_layer(found: Analysis) -> int:
-    """Picker of the shared layer, among all that have the kind of unit; those in the score are marked."""
+    """Picker of the shared layer, among all that have the activation site; those in the score are marked."""
     in_use = list(found.lake.selection_)
-    layers = list(found.lake.backbone.layers_with(found.lake.config.kind))
+    layers = list(found.lake.backbone.layers_with(found.lake.config.site))
     layer = session.focus().layer
     current = layer if layer in layers else in_use[-1]
     names = {number: f"{number}, {'' if number in in_use else 'not '}in the score" for number in layers}
-    pick("Layer", names, current, lambda number: session.set_focus(layer=number, unit=None), 220)
+    pick("Layer", names, current, lambda number: session.set_focus(layer=number, neuron=None), 220)
     return current
 
 

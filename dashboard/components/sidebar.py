@@ -1,4 +1,4 @@
-"""The shared sidebar: backbone, layers, kind of unit, K, criterion, text weight and object name, on every page."""
+"""The shared sidebar: backbone, layers, activation site, K, criterion, fusion weight and object name, on every page."""
 
 import streamlit as st
 
@@ -7,7 +7,7 @@ from dashboard.services import compute
 from dashboard.session import Settings
 from dashboard.text import escaped
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.hooks import KINDS, Kind
+from lake_core.backbones.hooks import SITES, Site
 from lake_core.backbones.loading import DEFAULT_BACKBONE
 from lake_core.config import CRITERIA, NORMALISATIONS
 from lake_core.errors import LakeError
@@ -18,7 +18,7 @@ ABOUT = {
     "lake-vit": "Our own small ViT, trained with synthetic defects: for comparison only. Nothing it shows is evidence "
     "for latent knowledge of defects.",
 }
-KIND_NAMES: dict[Kind, str] = {"hidden": "hidden units", "channel": "channels"}
+SITE_NAMES: dict[Site, str] = {"mlp_hidden": "hidden neurons", "residual_channel": "channels"}
 CRITERION_NAMES = {
     "variance": "variance (LAKE)",
     "robust": "robust variance (MAD)",
@@ -40,7 +40,7 @@ def draw(kept: Settings) -> Settings | None:
     """
     _set_widgets(kept)
     with st.sidebar:
-        st.subheader("Set-up", anchor=False)
+        st.subheader("Configuration", anchor=False)
         spec = _pick_backbone()
         if spec is None:
             return None
@@ -51,16 +51,16 @@ def draw(kept: Settings) -> Settings | None:
         except LakeError as error:
             st.error(escaped(str(error)), icon=":material/error:")
             return None
-        kind = _pick_kind(backbone)
-        layers = _pick_layers(backbone, kind)
-        n_units = max(backbone.layer(layer).n_units[kind] for layer in layers)
-        st.session_state.top_k = min(st.session_state.get("top_k", 100), n_units)
+        site = _pick_site(backbone)
+        layers = _pick_layers(backbone, site)
+        n_neurons = max(backbone.layer(layer).n_neurons[site] for layer in layers)
+        st.session_state.top_k = min(st.session_state.get("top_k", 100), n_neurons)
         st.slider(
             "Neurons kept per layer (K)",
             1,
-            n_units,
+            n_neurons,
             key="top_k",
-            help="Units of a layer are ranked by sensitivity over the normal patches; the K most sensitive are kept.",
+            help="Neurons of a layer are ranked by sensitivity over the normal patches; the K most sensitive are kept.",
         )
         st.selectbox(
             "Sensitivity criterion",
@@ -70,19 +70,19 @@ def draw(kept: Settings) -> Settings | None:
             help="How neurons are ranked. The two controls show what is gained by selecting at all.",
         )
         st.slider(
-            "Text weight (w)",
+            "Fusion weight (w)",
             0.0,
             1.0,
             step=0.05,
-            key="text_weight",
-            help="Score = (1 − w) × visual + w × cross-modal. The paper's best weight is about 0.3.",
+            key="fusion_weight",
+            help="Score = (1 − w) × visual + w × text. The paper's best weight is about 0.3.",
         )
         st.text_input(
             "Object name",
             key="object_name",
             placeholder="object",
             max_chars=60,
-            help="What the pictures show; it stands in the prompts of the cross-modal (text) part.",
+            help="What the images show; it stands in the prompts of the text (text) part.",
         )
         with st.expander("Distance and score"):
             _pick_distance(backbone)
@@ -90,10 +90,10 @@ def draw(kept: Settings) -> Settings | None:
         spec=spec,
         image_size=image_size,
         layers=tuple(layers),
-        kind=kind,
+        site=site,
         top_k=st.session_state.top_k,
         criterion=st.session_state.criterion,
-        text_weight=st.session_state.text_weight,
+        fusion_weight=st.session_state.fusion_weight,
         object_name=st.session_state.object_name.strip(),
         normalise=st.session_state[f"normalise_{spec}"],
         smooth=st.session_state[f"smooth_{spec}"],
@@ -115,12 +115,12 @@ def _set_widgets(kept: Settings, anew: bool = False) -> None:
         "other_spec": "" if known else kept.spec,
         "top_k": kept.top_k,
         "criterion": kept.criterion,
-        "text_weight": kept.text_weight,
+        "fusion_weight": kept.fusion_weight,
         "top_q": kept.top_q,
         "object_name": kept.object_name,
         f"size_{kept.spec}": kept.image_size,
-        f"kind_{kept.spec}": kept.kind,
-        f"layers_{kept.spec}_{kept.kind}": list(kept.layers) if kept.layers else None,
+        f"site_{kept.spec}": kept.site,
+        f"layers_{kept.spec}_{kept.site}": list(kept.layers) if kept.layers else None,
         f"normalise_{kept.spec}": kept.normalise,
         f"smooth_{kept.spec}": kept.smooth,
     }
@@ -151,7 +151,7 @@ def _pick_backbone() -> str | None:
 
 
 def _pick_size(backbone: Backbone) -> int | None:
-    """Input size for towers that take any; changing it runs the model again on all pictures."""
+    """Input size for towers that take any; changing it runs the model again on all images."""
     if not backbone.takes_any_size:
         return None
     key = f"size_{backbone.spec}"
@@ -166,26 +166,26 @@ def _pick_size(backbone: Backbone) -> int | None:
     )
 
 
-def _pick_kind(backbone: Backbone) -> Kind:
-    kinds = [kind for kind in KINDS if backbone.layers_with(kind)]
-    key = f"kind_{backbone.spec}"
-    if st.session_state.get(key) not in kinds:
-        st.session_state[key] = backbone.recommended.kind
+def _pick_site(backbone: Backbone) -> Site:
+    sites = [site for site in SITES if backbone.layers_with(site)]
+    key = f"site_{backbone.spec}"
+    if st.session_state.get(key) not in sites:
+        st.session_state[key] = backbone.recommended.site
     st.segmented_control(
-        "Kind of neuron",
-        kinds,
+        "Activation site",
+        sites,
         key=key,
-        format_func=KIND_NAMES.__getitem__,
+        format_func=SITE_NAMES.__getitem__,
         required=True,
-        help="Hidden units: inside a block, after its activation function. Channels: the output of a block.",
+        help="Hidden neurons: inside a block, after its activation function. Channels: the output of a block.",
     )
-    kind: Kind = st.session_state[key]
-    return kind
+    site: Site = st.session_state[key]
+    return site
 
 
-def _pick_layers(backbone: Backbone, kind: Kind) -> list[int]:
-    key = f"layers_{backbone.spec}_{kind}"
-    allowed = backbone.layers_with(kind)
+def _pick_layers(backbone: Backbone, site: Site) -> list[int]:
+    key = f"layers_{backbone.spec}_{site}"
+    allowed = backbone.layers_with(site)
     recommended = [layer for layer in backbone.recommended.layers if layer in allowed] or [allowed[-1]]
     kept = [layer for layer in st.session_state.get(key, []) if layer in allowed]
     st.session_state[key] = kept or recommended

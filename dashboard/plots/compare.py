@@ -1,4 +1,4 @@
-"""Figures of the Compare page: scores against scores, neurons in common, and what each set-up costs."""
+"""Figures of the Compare page: scores against scores, neurons in common, and what each configuration costs."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard.plots.figures import CROSS, LINE, MARGIN, MUTED, NORMAL, TEST, VISUAL
+from dashboard.plots.figures import LINE, MARGIN, MUTED, NORMAL, TEST, TEXT, VISUAL
 from dashboard.text import in_figure
 from lake_core.experiments.side_by_side import Overlap
 
@@ -22,14 +22,14 @@ MARKS = {
 def scores_against_scores(
     points: pd.DataFrame, names: tuple[str, str], thresholds: tuple[float, float], percentile: str
 ) -> go.Figure:
-    """Each picture's score with two set-ups, with both thresholds; in the tinted quarters they disagree.
+    """Each image's score with two configurations, with both thresholds; in the tinted quarters they disagree.
 
     The scales are logarithmic where the greatest score is more than ten times the lowest. A point can be clicked; its
     customdata is (name, sha256).
 
     Args:
         points: Columns name, sha256, mark (a key of MARKS), x, y.
-        names: Letters of the set-ups on the x and the y axis.
+        names: Letters of the configurations on the x and the y axis.
         thresholds: Theirs.
         percentile: Of normal patches, where a score is 1.
     """
@@ -72,8 +72,8 @@ def scores_against_scores(
             text=f"only {only} above",
             showarrow=False,
         )
-    kind, ticks = ("log", [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]) if is_log else ("linear", None)
-    axis = {"type": kind, "tickvals": ticks}
+    site, ticks = ("log", [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]) if is_log else ("linear", None)
+    axis = {"type": site, "tickvals": ticks}
     figure.update_layout(
         xaxis=axis | {"title": f"score with {names[0]} (1 = {percentile} of normal patches)", "range": ranges[0]},
         yaxis=axis | {"title": f"score with {names[1]}", "range": ranges[1]},
@@ -88,12 +88,12 @@ def scores_against_scores(
 
 
 def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go.Figure:
-    """For each layer how many selected neurons are common and how many belong to one set-up alone."""
+    """For each layer how many selected neurons are common and how many belong to one configuration alone."""
     rows = [f"layer {overlap.layer}" for overlap in overlaps]
     groups = (
         (f"only {names[0]}", [len(o.only_first) for o in overlaps], VISUAL, ""),
         ("both", [len(o.common) for o in overlaps], "#009E73", "x"),
-        (f"only {names[1]}", [len(o.only_second) for o in overlaps], CROSS, "/"),
+        (f"only {names[1]}", [len(o.only_second) for o in overlaps], TEXT, "/"),
     )
     figure = go.Figure()
     for name, counts, colour, pattern in groups:
@@ -121,10 +121,10 @@ def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go
 
 
 def costs(table: pd.DataFrame) -> go.Figure:
-    """Milliseconds per picture and megabytes of gallery, a bar for each set-up.
+    """Milliseconds per image and megabytes of memory bank, a bar for each configuration.
 
     Args:
-        table: Indexed by letter, with columns forward_ms (NaN where not measured), score_ms, gallery_mib.
+        table: Indexed by letter, with columns forward_ms (NaN where not measured), score_ms, memory_bank_mib.
     """
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
     letters = list(table.index)
@@ -143,17 +143,17 @@ def costs(table: pd.DataFrame) -> go.Figure:
             col=1,
         )
     figure.add_bar(
-        x=table["gallery_mib"],
+        x=table["memory_bank_mib"],
         y=letters,
         orientation="h",
-        name="gallery",
-        marker={"color": CROSS, "pattern": {"shape": "x", "fillmode": "overlay", "fgopacity": 0.5}},
+        name="memory bank",
+        marker={"color": TEXT, "pattern": {"shape": "x", "fillmode": "overlay", "fgopacity": 0.5}},
         hovertemplate="%{y}: %{x:.2f} MiB<extra></extra>",
         row=1,
         col=2,
     )
-    figure.update_xaxes(title_text="ms per picture", row=1, col=1, nticks=5)
-    figure.update_xaxes(title_text="gallery, MiB", row=1, col=2, nticks=5)
+    figure.update_xaxes(title_text="ms per image", row=1, col=1, nticks=5)
+    figure.update_xaxes(title_text="memory bank, MiB", row=1, col=2, nticks=5)
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_layout(
         barmode="stack",

@@ -1,4 +1,4 @@
-"""Figures of the Score split page: the waterfall, its neurons, the text weight, and two accounts compared."""
+"""Figures of the Score decomposition page: the waterfall, its neurons, the fusion weight, and two accounts compared."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.plots.figures import CROSS, LINE, MARGIN, MUTED, TEST, TOTAL, VISUAL
+from dashboard.plots.figures import LINE, MARGIN, MUTED, TEST, TEXT, TOTAL, VISUAL
 from dashboard.text import in_figure
 from lake_core.detector.contributions import adding_up
 
 
 class Step(NamedTuple):
-    """One step of a waterfall: what it is, how much, its part, and "layer:unit" where a click leads to a unit.
+    """One step of a waterfall: what it is, how much, its part, and "layer:neuron" where a click leads to a neuron.
 
     `shown` is the value as it is read: rounded so that the steps on screen add up to the score on screen.
     """
@@ -21,52 +21,53 @@ class Step(NamedTuple):
     name: str
     value: float
     part: str
-    unit: str = ""
+    neuron: str = ""
     shown: float = 0.0
 
 
-def parts_of(ledger: pd.DataFrame, total: float) -> dict[str, float]:
+def parts_of(contributions: pd.DataFrame, total: float) -> dict[str, float]:
     """Contribution of each part as it is read: they add up to the score on screen."""
-    sums = ledger.groupby("part", sort=False)["contribution"].sum()
+    sums = contributions.groupby("part", sort=False)["contribution"].sum()
     return dict(zip(sums.index, adding_up(sums, total).tolist(), strict=True))
 
 
-def steps_of(ledger: pd.DataFrame, total: float, unfolded: int | None = None, n_units: int = 8) -> list[Step]:
-    """A ledger of units as steps: one per layer, or for the unfolded layer its top units and the rest; then the text.
+def steps_of(contributions: pd.DataFrame, total: float, unfolded: int | None = None, n_neurons: int = 8) -> list[Step]:
+    """A contributions of neurons as steps: one per layer, or for the unfolded layer its top neurons and the rest; then
+    the text.
 
     Args:
-        ledger: As from `ImageScore.ledger`.
+        contributions: As from `ImageResult.contributions`.
         total: What it accounts for; the steps add up to it, as values and as they are read.
         unfolded: A layer, or None.
-        n_units: Units of the unfolded layer that get a step of their own.
+        n_neurons: Neurons of the unfolded layer that get a step of their own.
     """
-    parts, steps = parts_of(ledger, total), []
-    visual = ledger[ledger["part"] == "visual"]
+    parts, steps = parts_of(contributions, total), []
+    visual = contributions[contributions["part"] == "visual"]
     layers = visual.groupby("layer")["contribution"].sum()
     for layer, value, shown in zip(layers.index, layers, _shown(layers, parts.get("visual", 0.0)), strict=True):
         if layer == unfolded:
-            steps += _unit_steps(visual[visual["layer"] == layer], shown, n_units)
+            steps += _neuron_steps(visual[visual["layer"] == layer], shown, n_neurons)
         else:
             steps.append(Step(f"visual, layer {layer}", float(value), "visual", "", shown))
-    if "cross_modal" in parts:
-        value = float(ledger.loc[ledger["part"] == "cross_modal", "contribution"].sum())
-        steps.append(Step("cross-modal (text)", value, "cross_modal", "", parts["cross_modal"]))
+    if "text" in parts:
+        value = float(contributions.loc[contributions["part"] == "text", "contribution"].sum())
+        steps.append(Step("text (text)", value, "text", "", parts["text"]))
     return steps
 
 
-def _unit_steps(rows: pd.DataFrame, total: float, n_units: int, with_layer: bool = False) -> list[Step]:
-    """The top units and the rest, which add up to a total on screen."""
+def _neuron_steps(rows: pd.DataFrame, total: float, n_neurons: int, with_layer: bool = False) -> list[Step]:
+    """The top neurons and the rest, which add up to a total on screen."""
     ranked = rows.sort_values("contribution", ascending=False, kind="stable")
     steps = [
         Step(
-            f"layer {row['layer']} · unit {row['unit']}" if with_layer else f"unit {row['unit']}",
+            f"layer {row['layer']} · neuron {row['neuron']}" if with_layer else f"neuron {row['neuron']}",
             row["contribution"],
             "visual",
-            f"{row['layer']}:{row['unit']}",
+            f"{row['layer']}:{row['neuron']}",
         )
-        for row in ranked.head(n_units).to_dict("records")
+        for row in ranked.head(n_neurons).to_dict("records")
     ]
-    rest = ranked.iloc[n_units:]
+    rest = ranked.iloc[n_neurons:]
     if len(rest):
         steps.append(Step(f"other {len(rest)} neurons", float(rest["contribution"].sum()), "rest"))
     shown = _shown([step.value for step in steps], total)
@@ -92,8 +93,8 @@ def step_table(steps: Sequence[Step], total: float) -> pd.DataFrame:
 def waterfall(steps: Sequence[Step], total: float, threshold: float) -> go.Figure:
     """From 0 to a value, step by step, with the threshold."""
     values = [step.value for step in steps]
-    colours = {"visual": VISUAL, "rest": MUTED, "cross_modal": CROSS}
-    patterns = {"visual": "", "rest": ".", "cross_modal": "/"}
+    colours = {"visual": VISUAL, "rest": MUTED, "text": TEXT}
+    patterns = {"visual": "", "rest": ".", "text": "/"}
     figure = go.Figure(
         go.Bar(
             x=[*(step.name for step in steps), "score"],
@@ -106,7 +107,7 @@ def waterfall(steps: Sequence[Step], total: float, threshold: float) -> go.Figur
             text=[f"{value:.3f}" for value in [*(step.shown for step in steps), total]],
             textposition="outside",
             cliponaxis=False,
-            customdata=[[value, step.unit] for value, step in zip(values, steps, strict=True)] + [[total, ""]],
+            customdata=[[value, step.neuron] for value, step in zip(values, steps, strict=True)] + [[total, ""]],
             hovertemplate="%{x}: %{customdata[0]:.4f}<extra></extra>",
         )
     )
@@ -126,23 +127,23 @@ def waterfall(steps: Sequence[Step], total: float, threshold: float) -> go.Figur
     return figure
 
 
-def unit_bars(ledger: pd.DataFrame, total: float, n_shown: int = 15) -> go.Figure:
-    """The units that carry most of the visual part, the rest as one bar; they add up to it, also as they are read.
+def neuron_bars(contributions: pd.DataFrame, total: float, n_shown: int = 15) -> go.Figure:
+    """The neurons that carry most of the visual part, the rest as one bar; they add up to it, also as they are read.
 
     Args:
-        ledger: As from `ImageScore.ledger`.
+        contributions: As from `ImageResult.contributions`.
         total: What it accounts for.
-        n_shown: Units with a bar of their own.
+        n_shown: Neurons with a bar of their own.
     """
-    visual = ledger[ledger["part"] == "visual"]
-    shown = parts_of(ledger, total).get("visual", 0.0)
-    steps = _unit_steps(visual, shown, n_shown, with_layer=True)
+    visual = contributions[contributions["part"] == "visual"]
+    shown = parts_of(contributions, total).get("visual", 0.0)
+    steps = _neuron_steps(visual, shown, n_shown, with_layer=True)
     colours = {"visual": VISUAL, "rest": MUTED}
     figure = go.Figure(
         go.Bar(
             x=[step.value for step in steps],
             y=[step.name for step in steps],
-            customdata=[step.unit for step in steps],
+            customdata=[step.neuron for step in steps],
             orientation="h",
             marker={"color": [colours[step.part] for step in steps]},
             text=[f"{step.shown:.3f}" for step in steps],
@@ -160,17 +161,17 @@ def unit_bars(ledger: pd.DataFrame, total: float, n_shown: int = 15) -> go.Figur
 
 
 def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float = 0.3) -> go.Figure:
-    """Separation against text weight, with the paper's weight and the present one.
+    """Separation against fusion weight, with the paper's weight and the present one.
 
     Args:
-        curve: Columns text_weight and separation.
+        curve: Columns fusion_weight and separation.
         measure: What the separation is.
         present: The present weight.
         paper: The paper's best weight.
     """
     figure = go.Figure()
     figure.add_scatter(
-        x=curve["text_weight"].tolist(),
+        x=curve["fusion_weight"].tolist(),
         y=curve["separation"].tolist(),
         mode="lines+markers",
         line={"color": VISUAL, "width": 2},
@@ -184,7 +185,7 @@ def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float
         annotation_position="bottom right",
     )
     figure.update_layout(
-        xaxis_title="text weight w (0 is visual alone, 1 is text alone)",
+        xaxis_title="fusion weight w (0 is visual alone, 1 is text alone)",
         yaxis_title=measure,
         height=320,
         margin=MARGIN,
@@ -194,17 +195,17 @@ def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float
 
 
 def difference_bars(table: pd.DataFrame, total: float, names: tuple[str, str], n_shown: int = 15) -> go.Figure:
-    """Where two accounts differ most: difference by unit, the rest as one bar.
+    """Where two accounts differ most: difference by neuron, the rest as one bar.
 
     Args:
-        table: Columns part, layer, unit and difference, greatest absolute difference first.
+        table: Columns part, layer, neuron and difference, greatest absolute difference first.
         total: The difference of the two scores, as it is read; the bars add up to it, as they are read.
-        names: Of the two pictures.
+        names: Of the two images.
         n_shown: Rows shown one by one.
     """
     shown, rest = table.head(n_shown), table.iloc[n_shown:]
     labels = [
-        "cross-modal (text)" if row["part"] == "cross_modal" else f"layer {row['layer']} · unit {row['unit']}"
+        "text (text)" if row["part"] == "text" else f"layer {row['layer']} · neuron {row['neuron']}"
         for row in shown.to_dict("records")
     ]
     values = shown["difference"].tolist()
@@ -232,16 +233,16 @@ def difference_bars(table: pd.DataFrame, total: float, names: tuple[str, str], n
 
 
 def prompt_bars(by_phrase: pd.DataFrame) -> go.Figure:
-    """Similarity of each phrase with the patch and with the whole picture.
+    """Similarity of each phrase with the patch and with the whole image.
 
     Args:
-        by_phrase: Columns state, phrase, cos_patch and cos_picture.
+        by_phrase: Columns state, phrase, cos_patch and cos_image.
     """
     names = [in_figure(f"{row['state']}: {row['phrase']}") for row in by_phrase.to_dict("records")]
     figure = go.Figure()
     for name, column, colour, symbol in (
         ("patch", "cos_patch", TEST, "circle"),
-        ("whole picture", "cos_picture", VISUAL, "diamond-open"),
+        ("whole image", "cos_image", VISUAL, "diamond-open"),
     ):
         figure.add_scatter(
             x=by_phrase[column].tolist(),

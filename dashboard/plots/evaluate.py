@@ -69,7 +69,7 @@ def by_category(summary: pd.DataFrame, metric: str) -> go.Figure:
 
 
 def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
-    """Each method against the number of normal pictures, for one category or the mean, with intervals."""
+    """Each method against the number of normal images, for one category or the mean, with intervals."""
     figure = go.Figure()
     for index, method in enumerate(dict.fromkeys(summary["method"])):
         rows = summary[summary["method"] == method]
@@ -82,11 +82,11 @@ def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
             customdata=rows["shots"],
             line={"color": STYLES[method]["color"], "dash": STYLES[method]["dash"]},
             marker={"symbol": STYLES[method]["symbol"], "size": 9},
-            hovertemplate="%{customdata} normal pictures: %{y:.3f}<extra>" + METHOD_NAMES[method] + "</extra>",
+            hovertemplate="%{customdata} normal images: %{y:.3f}<extra>" + METHOD_NAMES[method] + "</extra>",
         )
     figure.update_layout(
         xaxis={
-            "title": "normal pictures learned from (shots, log)",
+            "title": "normal images learned from (shots, log)",
             "type": "log",
             "tickvals": sorted(set(summary["shots"])),
         },
@@ -179,7 +179,7 @@ def confusion(found: Counts) -> go.Figure:
 
 
 def score_strip(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], threshold: float) -> go.Figure:
-    """The scores of one run, good and defective pictures each on a line, with the threshold."""
+    """The scores of one run, good and defective images each on a line, with the threshold."""
     figure = go.Figure()
     for truth, name, symbol, colour in ((True, "defective", "x", TEST), (False, "good", "circle", "#009E73")):
         chosen = labels == truth
@@ -203,7 +203,7 @@ def _range(summary: pd.DataFrame, metric: str) -> list[float]:
 
 
 def _bars(rows: pd.DataFrame, metric: str, method: str) -> dict[str, Any]:
-    """Error bars: the bootstrap interval over pictures, which need not lie evenly about the figure."""
+    """Error bars: the bootstrap interval over images, which need not lie evenly about the figure."""
     look = {"color": STYLES[method]["color"], "thickness": 1.5, "width": 4}
     above = (rows[f"{metric}_high"] - rows[f"{metric}_mean"]).clip(lower=0)
     below = (rows[f"{metric}_mean"] - rows[f"{metric}_low"]).clip(lower=0)

@@ -11,7 +11,7 @@ from dashboard.text import in_figure
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.detector.selection import Selection
 
-NORMAL, TEST, VISUAL, CROSS, TOTAL, MUTED, LINE = (
+NORMAL, TEST, VISUAL, TEXT, TOTAL, MUTED, LINE = (
     "#0072B2",
     "#D55E00",
     "#0072B2",
@@ -31,7 +31,7 @@ def score_histogram(
     threshold: float,
     percentile: str,
 ) -> go.Figure:
-    """Scores of the normal pictures (each left out) and of the test pictures, with the decision threshold.
+    """Scores of the normal images (each left out) and of the test images, with the decision threshold.
 
     A score of 1 is the given percentile of normal patches.
     """
@@ -51,13 +51,13 @@ def score_histogram(
                 name=name,
                 xbins={"start": 0, "end": top, "size": top / 30},
                 marker={"color": colour, "pattern": {"shape": pattern}},
-                hovertemplate="score %{x}: %{y} pictures<extra></extra>",
+                hovertemplate="score %{x}: %{y} images<extra></extra>",
             )
     figure.add_vline(x=threshold, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text="threshold")
     figure.update_layout(
         barmode="stack",
         xaxis_title=f"image score (1 = {percentile} of normal patches)",
-        yaxis_title="pictures",
+        yaxis_title="images",
         height=320,
         margin=MARGIN,
         legend={"orientation": "h", "y": -0.3},
@@ -65,17 +65,17 @@ def score_histogram(
     return figure
 
 
-def ranking(selection: Selection, highlighted: int | None = None, knee: int | None = None) -> go.Figure:
-    """Sensitivity of a layer's units by rank, the selected ones filled, with the cut line.
+def ranking(selection: Selection, highlighted: int | None = None, elbow: int | None = None) -> go.Figure:
+    """Sensitivity of a layer's neurons by rank, the selected ones filled, with the cut line.
 
     Args:
         selection: Of the layer.
-        highlighted: A unit to mark.
-        knee: A rank to mark as the curve's knee.
+        highlighted: A neuron to mark.
+        elbow: A rank to mark as the curve's elbow.
     """
     order, values = selection.order, selection.sensitivity
-    n_kept = len(selection.units)
-    chosen = np.isin(order, selection.units)
+    n_kept = len(selection.neurons)
+    chosen = np.isin(order, selection.neurons)
     ranks = np.arange(1, len(order) + 1)
     traces: list[go.Bar | go.Scatter] = [
         go.Bar(
@@ -84,7 +84,7 @@ def ranking(selection: Selection, highlighted: int | None = None, knee: int | No
             name=name,
             customdata=order[mask],
             marker={"color": colour, "line": {"width": 0}},
-            hovertemplate="rank %{x}: unit %{customdata}<br>sensitivity %{y:.4g}<extra></extra>",
+            hovertemplate="rank %{x}: neuron %{customdata}<br>sensitivity %{y:.4g}<extra></extra>",
         )
         for name, mask, colour in (("selected", chosen, VISUAL), ("not selected", ~chosen, MUTED))
     ]
@@ -94,14 +94,14 @@ def ranking(selection: Selection, highlighted: int | None = None, knee: int | No
                 x=[selection.rank_of(highlighted)],
                 y=[values[highlighted]],
                 mode="markers",
-                name=f"unit {highlighted}",
+                name=f"neuron {highlighted}",
                 marker={"symbol": "diamond", "size": 12, "color": TEST},
                 hoverinfo="skip",
             )
         )
     marks = [(n_kept, f"cut at K = {n_kept}", "dash", LINE, 1.0)]
-    if knee is not None and knee != n_kept:
-        marks.append((knee, f"knee at K = {knee}, a suggestion", "dot", TOTAL, 0.86))
+    if elbow is not None and elbow != n_kept:
+        marks.append((elbow, f"elbow at K = {elbow}, a suggestion", "dot", TOTAL, 0.86))
     is_range = selection.criterion == "range"
     layout = {
         "shapes": [
@@ -162,7 +162,7 @@ def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
 
 
 def activation_histogram(groups: Mapping[str, np.ndarray]) -> go.Figure:
-    """Activations of one unit over the patches of two groups, as shares of each group's patches.
+    """Activations of one neuron over the patches of two groups, as shares of each group's patches.
 
     Args:
         groups: Name -> values; the second, if any, is drawn dotted.
@@ -195,14 +195,14 @@ def activation_histogram(groups: Mapping[str, np.ndarray]) -> go.Figure:
 def clickable_map(
     jpeg: bytes, size: tuple[int, int], grid: PatchGrid, placement: Placement, values: np.ndarray, marked: Sequence[int]
 ) -> go.Figure:
-    """A picture (already overlaid) whose patches can be clicked; the point's customdata is the patch.
+    """A image (already overlaid) whose patches can be clicked; the point's customdata is the patch.
 
     Args:
-        jpeg: The picture to show.
-        size: (width, height) of the picture in pixels, in which the patches are laid out.
+        jpeg: The image to show.
+        size: (width, height) of the image in pixels, in which the patches are laid out.
         grid: The patches.
-        placement: Where the picture lies in the model's input.
-        values: (n_patches,) shown on hover; NaN where a patch is not on the picture.
+        placement: Where the image lies in the model's input.
+        values: (n_patches,) shown on hover; NaN where a patch is not on the image.
         marked: Patches to surround.
     """
     width, height = size

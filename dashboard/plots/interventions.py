@@ -1,4 +1,4 @@
-"""Figures of the What if page: an outcome among random draws, and how a change travels through the layers."""
+"""Figures of the Interventions page: an outcome among random draws, and how a change travels through the layers."""
 
 from collections.abc import Sequence
 
@@ -114,7 +114,7 @@ def before_after(table: pd.DataFrame, threshold_before: float, threshold_after: 
     """Scores before against scores after; the shape of a point is its label.
 
     Args:
-        table: Columns picture, label (True, False or missing), before and after.
+        table: Columns image, label (True, False or missing), before and after.
         threshold_before, threshold_after: Drawn as lines.
     """
     groups = (
@@ -132,7 +132,7 @@ def before_after(table: pd.DataFrame, threshold_before: float, threshold_after: 
                 mode="markers",
                 name=name,
                 marker={"symbol": symbol, "size": 10, "color": colour},
-                customdata=rows["picture"].map(in_figure).tolist(),
+                customdata=rows["image"].map(in_figure).tolist(),
                 hovertemplate="%{customdata}<br>%{x:.3f} before, %{y:.3f} after<extra></extra>",
             )
     top = 1.05 * max(table["before"].max(), table["after"].max(), threshold_before, threshold_after)

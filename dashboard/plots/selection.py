@@ -15,14 +15,14 @@ SEQUENTIAL = "Cividis"
 
 
 def bins(selection: Selection) -> list[np.ndarray]:
-    """A layer's units, most sensitive first, in the parts that the X-ray draws as one square each."""
-    return np.array_split(selection.order, min(N_BINS, selection.n_units))
+    """A layer's neurons, most sensitive first, in the parts that the X-ray draws as one square each."""
+    return np.array_split(selection.order, min(N_BINS, selection.n_neurons))
 
 
 def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Figure:
-    """Every layer as a row, its units in bins from most to least sensitive; colour is sensitivity over the mean.
+    """Every layer as a row, its neurons in bins from most to least sensitive; colour is sensitivity over the mean.
 
-    A square can be clicked; its customdata is (layer, most sensitive unit of the bin).
+    A square can be clicked; its customdata is (layer, most sensitive neuron of the bin).
     """
     layers = list(selections)
     shares, points, x, y, hovers = [], [], [], [], []
@@ -32,7 +32,7 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         mean = float(selection.sensitivity.mean()) or 1.0
         row = np.array([selection.sensitivity[part].mean() / mean for part in parts])
         shares.append(np.interp(np.linspace(0, 1, N_BINS), np.linspace(0, 1, len(row)), row))
-        n_kept, start = len(selection.units), 0
+        n_kept, start = len(selection.neurons), 0
         for index, (part, share) in enumerate(zip(parts, row.tolist(), strict=True)):
             points.append((layer, int(part[0])))
             x.append((index + 0.5) / len(parts) * 100)
@@ -62,7 +62,7 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         },
     )
     cut = go.Scatter(
-        x=[100 * len(selections[layer].units) / selections[layer].n_units for layer in layers],
+        x=[100 * len(selections[layer].neurons) / selections[layer].n_neurons for layer in layers],
         y=layers,
         mode="lines+markers",
         name="cut at K",
@@ -77,7 +77,7 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         y=np.array(y),
         mode="markers",
         customdata=points,
-        name="units",
+        name="neurons",
         marker={"symbol": "square", "size": 12, "opacity": 0},
         selected=invisible,
         unselected=invisible,
@@ -104,11 +104,11 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
 
 
 def side_by_side(selections: Mapping[Criterion, Selection]) -> go.Figure:
-    """Which of a layer's units each criterion selects: criteria as rows, units in the first criterion's order."""
+    """Which of a layer's neurons each criterion selects: criteria as rows, neurons in the first criterion's order."""
     names = list(selections)
     order = selections[names[0]].order
     heat = go.Heatmap(
-        z=np.array([np.isin(order, selections[name].units) for name in names], dtype=np.uint8),
+        z=np.array([np.isin(order, selections[name].neurons) for name in names], dtype=np.uint8),
         x=np.arange(1, len(order) + 1),
         y=names,
         customdata=np.tile(order, (len(names), 1)),
@@ -117,7 +117,7 @@ def side_by_side(selections: Mapping[Criterion, Selection]) -> go.Figure:
         zmax=1,
         ygap=6,
         showscale=False,
-        hovertemplate="%{y}: unit %{customdata}, rank %{x}<extra></extra>",
+        hovertemplate="%{y}: neuron %{customdata}, rank %{x}<extra></extra>",
     )
     layout = {
         "xaxis": {"title": {"text": f"rank of the neuron by {names[0]}"}},
@@ -148,7 +148,7 @@ def overlap(table: pd.DataFrame) -> go.Figure:
 
 
 def overlaps_by_count(runs: pd.DataFrame) -> go.Figure:
-    """Overlap with the full selection against the number of normal pictures, one dot per choice of pictures."""
+    """Overlap with the full selection against the number of normal images, one dot per choice of images."""
     figure = go.Figure()
     styles = {"fewer": ("circle-open", MUTED, "random choices"), "leave one out": ("diamond", VISUAL, "one left out")}
     for what, (symbol, colour, name) in styles.items():
@@ -159,10 +159,10 @@ def overlaps_by_count(runs: pd.DataFrame) -> go.Figure:
             mode="markers",
             name=name,
             marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2}},
-            hovertemplate="%{x} normal pictures: %{y:.3f}<extra></extra>",
+            hovertemplate="%{x} normal images: %{y:.3f}<extra></extra>",
         )
     figure.update_layout(
-        xaxis={"title": "normal pictures used", "dtick": 1},
+        xaxis={"title": "normal images used", "dtick": 1},
         yaxis={"title": "Jaccard with the full selection", "range": [0, 1.05]},
         height=320,
         margin=MARGIN,
@@ -192,7 +192,7 @@ def beyond(rows: pd.DataFrame) -> str:
 
 
 def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
-    """Separation against K on a log scale, selected and random, with the gallery's memory on a second axis."""
+    """Separation against K on a log scale, selected and random, with the memory bank's memory on a second axis."""
     low, high = _drawn_range(rows)
     room = 0.15 * max(high - low, 0.05)
     figure = go.Figure()
@@ -227,8 +227,8 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
     )
     figure.add_scatter(
         x=rows["k"],
-        y=rows["gallery_bytes"] / 2**20,
-        name="gallery memory",
+        y=rows["memory_bank_bytes"] / 2**20,
+        name="memory bank memory",
         yaxis="y2",
         mode="lines",
         line={"color": LINE, "dash": "dash", "width": 1},
@@ -239,7 +239,7 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
         xaxis={"title": "K, neurons kept per layer (log)", "type": "log"},
         yaxis={"title": measure, "range": [low - room, high + room]},
         yaxis2={
-            "title": "gallery (MiB)",
+            "title": "memory bank (MiB)",
             "overlaying": "y",
             "side": "right",
             "showgrid": False,
@@ -255,26 +255,26 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
 
 
 def best_matches(matches: pd.DataFrame, alike: float) -> go.Figure:
-    """Absolute agreement of each selected hidden unit with its best channel, most first.
+    """Absolute agreement of each selected hidden neuron with its best channel, most first.
 
     Args:
-        matches: Columns unit, channel and correlation, greatest absolute correlation first.
+        matches: Columns neuron, channel and correlation, greatest absolute correlation first.
         alike: From which two maps are called alike; drawn as a line.
     """
     figure = go.Figure(
         go.Bar(
             x=list(range(1, len(matches) + 1)),
             y=matches["correlation"].abs().tolist(),
-            customdata=matches[["unit", "channel", "correlation"]].to_numpy().tolist(),
+            customdata=matches[["neuron", "residual_channel", "correlation"]].to_numpy().tolist(),
             marker={"color": VISUAL, "line": {"width": 0}},
-            hovertemplate="hidden unit %{customdata[0]:d} and channel %{customdata[1]:d}: %{customdata[2]:.2f}"
+            hovertemplate="hidden neuron %{customdata[0]:d} and channel %{customdata[1]:d}: %{customdata[2]:.2f}"
             "<extra></extra>",
         )
     )
     figure.add_hline(y=alike, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text="alike")
     figure.update_layout(
         bargap=0,
-        xaxis_title="selected hidden units, best matched first",
+        xaxis_title="selected hidden neurons, best matched first",
         yaxis={"title": "agreement of maps (absolute correlation)", "range": [0, 1]},
         height=280,
         margin=MARGIN,

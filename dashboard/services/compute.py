@@ -1,7 +1,7 @@
 """The only file with caches: what the pages ask for, computed by the core, each thing once.
 
 Keys are made of sha256 sums and frozen settings, never of pixels: Streamlit hashes large arrays from a sample and would
-take two pictures that differ in a small defect for the same one.
+take two images that differ in a small defect for the same one.
 """
 
 import io
@@ -22,29 +22,36 @@ from streamlit import runtime
 from dashboard.session import Registry, Settings, Workspace
 from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import Place
+from lake_core.backbones.hooks import HookPoint
 from lake_core.backbones.loading import SHIPPED, cached_pretrained
 from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.data.datasets import Dataset, Example, load_sample, sample_names
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageScore, Witnesses
+from lake_core.detector.scoring import ImageResult, PatchScores
 from lake_core.detector.selection import Selection
-from lake_core.experiments.ablated import switched_off
-from lake_core.experiments.random_draws import Units
-from lake_core.experiments.text_similarity import reworded, reworded_witnesses
+from lake_core.experiments.ablated import ablated
+from lake_core.experiments.random_draws import Neurons
+from lake_core.experiments.text_similarity import patch_scores_with_prompts, with_prompts
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.neurons.effects import activations
 from lake_core.neurons.statistics import Flags, flags, would_select
 from lake_core.prompts import PromptEnsemble, text_directions
-from lake_core.visualization.overlays import ScoreScale, overlay, score_scale, symmetric_limit, thumbnail, unit_overlay
+from lake_core.visualization.overlays import (
+    ScoreScale,
+    neuron_overlay,
+    overlay,
+    score_scale,
+    symmetric_limit,
+    thumbnail,
+)
 
 T = TypeVar("T")
 Key = tuple[str, ...]
 
 
 class ModelKey(NamedTuple):
-    """What the features of a picture depend on."""
+    """What the features of a image depend on."""
 
     spec: str
     image_size: int | None
@@ -65,7 +72,7 @@ class Analysis:
     Attributes:
         lake: The fitted detector, with the sidebar's weights and the user's threshold.
         key: Of the fit.
-        own_threshold: The threshold that the normal pictures give.
+        own_threshold: The threshold that the normal images give.
     """
 
     workspace: Workspace
@@ -74,15 +81,17 @@ class Analysis:
     own_threshold: float
 
     @cached_property
-    def scores(self) -> tuple[ImageScore, ...]:
-        """One per test picture, in the workspace's order; pages that need none don't wait for them."""
+    def scores(self) -> tuple[ImageResult, ...]:
+        """One per test image, in the workspace's order; pages that need none don't wait for them."""
         tests = self.workspace.tests
-        return tuple(map(self.lake.fuse, measured(self.key, identities(tests), self.workspace.normals, tests).result))
+        return tuple(
+            map(self.lake.aggregate, measured(self.key, identities(tests), self.workspace.normals, tests).result)
+        )
 
     @property
-    def heard(self) -> list[Witnesses]:
-        """What the witnesses said of each test picture, for experiments that need not measure them again."""
-        return [score.witnesses for score in self.scores]
+    def computed(self) -> list[PatchScores]:
+        """What the witnesses said of each test image, for experiments that need not measure them again."""
+        return [score.patch_scores for score in self.scores]
 
     @cached_property
     def scale(self) -> ScoreScale:
@@ -92,33 +101,33 @@ class Analysis:
 
     @property
     def labels(self) -> list[bool] | None:
-        """Whether each test picture is defective, or None unless all are labelled."""
+        """Whether each test image is defective, or None unless all are labelled."""
         found = [example.label for example in self.workspace.tests]
         return [label == "defective" for label in found] if found and all(found) else None
 
     @property
     def known_labels(self) -> tuple[bool | None, ...]:
-        """For each test picture True where defective, False where good, None without a label."""
+        """For each test image True where defective, False where good, None without a label."""
         return tuple(None if e.label is None else e.label == "defective" for e in self.workspace.tests)
 
     @property
-    def pictures(self) -> list[Picture]:
-        """The test pictures."""
-        return [example.picture for example in self.workspace.tests]
+    def images(self) -> list[InputImage]:
+        """The test images."""
+        return [example.image for example in self.workspace.tests]
 
     @property
     def result_key(self) -> tuple[Hashable, ...]:
-        """What a result depends on that looks at normal and test pictures and their labels."""
+        """What a result depends on that looks at normal and test images and their labels."""
         return self.key, self.lake.config, identities(self.workspace.tests), self.known_labels
 
     @property
     def auroc(self) -> float | None:
-        """Image AUROC over the labelled test pictures, or None without labels of both sides."""
+        """Image AUROC over the labelled test images, or None without labels of both sides."""
         return known_auroc(self.known_labels, [score.score for score in self.scores])
 
-    def score_of(self, sha256: str | None) -> ImageScore | None:
-        """The score of a test picture, or None."""
-        return next((score for score in self.scores if score.picture.sha256 == sha256), None)
+    def score_of(self, sha256: str | None) -> ImageResult | None:
+        """The score of a test image, or None."""
+        return next((score for score in self.scores if score.image.sha256 == sha256), None)
 
 
 @st.cache_resource
@@ -159,23 +168,23 @@ def sample(name: str) -> Dataset:
 
 @st.cache_resource
 def sample_covers() -> dict[str, Image.Image]:
-    """A small defective picture of each built-in sample."""
+    """A small defective image of each built-in sample."""
     return {name: _cover(sample(name)) for name in sample_names()}
 
 
 def _cover(dataset: Dataset) -> Image.Image:
     defective = [example for example in dataset.tests if example.label == "defective"]
-    return thumbnail(defective[-1].picture, 320)
+    return thumbnail(defective[-1].image, 320)
 
 
 def config_of(settings: Settings, backbone: Backbone) -> ResolvedConfig:
     """The parameters that the sidebar's settings stand for."""
     config = LakeConfig(
         layers=settings.layers,
-        kind=settings.kind,
+        site=settings.site,
         top_k=settings.top_k,
         criterion=settings.criterion,
-        text_weight=settings.text_weight,
+        fusion_weight=settings.fusion_weight,
         object_name=settings.object_name,
         normalise=settings.normalise,
         smooth=settings.smooth,
@@ -193,44 +202,44 @@ def filled(settings: Settings) -> Settings:
         settings,
         image_size=backbone.input_size[0] if backbone.takes_any_size else None,
         layers=config.layers,
-        kind=config.kind,
-        top_k=min(config.top_k, max(backbone.layer(layer).n_units[config.kind] for layer in config.layers)),
+        site=config.site,
+        top_k=min(config.top_k, max(backbone.layer(layer).n_neurons[config.site] for layer in config.layers)),
         normalise=config.normalise,
         smooth=config.smooth,
     )
 
 
 def fit_key(settings: Settings, workspace: Workspace) -> FitKey:
-    """The key of the detector that settings and normal pictures stand for."""
+    """The key of the detector that settings and normal images stand for."""
     model_key = ModelKey(settings.spec, settings.image_size)
     config = config_of(settings, model(model_key).backbone)
-    neutral = replace(config, text_weight=0.3, top_q=1)
+    neutral = replace(config, fusion_weight=0.3, top_q=1)
     return FitKey(model_key, neutral, identities(workspace.normals))
 
 
 def shas(examples: Sequence[Example]) -> Key:
-    """The contents of pictures: all that an image of them depends on."""
-    return tuple(example.picture.sha256 for example in examples)
+    """The contents of images: all that an image of them depends on."""
+    return tuple(example.image.sha256 for example in examples)
 
 
 def identities(examples: Sequence[Example]) -> Key:
-    """Contents and names: results hold pictures, and two visitors may bring the same one under names of their own."""
-    return tuple(f"{example.picture.sha256} {example.picture.name}" for example in examples)
+    """Contents and names: results hold images, and two visitors may bring the same one under names of their own."""
+    return tuple(f"{example.image.sha256} {example.image.name}" for example in examples)
 
 
-def places_to_compute(settings: Settings, workspace: Workspace) -> frozenset[Place]:
-    """All places of the backbone where the pictures' activations fit into memory, so that layers and kinds can be
+def hook_points_to_compute(settings: Settings, workspace: Workspace) -> frozenset[HookPoint]:
+    """All places of the backbone where the images' activations fit into memory, so that layers and kinds can be
     changed without another forward pass; else those that the settings need."""
     store = model(ModelKey(settings.spec, settings.image_size))
     lake = Lake(store.backbone, config_of(settings, store.backbone), store)
-    return store.places_that_fit(workspace.n_pictures, lake.places)
+    return store.hook_points_that_fit(workspace.n_images, lake.hook_points)
 
 
-def pictures_of(workspace: Workspace) -> list[Picture]:
-    return [example.picture for example in (*workspace.normals, *workspace.tests)]
+def images_of(workspace: Workspace) -> list[InputImage]:
+    return [example.image for example in (*workspace.normals, *workspace.tests)]
 
 
-def wordless(key: FitKey) -> FitKey:
+def without_prompts(key: FitKey) -> FitKey:
     """The same key whatever is asked in words: the visual part does not depend on it."""
     neutral = LakeConfig()
     return key._replace(config=replace(key.config, prompts=neutral.prompts, object_name=neutral.object_name))
@@ -247,29 +256,35 @@ class Timed(NamedTuple, Generic[T]):
 def fitted(key: FitKey, _normals: Sequence[Example]) -> Timed[Lake]:
     """The detector; with other words it is the same but for its text part, which is learned anew at once."""
     store, config = model(key.model), key.config
-    plain = None if key == wordless(key) or store.backbone.joint_place is None else fitted(wordless(key), _normals)
+    plain = (
+        None
+        if key == without_prompts(key) or store.backbone.joint_hook_point is None
+        else fitted(without_prompts(key), _normals)
+    )
     # Texts are encoded once for all detectors; the first one that is timed shall not pay for the others.
     text_directions(store.backbone.encode_text, config.prompts, config.object_name)
     started = time.perf_counter()
     if plain is not None:
-        lake, before = reworded(plain.result, config.prompts, config.object_name), plain.seconds
+        lake, before = with_prompts(plain.result, config.prompts, config.object_name), plain.seconds
     else:
-        lake, before = Lake(store.backbone, config, store).fit([example.picture for example in _normals]), 0.0
+        lake, before = Lake(store.backbone, config, store).fit([example.image for example in _normals]), 0.0
     return Timed(lake, before + time.perf_counter() - started)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def measured(key: FitKey, tests: Key, _normals: Sequence[Example], _tests: Sequence[Example]) -> Timed[list[Witnesses]]:
+def measured(
+    key: FitKey, tests: Key, _normals: Sequence[Example], _tests: Sequence[Example]
+) -> Timed[list[PatchScores]]:
     lake = fitted(key, _normals).result
     plain = None
-    if key != wordless(key) and lake.backbone.joint_place is not None:
-        plain = measured(wordless(key), tests, _normals, _tests)
+    if key != without_prompts(key) and lake.backbone.joint_hook_point is not None:
+        plain = measured(without_prompts(key), tests, _normals, _tests)
     started = time.perf_counter()
     if plain is not None:
-        witnesses, before = [reworded_witnesses(lake, found) for found in plain.result], plain.seconds
+        patch_scores, before = [patch_scores_with_prompts(lake, found) for found in plain.result], plain.seconds
     else:
-        witnesses, before = [lake.measure(example.picture) for example in _tests], 0.0
-    return Timed(witnesses, before + time.perf_counter() - started)
+        patch_scores, before = [lake.measure(example.image) for example in _tests], 0.0
+    return Timed(patch_scores, before + time.perf_counter() - started)
 
 
 def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -> Analysis:
@@ -277,13 +292,15 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None) -
 
     Args:
         settings: The sidebar.
-        workspace: With at least one normal picture, whose activations (and the tests') are in the store.
-        threshold: The user's own decision threshold, or None for the normal pictures'.
+        workspace: With at least one normal image, whose activations (and the tests') are in the store.
+        threshold: The user's own decision threshold, or None for the normal images'.
     Raises:
         LakeError: one sentence, where nothing can be learned.
     """
     key = fit_key(settings, workspace)
-    lake = fitted(key, workspace.normals).result.reweighed(text_weight=settings.text_weight, top_q=settings.top_q)
+    lake = fitted(key, workspace.normals).result.with_weights(
+        fusion_weight=settings.fusion_weight, top_q=settings.top_q
+    )
     own_threshold = lake.threshold_
     if threshold is not None:
         lake = lake.with_threshold(threshold)
@@ -317,21 +334,21 @@ def results() -> Results:
     return Results()
 
 
-def unit_values(analysis: Analysis, layer: int, unit: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Activations of one unit: for each normal and each test picture an array (n_patches,), NaN off the picture."""
+def neuron_values(analysis: Analysis, layer: int, neuron: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Activations of one neuron: for each normal and each test image an array (n_patches,), NaN off the image."""
     store = analysis.lake.store
-    place = store.backbone.place(layer, analysis.lake.config.kind)
-    grid = store.backbone.grid(place)
+    hook_point = store.backbone.hook_point(layer, analysis.lake.config.site)
+    grid = store.backbone.grid(hook_point)
 
     def values(example: Example) -> np.ndarray:
-        inside = grid.inside(store.backbone.placement(example.picture))
-        return np.where(inside, store.get(example.picture, place)[:, unit].numpy(), np.nan)
+        inside = grid.inside(store.backbone.placement(example.image))
+        return np.where(inside, store.get(example.image, hook_point)[:, neuron].numpy(), np.nan)
 
     return [values(e) for e in analysis.workspace.normals], [values(e) for e in analysis.workspace.tests]
 
 
 def all_selections(settings: Settings, workspace: Workspace) -> dict[int, Selection]:
-    """What is, or would be, selected in every layer that has the kind of unit; nothing is fitted for it."""
+    """What is, or would be, selected in every layer that has the activation site; nothing is fitted for it."""
     key = fit_key(settings, workspace)
     config = key.config
     anything = replace(config, top_k=1, layers=config.layers[:1], prompts=LakeConfig().prompts, object_name="")
@@ -343,125 +360,131 @@ def all_selections(settings: Settings, workspace: Workspace) -> dict[int, Select
 def _rankings(key: FitKey, _normals: Sequence[Example]) -> dict[int, Selection]:
     """Every layer's ranking, whatever K, the layers in the score and the words are."""
     store = model(key.model)
-    lake, pictures = Lake(store.backbone, key.config, store), [example.picture for example in _normals]
-    return {layer: would_select(lake, layer, pictures) for layer in store.backbone.layers_with(key.config.kind)}
+    lake, images = Lake(store.backbone, key.config, store), [example.image for example in _normals]
+    return {layer: would_select(lake, layer, images) for layer in store.backbone.layers_with(key.config.site)}
 
 
-UnitKey = tuple[tuple[int, tuple[int, ...]], ...]
+NeuronKey = tuple[tuple[int, tuple[int, ...]], ...]
 
 
-def unit_key(units: Units) -> UnitKey:
-    """Units of layers as a key."""
-    return tuple((layer, tuple(int(unit) for unit in chosen)) for layer, chosen in sorted(units.items()))
+def neuron_key(neurons: Neurons) -> NeuronKey:
+    """Neurons of layers as a key."""
+    return tuple((layer, tuple(int(neuron) for neuron in chosen)) for layer, chosen in sorted(neurons.items()))
 
 
-def without(found: Analysis, units: Units) -> Lake:
-    """The detector without some of its selected units, with the sidebar's weights."""
+def without(found: Analysis, neurons: Neurons) -> Lake:
+    """The detector without some of its selected neurons, with the sidebar's weights."""
     config = found.lake.config
-    lake = _without(found.key, unit_key(units), found.workspace.normals)
-    lake = lake.reweighed(text_weight=config.text_weight, top_q=config.top_q)
+    lake = _without(found.key, neuron_key(neurons), found.workspace.normals)
+    lake = lake.with_weights(fusion_weight=config.fusion_weight, top_q=config.top_q)
     return lake.with_threshold(found.lake.own_threshold)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _without(key: FitKey, units: UnitKey, _normals: Sequence[Example]) -> Lake:
-    return switched_off(fitted(key, _normals).result, dict(units))
+def _without(key: FitKey, neurons: NeuronKey, _normals: Sequence[Example]) -> Lake:
+    return ablated(fitted(key, _normals).result, dict(neurons))
 
 
 @st.cache_data(max_entries=600, show_spinner=False)
-def score_picture(
-    sha256: str, key: Hashable, text_weight: float, scale: ScoreScale, max_side: int, opacity: float, _score: ImageScore
+def score_image(
+    sha256: str,
+    key: Hashable,
+    fusion_weight: float,
+    scale: ScoreScale,
+    max_side: int,
+    opacity: float,
+    _score: ImageResult,
 ) -> bytes:
-    """A test picture with its fused map, as JPEG; the key stands for all that the map depends on but the weight."""
-    found = _score.witnesses
-    reduced = reduced_picture(sha256, max_side, found.picture)
+    """A test image with its fused map, as JPEG; the key stands for all that the map depends on but the weight."""
+    found = _score.patch_scores
+    reduced = reduced_image(sha256, max_side, found.image)
     return _jpeg(overlay(reduced, _score.map, found.grid, found.placement, scale, opacity=opacity, max_side=max_side))
 
 
 @st.cache_data(max_entries=600, show_spinner=False)
-def unit_picture(
+def neuron_image(
     sha256: str,
     model_key: ModelKey,
-    place: Place,
-    unit: int,
+    hook_point: HookPoint,
+    neuron: int,
     limit: float,
     max_side: int,
     smooth: bool,
-    _picture: Picture,
+    _image: InputImage,
     opacity: float = 0.7,
 ) -> bytes:
-    """A picture with one unit's activation map, as JPEG; the place's activations must be in the store."""
-    reduced = reduced_picture(sha256, max_side, _picture)
-    return _unit_jpeg(model(model_key), place, unit, limit, _picture, reduced, smooth, opacity)
+    """A image with one neuron's activation map, as JPEG; the place's activations must be in the store."""
+    reduced = reduced_image(sha256, max_side, _image)
+    return _neuron_jpeg(model(model_key), hook_point, neuron, limit, _image, reduced, smooth, opacity)
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def unit_pictures(
+def neuron_images(
     shas: Key,
     model_key: ModelKey,
-    place: Place,
-    unit: int,
+    hook_point: HookPoint,
+    neuron: int,
     limit: float,
     max_side: int,
     smooth: bool,
-    _pictures: Sequence[Picture],
+    _images: Sequence[InputImage],
     opacity: float = 0.7,
 ) -> list[bytes]:
-    """Many pictures with one unit's maps, each as from `unit_picture`, at the cost of one look into the cache."""
+    """Many images with one neuron's maps, each as from `neuron_image`, at the cost of one look into the cache."""
     store = model(model_key)
     return [
-        _unit_jpeg(store, place, unit, limit, picture, reduced, smooth, opacity)
-        for picture, reduced in zip(_pictures, _reduced_pictures(shas, max_side, _pictures), strict=True)
+        _neuron_jpeg(store, hook_point, neuron, limit, image, reduced, smooth, opacity)
+        for image, reduced in zip(_images, _reduced_images(shas, max_side, _images), strict=True)
     ]
 
 
-def _unit_jpeg(
+def _neuron_jpeg(
     store: FeatureStore,
-    place: Place,
-    unit: int,
+    hook_point: HookPoint,
+    neuron: int,
     limit: float,
-    picture: Picture,
-    reduced: Picture,
+    image: InputImage,
+    reduced: InputImage,
     smooth: bool,
     opacity: float,
 ) -> bytes:
-    values = store.get(picture, place)[:, unit].numpy()
-    grid, placement = store.backbone.grid(place), store.backbone.placement(picture)
-    return _jpeg(unit_overlay(reduced, values, grid, placement, limit, opacity, smooth, max(reduced.size)))
+    values = store.get(image, hook_point)[:, neuron].numpy()
+    grid, placement = store.backbone.grid(hook_point), store.backbone.placement(image)
+    return _jpeg(neuron_overlay(reduced, values, grid, placement, limit, opacity, smooth, max(reduced.size)))
 
 
 @st.cache_resource(max_entries=800, show_spinner=False)
-def reduced_picture(sha256: str, max_side: int, _picture: Picture) -> Picture:
-    """A picture with its longest side at most max_side; reducing costs more than drawing a map over it."""
-    return replace(_picture, rgb=np.asarray(thumbnail(_picture, max_side)))
+def reduced_image(sha256: str, max_side: int, _image: InputImage) -> InputImage:
+    """A image with its longest side at most max_side; reducing costs more than drawing a map over it."""
+    return replace(_image, rgb=np.asarray(thumbnail(_image, max_side)))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _reduced_pictures(shas: Key, max_side: int, _pictures: Sequence[Picture]) -> list[Picture]:
-    return [reduced_picture(sha256, max_side, one) for sha256, one in zip(shas, _pictures, strict=True)]
+def _reduced_images(shas: Key, max_side: int, _images: Sequence[InputImage]) -> list[InputImage]:
+    return [reduced_image(sha256, max_side, one) for sha256, one in zip(shas, _images, strict=True)]
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def unit_flags(key: FitKey, layer: int, _lake: Lake) -> Flags:
-    """What is odd about the units of a layer."""
-    acts_ipu, inside_ip = activations(_lake, _lake.normals_, _lake.backbone.place(layer, key.config.kind))
+def neuron_flags(key: FitKey, layer: int, _lake: Lake) -> Flags:
+    """What is odd about the neurons of a layer."""
+    acts_ipu, inside_ip = activations(_lake, _lake.normals_, _lake.backbone.hook_point(layer, key.config.site))
     return flags(acts_ipu.numpy(), inside_ip)
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)
-def plain_picture(sha256: str, max_side: int, _picture: Picture) -> bytes:
-    """A picture as it is, reduced, as JPEG."""
-    return _jpeg(thumbnail(_picture, max_side))
+def plain_image(sha256: str, max_side: int, _image: InputImage) -> bytes:
+    """A image as it is, reduced, as JPEG."""
+    return _jpeg(thumbnail(_image, max_side))
 
 
 @st.cache_resource(max_entries=48, show_spinner=False)
-def file_picture(path: Path, changed_ns: int) -> Picture:
-    """A picture from a file of the server, as it was at that time."""
-    return read_picture(path, path.name)
+def file_image(path: Path, changed_ns: int) -> InputImage:
+    """A image from a file of the server, as it was at that time."""
+    return read_image(path, path.name)
 
 
-def unit_limit(normals: Sequence[np.ndarray], tests: Sequence[np.ndarray]) -> float:
-    """The value of the full colour of a unit's maps, shared by all pictures."""
+def neuron_limit(normals: Sequence[np.ndarray], tests: Sequence[np.ndarray]) -> float:
+    """The value of the full colour of a neuron's maps, shared by all images."""
     return symmetric_limit([*normals, *tests], quantile=0.999)
 
 

@@ -33,7 +33,7 @@ class Job:
         asked: What was asked for, for the page that shows the result.
         number: Counts the jobs of this server from 1; widgets that belong to one have it in their keys.
         status: How it stands; "cancelling" until the work has noticed.
-        stage, done, total: Progress: the category, its pictures done and in all.
+        stage, done, total: Progress: the category, its images done and in all.
         result: What the work returned, once it is done.
         error: One sentence, where it failed.
     """

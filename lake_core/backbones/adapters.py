@@ -1,7 +1,7 @@
-"""One small adapter per family of image towers: its blocks, kinds of unit, patch layout and joint-space directions.
+"""One small adapter per family of image towers: its blocks, activation sites, patch layout and joint-space directions.
 
 Everything that differs between a native ViT, a timm ViT, a convolutional timm tower and CLIP's own ResNet is in this
-file; the rest of the core sees places (layer, kind), patches and units.
+file; the rest of the core sees places (layer, kind), patches and neurons.
 """
 
 from abc import ABC, abstractmethod
@@ -11,15 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lake_core.backbones.hooks import Place, Tap
+from lake_core.backbones.hooks import Hook, HookPoint
 from lake_core.errors import BackboneError
 
 MAX_GRID = 48
 """Finest patch grid that is kept, per side. The first blocks of convolutional towers have grids of 96 or 192 a side,
-whose galleries would not fit; they are averaged over 2 x 2 (4 x 4 ...) locations first."""
+whose memory banks would not fit; they are averaged over 2 x 2 (4 x 4 ...) locations first."""
 
 
-class Tower(ABC):
+class Adapter(ABC):
     """What the core needs to know of an image tower.
 
     Attributes:
@@ -41,12 +41,12 @@ class Tower(ABC):
         """The blocks in order; block i is layer i + 1."""
 
     @abstractmethod
-    def hidden(self, block: Any) -> Tap | None:
-        """Where the post-activation hidden units of a block pass, or None if it has none."""
+    def hidden(self, block: Any) -> Hook | None:
+        """Where the post-activation hidden neurons of a block pass, or None if it has none."""
 
     @abstractmethod
-    def maps(self, raw: Tensor, place: Place) -> Tensor:
-        """Brings an activation as the tower has it to maps (batch, units, rows, cols), without prefix tokens."""
+    def maps(self, raw: Tensor, hook_point: HookPoint) -> Tensor:
+        """Brings an activation as the tower has it to maps (batch, neurons, rows, cols), without prefix tokens."""
 
     @abstractmethod
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -56,7 +56,7 @@ class Tower(ABC):
             pixels: (batch, 3, height, width), preprocessed.
         Returns:
             The whole-image vectors (batch, joint) and the patch directions (batch, joint, rows, cols) in the joint
-            space of pictures and texts, neither normalised; None for the second if the tower's head does not
+            space of images and texts, neither normalised; None for the second if the tower's head does not
             act on single patches.
         """
 
@@ -68,20 +68,20 @@ class Tower(ABC):
         """Height and width in pixels of a ViT's patches; None for convolutional towers."""
         return None
 
-    def taps(self) -> dict[Place, Tap]:
+    def hooks(self) -> dict[HookPoint, Hook]:
         """The hooks of all layers and kinds that this tower has."""
-        taps: dict[Place, Tap] = {}
+        hooks: dict[HookPoint, Hook] = {}
         for number, block in enumerate(self.blocks(), start=1):
-            taps[Place(number, "channel")] = Tap(block, "output")
+            hooks[HookPoint(number, "residual_channel")] = Hook(block, "output")
             hidden = self.hidden(block)
             if hidden is not None:
-                taps[Place(number, "hidden")] = hidden
-        return taps
+                hooks[HookPoint(number, "mlp_hidden")] = hidden
+        return hooks
 
-    def patches(self, place: Place, raw: Tensor) -> Tensor:
-        """(batch, units, rows, cols) copy of an activation on its patch grid, at most MAX_GRID a side; means over
+    def patches(self, hook_point: HookPoint, raw: Tensor) -> Tensor:
+        """(batch, neurons, rows, cols) copy of an activation on its patch grid, at most MAX_GRID a side; means over
         several patches are float32, the rest has the tower's number type."""
-        maps = self.maps(raw, place).detach()
+        maps = self.maps(raw, hook_point).detach()
         factor = 1
         while max(maps.shape[-2:]) / factor > MAX_GRID:
             factor *= 2
@@ -92,14 +92,14 @@ class Tower(ABC):
         return maps.clone()
 
 
-class _TokenTower(Tower):
-    """Towers whose activations are (batch, prefix + patches, units)."""
+class _TokenAdapter(Adapter):
+    """Towers whose activations are (batch, prefix + patches, neurons)."""
 
-    def maps(self, raw: Tensor, place: Place) -> Tensor:
+    def maps(self, raw: Tensor, hook_point: HookPoint) -> Tensor:
         return self.spread(raw)
 
     def spread(self, raw: Tensor) -> Tensor:
-        """(batch, prefix + patches, units) to (batch, units, rows, cols)."""
+        """(batch, prefix + patches, neurons) to (batch, neurons, rows, cols)."""
         tokens = raw[:, self.n_prefix_tokens() :]
         rows, cols = self.grid()
         return tokens.transpose(1, 2).unflatten(2, (rows, cols))
@@ -109,7 +109,7 @@ class _TokenTower(Tower):
         """Rows and columns of patch tokens."""
 
 
-class NativeViT(_TokenTower):
+class NativeViT(_TokenAdapter):
     """open_clip's own VisionTransformer (OpenAI's CLIP, LAION, DataComp, DFN, MetaCLIP ...)."""
 
     family = "native ViT"
@@ -118,8 +118,8 @@ class NativeViT(_TokenTower):
     def blocks(self) -> list[Any]:
         return list(self.visual.transformer.resblocks)
 
-    def hidden(self, block: Any) -> Tap | None:
-        return Tap(block.mlp.c_proj, "input")
+    def hidden(self, block: Any) -> Hook | None:
+        return Hook(block.mlp.c_proj, "input")
 
     def n_prefix_tokens(self) -> int:
         return 1
@@ -140,7 +140,7 @@ class NativeViT(_TokenTower):
         return image, self.spread(visual.ln_post(tokens) @ visual.proj)
 
 
-class TimmViT(_TokenTower):
+class TimmViT(_TokenAdapter):
     """timm's VisionTransformer and Eva inside open_clip (SigLIP, EVA02, MobileCLIP-B, PE ...)."""
 
     family = "timm ViT"
@@ -149,9 +149,9 @@ class TimmViT(_TokenTower):
     def blocks(self) -> list[Any]:
         return list(self.visual.trunk.blocks)
 
-    def hidden(self, block: Any) -> Tap | None:
+    def hidden(self, block: Any) -> Hook | None:
         down = getattr(getattr(block, "mlp", None), "fc2", None)
-        return None if down is None else Tap(down, "input")
+        return None if down is None else Hook(down, "input")
 
     def n_prefix_tokens(self) -> int:
         return int(getattr(self.visual.trunk, "num_prefix_tokens", 0))
@@ -169,7 +169,7 @@ class TimmViT(_TokenTower):
         image = head(trunk.forward_head(tokens))
         patches = tokens[:, self.n_prefix_tokens() :]
         batch, n_patches, width = patches.shape
-        # Each patch is pooled alone, as if it were the whole picture: attention pooling (SigLIP) becomes its value
+        # Each patch is pooled alone, as if it were the whole image: attention pooling (SigLIP) becomes its value
         # path, class-token pooling the final norm and projection.
         alone = patches.reshape(batch * n_patches, 1, width)
         if str(trunk.global_pool).startswith("avg"):
@@ -179,7 +179,7 @@ class TimmViT(_TokenTower):
         return image, directions.transpose(1, 2).unflatten(2, (rows, cols))
 
 
-class TimmConv(Tower):
+class TimmConv(Adapter):
     """Convolutional timm towers inside open_clip: EfficientNet, ConvNeXt, ResNet, FastViT (MobileCLIP-S)."""
 
     family = "timm convolutional"
@@ -188,7 +188,9 @@ class TimmConv(Tower):
     def __init__(self, visual: Any) -> None:
         super().__init__(visual)
         # The MLP of ConvNeXt works channels-last where it is made of linear layers, not of 1 x 1 convolutions.
-        self._channels_last = {place for place, tap in self.taps().items() if isinstance(tap.module, nn.Linear)}
+        self._channels_last = {
+            hook_point for hook_point, hook in self.hooks().items() if isinstance(hook.module, nn.Linear)
+        }
 
     def blocks(self) -> list[Any]:
         trunk = self.visual.trunk
@@ -198,14 +200,14 @@ class TimmConv(Tower):
             return [block for name in ("layer1", "layer2", "layer3", "layer4") for block in getattr(trunk, name)]
         return [block for stage in trunk.blocks for block in stage]
 
-    def hidden(self, block: Any) -> Tap | None:
+    def hidden(self, block: Any) -> Hook | None:
         if hasattr(block, "conv_pwl"):
-            return Tap(block.conv_pwl, "input")
+            return Hook(block.conv_pwl, "input")
         down = getattr(getattr(block, "mlp", None), "fc2", None)
-        return None if down is None else Tap(down, "input")
+        return None if down is None else Hook(down, "input")
 
-    def maps(self, raw: Tensor, place: Place) -> Tensor:
-        return raw.permute(0, 3, 1, 2) if place in self._channels_last else raw
+    def maps(self, raw: Tensor, hook_point: HookPoint) -> Tensor:
+        return raw.permute(0, 3, 1, 2) if hook_point in self._channels_last else raw
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         trunk, head = self.visual.trunk, self.visual.head
@@ -219,8 +221,8 @@ class TimmConv(Tower):
         return image, directions.permute(0, 3, 1, 2)
 
 
-class NativeResNet(Tower):
-    """CLIP's own ModifiedResNet (RN50 ...): the block output after its last ReLU is the only kind of unit.
+class NativeResNet(Adapter):
+    """CLIP's own ModifiedResNet (RN50 ...): the block output after its last ReLU is the only activation site.
 
     Patch directions take the value path of the attention pool, without positions, as MaskCLIP does
     (Zhou et al., arXiv 2112.01071).
@@ -233,10 +235,10 @@ class NativeResNet(Tower):
         visual = self.visual
         return [block for layer in (visual.layer1, visual.layer2, visual.layer3, visual.layer4) for block in layer]
 
-    def hidden(self, block: Any) -> Tap | None:
+    def hidden(self, block: Any) -> Hook | None:
         return None
 
-    def maps(self, raw: Tensor, place: Place) -> Tensor:
+    def maps(self, raw: Tensor, hook_point: HookPoint) -> Tensor:
         return raw
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -249,7 +251,7 @@ class NativeResNet(Tower):
         return pool(final), directions.permute(0, 3, 1, 2)
 
 
-def tower_of(model: Any) -> Tower:
+def adapter_of(model: Any) -> Adapter:
     """The adapter for an open_clip model's image tower.
 
     Raises:

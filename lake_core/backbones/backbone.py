@@ -1,4 +1,4 @@
-"""A backbone: an open_clip model opened for looking inside, with its layers, units, patches and text side."""
+"""A backbone: an open_clip model opened for looking inside, with its layers, neurons, patches and text side."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lake_core.backbones.adapters import Tower, tower_of
+from lake_core.backbones.adapters import Adapter, adapter_of
 from lake_core.backbones.devices import (
     Precision,
     checked_device,
@@ -17,16 +17,16 @@ from lake_core.backbones.devices import (
     convert_weights,
     exact_convolutions,
 )
-from lake_core.backbones.hooks import KINDS, Kind, Place, Taps
+from lake_core.backbones.hooks import SITES, HookPoint, Hooks, Site
 from lake_core.backbones.loading import DEFAULT_BACKBONE, Opened, open_spec, weights_mark
 from lake_core.backbones.patch_grid import Frame, PatchGrid, Placement, Resize
 from lake_core.backbones.preprocessing import normalised
 from lake_core.config import Recommended
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.errors import BackboneError
 
 Change = Callable[[Tensor], None]
-"""Writes other values into (batch, units, rows, cols) maps of a place: the tower's own, without class tokens."""
+"""Writes other values into (batch, neurons, rows, cols) maps of a place: the tower's own, without class tokens."""
 
 _FORWARD_LOCK = threading.Lock()
 """One forward pass at a time in a process: two at once on busy cores are many times slower than one after the other."""
@@ -42,12 +42,12 @@ class Layer:
     Attributes:
         number: From 1 at the input.
         grid: Its patches.
-        n_units: Number of units of each kind that the layer has.
+        n_neurons: Number of neurons of each kind that the layer has.
     """
 
     number: int
     grid: PatchGrid
-    n_units: dict[Kind, int]
+    n_neurons: dict[Site, int]
 
 
 class Backbone:
@@ -58,10 +58,10 @@ class Backbone:
         opening: What was asked for, with "auto" resolved.
         device: Where it runs.
         precision: Of the image tower's numbers; activations are float32 whatever it is.
-        key: Identifies everything that the features of a picture depend on; the same key means the same features.
+        key: Identifies everything that the features of a image depend on; the same key means the same features.
         family: Family of the image tower.
         input_size: (height, width) of the model's input in pixels.
-        frame: The model's input as pictures are laid into it.
+        frame: The model's input as images are laid into it.
         layers: The image tower's layers, first at the input.
         joint_grid: Grid of the patch directions in the joint space, or None if the tower has none.
         joint_width: Dimension of the joint space.
@@ -91,11 +91,11 @@ class Backbone:
         self._tokenize = opened.tokenize
         self._preprocess = opened.preprocess
         self._text_rows: dict[str, Tensor] = {}
-        self._tower = tower_of(opened.model)
-        self.input_size = _input_size(spec, self._tower, opened, size)
+        self._adapter = adapter_of(opened.model)
+        self.input_size = _input_size(spec, self._adapter, opened, size)
         self.frame = Frame(*self.input_size, resize, opened.preprocess.get("interpolation", "bicubic"))
-        self._taps = Taps(self._tower.taps(), self._tower.patches)
-        self.family = self._tower.family
+        self._hooks = Hooks(self._adapter.hooks(), self._adapter.patches)
+        self.family = self._adapter.family
         self.layers, self.joint_grid, self.joint_width = self._probe()
         scale = getattr(opened.model, "logit_scale", None)
         self.logit_scale = float(scale.exp()) if scale is not None else 100.0
@@ -121,65 +121,67 @@ class Backbone:
             raise BackboneError(f"{self.spec} has no layer {number}; its layers are 1 to {len(self.layers)}.")
         return self.layers[number - 1]
 
-    def layers_with(self, kind: Kind) -> tuple[int, ...]:
-        """Numbers of the layers that have units of a kind."""
-        return tuple(layer.number for layer in self.layers if kind in layer.n_units)
+    def layers_with(self, site: Site) -> tuple[int, ...]:
+        """Numbers of the layers that have neurons of a kind."""
+        return tuple(layer.number for layer in self.layers if site in layer.n_neurons)
 
-    def place(self, layer: int, kind: Kind) -> Place:
+    def hook_point(self, layer: int, site: Site) -> HookPoint:
         """The place of a layer and kind.
 
         Raises:
-            BackboneError: if the layer does not exist or has no such units.
+            BackboneError: if the layer does not exist or has no such neurons.
         """
-        if kind not in self.layer(layer).n_units:
-            having = ", ".join(str(number) for number in self.layers_with(kind)) or "none"
-            raise BackboneError(f"Layer {layer} of {self.spec} has no {kind} units; layers that have: {having}.")
-        return Place(layer, kind)
+        if site not in self.layer(layer).n_neurons:
+            having = ", ".join(str(number) for number in self.layers_with(site)) or "none"
+            raise BackboneError(f"Layer {layer} of {self.spec} has no {site} neurons; layers that have: {having}.")
+        return HookPoint(layer, site)
 
     @property
     def takes_any_size(self) -> bool:
         """Whether the input size can be chosen freely (convolutional towers)."""
-        return self._tower.sizes == "any"
+        return self._adapter.sizes == "any"
 
     @property
-    def places(self) -> frozenset[Place]:
+    def hook_points(self) -> frozenset[HookPoint]:
         """All places whose activations can be asked of `forward`."""
-        return self._taps.places | self.text_places
+        return self._hooks.hook_points | self.text_hook_points
 
     @property
-    def text_places(self) -> frozenset[Place]:
+    def text_hook_points(self) -> frozenset[HookPoint]:
         """The places of the joint space: the whole image and, if the tower has them, the patch directions."""
         last = len(self.layers)
-        return frozenset({Place(last, "image")} | ({Place(last, "joint")} if self.joint_grid is not None else set()))
+        return frozenset(
+            {HookPoint(last, "image")} | ({HookPoint(last, "joint")} if self.joint_grid is not None else set())
+        )
 
     @property
-    def joint_place(self) -> Place | None:
+    def joint_hook_point(self) -> HookPoint | None:
         """The place of the patch directions, or None."""
-        return Place(len(self.layers), "joint") if self.joint_grid is not None else None
+        return HookPoint(len(self.layers), "joint") if self.joint_grid is not None else None
 
     @property
-    def image_place(self) -> Place:
+    def image_hook_point(self) -> HookPoint:
         """The place of the whole-image vector."""
-        return Place(len(self.layers), "image")
+        return HookPoint(len(self.layers), "image")
 
-    def grid(self, place: Place) -> PatchGrid:
+    def grid(self, hook_point: HookPoint) -> PatchGrid:
         """The patch grid of a place; the whole image is one patch."""
-        if place.kind == "image":
+        if hook_point.site == "image":
             return PatchGrid(1, 1, *self.input_size)
-        if place.kind == "joint":
+        if hook_point.site == "joint":
             if self.joint_grid is None:
                 raise BackboneError(f"{self.spec} has no patch directions in the joint space.")
             return self.joint_grid
-        return self.layer(place.layer).grid
+        return self.layer(hook_point.layer).grid
 
-    def placement(self, picture: Picture) -> Placement:
-        """Where the picture lies in the model's input."""
-        return self.frame.placement(picture)
+    def placement(self, image: InputImage) -> Placement:
+        """Where the image lies in the model's input."""
+        return self.frame.placement(image)
 
-    def prepare(self, picture: Picture) -> Tensor:
-        """The picture as the model's input, (3, height, width) float32, preprocessed as the model was trained."""
-        canvas = torch.from_numpy(self.frame.canvas(picture))
-        return self._normalised(canvas[None], [self.placement(picture)])[0]
+    def prepare(self, image: InputImage) -> Tensor:
+        """The image as the model's input, (3, height, width) float32, preprocessed as the model was trained."""
+        canvas = torch.from_numpy(self.frame.canvas(image))
+        return self._normalised(canvas[None], [self.placement(image)])[0]
 
     def pixels(self, canvases: Tensor, placements: Sequence[Placement]) -> Tensor:
         """The model's input from canvases, on the backbone's device: on the CPU equal to what `prepare` gives.
@@ -187,7 +189,7 @@ class Backbone:
         Args:
             canvases: (batch, height, width, 3) uint8 from `frame.canvas`; copied to a GPU while other work goes on if
                 they are pinned.
-            placements: Where each picture lies.
+            placements: Where each image lies.
         Returns:
             (batch, 3, height, width) float32.
         """
@@ -200,47 +202,47 @@ class Backbone:
     def forward(
         self,
         pixels: Tensor,
-        places: Iterable[Place],
-        changes: Mapping[Place, Change] | None = None,
+        hook_points: Iterable[HookPoint],
+        changes: Mapping[HookPoint, Change] | None = None,
         stay: bool = False,
-    ) -> dict[Place, Tensor]:
+    ) -> dict[HookPoint, Tensor]:
         """Activations at the places, in one pass through the image tower.
 
         Args:
             pixels: (batch, 3, height, width) float32 from `prepare` or `pixels`.
-            places: Any of `self.places`; only these are kept and copied.
+            places: Any of `self.hook_points`; only these are kept and copied.
             changes: What to change inside the network on the way, in this pass only. For each place ("channel" or
-                "hidden") a function that is handed a copy of the patch tokens as maps (batch, units, rows, cols) and
+                "hidden") a function that is handed a copy of the patch tokens as maps (batch, neurons, rows, cols) and
                 writes into it; class tokens stay. The rows and cols are the tower's own, which in the first blocks
                 of a convolutional tower are a whole multiple of the patch grid's. What is collected there and later
                 is what was written.
             stay: Leave the activations on the backbone's device and in its precision; on a GPU the work may then
                 still be under way.
         Returns:
-            Place -> (batch, n_patches, n_units), float32 on the CPU unless they stay. Rows of "joint" and "image" have
-            length 1, and are float32 always.
+            Place -> (batch, n_patches, n_neurons), float32 on the CPU unless they stay. Rows of "joint" and "image"
+            have length 1, and are float32 always.
         Raises:
             KeyError: if nothing can be changed at a place.
         """
-        wanted = frozenset(places)
+        wanted = frozenset(hook_points)
         put = {key: self._written(key, change) for key, change in (changes or {}).items()}
         exactly = exact_convolutions() if self.device.type == "cuda" and self.precision == "fp32" else nullcontext()
-        collecting = self._taps.collecting(wanted - self.text_places)
-        with _FORWARD_LOCK, exactly, self._taps.replacing(put), collecting as found:
-            image, directions = self._tower.forward(pixels.to(self.device, self._dtype))
+        collecting = self._hooks.collecting(wanted - self.text_hook_points)
+        with _FORWARD_LOCK, exactly, self._hooks.replacing(put), collecting as found:
+            image, directions = self._adapter.forward(pixels.to(self.device, self._dtype))
             maps = dict(found)
-            if directions is not None and self.joint_place in wanted:
-                maps[Place(len(self.layers), "joint")] = F.normalize(directions.float(), dim=1)
-            if self.image_place in wanted:
-                maps[self.image_place] = F.normalize(image.float(), dim=1)[:, :, None, None]
+            if directions is not None and self.joint_hook_point in wanted:
+                maps[HookPoint(len(self.layers), "joint")] = F.normalize(directions.float(), dim=1)
+            if self.image_hook_point in wanted:
+                maps[self.image_hook_point] = F.normalize(image.float(), dim=1)[:, :, None, None]
             rows = {key: value.flatten(2).transpose(1, 2).contiguous() for key, value in maps.items()}
             return rows if stay else {key: value.float().cpu() for key, value in rows.items()}
 
-    def _written(self, key: Place, change: Change) -> Callable[[Tensor], Tensor]:
+    def _written(self, key: HookPoint, change: Change) -> Callable[[Tensor], Tensor]:
         def put(raw: Tensor) -> Tensor:
             changed = raw.clone()
             # Maps are views of the tower's own tensor in every family, so writing to them writes to `changed`.
-            change(self._tower.maps(changed, key))
+            change(self._adapter.maps(changed, key))
             return changed
 
         return put
@@ -266,22 +268,22 @@ class Backbone:
         return self._model.encode_text(tokens, normalize=True).float().cpu().clone()
 
     def _probe(self) -> tuple[tuple[Layer, ...], PatchGrid | None, int]:
-        """Layers, grid and width of the joint space, read off one forward pass of an empty picture."""
+        """Layers, grid and width of the joint space, read off one forward pass of an empty image."""
         height, width = self.input_size
-        with torch.inference_mode(), self._taps.collecting(self._taps.places) as found:
-            image, directions = self._tower.forward(
+        with torch.inference_mode(), self._hooks.collecting(self._hooks.hook_points) as found:
+            image, directions = self._adapter.forward(
                 torch.zeros(1, 3, height, width, device=self.device, dtype=self._dtype)
             )
         layers = []
-        for number in range(1, self._tower.n_layers + 1):
-            maps: dict[str, Tensor] = {key.kind: value for key, value in found.items() if key.layer == number}
-            grid = self._grid(*maps["channel"].shape[-2:])
-            layers.append(Layer(number, grid, {kind: maps[kind].shape[1] for kind in KINDS if kind in maps}))
+        for number in range(1, self._adapter.n_layers + 1):
+            maps: dict[str, Tensor] = {key.site: value for key, value in found.items() if key.layer == number}
+            grid = self._grid(*maps["residual_channel"].shape[-2:])
+            layers.append(Layer(number, grid, {site: maps[site].shape[1] for site in SITES if site in maps}))
         joint_grid = None if directions is None else self._grid(*directions.shape[-2:])
         return tuple(layers), joint_grid, image.shape[1]
 
     def _grid(self, rows: int, cols: int) -> PatchGrid:
-        patch = self._tower.patch_size()
+        patch = self._adapter.patch_size()
         if patch is None:
             return PatchGrid(rows, cols, *self.input_size)
         return PatchGrid(rows, cols, rows * patch[0], cols * patch[1])
@@ -332,7 +334,7 @@ def open_backbone(
         spec: "lake-cnn", "lake-vit", "NAME:TAG" (an open_clip model and tag), "hf-hub:ORG/REPO", "local-dir:PATH" or
             "checkpoint:WEIGHTS@CONFIG".
         image_size: Side of the square input in pixels; None takes the size that suits the model (lake-cnn: 384).
-        resize: "squash" fills the input with the whole picture, "letterbox" keeps its aspect. Nothing is cropped.
+        resize: "squash" fills the input with the whole image, "letterbox" keeps its aspect. Nothing is cropped.
         device: "cpu", "cuda", "cuda:1" ... or "auto" (CUDA where there is one).
         precision: "fp32", or "bf16" or "fp16" for an image tower with weights of half the size; made for GPUs.
     Raises:
@@ -343,12 +345,12 @@ def open_backbone(
     return Backbone(spec, open_spec(spec, image_size), image_size, resize, where, precision)
 
 
-def _input_size(spec: str, tower: Tower, opened: Opened, asked: int | None) -> tuple[int, int]:
+def _input_size(spec: str, adapter: Adapter, opened: Opened, asked: int | None) -> tuple[int, int]:
     own = opened.model.visual.image_size
     height, width = own if isinstance(own, (tuple, list)) else (own, own)
-    if tower.sizes != "any":
+    if adapter.sizes != "any":
         if asked is not None and asked != height:
-            raise BackboneError(f"{spec} takes pictures of {height} pixels only, not {asked}; leave the size out.")
+            raise BackboneError(f"{spec} takes images of {height} pixels only, not {asked}; leave the size out.")
         return int(height), int(width)
     size = asked or (opened.hints.image_size if opened.hints and opened.hints.image_size else int(height))
     if size % 32 or not 64 <= size <= 2048:
@@ -357,6 +359,6 @@ def _input_size(spec: str, tower: Tower, opened: Opened, asked: int | None) -> t
 
 
 def _rule_of_thumb(layers: Sequence[Layer]) -> Recommended:
-    """For models nobody measured: the block two thirds up, its hidden units if it has them."""
+    """For models nobody measured: the block two thirds up, its hidden neurons if it has them."""
     number = max(1, round(len(layers) * 2 / 3))
-    return Recommended((number,), "hidden" if "hidden" in layers[number - 1].n_units else "channel")
+    return Recommended((number,), "mlp_hidden" if "mlp_hidden" in layers[number - 1].n_neurons else "residual_channel")

@@ -1,4 +1,4 @@
-"""FeatureStore: activations of pictures, each computed once, kept in bounded memory.
+"""FeatureStore: activations of images, each computed once, kept in bounded memory.
 
 The only door to the network's forward pass. Everything after it reads from here, so that moving a slider never runs
 the model again.
@@ -13,28 +13,29 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.hooks import Place
-from lake_core.data.images import Picture
+from lake_core.backbones.hooks import HookPoint
+from lake_core.data.images import InputImage
 
 DEFAULT_MAX_BYTES = 2 * 1024**3
 Progress = Callable[[int, int], None]
-"""Called with the number of pictures done and the number in all; it may raise to cancel."""
+"""Called with the number of images done and the number in all; it may raise to cancel."""
 
 
 class FeatureStore:
-    """Patch activations of pictures for one backbone.
+    """Patch activations of images for one backbone.
 
-    Thread-safe. When the bound is reached the pictures used longest ago are forgotten; asking for one again runs the
+    Thread-safe. When the bound is reached the images used longest ago are forgotten; asking for one again runs the
     model again, so the bound costs time, never correctness.
 
     Args:
         backbone: Whose activations.
         max_bytes: Bound on the activations held.
-        batch_size: Pictures in one forward pass.
-        on_device: Keep activations on the backbone's device, for detectors that are only fitted and asked by a panel.
+        batch_size: Images in one forward pass.
+        on_device: Keep activations on the backbone's device, for detectors that are only fitted and asked by a batch
+            scorer.
 
     Attributes:
-        n_forwards: Pictures that ran through the network so far.
+        n_forwards: Images that ran through the network so far.
         forward_seconds: Time that they took, with the waiting for other threads' forward passes.
     """
 
@@ -51,7 +52,7 @@ class FeatureStore:
         self.batch_size = batch_size
         self.n_forwards = 0
         self.forward_seconds = 0.0
-        self._held: OrderedDict[str, dict[Place, Tensor]] = OrderedDict()
+        self._held: OrderedDict[str, dict[HookPoint, Tensor]] = OrderedDict()
         self._n_bytes = 0
         self._lock = threading.RLock()
 
@@ -60,79 +61,85 @@ class FeatureStore:
         """Bytes of activations held now."""
         return self._n_bytes
 
-    def bytes_per_picture(self, places: Iterable[Place]) -> int:
-        """Bytes that the places of one picture take."""
-        return sum(4 * self.backbone.grid(place).n_patches * self._n_units(place) for place in places)
+    def bytes_per_image(self, hook_points: Iterable[HookPoint]) -> int:
+        """Bytes that the places of one image take."""
+        return sum(
+            4 * self.backbone.grid(hook_point).n_patches * self._n_neurons(hook_point) for hook_point in hook_points
+        )
 
-    def places_that_fit(self, n_pictures: int, needed: Iterable[Place]) -> frozenset[Place]:
-        """All places of the backbone if those of n pictures fit into the bound, else only the needed ones."""
-        everything = self.backbone.places
-        fits = n_pictures * self.bytes_per_picture(everything) <= self.max_bytes
+    def hook_points_that_fit(self, n_images: int, needed: Iterable[HookPoint]) -> frozenset[HookPoint]:
+        """All places of the backbone if those of n images fit into the bound, else only the needed ones."""
+        everything = self.backbone.hook_points
+        fits = n_images * self.bytes_per_image(everything) <= self.max_bytes
         return everything if fits else frozenset(needed)
 
-    def missing(self, pictures: Iterable[Picture], places: Iterable[Place]) -> list[Picture]:
-        """The pictures for which at least one of the places is not held, each once."""
-        wanted = set(places)
+    def missing(self, images: Iterable[InputImage], hook_points: Iterable[HookPoint]) -> list[InputImage]:
+        """The images for which at least one of the places is not held, each once."""
+        wanted = set(hook_points)
         with self._lock:
-            lacking = {p.sha256: p for p in pictures if not wanted <= self._held.get(p.sha256, {}).keys()}
+            lacking = {p.sha256: p for p in images if not wanted <= self._held.get(p.sha256, {}).keys()}
         return list(lacking.values())
 
-    def ensure(self, pictures: Sequence[Picture], places: Iterable[Place], on_progress: Progress | None = None) -> None:
+    def ensure(
+        self, images: Sequence[InputImage], hook_points: Iterable[HookPoint], on_progress: Progress | None = None
+    ) -> None:
         """Computes what is not held yet, in batches.
 
         Args:
-            pictures: Any number; those with the same bytes are computed once.
+            images: Any number; those with the same bytes are computed once.
             places: Places of the backbone.
             on_progress: Called after each batch; whatever it raises ends the work, what is done stays.
         """
-        wanted = frozenset(places)
-        todo = self.missing(pictures, wanted)
+        wanted = frozenset(hook_points)
+        todo = self.missing(images, wanted)
         for start in range(0, len(todo), self.batch_size):
             self._compute(todo[start : start + self.batch_size], wanted)
             if on_progress is not None:
                 on_progress(min(start + self.batch_size, len(todo)), len(todo))
 
-    def get(self, picture: Picture, place: Place) -> Tensor:
-        """Activations of one picture at one place, (n_patches, n_units) float32; computed if not held."""
+    def get(self, image: InputImage, hook_point: HookPoint) -> Tensor:
+        """Activations of one image at one place, (n_patches, n_neurons) float32; computed if not held."""
         with self._lock:
-            held = self._held.get(picture.sha256)
-            if held is not None and place in held:
-                self._held.move_to_end(picture.sha256)
-                return held[place]
-        return self._compute([picture], frozenset({place}))[0][place]
+            held = self._held.get(image.sha256)
+            if held is not None and hook_point in held:
+                self._held.move_to_end(image.sha256)
+                return held[hook_point]
+        return self._compute([image], frozenset({hook_point}))[0][hook_point]
 
-    def held(self, sha256: str, places: Iterable[Place]) -> dict[Place, Tensor] | None:
-        """Activations of the picture with that hash, or None if one of the places is not held; nothing is computed."""
-        wanted = set(places)
+    def held(self, sha256: str, hook_points: Iterable[HookPoint]) -> dict[HookPoint, Tensor] | None:
+        """Activations of the image with that hash, or None if one of the places is not held; nothing is computed."""
+        wanted = set(hook_points)
         with self._lock:
             found = self._held.get(sha256, {})
-            return {place: found[place] for place in wanted} if wanted <= found.keys() else None
+            return {hook_point: found[hook_point] for hook_point in wanted} if wanted <= found.keys() else None
 
-    def stack(self, pictures: Sequence[Picture], place: Place) -> Tensor:
-        """Activations of several pictures at one place, (n_pictures, n_patches, n_units) float32."""
-        return torch.stack([self.get(picture, place) for picture in pictures])
+    def stack(self, images: Sequence[InputImage], hook_point: HookPoint) -> Tensor:
+        """Activations of several images at one place, (n_images, n_patches, n_neurons) float32."""
+        return torch.stack([self.get(image, hook_point) for image in images])
 
-    def _n_units(self, place: Place) -> int:
-        if place.kind == "joint" or place.kind == "image":
+    def _n_neurons(self, hook_point: HookPoint) -> int:
+        if hook_point.site == "joint" or hook_point.site == "image":
             return self.backbone.joint_width
-        return self.backbone.layer(place.layer).n_units[place.kind]
+        return self.backbone.layer(hook_point.layer).n_neurons[hook_point.site]
 
-    def _compute(self, pictures: Sequence[Picture], places: frozenset[Place]) -> list[dict[Place, Tensor]]:
+    def _compute(
+        self, images: Sequence[InputImage], hook_points: frozenset[HookPoint]
+    ) -> list[dict[HookPoint, Tensor]]:
         started = time.perf_counter()
-        pixels = torch.stack([self.backbone.prepare(picture) for picture in pictures])
-        found = self.backbone.forward(pixels, places, stay=self._on_device)
+        pixels = torch.stack([self.backbone.prepare(image) for image in images])
+        found = self.backbone.forward(pixels, hook_points, stay=self._on_device)
         rows = [
-            {place: tensor[i].to(torch.float32, copy=True) for place, tensor in found.items()}
-            for i in range(len(pictures))
+            {hook_point: tensor[i].to(torch.float32, copy=True) for hook_point, tensor in found.items()}
+            for i in range(len(images))
         ]
         with self._lock:
-            self.n_forwards += len(pictures)
+            self.n_forwards += len(images)
             self.forward_seconds += time.perf_counter() - started
-            for picture, row in zip(pictures, rows, strict=True):
-                held = self._held.setdefault(picture.sha256, {})
-                self._n_bytes += sum(_n_bytes(row[place]) for place in row.keys() - held.keys())
+            for image, row in zip(images, rows, strict=True):
+                held = self._held.setdefault(image.sha256, {})
+                self._n_bytes += sum(_n_bytes(row[hook_point]) for hook_point in row.keys() - held.keys())
                 held.update(row)
-                self._held.move_to_end(picture.sha256)
+                self._held.move_to_end(image.sha256)
             while self._n_bytes > self.max_bytes and len(self._held) > 1:
                 _, forgotten = self._held.popitem(last=False)
                 self._n_bytes -= sum(_n_bytes(tensor) for tensor in forgotten.values())

@@ -14,23 +14,23 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-Kind = Literal["channel", "hidden"]
-KINDS: tuple[Kind, ...] = ("channel", "hidden")
+Site = Literal["residual_channel", "mlp_hidden"]
+SITES: tuple[Site, ...] = ("residual_channel", "mlp_hidden")
 
 
-class Place(NamedTuple):
-    """Where activations are taken: a layer, numbered from 1 at the input, and a kind of unit.
+class HookPoint(NamedTuple):
+    """Where activations are taken: a layer, numbered from 1 at the input, and a activation site.
 
-    Two more kinds stand for what the tower says in the joint space of pictures and texts, both at its last layer:
+    Two more kinds stand for what the tower says in the joint space of images and texts, both at its last layer:
     "joint" (one unit vector per patch) and "image" (the whole-image vector).
     """
 
     layer: int
-    kind: Literal["channel", "hidden", "joint", "image"]
+    site: Literal["residual_channel", "mlp_hidden", "joint", "image"]
 
 
 @dataclass(frozen=True)
-class Tap:
+class Hook:
     """One hook: the module it sits on, and whether it takes the module's input or its output."""
 
     module: nn.Module
@@ -39,23 +39,23 @@ class Tap:
 
 @dataclass
 class _Collector:
-    owner: "Taps"
-    wanted: frozenset[Place]
-    convert: Callable[[Place, Tensor], Tensor]
-    found: dict[Place, Tensor] = field(default_factory=dict)
+    owner: "Hooks"
+    wanted: frozenset[HookPoint]
+    convert: Callable[[HookPoint, Tensor], Tensor]
+    found: dict[HookPoint, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Replacer:
-    owner: "Taps"
-    functions: Mapping[Place, Callable[[Tensor], Tensor]]
+    owner: "Hooks"
+    functions: Mapping[HookPoint, Callable[[Tensor], Tensor]]
 
 
 _COLLECTOR: ContextVar[_Collector | None] = ContextVar("lake_collector", default=None)
 _REPLACER: ContextVar[_Replacer | None] = ContextVar("lake_replacer", default=None)
 
 
-class Taps:
+class Hooks:
     """The permanent hooks of one tower.
 
     Args:
@@ -64,17 +64,17 @@ class Taps:
             work in place (ReLU) overwrite the tensor right afterwards.
     """
 
-    def __init__(self, taps: Mapping[Place, Tap], convert: Callable[[Place, Tensor], Tensor]) -> None:
-        self.places = frozenset(taps)
+    def __init__(self, hooks: Mapping[HookPoint, Hook], convert: Callable[[HookPoint, Tensor], Tensor]) -> None:
+        self.hook_points = frozenset(hooks)
         self._convert = convert
-        for place, tap in taps.items():
-            if tap.takes == "input":
-                tap.module.register_forward_pre_hook(self._input_hook(place))
+        for hook_point, hook in hooks.items():
+            if hook.takes == "input":
+                hook.module.register_forward_pre_hook(self._input_hook(hook_point))
             else:
-                tap.module.register_forward_hook(self._output_hook(place))
+                hook.module.register_forward_hook(self._output_hook(hook_point))
 
     @contextmanager
-    def collecting(self, wanted: frozenset[Place]) -> Iterator[dict[Place, Tensor]]:
+    def collecting(self, wanted: frozenset[HookPoint]) -> Iterator[dict[HookPoint, Tensor]]:
         """Collects the wanted places during the forward passes made inside the `with` block by this thread.
 
         Yields:
@@ -91,7 +91,7 @@ class Taps:
             _COLLECTOR.reset(token)
 
     @contextmanager
-    def replacing(self, functions: Mapping[Place, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    def replacing(self, functions: Mapping[HookPoint, Callable[[Tensor], Tensor]]) -> Iterator[None]:
         """Puts other tensors at places during the forward passes made inside the `with` block by this thread.
 
         What is collected at a place, there and later in the network, is what was put in. Only the innermost block
@@ -110,33 +110,33 @@ class Taps:
         finally:
             _REPLACER.reset(token)
 
-    def _check(self, places: frozenset[Place]) -> None:
-        missing = places - self.places
+    def _check(self, hook_points: frozenset[HookPoint]) -> None:
+        missing = hook_points - self.hook_points
         if missing:
             raise KeyError(f"no hook at {sorted(missing)}")
 
-    def _visit(self, place: Place, tensor: Tensor) -> Tensor | None:
+    def _visit(self, hook_point: HookPoint, tensor: Tensor) -> Tensor | None:
         """Collects, and returns the tensor that takes this one's place, or None where it stays."""
         replacer, collector = _REPLACER.get(), _COLLECTOR.get()
         put: Tensor | None = None
-        if replacer is not None and replacer.owner is self and place in replacer.functions:
-            put = replacer.functions[place](tensor)
-        if collector is not None and collector.owner is self and place in collector.wanted:
-            collector.found[place] = collector.convert(place, tensor if put is None else put)
+        if replacer is not None and replacer.owner is self and hook_point in replacer.functions:
+            put = replacer.functions[hook_point](tensor)
+        if collector is not None and collector.owner is self and hook_point in collector.wanted:
+            collector.found[hook_point] = collector.convert(hook_point, tensor if put is None else put)
         return put
 
-    def _input_hook(self, place: Place) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]:
+    def _input_hook(self, hook_point: HookPoint) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...] | None]:
         def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            put = self._visit(place, inputs[0])
+            put = self._visit(hook_point, inputs[0])
             return None if put is None else (put, *inputs[1:])
 
         return hook
 
-    def _output_hook(self, place: Place) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
+    def _output_hook(self, hook_point: HookPoint) -> Callable[[nn.Module, tuple[Any, ...], Any], Any]:
         def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> Any:
             if isinstance(output, tuple):
-                put = self._visit(place, output[0])
+                put = self._visit(hook_point, output[0])
                 return None if put is None else (put, *output[1:])
-            return self._visit(place, output)
+            return self._visit(hook_point, output)
 
         return hook

@@ -30,7 +30,7 @@ from huggingface_hub.errors import HFValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from lake_core.backbones.hooks import Kind
+from lake_core.backbones.hooks import Site
 from lake_core.backbones.model_configs import read_config
 from lake_core.config import Normalise, Recommended
 from lake_core.data.assets import assets_folder
@@ -52,12 +52,12 @@ class Hints(BaseModel):
 
     image_size: int | None = None
     layers: tuple[int, ...]
-    kind: Kind
+    site: Site
     normalise: Normalise = "unit"
     smooth: int = 3
 
     def recommended(self) -> Recommended:
-        return Recommended(self.layers, self.kind, self.normalise, self.smooth)
+        return Recommended(self.layers, self.site, self.normalise, self.smooth)
 
 
 @dataclass(frozen=True)
@@ -323,8 +323,10 @@ def _read_hints(spec: str, folder: Path) -> Hints | None:
         return Hints.model_validate_json(path.read_bytes())
     except ValidationError as error:
         detail = error.errors()[0]
-        place = ".".join(str(part) for part in detail["loc"])
-        raise BackboneError(f"{spec}: {path} is not usable ({place}: {detail['msg']}); mend or remove it.") from None
+        hook_point = ".".join(str(part) for part in detail["loc"])
+        raise BackboneError(
+            f"{spec}: {path} is not usable ({hook_point}: {detail['msg']}); mend or remove it."
+        ) from None
 
 
 def _cached_weights(cfg: dict[str, Any]) -> Path | None:

@@ -135,15 +135,15 @@ def _refuse_unknown(spec: str, path: Path, config: dict[str, Any]) -> None:
             allowed.model_validate_json(json.dumps(config[part]))
         except ValidationError as error:
             first = error.errors()[0]
-            place, value = _place((part, *first["loc"]), config)
+            hook_point, value = _place((part, *first["loc"]), config)
             if first["type"] == "extra_forbidden":
                 raise BackboneError(
-                    f"{spec}: {path} has {place}, which is not among the keys that are opened: what they stand for "
-                    "could run a model's own Python, which is never done; remove it if the model works without."
+                    f"{spec}: {path} has {hook_point}, which is not among the keys that are opened: what they stand for"
+                    " could run a model's own Python, which is never done; remove it if the model works without."
                 ) from None
             reason = str(first["msg"]).removeprefix("Value error, ")
             raise BackboneError(
-                f"{spec}: {place} in {path} is {value!r:.80}, which is not opened ({reason}); mend the file."
+                f"{spec}: {hook_point} in {path} is {value!r:.80}, which is not opened ({reason}); mend the file."
             ) from None
 
 

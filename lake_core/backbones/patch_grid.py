@@ -1,6 +1,6 @@
-"""Where things lie: a picture in the model's input, patches on the input, and patches on the picture.
+"""Where things lie: a image in the model's input, patches on the input, and patches on the image.
 
-Three systems of coordinates, all continuous, from the top left corner: picture pixels, input pixels, patches.
+Three systems of coordinates, all continuous, from the top left corner: image pixels, input pixels, patches.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.errors import ConfigError
 
 Resize = Literal["squash", "letterbox"]
@@ -26,7 +26,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies in the model's input; all in input pixels."""
+    """Where a image lies in the model's input; all in input pixels."""
 
     input_height: int
     input_width: int
@@ -37,24 +37,24 @@ class Placement:
 
     @property
     def rows(self) -> slice:
-        """The picture's rows of the input."""
+        """The image's rows of the input."""
         return slice(self.top, self.top + self.height)
 
     @property
     def cols(self) -> slice:
-        """The picture's columns of the input."""
+        """The image's columns of the input."""
         return slice(self.left, self.left + self.width)
 
     @property
     def fills_input(self) -> bool:
-        """Whether no part of the input lies off the picture."""
+        """Whether no part of the input lies off the image."""
         return (self.height, self.width) == (self.input_height, self.input_width)
 
 
 def place(width: int, height: int, input_height: int, input_width: int, resize: Resize) -> Placement:
-    """Lay a picture of width x height pixels into the model's input.
+    """Lay a image of width x height pixels into the model's input.
 
-    "squash" fills the input and changes the aspect; "letterbox" keeps the aspect and centres the picture. Neither
+    "squash" fills the input and changes the aspect; "letterbox" keeps the aspect and centres the image. Neither
     crops, so a defect at the edge is never lost.
     """
     if resize == "squash":
@@ -70,7 +70,7 @@ def place(width: int, height: int, input_height: int, input_width: int, resize: 
 
 @dataclass(frozen=True)
 class Frame:
-    """The model's input as pictures are laid into it.
+    """The model's input as images are laid into it.
 
     Attributes:
         height, width: In input pixels.
@@ -83,18 +83,18 @@ class Frame:
     resize: Resize
     interpolation: str
 
-    def placement(self, picture: Picture) -> Placement:
-        """Where the picture lies."""
-        return place(picture.width, picture.height, self.height, self.width, self.resize)
+    def placement(self, image: InputImage) -> Placement:
+        """Where the image lies."""
+        return place(image.width, image.height, self.height, self.width, self.resize)
 
-    def canvas(self, picture: Picture) -> np.ndarray:
-        """The picture resized into its place by Pillow, which is antialiased: (height, width, 3) uint8, 0 beside it."""
+    def canvas(self, image: InputImage) -> np.ndarray:
+        """The image resized into its place by Pillow, which is antialiased: (height, width, 3) uint8, 0 beside it."""
         if self.interpolation not in _RESAMPLING:
             allowed = ", ".join(key for key in _RESAMPLING if key != "random")
             raise ConfigError(f"interpolation is '{self.interpolation}': use one of {allowed}.")
-        placement = self.placement(picture)
+        placement = self.placement(image)
         size = (placement.width, placement.height)
-        resized = Image.fromarray(picture.rgb).resize(size, _RESAMPLING[self.interpolation])
+        resized = Image.fromarray(image.rgb).resize(size, _RESAMPLING[self.interpolation])
         canvas = np.zeros((self.height, self.width, 3), dtype=np.uint8)
         canvas[placement.rows, placement.cols] = np.asarray(resized)
         return canvas
@@ -125,42 +125,42 @@ class PatchGrid:
         x = (np.arange(self.cols) + 0.5) * (self.covered_width / self.cols)
         return np.stack([np.repeat(y, self.cols), np.tile(x, self.rows)], axis=1)
 
-    def box(self, patch: int, placement: Placement, picture_size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """A patch's box (left, top, right, bottom) in picture pixels, clipped to the picture.
+    def box(self, patch: int, placement: Placement, image_size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """A patch's box (left, top, right, bottom) in image pixels, clipped to the image.
 
         Args:
-            picture_size: (width, height).
+            image_size: (width, height).
         """
         if not 0 <= patch < self.n_patches:
             raise ValueError(f"patch {patch} is not on a grid of {self.rows} x {self.cols}")
         row, col = divmod(patch, self.cols)
-        y_edges, x_edges = self._edges(placement, (picture_size[1], picture_size[0]))
+        y_edges, x_edges = self._edges(placement, (image_size[1], image_size[0]))
         return float(x_edges[col]), float(y_edges[row]), float(x_edges[col + 1]), float(y_edges[row + 1])
 
-    def boxes(self, placement: Placement, picture_size: tuple[int, int]) -> np.ndarray:
+    def boxes(self, placement: Placement, image_size: tuple[int, int]) -> np.ndarray:
         """(n_patches, 4) float64: the boxes of all patches, each as from `box`."""
-        y_edges, x_edges = self._edges(placement, (picture_size[1], picture_size[0]))
+        y_edges, x_edges = self._edges(placement, (image_size[1], image_size[0]))
         left, top = np.meshgrid(x_edges[:-1], y_edges[:-1])
         right, bottom = np.meshgrid(x_edges[1:], y_edges[1:])
         return np.stack([left, top, right, bottom], axis=-1).reshape(-1, 4)
 
     def inside(self, placement: Placement) -> np.ndarray:
-        """(n_patches,) bool: whether each patch's centre lies on the picture; all True for a squash.
+        """(n_patches,) bool: whether each patch's centre lies on the image; all True for a squash.
 
-        A picture so narrow in its letterbox that it slips between the centres has the patches along its middle.
+        A image so narrow in its letterbox that it slips between the centres has the patches along its middle.
         """
         on_rows = _cells_on(self.rows, self.covered_height, placement.top, placement.height)
         on_cols = _cells_on(self.cols, self.covered_width, placement.left, placement.width)
         return (on_rows[:, None] & on_cols).reshape(-1)
 
-    def patch_at(self, x: float, y: float, placement: Placement, picture_size: tuple[int, int]) -> int | None:
-        """The patch under a point of the picture, or None off the picture or off the covered area.
+    def patch_at(self, x: float, y: float, placement: Placement, image_size: tuple[int, int]) -> int | None:
+        """The patch under a point of the image, or None off the image or off the covered area.
 
         Args:
-            x, y: In picture pixels; the middle of the first pixel is 0.5.
-            picture_size: (width, height).
+            x, y: In image pixels; the middle of the first pixel is 0.5.
+            image_size: (width, height).
         """
-        width, height = picture_size
+        width, height = image_size
         if not (0 <= x < width and 0 <= y < height):
             return None
         row = int((placement.top + y * placement.height / height) * self.rows / self.covered_height)
@@ -193,9 +193,9 @@ def mask_to_patches(mask: np.ndarray, grid: PatchGrid, placement: Placement) -> 
     """The share of each patch's area that is defect.
 
     Args:
-        mask: (h, w) bool over the whole picture, of any resolution.
+        mask: (h, w) bool over the whole image, of any resolution.
     Returns:
-        (n_patches,) float64 in [0, 1]; area outside of the picture counts as not defect.
+        (n_patches,) float64 in [0, 1]; area outside of the image counts as not defect.
     """
     height, width = mask.shape
     y_edges, x_edges = grid._edges(placement, (height, width))

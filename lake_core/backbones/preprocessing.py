@@ -1,4 +1,4 @@
-"""Canvases with pictures on them, as a model takes them: normalised as in training, on its device."""
+"""Canvases with images on them, as a model takes them: normalised as in training, on its device."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,10 +18,10 @@ def normalised(
 
     Args:
         canvases: (n, input_height, input_width, 3) uint8.
-        placements: Where each picture lies.
+        placements: Where each image lies.
         mean, std: Per channel, on the scale 0..1.
     Returns:
-        (n, 3, input_height, input_width) float32; 0, the mean colour, outside of the pictures.
+        (n, 3, input_height, input_width) float32; 0, the mean colour, outside of the images.
     """
     mean_311, std_311 = _per_channel(mean, canvases.device), _per_channel(std, canvases.device)
     inputs = canvases.permute(0, 3, 1, 2).contiguous().float().div_(255).sub_(mean_311).div_(std_311)

@@ -29,7 +29,7 @@ class _Group(TyperGroup):
 
 app = typer.Typer(
     cls=_Group,
-    help="LAKE Explorer: which sparse units of a vision-language model notice that something is wrong, and where.",
+    help="LAKE Explorer: which sparse neurons of a vision-language model notice that something is wrong, and where.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
@@ -59,26 +59,24 @@ def _lake(
 
 @app.command()
 def score(
-    normal: Annotated[Path, typer.Option(metavar="DIR", help="Normal pictures: a folder, or one picture.")],
-    test: Annotated[Path, typer.Option(metavar="DIR", help="Pictures to score: a folder, or one picture.")],
+    normal: Annotated[Path, typer.Option(metavar="DIR", help="Normal images: a folder, or one image.")],
+    test: Annotated[Path, typer.Option(metavar="DIR", help="Images to score: a folder, or one image.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where scores.csv, config.json, scale.png and maps/ go.")],
     model: Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models` lists them.")] = "lake-cnn",
     object_name: Annotated[
-        str | None, typer.Option("--object", metavar="NAME", help="What the pictures show, for the prompts.")
+        str | None, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Units kept per layer; default 100.")] = None,
-    text_weight: Annotated[
-        float | None, typer.Option(help="Weight of the cross-modal map, 0 to 1; default 0.3.")
-    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Neurons kept per layer; default 100.")] = None,
+    fusion_weight: Annotated[float | None, typer.Option(help="Weight of the text map, 0 to 1; default 0.3.")] = None,
     layers: Annotated[
         str | None, typer.Option(metavar="N,N", help="Layers, as in 12,15; default: what suits the model.")
     ] = None,
-    kind: Annotated[
-        str | None, typer.Option(metavar="hidden|channel", help="Kind of units; default: what suits the model.")
+    site: Annotated[
+        str | None, typer.Option(metavar="hidden|channel", help="Kind of neurons; default: what suits the model.")
     ] = None,
     criterion: Annotated[
         str | None,
-        typer.Option(metavar="variance|robust|range|random|all", help="How units are ranked; default variance."),
+        typer.Option(metavar="variance|robust|range|random|all", help="How neurons are ranked; default variance."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random criterion; default 0.")] = None,
     image_size: Annotated[
@@ -88,11 +86,11 @@ def score(
         str, typer.Option(metavar="squash|letterbox", help="Fill the model's input, or keep the aspect.")
     ] = "squash",
     device: Annotated[str, typer.Option(metavar="cpu|cuda|auto", help="Where the model runs.")] = "cpu",
-    ledger: Annotated[
-        bool, typer.Option("--ledger", help="Also write ledgers.json: what each score is made of.")
+    contributions: Annotated[
+        bool, typer.Option("--contributions", help="Also write contributions.json: what each score is made of.")
     ] = False,
 ) -> None:
-    """Score pictures against a few normal ones; write scores, maps and settings.
+    """Score images against a few normal ones; write scores, maps and settings.
 
     Example: lake score --normal parts/good --test parts/new --object "metal plate" --out results
     """
@@ -101,14 +99,14 @@ def score(
     parameters = {
         "object_name": object_name,
         "top_k": top_k,
-        "text_weight": text_weight,
+        "fusion_weight": fusion_weight,
         "layers": _layers(layers),
-        "kind": kind,
+        "site": site,
         "criterion": criterion,
         "seed": seed,
     }
     given = {name: value for name, value in parameters.items() if value is not None}
-    run(Request(normal, test, out, model, image_size, resize, device, given, ledger))
+    run(Request(normal, test, out, model, image_size, resize, device, given, contributions))
 
 
 @app.command()

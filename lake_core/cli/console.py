@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bars(names: Iterable[str] = ()) -> Iterator[Callable[[str, int, int], None]]:
-    """The function that moves the bars: called with a data set's name, its pictures done and its pictures in all.
+    """The function that moves the bars: called with a data set's name, its images done and its images in all.
 
     Args:
         names: Data sets whose bars are there from the start; others get theirs when they begin.

@@ -18,7 +18,7 @@ from lake_core.errors import ConfigError, DatasetError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lake_core.evaluation.checkpoint import Journal
+    from lake_core.evaluation.checkpoint import Checkpoint
 
 _TITLES = {"image_auroc": "Image AUROC", "pixel_auroc": "Pixel AUROC", "pixel_aupro": "AUPRO (up to FPR 0.3)"}
 _LIST = "separated by commas or spaces"
@@ -81,20 +81,18 @@ def evaluate_command(
     only: Annotated[
         str, typer.Option("--categories", metavar="A,B", help=f"Data sets in DIR, {_LIST}; default: all.")
     ] = "",
-    shots: Annotated[
-        str, typer.Option(metavar="N,N", help=f"Numbers of normal pictures to learn from, {_LIST}.")
-    ] = "4",
+    shots: Annotated[str, typer.Option(metavar="N,N", help=f"Numbers of normal images to learn from, {_LIST}.")] = "4",
     seeds: Annotated[
-        str, typer.Option(metavar="N,N", help=f"Seeds of the choice of normal pictures, {_LIST}.")
+        str, typer.Option(metavar="N,N", help=f"Seeds of the choice of normal images, {_LIST}.")
     ] = "0,1,2",
     model: Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models` lists them.")] = "lake-cnn",
     methods: Annotated[
         str, typer.Option(metavar="M,M", help=f"What to compare, {_LIST}.")
     ] = "lake,random,all,visual,text",
     object_name: Annotated[
-        str, typer.Option("--object", metavar="NAME", help="What the pictures show; default: each data set's name.")
+        str, typer.Option("--object", metavar="NAME", help="What the images show; default: each data set's name.")
     ] = "",
-    top_k: Annotated[int, typer.Option(help="Units kept per layer.")] = 100,
+    top_k: Annotated[int, typer.Option(help="Neurons kept per layer.")] = 100,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
     device: Annotated[
         str, typer.Option(metavar="auto|cpu|cuda[:N]", help="Where the model runs; auto: a GPU if there is one.")
@@ -103,7 +101,7 @@ def evaluate_command(
         str, typer.Option(metavar="fp32|bf16|fp16", help="Numbers of the image tower; the halves are for GPUs.")
     ] = "fp32",
     batch: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Pictures in a forward pass; default: 4, on a GPU 64.")
+        int | None, typer.Option(min=1, metavar="N", help="Images in a forward pass; default: 4, on a GPU 64.")
     ] = None,
     engine: Annotated[
         str, typer.Option(metavar="local|ray", help="Run in this process, or on a Ray cluster.")
@@ -120,10 +118,10 @@ def evaluate_command(
         bool, typer.Option("--resume", help="Go on with a run to the same --json OUT that was interrupted.")
     ] = False,
     with_scores: Annotated[
-        bool, typer.Option("--scores", help="Also write the score of each test picture to the JSON.")
+        bool, typer.Option("--scores", help="Also write the score of each test image to the JSON.")
     ] = False,
 ) -> None:
-    """Measure the method on labelled data sets, beside random units, all units, and each witness alone.
+    """Measure the method on labelled data sets, beside random neurons, all neurons, and each witness alone.
 
     Example: lake evaluate data --shots 1 4 --seeds 0 1 2 --json result.json
     """
@@ -133,13 +131,13 @@ def evaluate_command(
     from lake_core.backbones.threads import limit_threads
     from lake_core.cli.console import progress_bars
     from lake_core.config import LakeConfig
-    from lake_core.evaluation.checkpoint import Journal
+    from lake_core.evaluation.checkpoint import Checkpoint
     from lake_core.evaluation.protocol import checked_methods
     from lake_core.evaluation.runner import LocalEngine, evaluate
 
     folders = _chosen(folder, only)
-    plan_shots, plan_seeds = _numbers("--shots", shots), _numbers("--seeds", seeds)
-    plan_methods = checked_methods(_words(methods))
+    protocol_shots, protocol_seeds = _numbers("--shots", shots), _numbers("--seeds", seeds)
+    protocol_methods = checked_methods(_words(methods))
     config = LakeConfig(top_k=top_k, object_name=object_name)
     for out in (json_out, csv_out):
         if out is not None and not out.resolve().parent.is_dir():
@@ -156,9 +154,9 @@ def evaluate_command(
     limit_threads()
     spare_what_was_imported()
     opening = Opening(model, device=device, precision=known)
-    journal = Journal(json_out, resume) if json_out is not None else None
+    checkpoint = Checkpoint(json_out, resume) if json_out is not None else None
     with (
-        _interruption_told(journal, len(folders)),
+        _interruption_told(checkpoint, len(folders)),
         progress_bars(path.resolve().name for path in folders) as on_progress,
     ):
         if engine == "ray":
@@ -171,35 +169,35 @@ def evaluate_command(
             folders,
             runner,
             config,
-            shots=plan_shots,
-            seeds=plan_seeds,
-            methods=plan_methods,
+            shots=protocol_shots,
+            seeds=protocol_seeds,
+            methods=protocol_methods,
             pixel=pixel,
             with_scores=with_scores,
             batch_size=batch,
-            journal=journal,
+            checkpoint=checkpoint,
             on_progress=on_progress,
         )
     _print(document)
     if csv_out is not None:
         write_rows(csv_out, document["results"])
         typer.echo(f"Rows written to {csv_out}")
-    if journal is not None:
-        journal.finish(document)
+    if checkpoint is not None:
+        checkpoint.finish(document)
         typer.echo(f"Written to {json_out}")
 
 
 @contextmanager
-def _interruption_told(journal: "Journal | None", n_tasks: int) -> Iterator[None]:
+def _interruption_told(checkpoint: "Checkpoint | None", n_tasks: int) -> Iterator[None]:
     """Turns Ctrl-C into one sentence that says how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        if journal is None:
+        if checkpoint is None:
             typer.echo("Stopped. Nothing was kept; with --json OUT a run can go on later.", err=True)
         else:
             typer.echo(
-                f"Stopped. {journal.n_kept} of {n_tasks} data sets are finished and kept in {journal.path}; "
+                f"Stopped. {checkpoint.n_kept} of {n_tasks} data sets are finished and kept in {checkpoint.path}; "
                 "go on with the same command and --resume.",
                 err=True,
             )
@@ -242,8 +240,8 @@ def tables(document: Mapping[str, Any]) -> "list[Table]":
                 continue
             caption = "mean over seeds; ± the deviation of the last column over seeds"
             if metric == "image_auroc":
-                caption += "; ° not clearly better than chance: the 95 % interval over pictures reaches 0.5"
-            heading = f"{title}, {shots} normal picture{'s' * (shots > 1)}, {document['model']}"
+                caption += "; ° not clearly better than chance: the 95 % interval over images reaches 0.5"
+            heading = f"{title}, {shots} normal image{'s' * (shots > 1)}, {document['model']}"
             table = Table(title=heading, caption=caption, box=SIMPLE, pad_edge=False)
             table.add_column("method", no_wrap=True)
             for name in names:
@@ -269,7 +267,7 @@ def _chosen(folder: Path, only: str) -> list[Path]:
 
     found = categories(samples_if_named(folder))
     if not found:
-        raise DatasetError(f"{folder} holds no data set: put normal pictures into NAME/train/good or NAME/normal.")
+        raise DatasetError(f"{folder} holds no data set: put normal images into NAME/train/good or NAME/normal.")
     by_name = {path.resolve().name: path for path in found}
     between_commas = [part.strip() for part in only.split(",")]
     names = [name for part in between_commas for name in ([part] if part in by_name else part.split())]

@@ -1,6 +1,6 @@
-"""What `lake score` does: a few normal pictures, any number of others, and files that tell all about them.
+"""What `lake score` does: a few normal images, any number of others, and files that tell all about them.
 
-Only a few test pictures are held at once: scores and maps are kept, and pictures are read again to be drawn.
+Only a few test images are held at once: scores and maps are kept, and images are read again to be drawn.
 """
 
 import csv
@@ -25,15 +25,15 @@ from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.backbones.patch_grid import PatchGrid, Placement, Resize
 from lake_core.backbones.threads import limit_threads
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import label_of, list_pictures, role_of
-from lake_core.data.images import Picture, read_picture
-from lake_core.detector.contributions import SCHEMA, account
+from lake_core.data.datasets import label_of, list_images, role_of
+from lake_core.data.images import InputImage, read_image
+from lake_core.detector.contributions import SCHEMA, contributions_document
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError, ImageError, LakeError
 from lake_core.visualization.overlays import ScoreScale, colour_bar, overlay, score_scale
 
-COLUMNS = ("path", "score", "visual", "cross_modal", "threshold", "is_anomalous")
+COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous")
 _CHUNK = 8
 _MAP_SIDE = 768
 
@@ -50,12 +50,12 @@ class Request:
     resize: str
     device: str
     parameters: Mapping[str, Any]
-    ledger: bool = False
+    contributions: bool = False
 
 
 @dataclass(frozen=True)
 class Source:
-    """A picture's file and its path relative to the folder that was given, with forward slashes."""
+    """A image's file and its path relative to the folder that was given, with forward slashes."""
 
     path: Path
     name: str
@@ -63,18 +63,18 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What is kept of a test picture."""
+    """What is kept of a test image."""
 
     source: Source
     sha256: str
     score: float
     visual: float
-    cross_modal: float
+    text: float
     is_anomalous: bool
     map: np.ndarray
     grid: PatchGrid
     placement: Placement
-    account: dict[str, Any] | None
+    contributions_document: dict[str, Any] | None
 
 
 class Reporter:
@@ -102,7 +102,7 @@ class Reporter:
 
 
 def run(request: Request) -> None:
-    """Scores, and writes scores.csv, config.json, scale.png, maps/ and, if asked for, ledgers.json.
+    """Scores, and writes scores.csv, config.json, scale.png, maps/ and, if asked for, contributions.json.
 
     Raises:
         ConfigError, BackboneError: if something was asked for that cannot be.
@@ -124,14 +124,14 @@ def run(request: Request) -> None:
         reporter.note(note)
     with reporter.progress:
         _fit(lake, normals, reporter)
-        scored = _score(lake, tests, reporter, request.ledger)
+        scored = _score(lake, tests, reporter, request.contributions)
         scale = score_scale([item.map for item in scored], lake.threshold_)
         try:
             write_scores(request.out / "scores.csv", scored, lake.threshold_)
             _write_json(request.out / "config.json", settings(request, lake, scale, reporter))
-            if request.ledger:
-                accounts = [{"path": item.source.name} | (item.account or {}) for item in scored]
-                _write_json(request.out / "ledgers.json", {"schema": SCHEMA, "pictures": accounts})
+            if request.contributions:
+                documents = [{"path": item.source.name} | (item.contributions_document or {}) for item in scored]
+                _write_json(request.out / "contributions.json", {"schema": SCHEMA, "images": documents})
             _legend(scale).save(request.out / "scale.png")
             _draw(request.out / "maps", scored, scale, reporter)
         except OSError as error:
@@ -141,43 +141,43 @@ def run(request: Request) -> None:
 
     n_above = sum(item.is_anomalous for item in scored)
     skipped = f", {len(reporter.skipped)} skipped" if reporter.skipped else ""
-    typer.echo(f"{len(scored)} of {len(tests)} pictures scored, {n_above} above {lake.threshold_:.4g}{skipped}.")
-    written = ["scores.csv", "maps", "config.json", *(["ledgers.json"] if request.ledger else [])]
+    typer.echo(f"{len(scored)} of {len(tests)} images scored, {n_above} above {lake.threshold_:.4g}{skipped}.")
+    written = ["scores.csv", "maps", "config.json", *(["contributions.json"] if request.contributions else [])]
     typer.echo(f"Results: {', '.join(str(request.out / name) for name in written)}")
 
 
 def list_sources(given: Path, option: str, out: Path) -> list[Source]:
-    """The pictures of a folder and below in natural order, or the one picture given.
+    """The images of a folder and below in natural order, or the one image given.
 
     Masks are left out, and so are the maps that an earlier run wrote.
 
     Raises:
         ConfigError: if there is no such folder or file.
-        LakeError: if the folder holds no picture.
+        LakeError: if the folder holds no image.
     """
     if given.is_file():
         return [Source(given, given.name)]
     if not given.is_dir():
-        raise ConfigError(f"{option} {given} does not exist; give a folder of pictures, or one picture.")
+        raise ConfigError(f"{option} {given} does not exist; give a folder of images, or one image.")
     own_maps = (out / "maps").resolve()
-    found = [Source(path, path.relative_to(given).as_posix()) for path in list_pictures(given)]
+    found = [Source(path, path.relative_to(given).as_posix()) for path in list_images(given)]
     found = [
         source
         for source in found
         if role_of(PurePosixPath(source.name)).role != "mask" and own_maps not in source.path.resolve().parents
     ]
     if not found:
-        raise LakeError(f"{option} {given} holds no pictures; give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
+        raise LakeError(f"{option} {given} holds no images; give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
     return found
 
 
 def write_scores(path: Path, scored: Sequence[Scored], threshold: float) -> None:
-    """One row for each picture."""
+    """One row for each image."""
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for item in scored:
-            table.writerow((item.source.name, item.score, item.visual, item.cross_modal, threshold, item.is_anomalous))
+            table.writerow((item.source.name, item.score, item.visual, item.text, threshold, item.is_anomalous))
 
 
 def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter) -> dict[str, Any]:
@@ -195,8 +195,8 @@ def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter
         "normal": str(_root(request.normal)),
         "test": str(_root(request.test)),
         "normals": [
-            {"path": picture.name, "sha256": picture.sha256, "score": score}
-            for picture, score in zip(lake.normals_, lake.normal_scores_.tolist(), strict=True)
+            {"path": image.name, "sha256": image.sha256, "score": score}
+            for image, score in zip(lake.normals_, lake.normal_scores_.tolist(), strict=True)
         ],
         "threshold": lake.threshold_,
         "scale": asdict(scale),
@@ -206,7 +206,7 @@ def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter
 
 
 def map_names(names: Sequence[str]) -> list[str]:
-    """The path below maps/ for each picture: its own with .png; where two would be one, its whole name and .png."""
+    """The path below maps/ for each image: its own with .png; where two would be one, its whole name and .png."""
     as_png = [PurePosixPath(name).with_suffix(".png").as_posix() for name in names]
     n_of = Counter(name.casefold() for name in as_png)
     return [
@@ -235,62 +235,64 @@ def _make_folder(out: Path) -> None:
 
 def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
     task = reporter.progress.add_task("Learning what is normal", total=len(normals))
-    pictures = _read(normals, "normal", reporter)
-    if not pictures:
-        raise LakeError("None of the normal pictures can be read, so there is nothing to learn from.")
-    defective = [source.name for source, _ in pictures if label_of(PurePosixPath(source.name))[0] == "defective"]
+    images = _read(normals, "normal", reporter)
+    if not images:
+        raise LakeError("None of the normal images can be read, so there is nothing to learn from.")
+    defective = [source.name for source, _ in images if label_of(PurePosixPath(source.name))[0] == "defective"]
     if defective:
-        reporter.note(f"{len(defective)} of the normal pictures lie in folders named for defects, as {defective[0]}.")
+        reporter.note(f"{len(defective)} of the normal images lie in folders named for defects, as {defective[0]}.")
     lake.fit(
-        [picture for _, picture in pictures],
+        [image for _, image in images],
         lambda done, total: reporter.progress.update(task, completed=done, total=total),
     )
-    for warning in lake.normality_.warnings:
+    for warning in lake.memory_bank_.warnings:
         reporter.note(warning)
 
 
-def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_account: bool) -> list[Scored]:
+def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_contributions: bool) -> list[Scored]:
     task = reporter.progress.add_task("Scoring", total=len(tests))
-    normals = {picture.sha256: picture.name for picture in lake.normals_}
+    normals = {image.sha256: image.name for image in lake.normals_}
     scored: list[Scored] = []
     for start in range(0, len(tests), _CHUNK):
         chunk = tests[start : start + _CHUNK]
         pairs = _read(chunk, "test", reporter)
-        results = lake.score_all([picture for _, picture in pairs])
-        scored += [_kept(source, result, with_account) for (source, _), result in zip(pairs, results, strict=True)]
+        results = lake.explain_all([image for _, image in pairs])
+        scored += [
+            _kept(source, result, with_contributions) for (source, _), result in zip(pairs, results, strict=True)
+        ]
         reporter.progress.advance(task, len(chunk))
     if not scored:
-        raise LakeError("None of the test pictures can be read, so there is nothing to score.")
+        raise LakeError("None of the test images can be read, so there is nothing to score.")
     seen = [item.source.name for item in scored if item.sha256 in normals]
     if seen:
         reporter.note(
-            f"{len(seen)} of the test pictures are also among the normal ones, as {seen[0]}: "
-            "their scores say nothing about new pictures."
+            f"{len(seen)} of the test images are also among the normal ones, as {seen[0]}: "
+            "their scores say nothing about new images."
         )
     return scored
 
 
-def _kept(source: Source, result: ImageScore, with_account: bool) -> Scored:
-    witnesses = result.witnesses
+def _kept(source: Source, result: ImageResult, with_contributions: bool) -> Scored:
+    patch_scores = result.patch_scores
     return Scored(
         source,
-        result.picture.sha256,
+        result.image.sha256,
         result.score,
         result.visual,
-        result.cross_modal,
+        result.text,
         result.is_anomalous,
         result.map,
-        witnesses.grid,
-        witnesses.placement,
-        account(result) if with_account else None,
+        patch_scores.grid,
+        patch_scores.placement,
+        contributions_document(result) if with_contributions else None,
     )
 
 
-def _read(sources: Sequence[Source], side: str, reporter: Reporter) -> list[tuple[Source, Picture]]:
+def _read(sources: Sequence[Source], side: str, reporter: Reporter) -> list[tuple[Source, InputImage]]:
     found = []
     for source in sources:
         try:
-            found.append((source, read_picture(source.path, source.name)))
+            found.append((source, read_image(source.path, source.name)))
         except ImageError as error:
             reporter.skip(side, source, error)
     return found
@@ -301,12 +303,12 @@ def _draw(folder: Path, scored: Sequence[Scored], scale: ScoreScale, reporter: R
     for item, name in zip(scored, map_names([item.source.name for item in scored]), strict=True):
         path = folder / name
         try:
-            picture = read_picture(item.source.path, item.source.name)
+            image = read_image(item.source.path, item.source.name)
         except ImageError as error:
             reporter.say(f"No map drawn: {error}")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            overlay(picture, item.map, item.grid, item.placement, scale, max_side=_MAP_SIDE).save(path)
+            overlay(image, item.map, item.grid, item.placement, scale, max_side=_MAP_SIDE).save(path)
         reporter.progress.advance(task)
 
 

@@ -30,16 +30,16 @@ class Archive:
         """
         self.name = name
         if PurePosixPath(name).suffix.lower() in ARCHIVE_SUFFIXES - {".zip"}:
-            raise DatasetError(f"{name} is an archive of a kind that is not read here: pack the pictures as a ZIP.")
+            raise DatasetError(f"{name} is an archive of a kind that is not read here: pack the images as a ZIP.")
         try:
             self._zip = ZipFile(BytesIO(data))
             infos = [info for info in self._zip.infolist() if not info.is_dir()]
         except Exception as error:  # broken directories raise BadZipFile, struct.error, ValueError, ...
-            raise DatasetError(f"{name} is not a ZIP archive, or a damaged one: pack the pictures again.") from error
+            raise DatasetError(f"{name} is not a ZIP archive, or a damaged one: pack the images again.") from error
         if len(infos) > MAX_ENTRIES:
             raise DatasetError(f"{name} holds {len(infos)} files, more than the {MAX_ENTRIES} allowed: split it.")
         if any(info.flag_bits & 1 for info in infos):
-            raise DatasetError(f"{name} is encrypted: pack the pictures without a password.")
+            raise DatasetError(f"{name} is encrypted: pack the images without a password.")
         if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
             raise DatasetError(self._too_large())
         self._bytes_left = MAX_TOTAL_BYTES
@@ -60,7 +60,7 @@ class Archive:
         """The unpacked bytes of a member.
 
         Raises:
-            DatasetError: if it is damaged, or larger than a picture may be, or the archive unpacks to more than
+            DatasetError: if it is damaged, or larger than a image may be, or the archive unpacks to more than
                 MAX_TOTAL_BYTES; what is counted is what comes out, whatever the archive claims.
         """
         try:
@@ -70,7 +70,7 @@ class Archive:
             raise DatasetError(f"{member} in {self.name} is damaged: pack it again.") from error
         if len(data) > MAX_BYTES:
             raise DatasetError(
-                f"{member} in {self.name} is over the {MAX_BYTES / 1e6:.0f} MB allowed for a picture: reduce it."
+                f"{member} in {self.name} is over the {MAX_BYTES / 1e6:.0f} MB allowed for a image: reduce it."
             )
         self._bytes_left -= len(data)
         if self._bytes_left < 0:

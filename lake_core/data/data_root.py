@@ -38,7 +38,7 @@ def is_inside(root: Path, path: Path) -> bool:
 
 
 def check_data_set(root: Path, folder: Path) -> None:
-    """Makes sure that a data set and every table, picture and mask of it lie below the root.
+    """Makes sure that a data set and every table, image and mask of it lie below the root.
 
     Raises:
         DatasetError: if one does not.

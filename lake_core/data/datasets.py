@@ -1,4 +1,4 @@
-"""Data sets of pictures: folders in MVTec's layout or plain ones, uploads and archives, and the built-in samples."""
+"""Data sets of images: folders in MVTec's layout or plain ones, uploads and archives, and the built-in samples."""
 
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ import numpy as np
 
 from lake_core.data.archives import ARCHIVE_SUFFIXES, Archive
 from lake_core.data.assets import assets_folder
-from lake_core.data.folders import REMEDY, Entry, categories, index_folder, list_ignored, list_pictures, placed_in
-from lake_core.data.images import Picture, duplicates, read_mask, read_picture
-from lake_core.data.labels import Label, Placed, Role, arrange, is_hidden, is_picture_name, label_of, role_of, safe_path
+from lake_core.data.folders import REMEDY, Entry, categories, index_folder, list_ignored, list_images, placed_in
+from lake_core.data.images import InputImage, duplicates, read_image, read_mask
+from lake_core.data.labels import Label, Placed, Role, arrange, is_hidden, is_image_name, label_of, role_of, safe_path
 from lake_core.errors import DatasetError, LakeError
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
     "index_folder",
     "label_of",
     "list_ignored",
-    "list_pictures",
+    "list_images",
     "load_sample",
     "read_example",
     "read_folder",
@@ -39,19 +39,19 @@ __all__ = [
 MAX_DATASET_BYTES = 2_000_000_000
 """Decoded pixels that one Dataset may hold; larger ones are walked with index_folder and read_example."""
 _SIDE_FILES = frozenset({"", ".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".log", ".ini", ".db"})
-"""Suffixes of files that often lie beside pictures and need no remark."""
+"""Suffixes of files that often lie beside images and need no remark."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A picture with what is known about it.
+    """A image with what is known about it.
 
     Attributes:
-        kind: The kind of defect; None for good pictures and where it is not known.
-        mask: (height, width) bool, True where defect, of the picture's size; None where there is none.
+        kind: The kind of defect; None for good images and where it is not known.
+        mask: (height, width) bool, True where defect, of the image's size; None where there is none.
     """
 
-    picture: Picture
+    image: InputImage
     label: Label | None = None
     kind: str | None = None
     mask: np.ndarray | None = None
@@ -59,7 +59,7 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Pictures to fit on and pictures to test; `problems` tells what was left out, one sentence each."""
+    """Images to fit on and images to test; `problems` tells what was left out, one sentence each."""
 
     name: str
     normals: tuple[Example, ...]
@@ -68,19 +68,19 @@ class Dataset:
 
 
 def read_example(entry: Entry) -> Example:
-    """Read a picture and its mask.
+    """Read a image and its mask.
 
     Raises:
         ImageError: if either cannot be used.
     """
-    picture = read_picture(entry.path, entry.name)
-    return Example(picture, entry.label, entry.kind, united_mask(entry.masks, picture.size))
+    image = read_image(entry.path, entry.name)
+    return Example(image, entry.label, entry.kind, united_mask(entry.masks, image.size))
 
 
 def united_mask(
     sources: Sequence[Path | bytes], size: tuple[int, int], names: Sequence[str | None] | None = None
 ) -> np.ndarray | None:
-    """The masks of one picture as one, (h, w) bool, or None if there are none; see `read_mask`."""
+    """The masks of one image as one, (h, w) bool, or None if there are none; see `read_mask`."""
     drawn = [
         read_mask(source, size, name) for source, name in zip(sources, names or [None] * len(sources), strict=True)
     ]
@@ -90,10 +90,10 @@ def united_mask(
 def read_folder(root: Path, name: str | None = None) -> Dataset:
     """Read one data set: a category in MVTec's layout, or plain folders such as `normal` and `test`.
 
-    Pictures that cannot be used are skipped and named in `problems`; of byte-identical ones, one is kept per side.
+    Images that cannot be used are skipped and named in `problems`; of byte-identical ones, one is kept per side.
 
     Raises:
-        DatasetError: if the folder is missing, is empty, holds several data sets, or has no normal picture.
+        DatasetError: if the folder is missing, is empty, holds several data sets, or has no normal image.
     """
     found = categories(root)
     if len(found) > 1:
@@ -101,12 +101,12 @@ def read_folder(root: Path, name: str | None = None) -> Dataset:
         raise DatasetError(f"{root} holds {len(found)} data sets ({names}{' ...' * (len(found) > 5)}): choose one.")
     placed = placed_in(root)
     if all(item.role.role == "ignored" for item in placed):
-        raise DatasetError(f"{root} holds no pictures: {REMEDY}.")
+        raise DatasetError(f"{root} holds no images: {REMEDY}.")
     if not any(item.role.role == "normal" for item in placed):
-        raise DatasetError(f"{root} has no normal pictures: {REMEDY}.")
+        raise DatasetError(f"{root} has no normal images: {REMEDY}.")
     dataset = _read(name or root.resolve().name, placed, lambda path: root / path, _remarks(placed))
     if not dataset.normals:
-        raise DatasetError(f"None of the normal pictures in {root} can be used: {dataset.problems[0]}")
+        raise DatasetError(f"None of the normal images in {root} can be used: {dataset.problems[0]}")
     return dataset
 
 
@@ -119,7 +119,7 @@ def read_members(
 
     Args:
         files: (name, bytes); names may be relative paths. The files of `good.zip` count as lying in a folder `good`.
-        role: What the pictures are for; None takes it from their paths. Masks are always told by their paths.
+        role: What the images are for; None takes it from their paths. Masks are always told by their paths.
     """
     problems: list[str] = []
     readers: dict[PurePosixPath, Callable[[], bytes]] = {}
@@ -140,7 +140,7 @@ def read_members(
     placed = [_with_role(item, role) for item in arrange(readers)]
     problems.extend(_remarks(placed))
     if not problems and all(item.role.role == "ignored" for item in placed):
-        problems.append(f"No pictures were found in {name}: give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
+        problems.append(f"No images were found in {name}: give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
     n_bad = sum(item.role.role == "normal" and label_of(item.path)[0] == "defective" for item in placed)
     if n_bad:
         problems.append(f"{_count(n_bad)} given as normal, but in folders named for defects: check them.")
@@ -166,7 +166,7 @@ def load_sample(name: str) -> Dataset:
 def _read(
     name: str, placed: Iterable[Placed], source: Callable[[PurePosixPath], Path | bytes], problems: Iterable[str]
 ) -> Dataset:
-    """Decode what is placed, one file at a time, the normal pictures first."""
+    """Decode what is placed, one file at a time, the normal images first."""
     said = list(problems)
     sides: dict[str, list[Example]] = {"normal": [], "test": []}
     n_bytes, n_over = 0, 0
@@ -178,27 +178,27 @@ def _read(
             continue
         mask = None
         try:
-            picture = read_picture(source(item.path), item.path.as_posix())
+            image = read_image(source(item.path), item.path.as_posix())
         except LakeError as error:
             said.append(str(error))
             continue
         try:
             sources, names = [source(path) for path in item.masks], [path.as_posix() for path in item.masks]
-            mask = united_mask(sources, picture.size, names)
+            mask = united_mask(sources, image.size, names)
         except LakeError as error:
             said.append(str(error))
-        n_bytes += picture.rgb.nbytes + (0 if mask is None else mask.nbytes)
-        sides[item.role.role].append(Example(picture, item.role.label, item.role.kind, mask))
+        n_bytes += image.rgb.nbytes + (0 if mask is None else mask.nbytes)
+        sides[item.role.role].append(Example(image, item.role.label, item.role.kind, mask))
     if n_over:
         limit = f"{MAX_DATASET_BYTES / 1e9:g} GB"
         said.append(f"{_count(n_over)} left out, because the others fill {limit}: give fewer or smaller ones.")
     normals, tests = (_without_copies(side, said) for side in sides.values())
-    normal_names = {example.picture.sha256: example.picture.name for example in normals}
+    normal_names = {example.image.sha256: example.image.name for example in normals}
     for example in tests:
-        if example.picture.sha256 in normal_names:
+        if example.image.sha256 in normal_names:
             said.append(
-                f"{example.picture.name} is also among the normal pictures ({normal_names[example.picture.sha256]}): "
-                f"its score says nothing about new pictures."
+                f"{example.image.name} is also among the normal images ({normal_names[example.image.sha256]}): "
+                f"its score says nothing about new images."
             )
     return Dataset(name, tuple(normals), tuple(tests), tuple(dict.fromkeys(said)))
 
@@ -206,17 +206,17 @@ def _read(
 def _without_copies(examples: list[Example], said: list[str]) -> list[Example]:
     """The examples without byte-identical copies; each group of copies is told."""
     dropped: set[int] = set()
-    for first, *copies in duplicates(example.picture for example in examples):
+    for first, *copies in duplicates(example.image for example in examples):
         names = ", ".join(copy.name for copy in copies)
         said.append(
             f"{first.name} was given {len(copies) + 1} times, byte for byte (also as {names}); it is kept once."
         )
         dropped.update(id(copy) for copy in copies)
-    return [example for example in examples if id(example.picture) not in dropped]
+    return [example for example in examples if id(example.image) not in dropped]
 
 
 def _with_role(item: Placed, role: Literal["normal", "test"] | None) -> Placed:
-    if role is None or item.role.role == "mask" or not is_picture_name(item.path):
+    if role is None or item.role.role == "mask" or not is_image_name(item.path):
         return item
     if role == "normal":
         return Placed(item.path, Role("normal", "good"))
@@ -230,22 +230,22 @@ def free_path(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosix
 
 
 def _remarks(placed: Iterable[Placed]) -> list[str]:
-    """One sentence for each kind of file that was left out and may have been meant as a picture."""
+    """One sentence for each kind of file that was left out and may have been meant as a image."""
     ignored = [item.path for item in placed if item.role.role == "ignored" and not is_hidden(item.path)]
-    suffixes = sorted({path.suffix.lower() for path in ignored if not is_picture_name(path)} - _SIDE_FILES)
+    suffixes = sorted({path.suffix.lower() for path in ignored if not is_image_name(path)} - _SIDE_FILES)
     remarks = []
     for suffix in suffixes:
         names = [path.as_posix() for path in ignored if path.suffix.lower() == suffix]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        remarks.append(f"{', '.join(names[:3])}{more}: '{suffix}' is not read as a picture; convert to PNG or JPEG.")
-    pictures = [path for path in ignored if is_picture_name(path)]
-    n_unclear = sum(role_of(path).role == "ignored" for path in pictures)
+        remarks.append(f"{', '.join(names[:3])}{more}: '{suffix}' is not read as a image; convert to PNG or JPEG.")
+    images = [path for path in ignored if is_image_name(path)]
+    n_unclear = sum(role_of(path).role == "ignored" for path in images)
     if n_unclear:
         remarks.append(f"{_count(n_unclear)} left out, in folders of unknown meaning below 'train': use 'train/good'.")
-    if len(pictures) > n_unclear:
-        remarks.append(f"{_count(len(pictures) - n_unclear)} left out: for validation, or not in the data set's table.")
+    if len(images) > n_unclear:
+        remarks.append(f"{_count(len(images) - n_unclear)} left out: for validation, or not in the data set's table.")
     return remarks
 
 
 def _count(n: int) -> str:
-    return "1 picture was" if n == 1 else f"{n} pictures were"
+    return "1 image was" if n == 1 else f"{n} images were"

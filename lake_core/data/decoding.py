@@ -1,4 +1,4 @@
-"""From bytes, arrays and PIL pictures to 8-bit RGB; whatever stands in the way becomes one sentence."""
+"""From bytes, arrays and PIL images to 8-bit RGB; whatever stands in the way becomes one sentence."""
 
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +14,7 @@ MAX_PIXELS = 50_000_000
 MAX_BYTES = 200_000_000
 MIN_SIDE = 16
 MAX_SIDE = 2048
-"""Longest side of the working copy, so that memory stays bounded whatever camera took the picture."""
+"""Longest side of the working copy, so that memory stays bounded whatever camera took the image."""
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:
@@ -31,7 +31,7 @@ def read_bytes(source: Path | str | bytes, name: str) -> bytes:
         path = Path(source)
         try:
             if path.is_dir():
-                raise ImageError(f"{name} is a folder, not a picture: give the pictures in it.")
+                raise ImageError(f"{name} is a folder, not a image: give the images in it.")
             n_bytes = path.stat().st_size
             data = path.read_bytes() if n_bytes <= MAX_BYTES else b""
         except FileNotFoundError as error:
@@ -40,8 +40,8 @@ def read_bytes(source: Path | str | bytes, name: str) -> bytes:
             raise ImageError(f"{name} cannot be read from disk ({_reason(error)}): check its permissions.") from error
     else:
         raise ImageError(
-            f"{name} is of type {type(source).__name__}, which is not a picture: "
-            f"give a path, bytes, a PIL picture or a uint8 array."
+            f"{name} is of type {type(source).__name__}, which is not a image: "
+            f"give a path, bytes, a PIL image or a uint8 array."
         )
     if n_bytes == 0:
         raise ImageError(f"{name} is empty (0 bytes): copy or upload it again.")
@@ -71,7 +71,7 @@ def decode(data: bytes, name: str, notes: list[str]) -> Image.Image:
 
 
 def checked_load(image: Image.Image, name: str) -> Image.Image:
-    """The picture with its pixels decoded, or an ImageError."""
+    """The image with its pixels decoded, or an ImageError."""
     _check_size(*image.size, name)
     try:
         image.load()
@@ -81,10 +81,10 @@ def checked_load(image: Image.Image, name: str) -> Image.Image:
 
 
 def _n_frames(data: bytes, format: str | None) -> int:
-    """Frames in a file, counted on a handle of its own: counting moves a picture to another frame, and leaves it there
+    """Frames in a file, counted on a handle of its own: counting moves a image to another frame, and leaves it there
     where that frame cannot be read.
     """
-    if format == "MPO":  # a phone's JPEG with a preview or depth picture behind it
+    if format == "MPO":  # a phone's JPEG with a preview or depth image behind it
         return 1
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as counted:
@@ -125,7 +125,7 @@ def upright(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
 def to_rgb(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
     """Any mode of Pillow's to RGB, upright."""
     try:
-        tags = getattr(image, "tag_v2", {})  # a TIFF's; turning the picture drops them
+        tags = getattr(image, "tag_v2", {})  # a TIFF's; turning the image drops them
         image = upright(image, name, notes)
         if image.mode[0] in "IF":
             n_bits, is_signed = int(tags.get(258, [0])[0]), tags.get(339, [1])[0] != 1
@@ -158,12 +158,12 @@ def _wide_to_8_bit(image: Image.Image, n_bits: int, is_signed: bool, name: str, 
     if image.mode.startswith("I;16"):
         n_bits = 12 if n_bits == 12 else 16
         if n_bits == 16 and 0 < values.max() < 4096:
-            notes.append(f"{name} is a 16-bit picture with values to {values.max()} only; scaled by 65535 it is dark.")
+            notes.append(f"{name} is a 16-bit image with values to {values.max()} only; scaled by 65535 it is dark.")
         return Image.fromarray((values >> (n_bits - 8)).astype(np.uint8))
     if image.mode == "I" and n_bits == 32 and not is_signed:
         values = values.view(np.uint32)  # Pillow lets them wrap
     if not np.isfinite(values).all():
-        raise ImageError(f"{name} has values that are not finite numbers: save it as an 8- or 16-bit picture.")
+        raise ImageError(f"{name} has values that are not finite numbers: save it as an 8- or 16-bit image.")
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 65535:
         scale_from, scale_to = low, high
@@ -185,16 +185,16 @@ def _damaged(name: str, error: Exception) -> str:
 
 
 def _what_else(data: bytes) -> str:
-    """What bytes that are no picture seem to be, and what to do: the sentence after the name."""
+    """What bytes that are no image seem to be, and what to do: the sentence after the name."""
     head = data[:1024]
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in text):
         return "is an SVG drawing: export it as PNG"
     if text.startswith((b"<!doctype html", b"<html")):
-        return "is a web page, not a picture: download the picture itself"
+        return "is a web page, not a image: download the image itself"
     if text.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the picture: run 'git lfs pull'"
+        return "is a Git LFS pointer, not the image: run 'git lfs pull'"
     if head.startswith(b"%PDF"):
         return "is a PDF: export its page as PNG"
     if head.startswith(b"PK\x03\x04"):
@@ -202,14 +202,14 @@ def _what_else(data: bytes) -> str:
     if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
         return "is a HEIC photograph: convert it to JPEG"
     if brand in (b"avif", b"avis"):
-        return "is an AVIF picture: convert it to PNG or JPEG"
+        return "is an AVIF image: convert it to PNG or JPEG"
     if brand:
         return "is a video: export a frame of it as PNG"
     if head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\0", b"MM\0*")) or data[8:12] == b"WEBP":
         return "is damaged, or of a kind that cannot be decoded here: save it again as an 8- or 16-bit PNG"
     if _is_text(head):
-        return "is a text file, not a picture: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
-    return "is not a picture this program can read: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
+        return "is a text file, not a image: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
+    return "is not a image this program can read: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
 
 
 def _is_text(head: bytes) -> bool:

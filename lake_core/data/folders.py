@@ -12,8 +12,8 @@ from lake_core.data.labels import (
     Placed,
     arrange,
     is_hidden,
+    is_image_name,
     is_part_folder,
-    is_picture_name,
     natural_key,
     role_of,
 )
@@ -24,7 +24,7 @@ REMEDY = "put normal ones into a folder 'train/good' or 'normal'"
 
 @dataclass(frozen=True)
 class Entry:
-    """A picture of a data set that has not been read yet.
+    """A image of a data set that has not been read yet.
 
     Attributes:
         name: Its path below the data set's folder.
@@ -39,20 +39,20 @@ class Entry:
     masks: tuple[Path, ...] = ()
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """All pictures in a folder and below, in natural order; told by their names, hidden ones left out."""
-    return [folder / path for path in files_below(folder) if is_picture_name(path)]
+def list_images(folder: Path) -> list[Path]:
+    """All images in a folder and below, in natural order; told by their names, hidden ones left out."""
+    return [folder / path for path in files_below(folder) if is_image_name(path)]
 
 
 def list_ignored(folder: Path) -> list[Path]:
-    """The files that list_pictures leaves out: hidden ones, and those that are not named as pictures."""
-    return [folder / path for path in files_below(folder) if not is_picture_name(path)]
+    """The files that list_images leaves out: hidden ones, and those that are not named as images."""
+    return [folder / path for path in files_below(folder) if not is_image_name(path)]
 
 
 def categories(root: Path) -> list[Path]:
     """The data sets in a folder: `root` itself if it is one, else those of its subfolders that are.
 
-    A data set has a folder of normal pictures: `train/good`, `good`, `normal`, or VisA's `Data/Images/Normal`.
+    A data set has a folder of normal images: `train/good`, `good`, `normal`, or VisA's `Data/Images/Normal`.
     """
     if _is_category(root):
         return [root]
@@ -61,14 +61,14 @@ def categories(root: Path) -> list[Path]:
 
 
 def index_folder(root: Path) -> list[Entry]:
-    """The normal and the test pictures of one data set, in natural order, without opening any.
+    """The normal and the test images of one data set, in natural order, without opening any.
 
     Raises:
-        DatasetError: if the folder is missing or holds no picture.
+        DatasetError: if the folder is missing or holds no image.
     """
     placed = placed_in(root)
     if all(item.role.role == "ignored" for item in placed):
-        raise DatasetError(f"{root} holds no pictures: {REMEDY}.")
+        raise DatasetError(f"{root} holds no images: {REMEDY}.")
     return [
         Entry(
             path=root / item.path,
@@ -116,7 +116,7 @@ def _check_folder(root: Path) -> None:
     if not root.exists():
         raise DatasetError(f"{root} does not exist: check the path.")
     if not root.is_dir():
-        raise DatasetError(f"{root} is a file, not a folder: give the folder that holds the pictures.")
+        raise DatasetError(f"{root} is a file, not a folder: give the folder that holds the images.")
 
 
 def _is_category(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Pictures and masks: what a user hands over becomes a checked array with its sha256, or one sentence why not."""
+"""Images and masks: what a user hands over becomes a checked array with its sha256, or one sentence why not."""
 
 import hashlib
 from collections.abc import Iterable
@@ -23,16 +23,16 @@ from lake_core.errors import ImageError
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A checked picture. Two pictures are equal when name and sha256 are, so that a picture can be a cache key.
+class InputImage:
+    """A checked image. Two images are equal when name and sha256 are, so that a image can be a cache key.
 
     Attributes:
         name: File name or relative path, for people.
         rgb: (height, width, 3) uint8, read-only; orientation applied, transparency laid on white, longest side at
             most MAX_SIDE.
-        sha256: Of the encoded bytes; for arrays and PIL pictures, of the shape and the RGB pixels.
+        sha256: Of the encoded bytes; for arrays and PIL images, of the shape and the RGB pixels.
         original_size: (width, height) before the working copy was reduced.
-        notes: What was done to the picture that people should know, one sentence each.
+        notes: What was done to the image that people should know, one sentence each.
     """
 
     name: str
@@ -55,23 +55,23 @@ class Picture:
         return self.width, self.height
 
 
-PictureSource: TypeAlias = Picture | Path | str | bytes | Image.Image | np.ndarray
+ImageSource: TypeAlias = InputImage | Path | str | bytes | Image.Image | np.ndarray
 
 
-def read_picture(source: PictureSource, name: str | None = None) -> Picture:
-    """Decode and check one picture.
+def read_image(source: ImageSource, name: str | None = None) -> InputImage:
+    """Decode and check one image.
 
-    16-bit values are scaled by their full range, never clipped. Transparent parts are laid on white, and a picture of
+    16-bit values are scaled by their full range, never clipped. Transparent parts are laid on white, and a image of
     more than MAX_SIDE pixels along a side is reduced to a working copy (Lanczos); both leave a note.
 
     Args:
-        source: A path, the bytes of a file, a PIL picture, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or a Picture,
+        source: A path, the bytes of a file, a PIL image, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or a Image,
             which is returned as it is.
-        name: What to call it in messages; by default the file name, or "picture".
+        name: What to call it in messages; by default the file name, or "image".
     Raises:
         ImageError: if it cannot be used; one sentence with the name, the reason and the remedy.
     """
-    if isinstance(source, Picture):
+    if isinstance(source, InputImage):
         return source
     name = name or _default_name(source)
     notes: list[str] = []
@@ -96,28 +96,28 @@ def read_picture(source: PictureSource, name: str | None = None) -> Picture:
         )
     rgb = np.array(image)
     rgb.setflags(write=False)
-    return Picture(name, rgb, sha256, original_size, tuple(notes))
+    return InputImage(name, rgb, sha256, original_size, tuple(notes))
 
 
-def read_pictures(
-    sources: Iterable[PictureSource | tuple[str, PictureSource]],
-) -> tuple[list[Picture], list[ImageError]]:
-    """Read many pictures; those that cannot be used are skipped, each with its error.
+def read_images(
+    sources: Iterable[ImageSource | tuple[str, ImageSource]],
+) -> tuple[list[InputImage], list[ImageError]]:
+    """Read many images; those that cannot be used are skipped, each with its error.
 
     Args:
-        sources: What read_picture takes, or pairs (name, source).
+        sources: What read_image takes, or pairs (name, source).
     Returns:
-        The pictures and the errors, each in the order given.
+        The images and the errors, each in the order given.
     """
-    pictures: list[Picture] = []
+    images: list[InputImage] = []
     errors: list[ImageError] = []
     for item in sources:
         name, source = item if isinstance(item, tuple) else (None, item)
         try:
-            pictures.append(read_picture(source, name))
+            images.append(read_image(source, name))
         except ImageError as error:
             errors.append(error)
-    return pictures, errors
+    return images, errors
 
 
 def read_mask(
@@ -125,12 +125,12 @@ def read_mask(
 ) -> np.ndarray:
     """Read a ground-truth mask.
 
-    In a lossless file, an array or a PIL picture each value above zero means defect; in a JPEG or WebP, whose zeros are
+    In a lossless file, an array or a PIL image each value above zero means defect; in a JPEG or WebP, whose zeros are
     noisy, each value above half of the greatest one. Transparent parts mean no defect.
 
     Args:
-        source: A path, bytes, a PIL picture, or a bool or uint8 array.
-        size: (width, height) of the picture it belongs to. The mask is brought to that size; a pixel is defect when
+        source: A path, bytes, a PIL image, or a bool or uint8 array.
+        size: (width, height) of the image it belongs to. The mask is brought to that size; a pixel is defect when
             at least half of its area is.
         name: What to call it in messages; by default the file name, or "mask".
     Returns:
@@ -162,22 +162,22 @@ def read_mask(
     scale = max(size) / max(width, height)
     if any(abs(own * scale - asked) > max(1.0, 0.01 * asked) for own, asked in zip((width, height), size, strict=True)):
         raise ImageError(
-            f"{name} is {width} x {height} pixels, another aspect than its picture of {size[0]} x {size[1]}: "
-            f"use the mask that was drawn on this picture."
+            f"{name} is {width} x {height} pixels, another aspect than its image of {size[0]} x {size[1]}: "
+            f"use the mask that was drawn on this image."
         )
     resized = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     return np.asarray(resized) >= 128
 
 
-def duplicates(pictures: Iterable[Picture]) -> list[list[Picture]]:
-    """Groups of two and more pictures with the same bytes, in the order of their first member."""
-    groups: dict[str, list[Picture]] = {}
-    for picture in pictures:
-        groups.setdefault(picture.sha256, []).append(picture)
+def duplicates(images: Iterable[InputImage]) -> list[list[InputImage]]:
+    """Groups of two and more images with the same bytes, in the order of their first member."""
+    groups: dict[str, list[InputImage]] = {}
+    for image in images:
+        groups.setdefault(image.sha256, []).append(image)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _default_name(source: object, otherwise: str = "picture") -> str:
+def _default_name(source: object, otherwise: str = "image") -> str:
     if isinstance(source, str | Path):
         return Path(source).name or str(source)
     filename = getattr(source, "filename", None)

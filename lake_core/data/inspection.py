@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from lake_core.data.datasets import united_mask
 from lake_core.data.folders import Entry, categories, files_below, index_folder
-from lake_core.data.images import read_picture
+from lake_core.data.images import read_image
 from lake_core.data.label_tables import LABELS_TABLE, table_of, visa_table
-from lake_core.data.labels import is_part_folder, is_picture_name
+from lake_core.data.labels import is_image_name, is_part_folder
 from lake_core.errors import DatasetError, ImageError
 
 
@@ -19,12 +19,12 @@ class Category:
 
     Attributes:
         layout: In words.
-        kinds: Kind of defect -> number of test pictures.
-        n_unlabelled: Test pictures of which nothing says whether they are good; they are scored by nothing.
-        n_masked: Defective test pictures with a mask; missing_masks names those without.
-        sizes: "width x height" -> number of pictures.
+        kinds: Kind of defect -> number of test images.
+        n_unlabelled: Test images of which nothing says whether they are good; they are scored by nothing.
+        n_masked: Defective test images with a mask; missing_masks names those without.
+        sizes: "width x height" -> number of images.
         duplicates: Groups of names with the same bytes.
-        leaks: Test pictures that are also among the normal ones.
+        leaks: Test images that are also among the normal ones.
         problems: One sentence for each file that cannot be used.
         ignored: Files that take no part.
     """
@@ -52,17 +52,17 @@ class Category:
 def inspect(root: Path, on_progress: Callable[[str, int, int], None] | None = None) -> tuple[list[Category], list[str]]:
     """All data sets in a folder, and what lies beside them and takes no part.
 
-    Every picture and mask is opened, one at a time.
+    Every image and mask is opened, one at a time.
 
     Args:
         root: A data set, or a folder of data sets.
-        on_progress: Called after each picture with the category, pictures done and pictures in all.
+        on_progress: Called after each image with the category, images done and images in all.
     Raises:
         DatasetError: if the folder is missing or holds no data set.
     """
     found = categories(root)
     if not found:
-        raise DatasetError(f"{root} holds no data set: put normal pictures into NAME/train/good or NAME/normal.")
+        raise DatasetError(f"{root} holds no data set: put normal images into NAME/train/good or NAME/normal.")
     tables = [table.resolve() for folder in found if (table := table_of(folder)) is not None]
     beside = [
         path
@@ -84,11 +84,11 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
     problems = []
     for n_done, entry in enumerate(entries, start=1):
         try:
-            picture = read_picture(entry.path, entry.name)
-            sizes[f"{picture.original_size[0]} x {picture.original_size[1]}"] += 1
-            by_hash.setdefault(picture.sha256, []).append(entry)
+            image = read_image(entry.path, entry.name)
+            sizes[f"{image.original_size[0]} x {image.original_size[1]}"] += 1
+            by_hash.setdefault(image.sha256, []).append(entry)
             names = [mask.relative_to(folder).as_posix() for mask in entry.masks]
-            mask = united_mask(entry.masks, picture.size, names)
+            mask = united_mask(entry.masks, image.size, names)
             if mask is not None and not mask.any():
                 problems.append(f"{', '.join(names)} marks nothing: all pixels of {entry.name} count as good.")
         except ImageError as error:
@@ -136,11 +136,11 @@ def _layout(folder: Path, entries: Sequence[Entry]) -> str:
     if visa_table(folder) is not None:
         return "VisA, split by its split_csv/1cls.csv"
     if (folder / "Data" / "Images").is_dir():
-        return "VisA without its split: all normal pictures are for learning, none is left to test"
+        return "VisA without its split: all normal images are for learning, none is left to test"
     if (folder / LABELS_TABLE).is_file():
         return "plain folders with labels.csv"
     if any(len(entry.masks) > 1 or _has_own_folder(entry) for entry in entries):
-        return "MVTec LOCO: a folder of masks for each picture"
+        return "MVTec LOCO: a folder of masks for each image"
     normals = {PurePosixPath(entry.name).parts[:2] for entry in entries if entry.role == "normal"}
     if all(len(parts) == 2 and parts[0].lower() == "train" for parts in normals):
         if {parts[1].lower() for parts in normals} == {"ok"}:
@@ -177,20 +177,20 @@ def lines(found: Sequence[Category], beside: Sequence[str]) -> list[str]:
         sizes = [f"{size} ({n})" for size, n in category.sizes.items()]
         told.append(f"  sizes: {_some(sizes) or 'none could be read'}")
         told.append(
-            f"  masks: {category.n_masked} of {category.n_test_defective} defective pictures"
+            f"  masks: {category.n_masked} of {category.n_test_defective} defective images"
             + f"; none for {_some(category.missing_masks)}" * bool(category.missing_masks)
         )
         for copies in category.duplicates[:5]:
             told.append(f"  the same bytes: {_some(copies)}")
         if category.leaks:
-            told.append(f"  WARNING: test pictures that are also among the normal ones: {_some(category.leaks)}")
+            told.append(f"  WARNING: test images that are also among the normal ones: {_some(category.leaks)}")
         told += [f"  WARNING: {problem}" for problem in category.problems]
         if not (category.n_test_good and category.n_test_defective):
-            told.append("  WARNING: AUROC, AP and F1 need labelled test pictures of both kinds, good and defective")
+            told.append("  WARNING: AUROC, AP and F1 need labelled test images of both kinds, good and defective")
         if category.ignored:
-            n, n_pictures = len(category.ignored), sum(is_picture_name(PurePosixPath(p)) for p in category.ignored)
+            n, n_images = len(category.ignored), sum(is_image_name(PurePosixPath(p)) for p in category.ignored)
             told.append(
-                f"  ignored: {n} file{'s' * (n > 1)} ({n_pictures} picture{'s' * (n_pictures != 1)}): "
+                f"  ignored: {n} file{'s' * (n > 1)} ({n_images} image{'s' * (n_images != 1)}): "
                 f"{_some(category.ignored)}"
             )
     if beside:

@@ -1,4 +1,4 @@
-"""Tables that say what pictures are, where folders do not: VisA's split_csv/1cls.csv and a labels.csv beside them."""
+"""Tables that say what images are, where folders do not: VisA's split_csv/1cls.csv and a labels.csv beside them."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ LABELS_TABLE = PurePosixPath("labels.csv")
 _MAX_BYTES = 50_000_000
 _LABELLED = ("test", "normal")
 """Roles that a labels.csv may name; a bare file name is looked for among the first, then among the second."""
-_PATH_NAMES, _LABEL_NAMES = ("path", "image", "picture", "file", "filename", "name"), ("label", "class", "kind")
+_PATH_NAMES, _LABEL_NAMES = ("path", "image", "image", "file", "filename", "name"), ("label", "class", "kind")
 
 
 def visa_table(root: Path) -> Path | None:
@@ -30,15 +30,15 @@ def table_of(root: Path) -> Path | None:
 
 
 def with_tables(root: Path, placed: Sequence[Placed]) -> list[Placed]:
-    """The pictures of a data set with what the tables beside them say.
+    """The images of a data set with what the tables beside them say.
 
-    VisA's table decides what is learned from and what is tested; pictures that it does not name are ignored. A
-    labels.csv gives labels to test pictures: columns `path` (below the data set's folder, or a file name that one test
-    picture has) and `label` ("good", "defective", or a kind of defect; 0 and 1 count as good and defective), others
+    VisA's table decides what is learned from and what is tested; images that it does not name are ignored. A
+    labels.csv gives labels to test images: columns `path` (below the data set's folder, or a file name that one test
+    image has) and `label` ("good", "defective", or a kind of defect; 0 and 1 count as good and defective), others
     are ignored.
 
     Raises:
-        DatasetError: if a table cannot be read, names a picture that is not there, or calls a picture defective that
+        DatasetError: if a table cannot be read, names a image that is not there, or calls a image defective that
             lies among the normal ones.
     """
     table = table_of(root)
@@ -96,8 +96,8 @@ def _labelled(placed: Sequence[Placed], table: Path) -> list[Placed]:
         label, kind = _read_label(row[label_name])
         if item.role.role == "normal" and label == "defective":
             raise DatasetError(
-                f"{table} calls {item.path} {row[label_name]!r}, but it lies among the normal pictures: move it to the "
-                "test pictures, or mend the table."
+                f"{table} calls {item.path} {row[label_name]!r}, but it lies among the normal images: move it to the "
+                "test images, or mend the table."
             )
         if item.role.role == "test" and label is not None:
             of_kind = masks.get((kind, bare_stem(item.path)))

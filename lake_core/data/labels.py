@@ -1,4 +1,4 @@
-"""What a path says about a picture: normal or to be tested, good or defective, which mask. Pure; nothing is opened."""
+"""What a path says about a image: normal or to be tested, good or defective, which mask. Pure; nothing is opened."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,7 @@ Label: TypeAlias = Literal["good", "defective"]
 _Masks: TypeAlias = dict[tuple[tuple[str, ...], tuple[str, ...], str | None], tuple[PurePosixPath, ...]]
 """(folders before the data set's parts, folders below the part, stem) -> a mask; without a stem, all in the folder."""
 
-PICTURE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
-)
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
 _GOOD = frozenset(
     {"good", "normal", "normals", "ok", "fine", "healthy", "nominal", "defect_free", "non_defective", "reference"}
 )
@@ -29,12 +27,12 @@ _MASK_ENDINGS = ("_mask", "-mask", "_gt")
 
 @dataclass(frozen=True)
 class Role:
-    """What a picture is for.
+    """What a image is for.
 
     Attributes:
-        role: "ignored" covers hidden files, files that are no pictures, and folders below `train` of unknown kind.
+        role: "ignored" covers hidden files, files that are no images, and folders below `train` of unknown kind.
         label: None where the path does not tell.
-        kind: The kind of defect, a folder's name; None for good pictures.
+        kind: The kind of defect, a folder's name; None for good images.
     """
 
     role: Literal["normal", "test", "mask", "ignored"]
@@ -65,15 +63,15 @@ def is_hidden(path: PurePath) -> bool:
     return "/." in text or "/__MACOSX/" in text
 
 
-def is_picture_name(path: PurePath) -> bool:
-    """Whether it is named as a picture is, and not hidden."""
-    return path.suffix.lower() in PICTURE_SUFFIXES and not is_hidden(path)
+def is_image_name(path: PurePath) -> bool:
+    """Whether it is named as a image is, and not hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path)
 
 
 def safe_path(name: str) -> PurePosixPath:
     """A name from an upload or archive as a relative path that does not climb: '../', drives and roots are dropped."""
     parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..") and part[1:] != ":"]
-    return PurePosixPath(*parts) if parts else PurePosixPath("picture")
+    return PurePosixPath(*parts) if parts else PurePosixPath("image")
 
 
 def role_of(path: PurePosixPath) -> Role:
@@ -81,14 +79,14 @@ def role_of(path: PurePosixPath) -> Role:
 
     Known are MVTec's names (`train/good`, `test/<kind>`, `ground_truth/<kind>`) and plain ones (`normal`, `good`, `ok`,
     `test`, `defective`, `bad`, `ng`, `anomaly` ...), in any case of letters. A path that says nothing is a test
-    picture without a label.
+    image without a label.
     """
-    return _role_in(path.parts[:-1]) if is_picture_name(path) else Role("ignored")
+    return _role_in(path.parts[:-1]) if is_image_name(path) else Role("ignored")
 
 
-@lru_cache(maxsize=1024)  # a folder may hold thousands of pictures
+@lru_cache(maxsize=1024)  # a folder may hold thousands of images
 def _role_in(folders: tuple[str, ...]) -> Role:
-    """The role of pictures in a folder."""
+    """The role of images in a folder."""
     words = _words(folders)
     if _MASKS & set(words):
         below = folders[_last(words, _MASKS) + 1 :]
@@ -128,26 +126,26 @@ def _label_in(folders: tuple[str, ...]) -> tuple[Label | None, str | None]:
 
 
 def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
-    """Roles for all paths of one data set, in natural order, each defective or unlabelled picture with its mask.
+    """Roles for all paths of one data set, in natural order, each defective or unlabelled image with its mask.
 
     A mask is found as `ground_truth/<kind>/<stem>_mask.png` or `<stem>.png`, as `masks/<stem>.png`, as
-    `<stem>_mask.png` beside its picture, or as all files of the folder `ground_truth/<kind>/<stem>` (MVTec LOCO). Where
-    there are test pictures, those below `validation` are ignored: published figures leave them out. Where there are
-    `train` and `test`, or a folder of normal pictures and `test`, what lies beside these parts is ignored.
+    `<stem>_mask.png` beside its image, or as all files of the folder `ground_truth/<kind>/<stem>` (MVTec LOCO). Where
+    there are test images, those below `validation` are ignored: published figures leave them out. Where there are
+    `train` and `test`, or a folder of normal images and `test`, what lies beside these parts is ignored.
     """
     ordered = sorted(paths, key=natural_key)
-    folders_of = {path: path.parts[:-1] for path in ordered if is_picture_name(path)}
+    folders_of = {path: path.parts[:-1] for path in ordered if is_image_name(path)}
     beside_parts = _beside_parts(folders_of)
     roles = {path: Role("ignored") for path in ordered}
     roles |= {path: _role_in(folders) for path, folders in folders_of.items() if path not in beside_parts}
     taking_part = {path: role for path, role in roles.items() if role.role in ("normal", "test")}
-    places = {(folders_of[path], path.stem.lower()) for path in taking_part}
+    hook_points = {(folders_of[path], path.stem.lower()) for path in taking_part}
     if any(role.role == "test" and _part_of(folders_of[path]) - _VALIDATION for path, role in taking_part.items()):
         roles |= {path: Role("ignored") for path, folders in folders_of.items() if _part_of(folders) & _VALIDATION}
     masks: _Masks = {}
     for path, folders in folders_of.items():
         role, stem = roles[path], bare_stem(path)
-        if role.role == "test" and stem != path.stem.lower() and (folders, stem) in places:
+        if role.role == "test" and stem != path.stem.lower() and (folders, stem) in hook_points:
             role = roles[path] = Role("mask", kind=role.kind)
         if role.role == "mask":
             before, below = _around_part(folders)
@@ -159,10 +157,10 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
 
 
 def _beside_parts(folders_of: Mapping[PurePosixPath, tuple[str, ...]]) -> set[PurePosixPath]:
-    """Pictures outside of a data set's parts, such as backups and figures; none where there are no two parts.
+    """Images outside of a data set's parts, such as backups and figures; none where there are no two parts.
 
     Args:
-        folders_of: Picture -> the folders above it.
+        folders_of: Image -> the folders above it.
     """
     distinct = set(folders_of.values())
     depth = len(min(distinct, key=len, default=()))
@@ -223,14 +221,14 @@ def _around_part(folders: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def bare_stem(path: PurePosixPath) -> str:
-    """The name of a picture or of its mask without what makes it a mask's: the same for both."""
+    """The name of a image or of its mask without what makes it a mask's: the same for both."""
     stem = path.stem.lower()
     return next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
 
 
 @lru_cache(maxsize=1024)
 def _part_of(folders: tuple[str, ...]) -> frozenset[str]:
-    """The word that makes pictures in a folder those of a test or validation part, if any."""
+    """The word that makes images in a folder those of a test or validation part, if any."""
     words = _words(folders)
     at = _last(words, _TRAIN | _TEST)
     return _TEST & {words[at]} if at >= 0 else frozenset()

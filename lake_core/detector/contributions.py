@@ -5,49 +5,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 
 SCHEMA = 1
 
 
-def account(result: ImageScore, top: int = 10) -> dict[str, Any]:
-    """One picture's account: score = parts, visual part = layers, layer = its top units + rest.
+def contributions_document(result: ImageResult, top: int = 10) -> dict[str, Any]:
+    """One image's account: score = parts, visual part = layers, layer = its top neurons + rest.
 
     Args:
         result: A score.
-        top: Units named in each layer; the others add up to "rest".
+        top: Neurons named in each layer; the others add up to "rest".
     Returns:
-        score, threshold, is_anomalous, visual, cross_modal, text_weight, patch (index into the flattened map), grid
-        (rows, cols), parts (contribution of each), layers (layer, contribution, units, rest). Contributions are
-        weighted; visual and cross_modal are not: score = (1 - text_weight) * visual + text_weight * cross_modal.
+        score, threshold, is_anomalous, visual, text, fusion_weight, patch (index into the flattened map), grid
+        (rows, cols), parts (contribution of each), layers (layer, contribution, neurons, rest). Contributions are
+        weighted; visual and text are not: score = (1 - fusion_weight) * visual + fusion_weight * text.
     """
-    ledger = result.ledger()
-    visual = ledger[ledger["part"] == "visual"]
+    contributions = result.contributions()
+    visual = contributions[contributions["part"] == "visual"]
     layers = []
     for number, rows in visual.groupby("layer", sort=False):
-        units, values = rows["unit"].tolist(), rows["contribution"].tolist()
+        neurons, values = rows["neuron"].tolist(), rows["contribution"].tolist()
         layers.append(
             {
                 "layer": int(str(number)),
                 "contribution": sum(values),
-                "units": [
-                    {"unit": int(unit), "contribution": value}
-                    for unit, value in zip(units[:top], values[:top], strict=True)
+                "neurons": [
+                    {"neuron": int(neuron), "contribution": value}
+                    for neuron, value in zip(neurons[:top], values[:top], strict=True)
                 ],
-                "rest": {"n_units": len(values[top:]), "contribution": sum(values[top:])},
+                "rest": {"n_neurons": len(values[top:]), "contribution": sum(values[top:])},
             }
         )
-    grid = result.witnesses.grid
+    grid = result.patch_scores.grid
     return {
         "score": result.score,
         "threshold": result.threshold,
         "is_anomalous": bool(result.is_anomalous),
         "visual": result.visual,
-        "cross_modal": result.cross_modal,
-        "text_weight": result.text_weight,
+        "text": result.text,
+        "fusion_weight": result.fusion_weight,
         "patch": result.patch,
         "grid": {"rows": grid.rows, "cols": grid.cols},
-        "parts": {str(part): float(value) for part, value in ledger.groupby("part")["contribution"].sum().items()},
+        "parts": {
+            str(part): float(value) for part, value in contributions.groupby("part")["contribution"].sum().items()
+        },
         "layers": layers,
     }
 
@@ -64,11 +66,11 @@ def adding_up(values: ArrayLike, total: float, digits: int = 3) -> np.ndarray:
     Returns:
         (n,) float64, each less than one unit of the last digit away from its value.
     """
-    unit = 10.0**-digits
-    exact = np.asarray(values, dtype=np.float64) / unit
+    neuron = 10.0**-digits
+    exact = np.asarray(values, dtype=np.float64) / neuron
     rounded = np.rint(exact)
-    missing = round(round(total, digits) / unit - float(rounded.sum()))
+    missing = round(round(total, digits) / neuron - float(rounded.sum()))
     nearest_first = np.argsort(-np.sign(missing) * (exact - rounded), kind="stable")
     rounded[nearest_first[: abs(missing)]] += np.sign(missing)
-    shown: np.ndarray = np.round(rounded * unit, digits) + 0.0
+    shown: np.ndarray = np.round(rounded * neuron, digits) + 0.0
     return shown

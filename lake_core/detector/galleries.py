@@ -1,9 +1,10 @@
-"""Normal patches on a device, ready for the patches of many pictures to be compared with.
+"""Normal patches on a device, ready for the patches of many images to be compared with.
 
-There are two ways to look for the nearest one: `FloatGallery` computes as `nearest_normal` does. `HalfGallery` is for
-GPUs where the network computes with 16-bit numbers itself, and uses what they do fastest: products of 16-bit numbers
-that are summed up in float32. Sums over neighbouring patches lose nothing by it, as products with 0 and 1 are exact.
-The patch that is found is the nearest one to about 1 part in 10 000; its distance is then computed from all bits.
+There are two ways to look for the nearest one: `FloatBank` computes as `nearest_normal` does. `HalfPrecisionBank` is
+for GPUs where the network computes with 16-bit numbers itself, and uses what they do fastest: products of 16-bit
+numbers that are summed up in float32. Sums over neighbouring patches lose nothing by it, as products with 0 and 1 are
+exact. The patch that is found is the nearest one to about 1 part in 10 000; its distance is then computed from all
+bits.
 """
 
 from abc import ABC, abstractmethod
@@ -36,12 +37,12 @@ class Vectors(NamedTuple):
             yield Vectors(self.numbers[rows], self.factor[rows])
 
 
-class Gallery(ABC):
+class SearchBank(ABC):
     """Normal patches of one subspace.
 
     Args:
         rows: (m, k) float32 patch vectors from `subspace`, on the device that computes.
-        grid: Of the patches of a picture.
+        grid: Of the patches of a image.
         smooth: Side of the square of patches to average over.
         normalise: How vectors are scaled.
     """
@@ -53,7 +54,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def vectors(self, acts_ipk: Tensor) -> Vectors:
-        """The patches of pictures, from the activations (n_pictures, n_patches, k) of the same units."""
+        """The patches of images, from the activations (n_images, n_patches, k) of the same neurons."""
 
     @abstractmethod
     def without_own_square(self, patches: Vectors) -> Tensor:
@@ -61,11 +62,11 @@ class Gallery(ABC):
 
     @abstractmethod
     def distance(self, patches: Vectors, nearest: Tensor) -> Tensor:
-        """(n,) float32: squared distance of each patch to one row; a sum of squares, as the ledger has it."""
+        """(n,) float32: squared distance of each patch to one row; a sum of squares, as the contributions has it."""
 
 
-class FloatGallery(Gallery):
-    """A gallery that is searched in float32."""
+class FloatBank(SearchBank):
+    """A memory bank that is searched in float32."""
 
     def __init__(self, rows: Tensor, grid: PatchGrid, smooth: int, normalise: Normalise) -> None:
         super().__init__(rows, grid, smooth, normalise)
@@ -86,8 +87,8 @@ class FloatGallery(Gallery):
         return (patches.numbers - self._rows[nearest]).square().sum(1)
 
 
-class HalfGallery(Gallery):
-    """A gallery that is searched by 16-bit products, for 16-bit activations; k >= 1."""
+class HalfPrecisionBank(SearchBank):
+    """A memory bank that is searched by 16-bit products, for 16-bit activations; k >= 1."""
 
     def __init__(self, rows: Tensor, grid: PatchGrid, smooth: int, normalise: Normalise) -> None:
         super().__init__(rows, grid, smooth, normalise)

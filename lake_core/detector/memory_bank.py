@@ -1,4 +1,4 @@
-"""What normal looks like: galleries, nearest neighbours, and calibration on the normal pictures (sections 2, 3)."""
+"""What normal looks like: memory banks, nearest neighbours, and calibration on the normal images (sections 2, 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,30 +15,31 @@ from lake_core.detector.selection import Selection
 from lake_core.prompts import TextDirections
 
 _ROUNDING = 1e-5
-"""Relative differences up to here are float32 rounding: the same picture in another batch differs by as much. They
+"""Relative differences up to here are float32 rounding: the same image in another batch differs by as much. They
 count as none, or a calibration by them would blow them up to scores."""
 
 
 class Neighbours(NamedTuple):
-    """Nearest gallery patch of each patch: squared distance (n,) float32 >= 0 and row of the gallery (n,) int64."""
+    """Nearest memory bank patch of each patch: squared distance (n,) float32 >= 0 and row of the memory bank (n,)
+    int64."""
 
     distance: Tensor
     row: Tensor
 
 
-def subspace(acts_ipu: Tensor, units: np.ndarray, grid: PatchGrid, smooth: int, normalise: Normalise) -> Tensor:
-    """Patch vectors as distances see them: selected units, averaged over neighbouring patches, scaled.
+def subspace(acts_ipu: Tensor, neurons: np.ndarray, grid: PatchGrid, smooth: int, normalise: Normalise) -> Tensor:
+    """Patch vectors as distances see them: selected neurons, averaged over neighbouring patches, scaled.
 
     Args:
-        acts_ipu: (n_pictures, n_patches, n_units) float32.
-        units: (k,) int64, the selected units. Without any, vectors have length 0 and all distances are 0.
+        acts_ipu: (n_images, n_patches, n_neurons) float32.
+        neurons: (k,) int64, the selected neurons. Without any, vectors have length 0 and all distances are 0.
         grid: Of the patches.
         smooth: Side of the square of patches to average over; at the border over the patches that exist.
         normalise: "unit" scales each vector to length 1 (a zero vector stays zero), "none" leaves it.
     Returns:
-        (n_pictures, n_patches, k) float32.
+        (n_images, n_patches, k) float32.
     """
-    acts_ipk = acts_ipu[:, :, torch.from_numpy(units).to(acts_ipu.device)]
+    acts_ipk = acts_ipu[:, :, torch.from_numpy(neurons).to(acts_ipu.device)]
     return scaled(smoothed(acts_ipk, grid, smooth) if smooth > 1 else acts_ipk, normalise)
 
 
@@ -56,26 +57,26 @@ def scaled(acts_ipk: Tensor, normalise: Normalise) -> Tensor:
     return F.normalize(acts_ipk, dim=2) if normalise == "unit" else acts_ipk.contiguous()
 
 
-def nearest_normal(patches: Tensor, gallery: Tensor, excluded: Tensor | None = None, chunk: int = 1024) -> Neighbours:
-    """Squared Euclidean distance from each patch to its nearest gallery patch.
+def nearest_normal(patches: Tensor, bank: Tensor, excluded: Tensor | None = None, chunk: int = 1024) -> Neighbours:
+    """Squared Euclidean distance from each patch to its nearest memory bank patch.
 
     The neighbour is found with a matrix product; its distance is then computed anew as a sum of squared differences,
-    so that it equals the sum of the ledger's entries.
+    so that it equals the sum of the contributions's entries.
 
     Args:
         patches: (n, k) float32.
-        gallery: (m, k) float32, m >= 1.
-        excluded: (n, m) bool, gallery patches that must not be taken; at least one must remain for each patch.
+        memory bank: (m, k) float32, m >= 1.
+        excluded: (n, m) bool, memory bank patches that must not be taken; at least one must remain for each patch.
         chunk: Rows compared at once; bounds the temporary to chunk * m floats.
     Raises:
-        ValueError: if k differs or the gallery is empty.
+        ValueError: if k differs or the memory bank is empty.
     """
-    if len(gallery) == 0 or patches.shape[1] != gallery.shape[1]:
-        raise ValueError(f"patches {tuple(patches.shape)} cannot be compared with gallery {tuple(gallery.shape)}")
-    # Distances do not depend on the origin, but their rounding does: units with a large constant part (residual
+    if len(bank) == 0 or patches.shape[1] != bank.shape[1]:
+        raise ValueError(f"patches {tuple(patches.shape)} cannot be compared with memory bank {tuple(bank.shape)}")
+    # Distances do not depend on the origin, but their rounding does: neurons with a large constant part (residual
     # streams have some) would drown the differences in |g|^2 - 2 p.g.
-    origin = gallery.mean(0)
-    centred = gallery - origin
+    origin = bank.mean(0)
+    centred = bank - origin
     centred_squared = centred.square().sum(1)
     row = torch.empty(len(patches), dtype=torch.int64, device=patches.device)
     for start in range(0, len(patches), chunk):
@@ -84,29 +85,29 @@ def nearest_normal(patches: Tensor, gallery: Tensor, excluded: Tensor | None = N
         if excluded is not None:
             without_own_square.masked_fill_(excluded[rows], torch.inf)
         row[rows] = without_own_square.argmin(1)
-    return Neighbours((patches - gallery[row]).square().sum(1), row)
+    return Neighbours((patches - bank[row]).square().sum(1), row)
 
 
 @dataclass(frozen=True, eq=False)
-class LayerNormality:
-    """What was learned of one layer from the normal pictures.
+class LayerMemoryBank:
+    """What was learned of one layer from the normal images.
 
     Attributes:
-        selection: Its selected units.
+        selection: Its selected neurons.
         grid: Its patches.
-        gallery: (m, k) float32, normal patches as distances see them.
-        gallery_picture: (m,) int64, which normal picture each came from.
-        gallery_patch: (m,) int64, which patch of it.
+        memory bank: (m, k) float32, normal patches as distances see them.
+        bank_image: (m,) int64, which normal image each came from.
+        bank_patch: (m,) int64, which patch of it.
         tau: Calibration: the normal patches' own high quantile of distance; 0 where nothing but rounding differs,
             which the caller must check.
-        own_distance: (n_normals, n_patches) float32, each normal picture against the others (leave one out).
+        own_distance: (n_normals, n_patches) float32, each normal image against the others (leave one out).
     """
 
     selection: Selection
     grid: PatchGrid
-    gallery: Tensor = field(repr=False)
-    gallery_picture: Tensor = field(repr=False)
-    gallery_patch: Tensor = field(repr=False)
+    bank: Tensor = field(repr=False)
+    bank_image: Tensor = field(repr=False)
+    bank_patch: Tensor = field(repr=False)
     tau: float
     own_distance: Tensor = field(repr=False)
 
@@ -119,56 +120,56 @@ def fit_layer(
     normalise: Normalise,
     smooth: int,
     calibration_quantile: float,
-) -> LayerNormality:
-    """Learns one layer's gallery and calibration.
+) -> LayerMemoryBank:
+    """Learns one layer's memory bank and calibration.
 
-    Each normal picture is measured against the gallery without itself; a single one against its own patches at least
+    Each normal image is measured against the memory bank without itself; a single one against its own patches at least
     2 grid steps away (in rows or in columns).
 
     Args:
-        acts_ipu: (n_pictures, n_patches, n_units) float32 of the normal pictures, on the device that computes. What
+        acts_ipu: (n_images, n_patches, n_neurons) float32 of the normal images, on the device that computes. What
             is learned lies on the CPU.
-        inside_ip: (n_pictures, n_patches) bool on that device, patches that lie on the picture; the others are no
+        inside_ip: (n_images, n_patches) bool on that device, patches that lie on the image; the others are no
             normal patches.
-        selection: The units to keep.
+        selection: The neurons to keep.
         grid: Of the patches.
         normalise: Scaling of the patch vectors.
         smooth: Side of the square of patches to average over.
         calibration_quantile: Quantile of the distances that becomes tau.
     """
-    patches_ipk = subspace(acts_ipu, selection.units, grid, smooth, normalise)
-    n_pictures = len(patches_ipk)
-    gallery = patches_ipk[inside_ip]
-    gallery_picture, gallery_patch = inside_ip.nonzero(as_tuple=True)
+    patches_ipk = subspace(acts_ipu, selection.neurons, grid, smooth, normalise)
+    n_images = len(patches_ipk)
+    bank = patches_ipk[inside_ip]
+    bank_image, bank_patch = inside_ip.nonzero(as_tuple=True)
     own = torch.zeros(inside_ip.shape, device=acts_ipu.device)
-    for picture in range(n_pictures):
-        if n_pictures > 1:
-            others = gallery[gallery_picture != picture]
-            own[picture] = nearest_normal(patches_ipk[picture], others).distance
+    for image in range(n_images):
+        if n_images > 1:
+            others = bank[bank_image != image]
+            own[image] = nearest_normal(patches_ipk[image], others).distance
         else:
-            own[picture] = nearest_normal(patches_ipk[0], gallery, _close_by(grid, gallery_patch)).distance
+            own[image] = nearest_normal(patches_ipk[0], bank, _close_by(grid, bank_patch)).distance
     tau = float(np.quantile(own[inside_ip].cpu().numpy(), calibration_quantile))
-    if tau <= _ROUNDING**2 * float(gallery.square().sum(1).mean()):
+    if tau <= _ROUNDING**2 * float(bank.square().sum(1).mean()):
         tau = 0.0
-    return LayerNormality(selection, grid, gallery.cpu(), gallery_picture.cpu(), gallery_patch.cpu(), tau, own.cpu())
+    return LayerMemoryBank(selection, grid, bank.cpu(), bank_image.cpu(), bank_patch.cpu(), tau, own.cpu())
 
 
-def _close_by(grid: PatchGrid, gallery_patch: Tensor) -> Tensor:
-    """(n_patches, m) bool: whether a patch and a gallery patch are less than 2 grid steps apart along both axes.
+def _close_by(grid: PatchGrid, bank_patch: Tensor) -> Tensor:
+    """(n_patches, m) bool: whether a patch and a memory bank patch are less than 2 grid steps apart along both axes.
 
     Where that would leave some patch without any (a small grid, a narrow letterbox), only a patch itself is close.
     """
-    patch = torch.arange(grid.n_patches, device=gallery_patch.device)
-    rows = (patch // grid.cols)[:, None] - gallery_patch // grid.cols
-    cols = (patch % grid.cols)[:, None] - gallery_patch % grid.cols
+    patch = torch.arange(grid.n_patches, device=bank_patch.device)
+    rows = (patch // grid.cols)[:, None] - bank_patch // grid.cols
+    cols = (patch % grid.cols)[:, None] - bank_patch % grid.cols
     steps = torch.maximum(rows.abs(), cols.abs())
     close = steps < 2
     return steps < 1 if bool(close.all(1).any()) else close
 
 
 @dataclass(frozen=True, eq=False)
-class TextNormality:
-    """What was learned of the cross-modal witness from the normal pictures.
+class TextCalibration:
+    """What was learned of the text witness from the normal images.
 
     Attributes:
         directions: The two text directions.
@@ -184,7 +185,7 @@ class TextNormality:
     own_margin: Tensor = field(repr=False)
 
     def calibrated(self, margin: Tensor) -> Tensor:
-        """Margins on the scale of the cross-modal map: 0 at or below the median of normal patches, 1 at m99."""
+        """Margins on the scale of the text map: 0 at or below the median of normal patches, 1 at m99."""
         return ((margin - self.m50) / (self.m99 - self.m50)).clamp(min=0)
 
 
@@ -207,26 +208,26 @@ def margin_range(margins: np.ndarray, calibration_quantile: float) -> tuple[np.n
 
 def fit_text(
     joint_ipe: Tensor, inside_ip: Tensor, directions: TextDirections, grid: PatchGrid, calibration_quantile: float
-) -> TextNormality:
-    """Calibrates the cross-modal map on the normal pictures; m99 may equal m50, which the caller must check."""
+) -> TextCalibration:
+    """Calibrates the text map on the normal images; m99 may equal m50, which the caller must check."""
     own = margins(joint_ipe, directions)
     m50, m99 = margin_range(own[inside_ip].numpy(), calibration_quantile)
-    return TextNormality(directions, grid, float(m50), float(m99), own)
+    return TextCalibration(directions, grid, float(m50), float(m99), own)
 
 
 @dataclass(frozen=True, eq=False)
-class Normality:
-    """Everything learned from the normal pictures.
+class MemoryBank:
+    """Everything learned from the normal images.
 
     Attributes:
         layers: The layers that take part.
-        text: The cross-modal part, or None where it is left out.
+        text: The text part, or None where it is left out.
         grid: The finest grid of the layers, on which maps are fused.
         warnings: What was left out and why, one sentence each.
     """
 
-    layers: tuple[LayerNormality, ...]
-    text: TextNormality | None
+    layers: tuple[LayerMemoryBank, ...]
+    text: TextCalibration | None
     grid: PatchGrid
     warnings: tuple[str, ...] = ()
 

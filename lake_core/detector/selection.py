@@ -1,6 +1,6 @@
-"""Sensitivity of units over normal patches, and the selection of the top K (METHOD, section 1).
+"""Sensitivity of neurons over normal patches, and the selection of the top K (METHOD, section 1).
 
-Variance over normal patches as the mark of an anomaly-sensitive unit is from LAKE (Li et al., arXiv 2604.07802); the
+Variance over normal patches as the mark of an anomaly-sensitive neuron is from LAKE (Li et al., arXiv 2604.07802); the
 other criteria are ours, as alternatives and controls.
 """
 
@@ -11,52 +11,52 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lake_core.backbones.hooks import Kind
+from lake_core.backbones.hooks import Site
 from lake_core.config import Criterion
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """The selected units of one layer.
+    """The selected neurons of one layer.
 
     Attributes:
         layer: Layer number.
-        kind: Kind of unit.
-        criterion: By which the units were ranked.
-        sensitivity: (n_units,) float32, of every unit of the layer.
-        units: (k,) int64, the selected units, most sensitive first.
-        order: (n_units,) int64, all units, most sensitive first.
+        kind: Activation site.
+        criterion: By which the neurons were ranked.
+        sensitivity: (n_neurons,) float32, of every neuron of the layer.
+        neurons: (k,) int64, the selected neurons, most sensitive first.
+        order: (n_neurons,) int64, all neurons, most sensitive first.
     """
 
     layer: int
-    kind: Kind
+    site: Site
     criterion: Criterion
     sensitivity: np.ndarray = field(repr=False)
-    units: np.ndarray = field(repr=False)
+    neurons: np.ndarray = field(repr=False)
     order: np.ndarray = field(repr=False)
 
     @property
-    def n_units(self) -> int:
+    def n_neurons(self) -> int:
         return len(self.sensitivity)
 
     @property
     def share_kept(self) -> float:
-        """Sensitivity of the selected units as a share of the layer's total, 0 to 1."""
+        """Sensitivity of the selected neurons as a share of the layer's total, 0 to 1."""
         total = float(self.sensitivity.sum(dtype=np.float64))
-        return float(self.sensitivity[self.units].sum(dtype=np.float64)) / total if total > 0 else 0.0
+        return float(self.sensitivity[self.neurons].sum(dtype=np.float64)) / total if total > 0 else 0.0
 
     def cut(self, top_k: int) -> "Selection":
         """The same ranking cut at another K; "all" stays all."""
-        k = self.n_units if self.criterion == "all" else min(top_k, self.n_units)
-        return replace(self, units=self.order[:k].copy())
+        k = self.n_neurons if self.criterion == "all" else min(top_k, self.n_neurons)
+        return replace(self, neurons=self.order[:k].copy())
 
-    def rank_of(self, unit: int) -> int:
-        """Rank of a unit, from 1 for the most sensitive."""
-        return int(np.flatnonzero(self.order == unit)[0]) + 1
+    def rank_of(self, neuron: int) -> int:
+        """Rank of a neuron, from 1 for the most sensitive."""
+        return int(np.flatnonzero(self.order == neuron)[0]) + 1
 
 
 def variance(acts_nu: Tensor) -> Tensor:
-    """Sample variance of each unit; 0 for a single patch."""
+    """Sample variance of each neuron; 0 for a single patch."""
     return acts_nu.var(0, correction=1) if len(acts_nu) > 1 else acts_nu.new_zeros(acts_nu.shape[1])
 
 
@@ -83,41 +83,41 @@ _MEASURES: dict[Criterion, Callable[[Tensor], Tensor]] = {
 
 
 def sensitivity(acts_nu: Tensor, criterion: Criterion) -> np.ndarray:
-    """Sensitivity of each unit of a layer.
+    """Sensitivity of each neuron of a layer.
 
     Args:
-        acts_nu: (n_patches, n_units) float32, all patches of all normal pictures, not smoothed.
+        acts_nu: (n_patches, n_neurons) float32, all patches of all normal images, not smoothed.
         criterion: "variance", "robust" or "range". The controls "random" and "all" do not rank by sensitivity; they
             report the variance.
     Returns:
-        (n_units,) float32, >= 0.
+        (n_neurons,) float32, >= 0.
     """
     return _MEASURES[criterion](acts_nu).cpu().numpy().astype(np.float32)
 
 
 def select(
-    acts_nu: Tensor, layer: int, kind: Kind, criterion: Criterion = "variance", top_k: int = 100, seed: int = 0
+    acts_nu: Tensor, layer: int, site: Site, criterion: Criterion = "variance", top_k: int = 100, seed: int = 0
 ) -> Selection:
-    """Selects the K most sensitive units; ties go to the lower index.
+    """Selects the K most sensitive neurons; ties go to the lower index.
 
     Args:
-        acts_nu: (n_patches, n_units) float32, all patches of all normal pictures.
+        acts_nu: (n_patches, n_neurons) float32, all patches of all normal images.
         layer: Layer number, kept with the result; it also goes into the seed of "random".
-        kind: Kind of unit, kept with the result.
-        criterion: "random" selects K units by the seed alone, "all" selects every unit.
+        kind: Activation site, kept with the result.
+        criterion: "random" selects K neurons by the seed alone, "all" selects every neuron.
         top_k: K; more than the layer has means all.
         seed: For "random".
     """
     values = sensitivity(acts_nu, criterion)
-    n_units = len(values)
+    n_neurons = len(values)
     if criterion == "random":
-        order = np.random.default_rng([seed, layer]).permutation(n_units)
+        order = np.random.default_rng([seed, layer]).permutation(n_neurons)
     else:
         order = np.argsort(-values, kind="stable")
-    return Selection(layer, kind, criterion, values, order, order).cut(top_k)
+    return Selection(layer, site, criterion, values, order, order).cut(top_k)
 
 
-def jaccard(units_a: np.ndarray, units_b: np.ndarray) -> float:
+def jaccard(neurons_a: np.ndarray, neurons_b: np.ndarray) -> float:
     """Overlap of two selections of one layer: size of the intersection over size of the union, 0 to 1."""
-    union = np.union1d(units_a, units_b)
-    return len(np.intersect1d(units_a, units_b)) / len(union) if len(union) else 1.0
+    union = np.union1d(neurons_a, neurons_b)
+    return len(np.intersect1d(neurons_a, neurons_b)) / len(union) if len(union) else 1.0

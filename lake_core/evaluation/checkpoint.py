@@ -33,7 +33,7 @@ class Fingerprint:
 
 def fingerprint(model_key: str, tasks: Sequence[Task]) -> Fingerprint:
     """Of model, configuration, plan, and the files (names, roles, sizes, times of change) of all data sets."""
-    plan = asdict(tasks[0].plan)
+    protocol = asdict(tasks[0].protocol)
     files = hashlib.sha256()
     for task in sorted(tasks, key=lambda task: task.category):
         for entry in task.entries:
@@ -44,10 +44,10 @@ def fingerprint(model_key: str, tasks: Sequence[Task]) -> Fingerprint:
         {
             "model": model_key,
             "version of the method": str(METHOD_VERSION),
-            "shots": str(list(plan["shots"])),
-            "seeds": str(list(plan["seeds"])),
-            "methods": str(list(plan["methods"])),
-            "pixel metrics": str(plan["pixel"]),
+            "shots": str(list(protocol["shots"])),
+            "seeds": str(list(protocol["seeds"])),
+            "methods": str(list(protocol["methods"])),
+            "pixel metrics": str(protocol["pixel"]),
             "categories": ", ".join(sorted(task.category for task in tasks)),
             "configuration": hashlib.sha256(configs.encode()).hexdigest(),
             "files of the data sets": files.hexdigest(),
@@ -55,7 +55,7 @@ def fingerprint(model_key: str, tasks: Sequence[Task]) -> Fingerprint:
     )
 
 
-class Journal:
+class Checkpoint:
     """The file of finished tasks of one evaluation.
 
     Args:

@@ -1,6 +1,6 @@
-"""Batches of pictures read ahead of the network: by a thread beside a CPU, by processes beside a GPU.
+"""Batches of images read ahead of the network: by a thread beside a CPU, by processes beside a GPU.
 
-A GPU takes a thousand pictures a second. Threads of one process cannot decode as many: what Pillow does in Python is
+A GPU takes a thousand images a second. Threads of one process cannot decode as many: what Pillow does in Python is
 done by one thread at a time, and the thread that feeds the GPU waits for it too.
 """
 
@@ -31,34 +31,34 @@ _IDLE_SECONDS = 30
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Pictures for one forward pass.
+    """Images for one forward pass.
 
     Attributes:
-        pictures: Those that could be read.
-        canvases: (n_pictures, height, width, 3) uint8, in pinned memory where the backbone is on a GPU.
+        images: Those that could be read.
+        canvases: (n_images, height, width, 3) uint8, in pinned memory where the backbone is on a GPU.
         n_entries: How many were to be read.
         problems: One sentence for each that could not, and for each mask that could not.
     """
 
-    pictures: tuple[Loaded, ...]
+    images: tuple[Loaded, ...]
     canvases: Tensor = field(repr=False)
     n_entries: int
     problems: tuple[str, ...] = ()
 
     @property
     def placements(self) -> list[Placement]:
-        return [picture.placement for picture in self.pictures]
+        return [image.placement for image in self.images]
 
 
 def load_ahead(
     entries: Sequence[Entry], backbone: Backbone, batch_size: int, with_masks: bool, in_processes: bool | None = None
 ) -> Generator[Batch, None, None]:
-    """Batches of pictures in the order of the entries, read while the caller works on those before.
+    """Batches of images in the order of the entries, read while the caller works on those before.
 
     Args:
-        entries: Labelled test pictures.
+        entries: Labelled test images.
         backbone: Whose input they are laid into.
-        batch_size: Pictures in a batch; one that cannot be read leaves its batch smaller.
+        batch_size: Images in a batch; one that cannot be read leaves its batch smaller.
         with_masks: Also read and reduce masks.
         in_processes: Read in as many processes as there are cores, instead of in one thread; None does so beside a
             GPU. LOKY_MAX_CPU_COUNT in the environment sets fewer.
@@ -103,13 +103,13 @@ class _Ahead:
     def joined(self, pinned: bool) -> Batch:
         """The batch, when all of it is there; its slot is free again."""
         found = [(canvases, job.result()) for canvases, job in self.parts]
-        written = [canvases[: len(part.pictures)] for canvases, part in found]
+        written = [canvases[: len(part.images)] for canvases, part in found]
         shape = (sum(map(len, written)), *written[0].shape[1:])
         canvases = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
         # NumPy copies in this thread; PyTorch would wake threads that then spin on the cores of those who read.
         np.concatenate(written, out=canvases.numpy())
-        pictures = tuple(picture for _, part in found for picture in part.pictures)
-        return Batch(pictures, canvases, self.n_entries, tuple(said for _, part in found for said in part.problems))
+        images = tuple(image for _, part in found for image in part.images)
+        return Batch(images, canvases, self.n_entries, tuple(said for _, part in found for said in part.problems))
 
 
 class _Slots:

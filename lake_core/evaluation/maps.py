@@ -1,4 +1,4 @@
-"""Maps of all test pictures kept in a temporary file, so that memory does not grow with their number."""
+"""Maps of all test images kept in a temporary file, so that memory does not grow with their number."""
 
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from lake_core.errors import LakeError
 
 
 class MapFile:
-    """For each picture a row of float32: the maps of all detectors, one after the other.
+    """For each image a row of float32: the maps of all detectors, one after the other.
 
     The file has no name in its folder (that for temporary files, which TMPDIR sets) and is gone when this is closed or
     the process ends. Close it after use, best by a `with` statement.
@@ -36,7 +36,7 @@ class MapFile:
         self._file.close()
 
     def append(self, rows: np.ndarray) -> None:
-        """Writes the maps of further pictures, (n_pictures, sum of n_patches) float32.
+        """Writes the maps of further images, (n_images, sum of n_patches) float32.
 
         Raises:
             LakeError: if they cannot be written.
@@ -47,7 +47,7 @@ class MapFile:
         except OSError as error:
             n_bytes = (self._n_rows + len(rows)) * self._width * 4
             raise LakeError(
-                f"The maps of the test pictures ({n_bytes / 1e6:.0f} MB so far) cannot be kept in "
+                f"The maps of the test images ({n_bytes / 1e6:.0f} MB so far) cannot be kept in "
                 f"{tempfile.gettempdir()} ({error.strerror or error}): make room there, set TMPDIR to another folder, "
                 "or leave out pixel metrics."
             ) from error
@@ -65,11 +65,11 @@ class MapFile:
         """Where the maps of some detectors, one after the other, lie in a row."""
         return slice(self._columns[detectors[0]].start, self._columns[detectors[-1]].stop)
 
-    def maps(self, detectors: range, pictures: Sequence[int]) -> np.ndarray:
-        """(n_pictures, n_patches of some detectors one after the other) float32, pictures numbered as written."""
+    def maps(self, detectors: range, images: Sequence[int]) -> np.ndarray:
+        """(n_images, n_patches of some detectors one after the other) float32, images numbered as written."""
         columns = self.columns(detectors)
-        if not pictures or columns.start == columns.stop:
-            return np.zeros((len(pictures), columns.stop - columns.start), dtype=np.float32)
+        if not images or columns.start == columns.stop:
+            return np.zeros((len(images), columns.stop - columns.start), dtype=np.float32)
         # Mapped anew each time: pages that stay mapped would count as memory of this process.
         rows = np.memmap(self._file, np.float32, "r", shape=(self._n_rows, self._width))
-        return np.array(rows[np.asarray(pictures), columns])
+        return np.array(rows[np.asarray(images), columns])

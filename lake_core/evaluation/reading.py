@@ -1,4 +1,4 @@
-"""A few pictures of a data set read, decoded and laid into the model's input, with their masks.
+"""A few images of a data set read, decoded and laid into the model's input, with their masks.
 
 Needs no PyTorch, so that processes that only read begin at once.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 from lake_core.backbones.patch_grid import Frame, Placement
 from lake_core.data.datasets import Entry, united_mask
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.errors import ImageError
 from lake_core.metrics.defect_mask import DefectMask
 
@@ -20,7 +20,7 @@ MAX_PIXEL_SIDE = 256
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """A mask reduced for comparison, and where its picture lies in the model's input."""
+    """A mask reduced for comparison, and where its image lies in the model's input."""
 
     defects: DefectMask
     placement: Placement
@@ -28,7 +28,7 @@ class Mask:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """What stays of a picture once it is laid into the model's input; `mask` is None where none can be compared."""
+    """What stays of a image once it is laid into the model's input; `mask` is None where none can be compared."""
 
     entry: Entry
     sha256: str
@@ -57,55 +57,55 @@ class SharedRows:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some pictures of a batch.
+    """Some images of a batch.
 
     Attributes:
-        pictures: Those that could be read.
+        images: Those that could be read.
         problems: One sentence for each that could not, and for each mask that could not.
     """
 
-    pictures: tuple[Loaded, ...]
+    images: tuple[Loaded, ...]
     problems: tuple[str, ...]
 
 
 def read_part(entries: Sequence[Entry], frame: Frame, with_masks: bool, rows: np.ndarray | SharedRows) -> Part:
-    """Reads pictures in the order of the entries; one that cannot be used is left out and said.
+    """Reads images in the order of the entries; one that cannot be used is left out and said.
 
     Args:
-        entries: Which pictures.
+        entries: Which images.
         frame: What they are laid into.
         with_masks: Also read and reduce masks.
-        rows: (n_entries, height, width, 3) uint8; the first of them are written, one for each picture that is read.
+        rows: (n_entries, height, width, 3) uint8; the first of them are written, one for each image that is read.
     """
     canvases = rows.mapped() if isinstance(rows, SharedRows) else rows
-    pictures: list[Loaded] = []
+    images: list[Loaded] = []
     problems: list[str] = []
     for entry in entries:
         try:
-            picture = read_picture(entry.path, entry.name)
+            image = read_image(entry.path, entry.name)
         except ImageError as error:
             problems.append(str(error))
             continue
         mask = None
         if with_masks:
             try:
-                mask = _mask_of(entry, picture, frame)
+                mask = _mask_of(entry, image, frame)
             except ImageError as error:
                 problems.append(f"{entry.name} is compared without its mask: {error}")
-        canvases[len(pictures)] = frame.canvas(picture)
-        pictures.append(Loaded(entry, picture.sha256, frame.placement(picture), mask))
-    return Part(tuple(pictures), tuple(problems))
+        canvases[len(images)] = frame.canvas(image)
+        images.append(Loaded(entry, image.sha256, frame.placement(image), mask))
+    return Part(tuple(images), tuple(problems))
 
 
-def reduced_mask(mask: np.ndarray | None, picture: Picture, placement: Placement) -> Mask:
+def reduced_mask(mask: np.ndarray | None, image: InputImage, placement: Placement) -> Mask:
     """A mask at the size of comparison; None stands for an empty one.
 
-    The picture's size is divided by the least whole factor that brings its longest side to MAX_PIXEL_SIDE or below; a
+    The image's size is divided by the least whole factor that brings its longest side to MAX_PIXEL_SIDE or below; a
     reduced pixel is defect if any of its pixels is.
     """
-    factor = -(-max(picture.size) // MAX_PIXEL_SIDE)
+    factor = -(-max(image.size) // MAX_PIXEL_SIDE)
     if mask is None:
-        return Mask(DefectMask((-(-picture.height // factor), -(-picture.width // factor))), placement)
+        return Mask(DefectMask((-(-image.height // factor), -(-image.width // factor))), placement)
     return Mask(DefectMask.of(_any_row(_any_row(mask, factor).T, factor).T), placement)
 
 
@@ -118,14 +118,14 @@ def _any_row(mask: np.ndarray, factor: int) -> np.ndarray:
     return reduced
 
 
-def _mask_of(entry: Entry, picture: Picture, frame: Frame) -> Mask | None:
-    """The mask with which a picture is compared; a good picture's is empty, a defective one may have none."""
+def _mask_of(entry: Entry, image: InputImage, frame: Frame) -> Mask | None:
+    """The mask with which a image is compared; a good image's is empty, a defective one may have none."""
     if entry.label == "good":
-        return reduced_mask(None, picture, frame.placement(picture))
+        return reduced_mask(None, image, frame.placement(image))
     if not entry.masks:
         return None
-    mask = united_mask(entry.masks, picture.size, [_below_data_set(mask, entry) for mask in entry.masks])
-    return reduced_mask(mask, picture, frame.placement(picture))
+    mask = united_mask(entry.masks, image.size, [_below_data_set(mask, entry) for mask in entry.masks])
+    return reduced_mask(mask, image, frame.placement(image))
 
 
 def _below_data_set(path: Path, entry: Entry) -> str:

@@ -10,12 +10,12 @@ Its shape (SCHEMA 1); a figure that cannot be had, for want of masks or of one c
   visual and text share one learning and report it each. random's figures are means over its draws
 - summary: one row per category, and per "mean" over categories, for each shots and method: `<metric>_mean` and
   `<metric>_std` over seeds (population), `<metric>_low` and `<metric>_high`: 95 % bootstrap interval over test
-  pictures of the mean over seeds. A mean over categories is null where one of them has no figure
-- normals: one row per category, shots and seed with the names of the normal pictures chosen
+  images of the mean over seeds. A mean over categories is null where one of them has no figure
+- normals: one row per category, shots and seed with the names of the normal images chosen
 - seconds: category -> whole time, with the network
 - problems: one sentence for each thing that was left out or should be known
 - environment: versions, and what computed (cpu, or the name of the GPU)
-- scores, if asked for: one row per category, shots, seed, method and test picture with its path below the category's
+- scores, if asked for: one row per category, shots, seed, method and test image with its path below the category's
   folder, label ("good" or "defective") and score; random's is the mean over its draws, text's a difference of cosines.
   A method without a score (text where there is no text part) has no rows
 """
@@ -28,39 +28,39 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from lake_core.evaluation.protocol import METRICS, Method, Outcome, Plan
+from lake_core.evaluation.protocol import METRICS, FewShotProtocol, Method, Outcome
 from lake_core.metrics.bootstrap import interval
 
 SCHEMA = 1
 _MEAN = "mean"
 Draws: TypeAlias = dict[str, np.ndarray]
-"""Metric -> (n_draws,) figures on bootstrap draws of pictures."""
+"""Metric -> (n_draws,) figures on bootstrap draws of images."""
 _PACKAGES = ("lake-explorer", "torch", "open_clip_torch", "timm", "numpy", "scipy", "scikit-learn", "pillow")
 
 
-def document(outcomes: Sequence[Outcome], plan: Plan, with_scores: bool) -> dict[str, Any]:
+def document(outcomes: Sequence[Outcome], protocol: FewShotProtocol, with_scores: bool) -> dict[str, Any]:
     """The document of these outcomes.
 
     Args:
         outcomes: One per category, at least one.
         plan: What was asked for.
-        with_scores: Also give the score of each test picture.
+        with_scores: Also give the score of each test image.
     """
     results: list[dict[str, Any]] = []
     summary: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
     draws: dict[tuple[int, Method], list[Draws]] = {}
     for outcome in outcomes:
-        rows = list(_rows(outcome, plan))
+        rows = list(_rows(outcome, protocol))
         results.extend(rows)
-        scores.extend(_score_rows(outcome, plan) if with_scores else ())
-        for n_shots in plan.shots:
-            for method in plan.methods:
+        scores.extend(_score_rows(outcome, protocol) if with_scores else ())
+        for n_shots in protocol.shots:
+            for method in protocol.methods:
                 drawn = _draws(outcome, n_shots, method)
                 draws.setdefault((n_shots, method), []).append(drawn)
                 own = [row for row in rows if (row["shots"], row["method"]) == (n_shots, method)]
                 summary.append(_summary(outcome["category"], n_shots, method, own, drawn))
-    summary.extend(_means(results, plan, draws))
+    summary.extend(_means(results, protocol, draws))
     found = {
         "schema": SCHEMA,
         **outcomes[-1]["model"],
@@ -87,9 +87,9 @@ def environment() -> dict[str, str]:
     return found | {"torch_threads": str(torch.get_num_threads())}
 
 
-def _score_rows(outcome: Outcome, plan: Plan) -> Iterator[dict[str, Any]]:
-    """What each method said of each test picture of a category."""
-    for n_shots, seed, method in _combinations(plan):
+def _score_rows(outcome: Outcome, protocol: FewShotProtocol) -> Iterator[dict[str, Any]]:
+    """What each method said of each test image of a category."""
+    for n_shots, seed, method in _combinations(protocol):
         draws = [run["scores"] for run in _runs(outcome, n_shots, method) if run["seed"] == seed]
         if not draws[0]:
             continue
@@ -107,8 +107,8 @@ def _score_rows(outcome: Outcome, plan: Plan) -> Iterator[dict[str, Any]]:
             }
 
 
-def _rows(outcome: Outcome, plan: Plan) -> Iterator[dict[str, Any]]:
-    for n_shots, seed, method in _combinations(plan):
+def _rows(outcome: Outcome, protocol: FewShotProtocol) -> Iterator[dict[str, Any]]:
+    for n_shots, seed, method in _combinations(protocol):
         draws = [run for run in _runs(outcome, n_shots, method) if run["seed"] == seed]
         yield (
             {"category": outcome["category"], "shots": n_shots, "seed": seed, "method": method}
@@ -122,10 +122,10 @@ def _rows(outcome: Outcome, plan: Plan) -> Iterator[dict[str, Any]]:
         )
 
 
-def _combinations(plan: Plan) -> Iterator[tuple[int, int, Method]]:
-    for n_shots in plan.shots:
-        for seed in plan.seeds:
-            for method in plan.methods:
+def _combinations(protocol: FewShotProtocol) -> Iterator[tuple[int, int, Method]]:
+    for n_shots in protocol.shots:
+        for seed in protocol.seeds:
+            for method in protocol.methods:
                 yield n_shots, seed, method
 
 
@@ -154,13 +154,13 @@ def _summary(
 
 
 def _means(
-    results: Sequence[Mapping[str, Any]], plan: Plan, draws: Mapping[tuple[int, Method], Sequence[Draws]]
+    results: Sequence[Mapping[str, Any]], protocol: FewShotProtocol, draws: Mapping[tuple[int, Method], Sequence[Draws]]
 ) -> Iterator[dict[str, Any]]:
     """The rows over all categories: a metric counts where every category has it."""
-    for n_shots in plan.shots:
-        for method in plan.methods:
+    for n_shots in protocol.shots:
+        for method in protocol.methods:
             by_seed = []
-            for seed in plan.seeds:
+            for seed in protocol.seeds:
                 rows = [row for row in results if (row["shots"], row["seed"], row["method"]) == (n_shots, seed, method)]
                 by_seed.append({metric: _mean([row[metric] for row in rows]) for metric in METRICS})
             own = draws[n_shots, method]

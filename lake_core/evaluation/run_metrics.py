@@ -1,4 +1,4 @@
-"""What the metrics say of the runs of one category, over all its test pictures and on bootstrap draws of them."""
+"""What the metrics say of the runs of one category, over all its test images and on bootstrap draws of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid, Placement
-from lake_core.detector.batch import Seat
+from lake_core.detector.batch import Variant
 from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.protocol import METRICS, Method
-from lake_core.evaluation.test_scores import Heard
+from lake_core.evaluation.test_scores import TestScores
 from lake_core.metrics.bootstrap import Resampling, times_drawn
 from lake_core.metrics.image_metrics import auroc, average_precision, f1_max
 from lake_core.metrics.pixel_metrics import Comparison, Maps, PixelTruth
@@ -26,23 +26,23 @@ _DETECTORS_AT_ONCE = {"cpu": 1, "cuda": 16}
 
 @dataclass(frozen=True)
 class Run:
-    """One method (one draw of it) with one choice of normal pictures; `seconds` is what learning took."""
+    """One method (one draw of it) with one choice of normal images; `seconds` is what learning took."""
 
     shots: int
     seed: int
     method: Method
     draw: int
-    seat: Seat
+    variant: Variant
     seconds: float
 
     @property
     def says_nothing(self) -> bool:
         """Whether the method needs a text part that the backbone does not have."""
-        return self.method == "text" and not self.seat.has_text
+        return self.method == "text" and not self.variant.has_text
 
 
 @dataclass(frozen=True)
-class Judgement:
+class RunMetrics:
     """What the metrics say of one run.
 
     Attributes:
@@ -54,37 +54,39 @@ class Judgement:
     draws: Mapping[str, np.ndarray]
 
 
-def judge(runs: Sequence[Run], heard: Heard, maps: MapFile | None, device: torch.device) -> Iterator[Judgement]:
+def measure_runs(
+    runs: Sequence[Run], test_scores: TestScores, maps: MapFile | None, device: torch.device
+) -> Iterator[RunMetrics]:
     """The metrics and scores of each run.
 
     Args:
-        runs: In the order of the seats that were asked.
+        runs: In the order of the variants that were asked.
         heard: What they said.
-        maps: The maps of all pictures that were heard, or None without pixel metrics.
+        maps: The maps of all images that were heard, or None without pixel metrics.
         device: Where maps are compared with masks, and draws with labels.
     """
-    labels = [picture.entry.label == "defective" for picture in heard.pictures]
+    labels = [image.entry.label == "defective" for image in test_scores.images]
     resampling = Resampling.of(labels, device=device)
-    pixels = None if maps is None else _Pixels(heard, maps, resampling, device)
+    pixels = None if maps is None else _Pixels(test_scores, maps, resampling, device)
     at_once = _DETECTORS_AT_ONCE[device.type]
     for start in range(0, len(runs), at_once):
         some = range(start, min(start + at_once, len(runs)))
-        compared = pixels.compare({i: runs[i].seat.grid for i in some if not runs[i].says_nothing}) if pixels else {}
+        compared = pixels.compare({i: runs[i].variant.grid for i in some if not runs[i].says_nothing}) if pixels else {}
         for i in some:
-            yield _judgement(runs[i], heard, labels, heard.scores[i], resampling, compared.get(i))
+            yield _metrics_of_run(runs[i], test_scores, labels, test_scores.scores[i], resampling, compared.get(i))
 
 
-def _judgement(
+def _metrics_of_run(
     run: Run,
-    heard: Heard,
+    test_scores: TestScores,
     labels: Sequence[bool],
     scores: np.ndarray,
     resampling: Resampling | None,
     compared: Comparison | None,
-) -> Judgement:
+) -> RunMetrics:
     row: dict[str, Any] = {"shots": run.shots, "seed": run.seed, "method": run.method, "draw": run.draw}
     row |= dict.fromkeys(METRICS)
-    row |= {"seconds": round(run.seconds + heard.seconds / heard.n_detectors, 3), "scores": []}
+    row |= {"seconds": round(run.seconds + test_scores.seconds / test_scores.n_detectors, 3), "scores": []}
     draws: dict[str, np.ndarray] = {}
     if not run.says_nothing:
         row["image_auroc"] = auroc(labels, scores)
@@ -97,18 +99,18 @@ def _judgement(
         row["pixel_auroc"], row["pixel_aupro"] = compared.figures
         if compared.draws is not None:
             draws["pixel_auroc"], draws["pixel_aupro"] = compared.draws
-    return Judgement(row, draws)
+    return RunMetrics(row, draws)
 
 
-def mean_draws(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
+def mean_draws(metrics: Iterable[RunMetrics]) -> list[dict[str, Any]]:
     """For each number of shots and each method the draws of its runs, averaged within each draw.
 
     Returns:
         Rows of plain values: shots, method, and for each metric that all of its runs have the figure on each draw.
     """
-    together: dict[tuple[int, Method], list[Judgement]] = {}
-    for judgement in judgements:
-        together.setdefault((judgement.row["shots"], judgement.row["method"]), []).append(judgement)
+    together: dict[tuple[int, Method], list[RunMetrics]] = {}
+    for run_metrics in metrics:
+        together.setdefault((run_metrics.row["shots"], run_metrics.row["method"]), []).append(run_metrics)
     return [
         {"shots": shots, "method": method}
         | {
@@ -121,12 +123,14 @@ def mean_draws(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
 
 
 class _Pixels:
-    """The pictures with a usable mask, and the maps of all detectors over them."""
+    """The images with a usable mask, and the maps of all detectors over them."""
 
-    def __init__(self, heard: Heard, maps: MapFile, resampling: Resampling | None, device: torch.device) -> None:
+    def __init__(
+        self, test_scores: TestScores, maps: MapFile, resampling: Resampling | None, device: torch.device
+    ) -> None:
         self._maps, self._device = maps, device
-        self._rows = [i for i, picture in enumerate(heard.pictures) if picture.mask is not None]
-        self._masks = [picture.mask for picture in heard.pictures if picture.mask is not None]
+        self._rows = [i for i, image in enumerate(test_scores.images) if image.mask is not None]
+        self._masks = [image.mask for image in test_scores.images if image.mask is not None]
         defects = [mask.defects for mask in self._masks]
         has_defect = np.array([mask.n_regions > 0 for mask in defects], dtype=bool)
         times: np.ndarray | Tensor | None = None
@@ -137,29 +141,29 @@ class _Pixels:
         self._truth = PixelTruth(defects, times, device, _PIXELS_AT_ONCE[device.type])
 
     def compare(self, grids: Mapping[int, PatchGrid]) -> dict[int, Comparison]:
-        """For the numbers of some seats, with the grids of their maps, the figures with their draws."""
+        """For the numbers of some variants, with the grids of their maps, the figures with their draws."""
         if not grids:
             return {}
-        seats = range(min(grids), max(grids) + 1)
+        variants = range(min(grids), max(grids) + 1)
 
-        @lru_cache(maxsize=1)  # all seats are asked about some pictures, before the next pictures come
-        def rows_of(pictures: tuple[int, ...]) -> Tensor:
-            return torch.from_numpy(self._maps.maps(seats, [self._rows[i] for i in pictures])).to(self._device)
+        @lru_cache(maxsize=1)  # all variants are asked about some images, before the next images come
+        def rows_of(images: tuple[int, ...]) -> Tensor:
+            return torch.from_numpy(self._maps.maps(variants, [self._rows[i] for i in images])).to(self._device)
 
-        def pixels_of(seat: int, pictures: Sequence[int]) -> Tensor:
-            first, own = self._maps.columns(seats).start, self._maps.columns(range(seat, seat + 1))
-            values = rows_of(tuple(pictures))[:, own.start - first : own.stop - first]
-            return self._spread(values, grids[seat], pictures)
+        def pixels_of(variant: int, images: Sequence[int]) -> Tensor:
+            first, own = self._maps.columns(variants).start, self._maps.columns(range(variant, variant + 1))
+            values = rows_of(tuple(images))[:, own.start - first : own.stop - first]
+            return self._spread(values, grids[variant], images)
 
         # Between patches maps are interpolated, so that no pixel lies beyond the range of the patches.
-        several = [Maps(partial(pixels_of, seat), *self._maps.bounds(seat)) for seat in grids]
+        several = [Maps(partial(pixels_of, variant), *self._maps.bounds(variant)) for variant in grids]
         return dict(zip(grids, self._truth.compare(several), strict=True))
 
-    def _spread(self, values: Tensor, grid: PatchGrid, pictures: Sequence[int]) -> Tensor:
-        """Maps (n_pictures, n_patches) over the pixels of their masks, those of one size together: (n_pixels,)."""
+    def _spread(self, values: Tensor, grid: PatchGrid, images: Sequence[int]) -> Tensor:
+        """Maps (n_images, n_patches) over the pixels of their masks, those of one size together: (n_pixels,)."""
         alike: dict[tuple[tuple[int, int], Placement], list[int]] = {}
-        for row, picture in enumerate(pictures):
-            alike.setdefault((self._masks[picture].defects.shape, self._masks[picture].placement), []).append(row)
+        for row, image in enumerate(images):
+            alike.setdefault((self._masks[image].defects.shape, self._masks[image].placement), []).append(row)
         spread: dict[int, Tensor] = {}
         for ((height, width), placement), rows in alike.items():
             some = values if len(alike) == 1 else values[rows]
@@ -167,4 +171,4 @@ class _Pixels:
             if len(alike) == 1:
                 return together.view(-1)
             spread |= dict(zip(rows, together, strict=True))
-        return torch.cat([spread[row] for row in range(len(pictures))])
+        return torch.cat([spread[row] for row in range(len(images))])

@@ -9,10 +9,10 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.folders import Entry
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.errors import DatasetError, ImageError
 from lake_core.evaluation.loading import load_ahead
-from lake_core.evaluation.protocol import Outcome, Plan, Report, choose_normals, labelled_tests
+from lake_core.evaluation.protocol import FewShotProtocol, Outcome, Report, choose_normals, labelled_tests
 from lake_core.evaluation.runs import run_category
 
 BATCH_ON_CPU, BATCH_ON_GPU = 4, 64
@@ -25,7 +25,7 @@ class Task:
     category: str
     entries: tuple[Entry, ...]
     config: LakeConfig
-    plan: Plan
+    protocol: FewShotProtocol
     batch_size: int | None = None
 
 
@@ -33,46 +33,44 @@ def run_task(task: Task, backbone: Backbone, on_progress: Report | None = None) 
     """All runs of one category.
 
     Raises:
-        DatasetError: if it has too few normal pictures that can be read, or no labelled test picture.
+        DatasetError: if it has too few normal images that can be read, or no labelled test image.
     """
-    started, name, plan = time.perf_counter(), task.category, task.plan
+    started, name, protocol = time.perf_counter(), task.category, task.protocol
     problems: list[str] = []
-    ordered = {seed: choose_normals(task.entries, seed) for seed in plan.seeds}
-    chosen = _read_normals(name, ordered, plan.shots[-1], problems)
+    ordered = {seed: choose_normals(task.entries, seed) for seed in protocol.seeds}
+    chosen = _read_normals(name, ordered, protocol.shots[-1], problems)
     store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone), on_device=True)
     tests = labelled_tests(task.entries)
-    batches = load_ahead(tests, backbone, store.batch_size, plan.pixel)
-    outcome = run_category(name, chosen, batches, len(tests), store, task.config, plan, problems, on_progress)
+    batches = load_ahead(tests, backbone, store.batch_size, protocol.pixel)
+    outcome = run_category(name, chosen, batches, len(tests), store, task.config, protocol, problems, on_progress)
     return outcome | {"seconds": round(time.perf_counter() - started, 3)}
 
 
 def _read_normals(
     name: str, ordered: Mapping[int, Sequence[Entry]], n: int, problems: list[str]
-) -> dict[int, list[Picture]]:
-    """For each seed the first n pictures that can be read and are not copies of each other; each file is read once."""
-    read: dict[Path, Picture | None] = {}
+) -> dict[int, list[InputImage]]:
+    """For each seed the first n images that can be read and are not copies of each other; each file is read once."""
+    read: dict[Path, InputImage | None] = {}
     chosen = {}
     for seed, entries in ordered.items():
-        found: dict[str, Picture] = {}
+        found: dict[str, InputImage] = {}
         for entry in entries:
             if len(found) == n:
                 break
             if entry.path not in read:
                 read[entry.path] = _read(name, entry, problems)
-            picture = read[entry.path]
-            if picture is not None:
-                found.setdefault(picture.sha256, picture)
+            image = read[entry.path]
+            if image is not None:
+                found.setdefault(image.sha256, image)
         if len(found) < n:
-            raise DatasetError(
-                f"{name} has only {len(found)} different normal pictures that can be read: ask for fewer."
-            )
+            raise DatasetError(f"{name} has only {len(found)} different normal images that can be read: ask for fewer.")
         chosen[seed] = list(found.values())
     return chosen
 
 
-def _read(name: str, entry: Entry, problems: list[str]) -> Picture | None:
+def _read(name: str, entry: Entry, problems: list[str]) -> InputImage | None:
     try:
-        return read_picture(entry.path, entry.name)
+        return read_image(entry.path, entry.name)
     except ImageError as error:
         problems.append(f"{name}: {error}")
         return None

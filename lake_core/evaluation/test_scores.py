@@ -1,4 +1,4 @@
-"""A panel of detectors asked about all test pictures of a data set, in one pass of the network."""
+"""A batch scorer of detectors asked about all test images of a data set, in one pass of the network."""
 
 import time
 from collections import deque
@@ -10,52 +10,52 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import Place
-from lake_core.detector.batch import Panel, Said
+from lake_core.backbones.hooks import HookPoint
+from lake_core.detector.batch import BatchScorer, BatchScores
 from lake_core.evaluation.loading import Batch
 from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.reading import Loaded
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """What all seats of a panel said of all pictures.
+class TestScores:
+    """What all variants of a batch scorer said of all images.
 
     Attributes:
-        pictures: Those that could be read.
+        images: Those that could be read.
         problems: One sentence for each file that could not be used.
-        scores: For each seat (n_pictures,) float64.
-        n_detectors: How many searched; some seats share one.
+        scores: For each variant (n_images,) float64.
+        n_detectors: How many searched; some variants share one.
         seconds: Of searching, without the network. On a GPU that is the time it took to ask for it.
     """
 
-    pictures: tuple[Loaded, ...]
+    images: tuple[Loaded, ...]
     problems: tuple[str, ...]
     scores: tuple[np.ndarray, ...] = field(repr=False)
     n_detectors: int
     seconds: float
 
 
-def ask_all(
-    panel: Panel,
+def score_tests(
+    scorer: BatchScorer,
     batches: Iterable[Batch],
-    places: frozenset[Place],
+    hook_points: frozenset[HookPoint],
     maps: MapFile | None,
     report: Callable[[int], None],
-) -> Heard:
-    """Asks the panel about each batch and lets the pictures go.
+) -> TestScores:
+    """Asks the batch scorer about each batch and lets the images go.
 
     On a GPU the answers to one batch are fetched while it works on the next.
 
     Args:
-        panel: Who is asked.
+        batch scorer: Who is asked.
         batches: From `load_ahead`.
         places: What the detectors read.
-        maps: Where the maps of all seats are kept; None keeps only the scores.
-        report: Called with the number of pictures done after each batch; whatever it raises ends the work.
+        maps: Where the maps of all variants are kept; None keeps only the scores.
+        report: Called with the number of images done after each batch; whatever it raises ends the work.
     """
-    at_once = 2 if panel.store.backbone.device.type == "cuda" else 1
-    pictures: list[Loaded] = []
+    at_once = 2 if scorer.store.backbone.device.type == "cuda" else 1
+    images: list[Loaded] = []
     problems: list[str] = []
     scores: list[np.ndarray] = []
     under_way: deque[tuple[_Answer, int]] = deque()
@@ -64,21 +64,21 @@ def ask_all(
     def finish() -> None:
         """Waits for the oldest answer and keeps what it says."""
         nonlocal n_done
-        answer, n_pictures = under_way.popleft()
+        answer, n_images = under_way.popleft()
         answer.wait()
         scores.append(answer.scores.copy())  # on a GPU they are in memory that is needed again
         if maps is not None:
             maps.append(answer.maps)
-        n_done += n_pictures
+        n_done += n_images
         report(n_done)
 
     for batch in batches:
         problems.extend(batch.problems)
-        pictures.extend(batch.pictures)
-        if batch.pictures:
-            acts = _activations(batch, panel.store, places)
+        images.extend(batch.images)
+        if batch.images:
+            acts = _activations(batch, scorer.store, hook_points)
             started = time.perf_counter()
-            answer = _Answer(panel.ask(acts, batch.placements), maps is not None)
+            answer = _Answer(scorer.ask(acts, batch.placements), maps is not None)
             seconds += time.perf_counter() - started
             under_way.append((answer, batch.n_entries))
         else:
@@ -87,19 +87,19 @@ def ask_all(
             finish()
     while under_way:
         finish()
-    return Heard(
-        tuple(pictures),
+    return TestScores(
+        tuple(images),
         tuple(problems),
-        tuple(np.concatenate(scores or [np.zeros((len(panel.seats), 0))], axis=1)),
-        len(panel.detectors),
+        tuple(np.concatenate(scores or [np.zeros((len(scorer.variants), 0))], axis=1)),
+        len(scorer.detectors),
         seconds,
     )
 
 
 class _Answer:
-    """What all seats said of one batch, on its way from the device."""
+    """What all variants said of one batch, on its way from the device."""
 
-    def __init__(self, said: Sequence[Said], keep_maps: bool) -> None:
+    def __init__(self, said: Sequence[BatchScores], keep_maps: bool) -> None:
         scores = torch.stack([one.scores for one in said])
         maps = torch.cat([one.maps for one in said], dim=1) if keep_maps else scores.new_zeros(scores.shape[1], 0)
         self._sent = torch.cuda.Event() if scores.is_cuda else None
@@ -114,12 +114,12 @@ class _Answer:
 
     @property
     def scores(self) -> np.ndarray:
-        """(n_seats, n_pictures) float64."""
+        """(n_seats, n_images) float64."""
         return self._scores.numpy()
 
     @property
     def maps(self) -> np.ndarray:
-        """(n_pictures, n_patches of all seats one after the other) float32; no columns where maps are not kept."""
+        """(n_images, n_patches of all variants one after the other) float32; no columns where maps are not kept."""
         return self._maps.numpy()
 
 
@@ -129,26 +129,28 @@ def _to_host(values: Tensor) -> Tensor:
     return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
 
 
-def _activations(batch: Batch, store: FeatureStore, places: frozenset[Place]) -> dict[Place, Tensor]:
-    """Activations of a batch on the backbone's device; those of pictures also learned from are taken from the store."""
+def _activations(batch: Batch, store: FeatureStore, hook_points: frozenset[HookPoint]) -> dict[HookPoint, Tensor]:
+    """Activations of a batch on the backbone's device; those of images also learned from are taken from the store."""
     backbone = store.backbone
-    held = [store.held(picture.sha256, places) for picture in batch.pictures]
+    held = [store.held(image.sha256, hook_points) for image in batch.images]
     fresh = [i for i, rows in enumerate(held) if rows is None]
-    found: dict[Place, Tensor] = {}
+    found: dict[HookPoint, Tensor] = {}
     if fresh:
         canvases = batch.canvases if len(fresh) == len(held) else batch.canvases[fresh]
-        pixels = backbone.pixels(canvases, [batch.pictures[i].placement for i in fresh])
-        found = backbone.forward(pixels, places, stay=True)
+        pixels = backbone.pixels(canvases, [batch.images[i].placement for i in fresh])
+        found = backbone.forward(pixels, hook_points, stay=True)
     if len(fresh) == len(held):
         return found
     rows_of = {i: row for row, i in enumerate(fresh)}
-    dtypes = {place: rows.dtype for place, rows in found.items()}
+    dtypes = {hook_point: rows.dtype for hook_point, rows in found.items()}
     return {
-        place: torch.stack(
+        hook_point: torch.stack(
             [
-                found[place][rows_of[i]] if rows is None else rows[place].to(backbone.device, dtypes.get(place))
+                found[hook_point][rows_of[i]]
+                if rows is None
+                else rows[hook_point].to(backbone.device, dtypes.get(hook_point))
                 for i, rows in enumerate(held)
             ]
         )
-        for place in places
+        for hook_point in hook_points
     }

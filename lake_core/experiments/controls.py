@@ -1,7 +1,7 @@
 """Checks that keep the story honest: random controls, other criteria, stability, and the choice of K.
 
-Everything here reads a fitted `Lake` and the activations its store holds; for pictures that were scored before, the
-network never runs again. Long work takes `on_progress`, which is called with units of work done and in all after each
+Everything here reads a fitted `Lake` and the activations its store holds; for images that were scored before, the
+network never runs again. Long work takes `on_progress`, which is called with neurons of work done and in all after each
 of them and may raise to cancel.
 """
 
@@ -14,9 +14,9 @@ import pandas as pd
 
 from lake_core.backbones.feature_store import Progress
 from lake_core.config import CRITERIA, Criterion
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import Witnesses
+from lake_core.detector.scoring import PatchScores
 from lake_core.detector.selection import Selection, jaccard, select
 from lake_core.errors import LakeError
 from lake_core.experiments.stability import Stability, normal_patches, stability, stacked
@@ -30,9 +30,9 @@ __all__ = [
     "Stability",
     "compare_criteria",
     "effective_dimension",
-    "gallery_bytes",
-    "knee",
+    "elbow",
     "log_scale",
+    "memory_bank_bytes",
     "random_control",
     "random_draws",
     "separation",
@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 Labels = Sequence[bool | None]
-"""One per picture: True where defective, False where good, None where nobody knows."""
+"""One per image: True where defective, False where good, None where nobody knows."""
 
 Measure = Literal["auroc", "gap"]
 RANKINGS: tuple[Criterion, ...] = tuple(name for name in CRITERIA if name != "all")
@@ -53,30 +53,30 @@ RANKINGS: tuple[Criterion, ...] = tuple(name for name in CRITERIA if name != "al
 
 
 def separation_measure(labels: Labels | None) -> Measure:
-    """How separation is measured: "auroc" where both good and defective pictures are known, else "gap"."""
+    """How separation is measured: "auroc" where both good and defective images are known, else "gap"."""
     return "auroc" if {True, False} <= set(labels or ()) else "gap"
 
 
 def separation(lake: Lake, scores: Sequence[float] | np.ndarray, labels: Labels | None = None) -> float:
-    """How well the image scores set defective pictures apart.
+    """How well the image scores set defective images apart.
 
-    With labels of both classes it is the image AUROC over the labelled pictures, in [0, 1], 0.5 for chance. Without, it
-    is the gap: the mean score of the test pictures minus the mean leave-one-out score of the fitted normal pictures, on
+    With labels of both classes it is the image AUROC over the labelled images, in [0, 1], 0.5 for chance. Without, it
+    is the gap: the mean score of the test images minus the mean leave-one-out score of the fitted normal images, on
     the calibrated scale of the scores (1 is about the calibration quantile of normal patches); 0 where they score the
-    same. The gap grows with the share of defective pictures, so compare it over the same pictures only.
+    same. The gap grows with the share of defective images, so compare it over the same images only.
 
     Args:
         lake: Fitted.
-        scores: (n,) image scores of the test pictures.
-        labels: One per picture, or None.
+        scores: (n,) image scores of the test images.
+        labels: One per image, or None.
     Raises:
-        LakeError: if there is no picture.
+        LakeError: if there is no image.
     """
     values = np.asarray(scores, dtype=np.float64)
     if labels is not None and len(labels) != len(values):
         raise ValueError(f"{len(labels)} labels for {len(values)} scores")
     if len(values) == 0:
-        raise LakeError("There is no test picture to tell from the normal ones; add at least one.")
+        raise LakeError("There is no test image to tell from the normal ones; add at least one.")
     if separation_measure(labels) == "auroc" and labels is not None:
         area = known_auroc(labels, values)
         assert area is not None
@@ -103,23 +103,23 @@ class RandomControl:
 
 
 def random_draws(
-    lake: Lake, pictures: Sequence[Picture], labels: Labels | None = None, n_draws: int = 10
+    lake: Lake, images: Sequence[InputImage], labels: Labels | None = None, n_draws: int = 10
 ) -> Iterator[float]:
     """Separation of one random selection after the other, each of the size of the detector's own.
 
-    The same pipeline (gallery, calibration, text part, weights) is learned anew with K random units per layer, with
-    the seeds `config.seed + 1`, `+ 2` ...; so the same detector always meets the same draws. A draw in which nothing
-    varies over the normal pictures gives every picture the same score: 0.5, or a gap of 0.
+    The same pipeline (memory bank, calibration, text part, weights) is learned anew with K random neurons per layer,
+    with the seeds `config.seed + 1`, `+ 2` ...; so the same detector always meets the same draws. A draw in which
+    nothing varies over the normal images gives every image the same score: 0.5, or a gap of 0.
     """
     config = lake.config
-    top_k = max(selection.n_units for selection in _selections(lake)) if config.criterion == "all" else config.top_k
+    top_k = max(selection.n_neurons for selection in _selections(lake)) if config.criterion == "all" else config.top_k
     for draw in range(1, n_draws + 1):
-        yield _separation_of(lake, pictures, labels, criterion="random", top_k=top_k, seed=config.seed + draw)
+        yield _separation_of(lake, images, labels, criterion="random", top_k=top_k, seed=config.seed + draw)
 
 
 def random_control(
     lake: Lake,
-    pictures: Sequence[Picture],
+    images: Sequence[InputImage],
     labels: Labels | None = None,
     n_draws: int = 10,
     on_progress: Progress | None = None,
@@ -128,75 +128,76 @@ def random_control(
 
     Args:
         lake: Fitted.
-        pictures: Test pictures, at least one.
-        labels: One per picture, or None.
+        images: Test images, at least one.
+        labels: One per image, or None.
         n_draws: Number of random selections, at least 1.
         on_progress: Called after each draw.
     """
     if n_draws < 1:
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
-    selected = separation(lake, _scores(lake, pictures), labels)
-    draws = np.array(list(_counted(random_draws(lake, pictures, labels, n_draws), n_draws, on_progress)))
+    selected = separation(lake, _scores(lake, images), labels)
+    draws = np.array(list(_counted(random_draws(lake, images, labels, n_draws), n_draws, on_progress)))
     place = float(np.mean((selected > draws) + 0.5 * (selected == draws)))
     return RandomControl(selected, draws, place, separation_measure(labels))
 
 
 def sweep_k(
     lake: Lake,
-    pictures: Sequence[Picture],
+    images: Sequence[InputImage],
     labels: Labels | None = None,
     ks: Sequence[int] | None = None,
     n_draws: int = 3,
     on_progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """Separation and memory against K, for the detector's criterion and for random units.
+    """Separation and memory against K, for the detector's criterion and for random neurons.
 
     Args:
         lake: Fitted.
-        pictures: Test pictures, at least one.
-        labels: One per picture, or None.
-        ks: Numbers of units per layer; by default about nine from 1 to all on a log scale. More than a layer has
+        images: Test images, at least one.
+        labels: One per image, or None.
+        ks: Numbers of neurons per layer; by default about nine from 1 to all on a log scale. More than a layer has
             means all of them, where every draw equals the selection.
         n_draws: Random selections per K, at least 1.
         on_progress: Called after each K.
     Returns:
-        One row per K, ascending: k, selected, random_mean, random_std (over the draws, ddof 0), gallery_bytes (float32
-        galleries of all layers).
+        One row per K, ascending: k, selected, random_mean, random_std (over the draws, ddof 0), memory_bank_bytes
+            (float32
+        memory banks of all layers).
     """
     if n_draws < 1:
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
-    n_units = max(selection.n_units for selection in _selections(lake))
-    wanted = sorted(set(log_scale(n_units) if ks is None else ks))
+    n_neurons = max(selection.n_neurons for selection in _selections(lake))
+    wanted = sorted(set(log_scale(n_neurons) if ks is None else ks))
     criterion: Criterion = "variance" if lake.config.criterion == "all" else lake.config.criterion
 
     def rows() -> Iterator[dict[str, float]]:
         for k in wanted:
-            at_k = _separation_of(lake, pictures, labels, criterion=criterion, top_k=k)
+            at_k = _separation_of(lake, images, labels, criterion=criterion, top_k=k)
             seeds = range(lake.config.seed + 1, lake.config.seed + n_draws + 1)
             draws = np.array(
                 [at_k]
-                if k >= n_units
-                else [_separation_of(lake, pictures, labels, criterion="random", top_k=k, seed=s) for s in seeds]
+                if k >= n_neurons
+                else [_separation_of(lake, images, labels, criterion="random", top_k=k, seed=s) for s in seeds]
             )
             yield {
                 "k": k,
                 "selected": at_k,
                 "random_mean": float(draws.mean()),
                 "random_std": float(draws.std()),
-                "gallery_bytes": gallery_bytes(lake, k),
+                "memory_bank_bytes": memory_bank_bytes(lake, k),
             }
 
     return pd.DataFrame(list(_counted(rows(), len(wanted), on_progress)))
 
 
-def log_scale(n_units: int, n_steps: int = 9) -> list[int]:
-    """At most n_steps different whole numbers from 1 to n_units, evenly spaced on a log scale."""
-    return [int(k) for k in np.unique(np.round(np.geomspace(1, n_units, n_steps)).astype(int))]
+def log_scale(n_neurons: int, n_steps: int = 9) -> list[int]:
+    """At most n_steps different whole numbers from 1 to n_neurons, evenly spaced on a log scale."""
+    return [int(k) for k in np.unique(np.round(np.geomspace(1, n_neurons, n_steps)).astype(int))]
 
 
-def gallery_bytes(lake: Lake, k: int) -> int:
-    """Bytes of the float32 galleries of all layers if k units were kept in each."""
-    return sum(4 * len(layer.gallery) * min(k, layer.selection.n_units) for layer in lake.normality_.layers)
+def memory_bank_bytes(lake: Lake, k: int) -> int:
+    """Bytes of the float32 memory banks of all layers if k neurons were kept in each."""
+    return sum(4 * len(layer.bank) * min(k, layer.selection.n_neurons) for layer in lake.memory_bank_.layers)
 
 
 # Other criteria, and the shape of the ranked curve -------------------------------------------------------------------
@@ -216,17 +217,17 @@ class CriteriaComparison:
 
 
 def compare_criteria(lake: Lake, criteria: Sequence[Criterion] = RANKINGS) -> CriteriaComparison:
-    """Selects units by each criterion from the fitted normal pictures; K and seed are the detector's own."""
+    """Selects neurons by each criterion from the fitted normal images; K and seed are the detector's own."""
     config = lake.config
     selections: dict[int, dict[Criterion, Selection]] = {}
     for layer in (selection.layer for selection in _selections(lake)):
         acts_nu = stacked(normal_patches(lake, layer), range(len(lake.normals_)))
         selections[layer] = {
-            name: select(acts_nu, layer, config.kind, name, config.top_k, config.seed) for name in criteria
+            name: select(acts_nu, layer, config.site, name, config.top_k, config.seed) for name in criteria
         }
     overlaps = {
         layer: pd.DataFrame(
-            [[jaccard(found[a].units, found[b].units) for b in criteria] for a in criteria],
+            [[jaccard(found[a].neurons, found[b].neurons) for b in criteria] for a in criteria],
             index=list(criteria),
             columns=list(criteria),
         )
@@ -236,14 +237,14 @@ def compare_criteria(lake: Lake, criteria: Sequence[Criterion] = RANKINGS) -> Cr
 
 
 def effective_dimension(sensitivity: np.ndarray) -> float:
-    """Participation ratio (sum s)^2 / sum s^2: over how many units the sensitivity is spread.
+    """Participation ratio (sum s)^2 / sum s^2: over how many neurons the sensitivity is spread.
 
-    It counts units, not directions: correlated units count each.
+    It counts neurons, not directions: correlated neurons count each.
 
     Args:
-        sensitivity: (n_units,) >= 0.
+        sensitivity: (n_neurons,) >= 0.
     Returns:
-        From 1 (one unit has it all) to n_units (all equal); 0 where all are 0.
+        From 1 (one neuron has it all) to n_neurons (all equal); 0 where all are 0.
     """
     values = np.asarray(sensitivity, dtype=np.float64)
     values = values / values.max() if values.max(initial=0.0) > 0 else values
@@ -251,17 +252,17 @@ def effective_dimension(sensitivity: np.ndarray) -> float:
     return float(values.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def knee(sensitivity: np.ndarray) -> int:
+def elbow(sensitivity: np.ndarray) -> int:
     """A suggestion for K: where the cumulative curve of ranked sensitivity is farthest above its chord.
 
-    After the idea of Kneedle (Satopaa et al., ICDCSW 2011), without its smoothing. Up to the knee each further unit
-    adds more than the average one, so K is the number of units above the mean. It is a property of the curve alone and
-    says nothing of how well defects are found.
+    After the idea of Kneedle (Satopaa et al., ICDCSW 2011), without its smoothing. Up to the elbow each further neuron
+    adds more than the average one, so K is the number of neurons above the mean. It is a property of the curve alone
+    and says nothing of how well defects are found.
 
     Args:
-        sensitivity: (n_units,) >= 0, in any order.
+        sensitivity: (n_neurons,) >= 0, in any order.
     Returns:
-        From 1 to n_units; n_units where all are equal, since a straight line has no knee.
+        From 1 to n_neurons; n_neurons where all are equal, since a straight line has no elbow.
     """
     values = np.asarray(sensitivity, dtype=np.float64)
     return int((values > values.mean()).sum()) or len(values)
@@ -270,18 +271,18 @@ def knee(sensitivity: np.ndarray) -> int:
 # What the parts above share ------------------------------------------------------------------------------------------
 
 
-def _scores(lake: Lake, pictures: Sequence[Picture]) -> list[float]:
-    return [lake.score(picture).score for picture in pictures]
+def _scores(lake: Lake, images: Sequence[InputImage]) -> list[float]:
+    return [lake.score(image).score for image in images]
 
 
-def _separation_of(lake: Lake, pictures: Sequence[Picture], labels: Labels | None, **changes: Any) -> float:
-    """Separation of the same pipeline with other units; chance level where nothing varies in them."""
+def _separation_of(lake: Lake, images: Sequence[InputImage], labels: Labels | None, **changes: Any) -> float:
+    """Separation of the same pipeline with other neurons; chance level where nothing varies in them."""
     other = Lake(lake.backbone, replace(lake.config, **changes), lake.store)
     try:
         other.fit(lake.normals_)
     except LakeError:
         return 0.5 if separation_measure(labels) == "auroc" else 0.0
-    return separation(other, _scores(other, pictures), labels)
+    return separation(other, _scores(other, images), labels)
 
 
 def _counted(results: Iterable[Any], n_in_all: int, on_progress: Progress | None) -> Iterator[Any]:
@@ -298,31 +299,31 @@ def _selections(lake: Lake) -> list[Selection]:
 
 def weight_curve(
     lake: Lake,
-    pictures: Sequence[Picture],
+    images: Sequence[InputImage],
     labels: Labels | None = None,
     weights: Sequence[float] = tuple(np.linspace(0, 1, 21).round(2).tolist()),
     on_progress: Progress | None = None,
-    heard: Sequence[Witnesses] | None = None,
+    computed: Sequence[PatchScores] | None = None,
 ) -> pd.DataFrame:
-    """Separation against the text weight; the witnesses are heard once and weighed anew.
+    """Separation against the fusion weight; the witnesses are heard once and weighed anew.
 
     Args:
         lake: Fitted.
-        pictures: Test pictures, at least one.
-        labels: One per picture, or None.
+        images: Test images, at least one.
+        labels: One per image, or None.
         weights: Each in [0, 1].
         on_progress: Called with weights done and in all; may raise to cancel.
-        heard: `lake.measure` of each picture, where the caller has it already.
+        heard: `lake.measure` of each image, where the caller has it already.
     Returns:
-        Columns text_weight, separation (see `separation`), threshold and n_anomalous (pictures above it).
+        Columns fusion_weight, separation (see `separation`), threshold and n_anomalous (images above it).
     """
-    witnesses = [lake.measure(picture) for picture in pictures] if heard is None else heard
+    patch_scores = [lake.measure(image) for image in images] if computed is None else computed
     rows = []
     for n_done, weight in enumerate(weights, start=1):
-        other = lake.reweighed(text_weight=float(weight))
-        scores = [other.fuse(found).score for found in witnesses]
+        other = lake.with_weights(fusion_weight=float(weight))
+        scores = [other.aggregate(found).score for found in patch_scores]
         above = int(is_anomalous(scores, other.threshold_).sum())
         rows.append((float(weight), separation(other, scores, labels), other.threshold_, above))
         if on_progress is not None:
             on_progress(n_done, len(weights))
-    return pd.DataFrame(rows, columns=["text_weight", "separation", "threshold", "n_anomalous"])
+    return pd.DataFrame(rows, columns=["fusion_weight", "separation", "threshold", "n_anomalous"])

@@ -1,12 +1,12 @@
 """Whether a map names the patches that make the score: deletion and insertion curves beside random orders.
 
 After RISE (Petsiuk et al., arXiv 1806.07421). Pixels are exchanged in the model's input and the network runs anew; what
-was learned from the normal pictures stays, and nothing is kept in the feature store.
+was learned from the normal images stays, and nothing is kept in the feature store.
 
-What removed patches are replaced by decides what a curve can say. A blurred picture (Fong and Vedaldi, arXiv
-1704.03296) is the custom, but blur is itself unusual beside sharp normal pictures: on the metal sample a blurred
-picture scores 4.5 where a scratched one scores 1.7, and removing anything raises the score. So the default is the
-normal picture that is most alike, which is what "without the defect" means here.
+What removed patches are replaced by decides what a curve can say. A blurred image (Fong and Vedaldi, arXiv
+1704.03296) is the custom, but blur is itself unusual beside sharp normal images: on the metal sample a blurred
+image scores 4.5 where a scratched one scores 1.7, and removing anything raises the score. So the default is the
+normal image that is most alike, which is what "without the defect" means here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +20,9 @@ from torch import Tensor
 
 from lake_core.backbones.feature_store import Progress
 from lake_core.backbones.patch_grid import PatchGrid, Placement
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.neurons.attribution import baseline_of
 
@@ -37,18 +37,18 @@ _BATCH = 2
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The score while patches are removed from a picture, or put back.
+    """The score while patches are removed from a image, or put back.
 
     Attributes:
-        picture: The picture.
-        direction: "deletion" begins with the picture and ends with the replacement; "insertion" the other way round.
+        image: The image.
+        direction: "deletion" begins with the image and ends with the replacement; "insertion" the other way round.
         replacement: What removed patches are replaced by.
-        shares: (n_steps + 1,) float64 from 0 to 1, share of the picture's patches that are removed, or put back.
+        shares: (n_steps + 1,) float64 from 0 to 1, share of the image's patches that are removed, or put back.
         by_map: (n_steps + 1,) float64, scores with the patches taken in the order of the fused map, greatest first.
         at_random: (n_orders, n_steps + 1) float64, in random orders.
     """
 
-    picture: Picture
+    image: InputImage
     direction: Direction
     replacement: Replacement
     shares: np.ndarray = field(repr=False)
@@ -80,7 +80,7 @@ class Curve:
         if ends[-1] < ends[0]:
             return None
         return (
-            f"The {self.replacement} replacement itself scores {ends[-1]:.2f}, no less than the picture's "
+            f"The {self.replacement} replacement itself scores {ends[-1]:.2f}, no less than the image's "
             f"{ends[0]:.2f}: it counts as a defect of its own, and this curve says little of the map."
         )
 
@@ -98,10 +98,10 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Curves of several pictures.
+    """Curves of several images.
 
     Attributes:
-        curves: One per picture.
+        curves: One per image.
         mean_area: Mean of their areas, in units of the score; above 0 the map does better than random orders.
     """
 
@@ -115,15 +115,15 @@ class Faithfulness:
         moves = "falls" if self.curves[0].direction == "deletion" else "rises"
         said = (
             f"In the order of the map the score {moves} sooner than at random on {n_better} of {len(self.curves)} "
-            f"pictures (mean area {self.mean_area:+.2f})."
+            f"images (mean area {self.mean_area:+.2f})."
         )
         n_warned = sum(curve.warning is not None for curve in self.curves)
-        return said if not n_warned else f"{said} On {n_warned} the replacement scores no less than the picture."
+        return said if not n_warned else f"{said} On {n_warned} the replacement scores no less than the image."
 
 
 def curve(
     lake: Lake,
-    picture: Picture,
+    image: InputImage,
     direction: Direction = "deletion",
     replacement: Replacement = "normal",
     *,
@@ -132,19 +132,19 @@ def curve(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Curve:
-    """Removes a picture's patches step by step, or puts them back, and scores it after each step.
+    """Removes a image's patches step by step, or puts them back, and scores it after each step.
 
     Args:
         lake: Fitted.
-        picture: The picture.
+        image: The image.
         direction: "deletion" or "insertion".
-        replacement: "normal" shows the normal picture that is nearest in pixels, at the same places; "blurred" the
-            picture under a Gaussian; "mean" its mean colour.
+        replacement: "normal" shows the normal image that is nearest in pixels, at the same places; "blurred" the
+            image under a Gaussian; "mean" its mean colour.
         n_steps: Steps from all to nothing, at least 1; not more than there are patches.
-        n_orders: Random orders, at least 1. It all costs 2 + (n_orders + 1) * (n_steps - 1) pictures through the
+        n_orders: Random orders, at least 1. It all costs 2 + (n_orders + 1) * (n_steps - 1) images through the
             network.
         seed: Of the random orders.
-        on_progress: Called after each few pictures with pictures done and in all; may raise to cancel.
+        on_progress: Called after each few images with images done and in all; may raise to cancel.
     Raises:
         ConfigError: if an argument is not allowed.
     """
@@ -154,11 +154,11 @@ def curve(
     for name, number in (("n_steps", n_steps), ("n_orders", n_orders)):
         if number < 1:
             raise ConfigError(f"{name} is {number}; it must be a whole number of at least 1.")
-    result = lake.score(picture)
-    grid, inside = result.witnesses.grid, result.witnesses.inside
-    own, other = lake.backbone.prepare(picture), replacement_of(lake, picture, replacement)
+    result = lake.score(image)
+    grid, inside = result.patch_scores.grid, result.patch_scores.inside
+    own, other = lake.backbone.prepare(image), replacement_of(lake, image, replacement)
     first, last = (own, other) if direction == "deletion" else (other, own)
-    patch_of = patch_of_pixels(grid, result.witnesses.placement)
+    patch_of = patch_of_pixels(grid, result.patch_scores.placement)
     patches = np.flatnonzero(inside)
     fused = result.map.reshape(-1)[patches]
     rng = np.random.default_rng(seed)
@@ -173,15 +173,15 @@ def curve(
                 yield torch.where(torch.from_numpy(np.isin(patch_of, order[:n])), last, first)
 
     n_between = len(n_taken) - 2
-    scores = np.array([one.score for one in scored(lake, picture, inputs(), 2 + len(orders) * n_between, on_progress)])
+    scores = np.array([one.score for one in scored(lake, image, inputs(), 2 + len(orders) * n_between, on_progress)])
     between = scores[2:].reshape(len(orders), n_between)
     every = np.hstack([np.full((len(orders), 1), scores[0]), between, np.full((len(orders), 1), scores[1])])
-    return Curve(picture, direction, replacement, n_taken / len(patches), every[0], every[1:])
+    return Curve(image, direction, replacement, n_taken / len(patches), every[0], every[1:])
 
 
 def faithfulness(
     lake: Lake,
-    pictures: Sequence[Picture],
+    images: Sequence[InputImage],
     direction: Direction = "deletion",
     replacement: Replacement = "normal",
     *,
@@ -190,23 +190,23 @@ def faithfulness(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> Faithfulness:
-    """Curves of several pictures; arguments as in `curve`.
+    """Curves of several images; arguments as in `curve`.
 
     Args:
-        pictures: At least one.
-        on_progress: Called after each few pictures through the network; the number in all is an upper bound where
-            pictures differ in their number of patches.
+        images: At least one.
+        on_progress: Called after each few images through the network; the number in all is an upper bound where
+            images differ in their number of patches.
     """
-    if not pictures:
-        raise ConfigError("There is no picture to remove patches from; give at least one.")
+    if not images:
+        raise ConfigError("There is no image to remove patches from; give at least one.")
     each = 2 + (n_orders + 1) * (n_steps - 1)
     curves = []
-    for index, picture in enumerate(pictures):
-        report = None if on_progress is None else _offset(on_progress, index * each, len(pictures) * each)
+    for index, image in enumerate(images):
+        report = None if on_progress is None else _offset(on_progress, index * each, len(images) * each)
         curves.append(
             curve(
                 lake,
-                picture,
+                image,
                 direction,
                 replacement,
                 n_steps=n_steps,
@@ -221,12 +221,12 @@ def faithfulness(
 # Pixels --------------------------------------------------------------------------------------------------------------
 
 
-def replacement_of(lake: Lake, picture: Picture, replacement: Replacement) -> Tensor:
-    """What stands for a picture's removed patches, (3, height, width) as the model's input.
+def replacement_of(lake: Lake, image: InputImage, replacement: Replacement) -> Tensor:
+    """What stands for a image's removed patches, (3, height, width) as the model's input.
 
-    For "normal" the content of the normal picture nearest in pixels fills the picture's place in the input.
+    For "normal" the content of the normal image nearest in pixels fills the image's place in the input.
     """
-    own, placement = lake.backbone.prepare(picture), lake.backbone.placement(picture)
+    own, placement = lake.backbone.prepare(image), lake.backbone.placement(image)
     if replacement != "normal":
         return baseline_of(own, placement, replacement)
     box = _box(placement)
@@ -242,7 +242,7 @@ def replacement_of(lake: Lake, picture: Picture, replacement: Replacement) -> Te
 
 
 def patch_of_pixels(grid: PatchGrid, placement: Placement) -> np.ndarray:
-    """(height, width) int64: the patch on the picture that each pixel of the input belongs to, or is nearest to."""
+    """(height, width) int64: the patch on the image that each pixel of the input belongs to, or is nearest to."""
     on_rc = grid.inside(placement).reshape(grid.rows, grid.cols)
     rows, cols = np.flatnonzero(on_rc.any(1)), np.flatnonzero(on_rc.any(0))
     row = np.arange(placement.input_height) * grid.rows // grid.covered_height
@@ -251,16 +251,16 @@ def patch_of_pixels(grid: PatchGrid, placement: Placement) -> np.ndarray:
 
 
 def scored(
-    lake: Lake, picture: Picture, inputs: Iterator[Tensor], n_in_all: int, on_progress: Progress | None = None
-) -> Iterator[ImageScore]:
-    """Scores of changed inputs of a picture, each (3, height, width); the network runs a few at a time."""
+    lake: Lake, image: InputImage, inputs: Iterator[Tensor], n_in_all: int, on_progress: Progress | None = None
+) -> Iterator[ImageResult]:
+    """Scores of changed inputs of a image, each (3, height, width); the network runs a few at a time."""
     n_done = 0
     while n_done < n_in_all:
         batch = torch.stack([next(inputs) for _ in range(min(_BATCH, n_in_all - n_done))])
-        found = lake.backbone.forward(batch, lake.places)
+        found = lake.backbone.forward(batch, lake.hook_points)
         for index in range(len(batch)):
-            acts = {place: tensor[index] for place, tensor in found.items()}
-            yield lake.fuse(lake.measure_activations(picture, acts))
+            acts = {hook_point: tensor[index] for hook_point, tensor in found.items()}
+            yield lake.aggregate(lake.compute_maps_from(image, acts))
         n_done += len(batch)
         if on_progress is not None:
             on_progress(n_done, n_in_all)

@@ -1,4 +1,4 @@
-"""An independent check of a map: regions of a picture are covered one by one with Captum's FeatureAblation.
+"""An independent check of a map: regions of a image are covered one by one with Captum's FeatureAblation.
 
 It shares nothing with the account of a score but the score itself: the importance of a region is what the score loses
 when the region shows the replacement (see `lake_core.experiments.deletion`), and its ranks are compared with the map's.
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from lake_core.backbones.feature_store import Progress
 from lake_core.backbones.patch_grid import PatchGrid
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.experiments.deletion import Replacement, patch_of_pixels, replacement_of, scored
 
@@ -31,18 +31,18 @@ class Occlusion:
     """What covering regions does, beside what the map says of them.
 
     Attributes:
-        picture: The picture.
+        image: The image.
         target: What was watched: the image "score", or the mean of the fused "map".
         replacement: What covered regions showed.
         grid: The fused grid.
-        region: (n_patches,) int64, region of each patch, from 0; -1 off the picture. Regions are squares of patches.
-        importance: (n_regions,) float64, the target for the picture less the target with the region covered.
+        region: (n_patches,) int64, region of each patch, from 0; -1 off the image. Regions are squares of patches.
+        importance: (n_regions,) float64, the target for the image less the target with the region covered.
         by_map: (n_regions,) float64, the fused map's greatest value in the region for "score", its mean for "map".
         correlation: Spearman's rank correlation of the two, -1 to 1; None where either is constant.
-        deciding_region: Region of the patch that decides the score.
+        max_scoring_region: Region of the max-scoring patch the score.
     """
 
-    picture: Picture
+    image: InputImage
     target: Target
     replacement: Replacement
     grid: PatchGrid
@@ -50,35 +50,38 @@ class Occlusion:
     importance: np.ndarray = field(repr=False)
     by_map: np.ndarray = field(repr=False)
     correlation: float | None
-    deciding_region: int
+    max_scoring_region: int
 
     @property
     def importance_map(self) -> np.ndarray:
-        """(rows, cols) float32, each patch with the importance of its region; NaN off the picture."""
+        """(rows, cols) float32, each patch with the importance of its region; NaN off the image."""
         values = np.where(self.region < 0, np.nan, self.importance[self.region])
         return values.astype(np.float32).reshape(self.grid.rows, self.grid.cols)
 
     @property
-    def rank_of_deciding_region(self) -> int:
-        """From 1: how many regions matter at least as much as the one that holds the deciding patch, itself included.
+    def rank_of_max_scoring_region(self) -> int:
+        """From 1: how many regions matter at least as much as the one that holds the max-scoring patch, itself
+        included.
 
-        1 says that covering the region of the deciding patch lowers the target most.
+        1 says that covering the region of the max-scoring patch lowers the target most.
         """
-        return int((self.importance >= self.importance[self.deciding_region]).sum())
+        return int((self.importance >= self.importance[self.max_scoring_region]).sum())
 
     @property
     def sentence(self) -> str:
         """The outcome in words."""
-        n, rank = len(self.importance), self.rank_of_deciding_region
-        where = "Covering the region of the deciding patch lowers the score more than covering any other"
-        own = self.importance[self.deciding_region]
+        n, rank = len(self.importance), self.rank_of_max_scoring_region
+        where = "Covering the region of the max-scoring patch lowers the score more than covering any other"
+        own = self.importance[self.max_scoring_region]
         if own <= 0:
             where = (
-                f"Covering the region of the deciding patch does not lower the score ({0 - own:+.2f}): what is put "
+                f"Covering the region of the max-scoring patch does not lower the score ({0 - own:+.2f}): what is put "
                 "there, or its seam, is no less unusual"
             )
         elif rank > 1:
-            where = f"Covering the region of the deciding patch is number {rank} of {n} regions in lowering the score"
+            where = (
+                f"Covering the region of the max-scoring patch is number {rank} of {n} regions in lowering the score"
+            )
         if self.target == "map":
             where = where.replace("the score", "the map")
         agree = "cannot be ranked" if self.correlation is None else f"have a rank correlation of {self.correlation:.2f}"
@@ -87,27 +90,27 @@ class Occlusion:
 
 def occlusion(
     lake: Lake,
-    picture: Picture,
+    image: InputImage,
     target: Target = "score",
     replacement: Replacement = "normal",
     *,
     n_regions: int = N_REGIONS,
     on_progress: Progress | None = None,
 ) -> Occlusion:
-    """Covers a picture region by region.
+    """Covers a image region by region.
 
-    The image score is a maximum: as long as the deciding patch stays, covering a region changes it only where the seam
-    is more unusual than that patch. So many importances are 0 or a little below, and a low correlation for "score" is
-    no surprise; the rank of the deciding region is the sharper question there. The deciding patch lies in the middle of
-    its region: a border through a defect would leave half of it beside a seam.
+    The image score is a maximum: as long as the max-scoring patch stays, covering a region changes it only where the
+    seam is more unusual than that patch. So many importances are 0 or a little below, and a low correlation for "score"
+    is no surprise; the rank of the deciding region is the sharper question there. The max-scoring patch lies in the
+    middle of its region: a border through a defect would leave half of it beside a seam.
 
     Args:
         lake: Fitted.
-        picture: The picture.
+        image: The image.
         target: What to watch, "score" or "map".
         replacement: What covered regions show, as in `faithfulness.curve`.
-        n_regions: Regions at most, at least 1; each costs one picture through the network.
-        on_progress: Called after each few pictures with pictures done and in all; may raise to cancel.
+        n_regions: Regions at most, at least 1; each costs one image through the network.
+        on_progress: Called after each few images with images done and in all; may raise to cancel.
     Raises:
         ConfigError: if an argument is not allowed.
     """
@@ -115,16 +118,16 @@ def occlusion(
         raise ConfigError(f"target is {target!r}; it must be one of {', '.join(get_args(Target))}.")
     if n_regions < 1:
         raise ConfigError(f"n_regions is {n_regions}; it must be a whole number of at least 1.")
-    result = lake.score(picture)
-    grid, inside = result.witnesses.grid, result.witnesses.inside
+    result = lake.score(image)
+    grid, inside = result.patch_scores.grid, result.patch_scores.inside
     region = regions(grid, inside, n_regions, result.patch)
     n_found = int(region.max()) + 1
-    mask = torch.from_numpy(region[patch_of_pixels(grid, result.witnesses.placement)])
+    mask = torch.from_numpy(region[patch_of_pixels(grid, result.patch_scores.placement)])
     n_done = 0
 
     def watched(pixels: Tensor) -> Tensor:
         nonlocal n_done
-        found = list(scored(lake, picture, iter(pixels), len(pixels)))
+        found = list(scored(lake, image, iter(pixels), len(pixels)))
         n_done += len(found)
         if on_progress is not None:
             on_progress(n_done, n_found + 1)
@@ -132,8 +135,8 @@ def occlusion(
 
     with torch.no_grad():
         importance_hw = FeatureAblation(watched).attribute(
-            lake.backbone.prepare(picture)[None],
-            baselines=replacement_of(lake, picture, replacement)[None],
+            lake.backbone.prepare(image)[None],
+            baselines=replacement_of(lake, image, replacement)[None],
             feature_mask=mask[None, None].expand(1, 3, -1, -1),
             perturbations_per_eval=_BATCH,
         )[0, 0]
@@ -145,18 +148,18 @@ def occlusion(
     is_ranked = np.ptp(importance) > 0 and np.ptp(by_map) > 0
     correlation = float(spearmanr(importance, by_map).statistic) if is_ranked else None
     return Occlusion(
-        picture, target, replacement, grid, region, importance, by_map, correlation, int(region[result.patch])
+        image, target, replacement, grid, region, importance, by_map, correlation, int(region[result.patch])
     )
 
 
 def regions(grid: PatchGrid, inside: np.ndarray, n_regions: int, centre: int) -> np.ndarray:
-    """(n_patches,) int64: squares of patches, numbered from 0 in reading order, at most n_regions; -1 off the picture.
+    """(n_patches,) int64: squares of patches, numbered from 0 in reading order, at most n_regions; -1 off the image.
 
     Args:
         grid: Of the patches.
         inside: (n_patches,) bool.
         n_regions: At most so many.
-        centre: A patch on the picture that lies in the middle of its square, so that no border cuts through what
+        centre: A patch on the image that lies in the middle of its square, so that no border cuts through what
             surrounds it.
     """
     rows_cols = np.stack(np.divmod(np.flatnonzero(inside), grid.cols))
@@ -171,5 +174,5 @@ def regions(grid: PatchGrid, inside: np.ndarray, n_regions: int, centre: int) ->
     return found
 
 
-def _watched(result: ImageScore, target: Target) -> float:
+def _watched(result: ImageResult, target: Target) -> float:
     return result.score if target == "score" else float(np.nanmean(result.map))

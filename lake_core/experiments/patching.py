@@ -1,8 +1,8 @@
-"""Causal interventions: units get other values inside the running network, and the rest of the network runs on.
+"""Causal interventions: neurons get other values inside the running network, and the rest of the network runs on.
 
-Mean ablation puts a unit's normal mean in its place; patching puts its value in some normal patch there (activation
+Mean ablation puts a neuron's normal mean in its place; patching puts its value in some normal patch there (activation
 patching, as surveyed by Zhang and Nanda, arXiv 2309.16042). Both write at patch tokens only: class tokens stay. What
-was learned from the normal pictures stays as well, and nothing of such a pass is ever kept in the feature store.
+was learned from the normal images stays as well, and nothing of such a pass is ever kept in the feature store.
 """
 
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import Kind, Place
+from lake_core.backbones.hooks import HookPoint, Site
 from lake_core.backbones.patch_grid import PatchGrid
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError
-from lake_core.experiments.random_draws import N_DRAWS, Rank, Units, is_mixed, matched_draws, rank_among
-from lake_core.experiments.replacing import Patches, Pool, check_patches, patches_at, places_of, pools_of, replaced
+from lake_core.experiments.random_draws import N_DRAWS, Neurons, Rank, is_mixed, matched_draws, rank_among
+from lake_core.experiments.replacing import Patches, Pool, check_patches, hook_points_of, patches_at, pools_of, replaced
 from lake_core.neurons.effects import activations
 from lake_core.prompts import text_directions
 
 
 class Source(NamedTuple):
-    """Where a layer's values are taken from: a patch (of the layer's own grid) of a picture, usually a normal one."""
+    """Where a layer's values are taken from: a patch (of the layer's own grid) of a image, usually a normal one."""
 
-    picture: Picture
+    image: InputImage
     patch: int
 
 
@@ -40,9 +40,9 @@ class LayerChange:
     Attributes:
         layer: Layer number.
         grid: Its patches.
-        relative: Length of the change over length of the output, both over all patches on the picture; 0 is no change.
+        relative: Length of the change over length of the output, both over all patches on the image; 0 is no change.
         map: (rows, cols) float32, length of each patch's change over the mean length of a patch's output; NaN off the
-            picture.
+            image.
         unusual_before, unusual_after: (rows, cols) float32, the layer's d / tau, for layers in the score; else None.
     """
 
@@ -56,28 +56,28 @@ class LayerChange:
 
 @dataclass(frozen=True, eq=False)
 class CausalChange:
-    """What happened to one picture when units got other values inside the network.
+    """What happened to one image when neurons got other values inside the network.
 
     Attributes:
-        units: Layer number -> units that were replaced, ascending.
-        kind: Kind of unit.
+        neurons: Layer number -> neurons that were replaced, ascending.
+        kind: Activation site.
         pool: What the draws were made from.
         patches: Layer number -> patches at which they were replaced.
-        before, after: The picture's score without and with the change, under the same learned normality.
-        text_before, text_after: The whole picture's cos(picture, anomalous) - cos(picture, normal).
+        before, after: The image's score without and with the change, under the same learned normality.
+        text_before, text_after: The whole image's cos(image, anomalous) - cos(image, normal).
         layers: One per layer from the first changed one to the last of the tower.
-        draws: Units of each random draw, from `matched_draws`, among those of the pool that vary over the normal
-            pictures.
+        draws: Neurons of each random draw, from `matched_draws`, among those of the pool that vary over the normal
+            images.
         score_changes, text_changes: (n_draws,) float64, change by each draw.
         layer_changes: (n_draws, len(layers)) float64, `relative` of each layer by each draw.
     """
 
-    units: dict[int, np.ndarray]
-    kind: Kind
+    neurons: dict[int, np.ndarray]
+    site: Site
     pool: Pool
     patches: dict[int, np.ndarray] = field(repr=False)
-    before: ImageScore
-    after: ImageScore
+    before: ImageResult
+    after: ImageResult
     text_before: float
     text_after: float
     layers: tuple[LayerChange, ...]
@@ -93,12 +93,12 @@ class CausalChange:
 
     @property
     def text_change(self) -> float:
-        """The whole picture's similarity to "anomalous" against "normal", after less before."""
+        """The whole image's similarity to "anomalous" against "normal", after less before."""
         return self.text_after - self.text_before
 
     @property
     def map_change(self) -> np.ndarray:
-        """(rows, cols) float32, fused map after less before; NaN off the picture."""
+        """(rows, cols) float32, fused map after less before; NaN off the image."""
         return self.after.map - self.before.map
 
     @property
@@ -120,111 +120,112 @@ class CausalChange:
 
     @property
     def _mixed(self) -> bool:
-        return is_mixed(self.units, self.draws)
+        return is_mixed(self.neurons, self.draws)
 
     @property
     def sentence(self) -> str:
         """The ranks in words."""
         of_what = "selected neurons" if self.pool == "selected" else "neurons"
-        of_what += " of the same layer" if len(self.units) == 1 else " of the same layers"
+        of_what += " of the same layer" if len(self.neurons) == 1 else " of the same layers"
         if not self.score_rank.n_draws:
             return self.score_rank.sentence(of_what=of_what)
         last = self.layers[-1].layer
         return " ".join(
             (
                 self.score_rank.sentence("changed the score", of_what),
-                self.text_rank.sentence("changed what the whole picture says in words", of_what),
+                self.text_rank.sentence("changed what the whole image says in words", of_what),
                 self.layer_ranks[last].sentence(f"changed layer {last}", of_what),
             )
         )
 
 
-def ablate(
+def causal_ablation(
     lake: Lake,
-    picture: Picture,
-    units: Units,
+    image: InputImage,
+    neurons: Neurons,
     patches: Patches | None = None,
     *,
-    kind: Kind | None = None,
+    site: Site | None = None,
     pool: Pool = "layer",
     n_draws: int = N_DRAWS,
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> CausalChange:
-    """Mean ablation: units get their mean over the normal patches, and the rest of the network runs on.
+    """Mean ablation: neurons get their mean over the normal patches, and the rest of the network runs on.
 
-    The draws are matched for layer and number, not for how much a unit varies: units that were selected for their
+    The draws are matched for layer and number, not for how much a neuron varies: neurons that were selected for their
     variance are changed by more than random ones, and what follows from that is part of the answer.
 
     Args:
         lake: Fitted.
-        picture: The picture.
-        units: Layer number -> any units of that layer, selected or not; layers need not be in the score.
-        patches: Layer number -> patches at which to replace; None, or a layer left out, means all on the picture.
-        kind: Kind of unit; None takes the detector's.
-        pool: What the draws are made from: "layer" all units of the layer, "selected" its selected ones. A unit that is
-            not selected cannot move its own layer's map, so for the score "selected" is the harder comparison.
+        image: The image.
+        neurons: Layer number -> any neurons of that layer, selected or not; layers need not be in the score.
+        patches: Layer number -> patches at which to replace; None, or a layer left out, means all on the image.
+        kind: Activation site; None takes the detector's.
+        pool: What the draws are made from: "layer" all neurons of the layer, "selected" its selected ones. A neuron
+            that is not selected cannot move its own layer's map, so for the score "selected" is the harder comparison.
         n_draws: Random draws, each one forward pass; 0 leaves them out.
         seed: Of the draws.
         on_progress: Called after each forward pass with passes done and in all; may raise to cancel.
     Raises:
-        BackboneError: if there is no such layer, kind, unit or patch.
-        ConfigError: if there is no unit.
+        BackboneError: if there is no such layer, kind, neuron or patch.
+        ConfigError: if there is no neuron.
     """
-    places = places_of(lake, units, kind)
+    hook_points = hook_points_of(lake, neurons, site)
     values = {}
-    for layer, place in places.items():
-        acts_ipu, inside_ip = activations(lake, lake.normals_, place)
+    for layer, hook_point in hook_points.items():
+        acts_ipu, inside_ip = activations(lake, lake.normals_, hook_point)
         values[layer] = acts_ipu[torch.from_numpy(inside_ip)].double().mean(0).float()
-    return _run(lake, picture, units, places, kind, values, patches, pool, n_draws, seed, on_progress)
+    return _run(lake, image, neurons, hook_points, site, values, patches, pool, n_draws, seed, on_progress)
 
 
-def patch_in(
+def activation_patching(
     lake: Lake,
-    picture: Picture,
-    units: Units,
+    image: InputImage,
+    neurons: Neurons,
     sources: Mapping[int, Source],
     patches: Patches | None = None,
     *,
-    kind: Kind | None = None,
+    site: Site | None = None,
     pool: Pool = "layer",
     n_draws: int = N_DRAWS,
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> CausalChange:
-    """Patching: units get the values that they have in a given patch of another picture.
+    """Patching: neurons get the values that they have in a given patch of another image.
 
     Args:
         lake: Fitted.
-        picture: The picture.
-        units: Layer number -> units.
+        image: The image.
+        neurons: Layer number -> neurons.
         sources: For each layer, where its values come from; `evidence_sources` gives the evidence.
-        patches: As in `ablate`; with evidence usually the deciding patch alone, `deciding_patches`.
-        kind, pool, n_draws, seed, on_progress: As in `ablate`; the draws get their own values in the same source.
+        patches: As in `causal_ablation`; with evidence usually the max-scoring patch alone, `max_scoring_patches`.
+        kind, pool, n_draws, seed, on_progress: As in `causal_ablation`; the draws get their own values in the same
+            source.
     Raises:
-        BackboneError: if there is no such layer, kind, unit or patch.
-        ConfigError: if there is no unit, or a layer without a source.
+        BackboneError: if there is no such layer, kind, neuron or patch.
+        ConfigError: if there is no neuron, or a layer without a source.
     """
-    places = places_of(lake, units, kind)
+    hook_points = hook_points_of(lake, neurons, site)
     values = {}
-    for layer, place in places.items():
+    for layer, hook_point in hook_points.items():
         if layer not in sources:
             raise ConfigError(f"Layer {layer} has no source to take values from; give one for each layer.")
         source = sources[layer]
-        check_patches(lake, place, [source.patch])
-        lake.store.ensure([source.picture], {place})
-        values[layer] = lake.store.get(source.picture, place)[source.patch]
-    return _run(lake, picture, units, places, kind, values, patches, pool, n_draws, seed, on_progress)
+        check_patches(lake, hook_point, [source.patch])
+        lake.store.ensure([source.image], {hook_point})
+        values[layer] = lake.store.get(source.image, hook_point)[source.patch]
+    return _run(lake, image, neurons, hook_points, site, values, patches, pool, n_draws, seed, on_progress)
 
 
-def evidence_sources(lake: Lake, result: ImageScore, patch: int | None = None) -> dict[int, Source]:
+def evidence_sources(lake: Lake, result: ImageResult, patch: int | None = None) -> dict[int, Source]:
     """For each layer of the score, the nearest normal patch of a patch of the fused map (default: the deciding one)."""
     return {
-        found.layer: Source(lake.normals_[found.normal_picture], found.normal_patch) for found in result.evidence(patch)
+        found.layer: Source(lake.normals_[found.normal_image], found.normal_patch) for found in result.evidence(patch)
     }
 
 
-def deciding_patches(result: ImageScore, patch: int | None = None) -> dict[int, np.ndarray]:
+def max_scoring_patches(result: ImageResult, patch: int | None = None) -> dict[int, np.ndarray]:
     """For each layer of the score, its own patch under a patch of the fused map (default: the deciding one)."""
     return {found.layer: np.array([found.patch]) for found in result.evidence(patch)}
 
@@ -234,10 +235,10 @@ def deciding_patches(result: ImageScore, patch: int | None = None) -> dict[int, 
 
 def _run(
     lake: Lake,
-    picture: Picture,
-    units: Units,
-    places: Mapping[int, Place],
-    kind: Kind | None,
+    image: InputImage,
+    neurons: Neurons,
+    hook_points: Mapping[int, HookPoint],
+    site: Site | None,
     values: Mapping[int, Tensor],
     patches: Patches | None,
     pool: Pool,
@@ -245,20 +246,20 @@ def _run(
     seed: int,
     on_progress: Progress | None,
 ) -> CausalChange:
-    """Runs the network as it is, with the chosen units replaced, and with random ones replaced."""
+    """Runs the network as it is, with the chosen neurons replaced, and with random ones replaced."""
     backbone = lake.backbone
-    chosen = {layer: np.unique(np.asarray(units[layer], dtype=np.int64)) for layer in places}
-    at = patches_at(lake, picture, places, patches)
-    outputs = [Place(number, "channel") for number in range(min(places), len(backbone.layers) + 1)]
-    wanted = lake.places | {backbone.image_place} | set(outputs)
-    pixels = backbone.prepare(picture)[None]
-    draws = matched_draws(chosen, pools_of(lake, places, pool), n_draws, seed)
+    chosen = {layer: np.unique(np.asarray(neurons[layer], dtype=np.int64)) for layer in hook_points}
+    at = patches_at(lake, image, hook_points, patches)
+    outputs = [HookPoint(number, "residual_channel") for number in range(min(hook_points), len(backbone.layers) + 1)]
+    wanted = lake.hook_points | {backbone.image_hook_point} | set(outputs)
+    pixels = backbone.prepare(image)[None]
+    draws = matched_draws(chosen, pools_of(lake, hook_points, pool), n_draws, seed)
     n_passes, n_done = 2 + len(draws), 0
 
-    def run(these: Mapping[int, np.ndarray]) -> dict[Place, Tensor]:
+    def run(these: Mapping[int, np.ndarray]) -> dict[HookPoint, Tensor]:
         nonlocal n_done
         changes = {
-            places[layer]: replaced(index, values[layer], at[layer], backbone.grid(places[layer]))
+            hook_points[layer]: replaced(index, values[layer], at[layer], backbone.grid(hook_points[layer]))
             for layer, index in these.items()
         }
         found = {key: tensor[0] for key, tensor in backbone.forward(pixels, wanted, changes).items()}
@@ -267,20 +268,20 @@ def _run(
             on_progress(n_done, n_passes)
         return found
 
-    inside = {output: backbone.grid(output).inside(backbone.placement(picture)) for output in outputs}
+    inside = {output: backbone.grid(output).inside(backbone.placement(image)) for output in outputs}
     plain, changed = run({}), run(chosen)
-    before, after = _score(lake, picture, plain), _score(lake, picture, changed)
+    before, after = _score(lake, image, plain), _score(lake, image, changed)
     text_before = _text_margin(lake, plain)
     rows = []
     for draw in draws:
         found = run(draw)
         relative = [_relative(plain[output], found[output], inside[output]) for output in outputs]
-        score_change = _score(lake, picture, found).score - before.score
+        score_change = _score(lake, image, found).score - before.score
         rows.append([score_change, _text_margin(lake, found) - text_before, *relative])
     table = np.array(rows, dtype=np.float64).reshape(len(draws), 2 + len(outputs))
     return CausalChange(
-        units=chosen,
-        kind=kind or lake.config.kind,
+        neurons=chosen,
+        site=site or lake.config.site,
         pool=pool,
         patches=at,
         before=before,
@@ -295,27 +296,27 @@ def _run(
     )
 
 
-def _score(lake: Lake, picture: Picture, found: Mapping[Place, Tensor]) -> ImageScore:
-    return lake.fuse(lake.measure_activations(picture, found))
+def _score(lake: Lake, image: InputImage, found: Mapping[HookPoint, Tensor]) -> ImageResult:
+    return lake.aggregate(lake.compute_maps_from(image, found))
 
 
-def _text_margin(lake: Lake, found: Mapping[Place, Tensor]) -> float:
+def _text_margin(lake: Lake, found: Mapping[HookPoint, Tensor]) -> float:
     backbone, config = lake.backbone, lake.config
     directions = text_directions(backbone.encode_text, config.prompts, config.object_name)
-    return float(found[backbone.image_place][0] @ (directions.anomalous - directions.normal))
+    return float(found[backbone.image_hook_point][0] @ (directions.anomalous - directions.normal))
 
 
 def _relative(before: Tensor, after: Tensor, inside: np.ndarray) -> float:
-    on_picture = torch.from_numpy(inside)
-    length = float(before[on_picture].norm())
-    return float((after[on_picture] - before[on_picture]).norm()) / length if length > 0 else 0.0
+    on_image = torch.from_numpy(inside)
+    length = float(before[on_image].norm())
+    return float((after[on_image] - before[on_image]).norm()) / length if length > 0 else 0.0
 
 
 def _layer_change(
-    lake: Lake, output: Place, plain: Tensor, changed: Tensor, before: ImageScore, after: ImageScore
+    lake: Lake, output: HookPoint, plain: Tensor, changed: Tensor, before: ImageResult, after: ImageResult
 ) -> LayerChange:
-    """The change of one layer's block output, (n_patches, channels) without and with the replaced units."""
-    grid, placement = lake.backbone.grid(output), before.witnesses.placement
+    """The change of one layer's block output, (n_patches, channels) without and with the replaced neurons."""
+    grid, placement = lake.backbone.grid(output), before.patch_scores.placement
     inside = grid.inside(placement)
     length = float(plain[torch.from_numpy(inside)].norm(dim=1).mean())
     change = (changed - plain).norm(dim=1).numpy() / (length or 1.0)
@@ -329,12 +330,12 @@ def _layer_change(
     )
 
 
-def _unusual(result: ImageScore, layer: int) -> np.ndarray | None:
+def _unusual(result: ImageResult, layer: int) -> np.ndarray | None:
     """The layer's d / tau, (rows, cols), or None where it takes no part in the score."""
-    for witness in result.witnesses.layers:
-        learned = witness.normality
+    for matches in result.patch_scores.layers:
+        learned = matches.memory_bank
         if learned.selection.layer == layer:
-            inside = learned.grid.inside(result.witnesses.placement)
-            shares = np.where(inside, witness.distance.numpy() / learned.tau, np.nan)
+            inside = learned.grid.inside(result.patch_scores.placement)
+            shares = np.where(inside, matches.distance.numpy() / learned.tau, np.nan)
             return shares.astype(np.float32).reshape(learned.grid.rows, learned.grid.cols)
     return None

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 AS_IS = "as it is"
-COLUMNS = ("family", "what", "score", "cross_modal", "threshold", "is_anomalous")
+COLUMNS = ("family", "what", "score", "text", "threshold", "is_anomalous")
 
 
 @dataclass(frozen=True, eq=False)
-class Sensitivity:
-    """One picture's score under changes.
+class PerturbationTable:
+    """One image's score under changes.
 
     Attributes:
-        table: One row per change: family, what (in words), score, cross_modal, threshold, is_anomalous. The first row,
+        table: One row per change: family, what (in words), score, text, threshold, is_anomalous. The first row,
             of the family "as it is", is the score without a change. Each score goes with its own threshold.
         sentence: The outcome in words.
     """
@@ -42,7 +42,7 @@ class Sensitivity:
 
 
 def families(table: pd.DataFrame) -> pd.DataFrame:
-    """See `Sensitivity.by_family`."""
+    """See `PerturbationTable.by_family`."""
     decision = table["is_anomalous"].iloc[0]
     changed = table.iloc[1:].assign(turned=table["is_anomalous"].iloc[1:] != decision)
     grouped = changed.groupby("family", sort=False)

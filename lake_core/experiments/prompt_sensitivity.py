@@ -6,12 +6,12 @@ from dataclasses import replace
 import pandas as pd
 
 from lake_core.backbones.feature_store import Progress
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageScore, Witnesses
+from lake_core.detector.scoring import ImageResult, PatchScores
 from lake_core.experiments.leave_one_prompt_out import WithoutPrompt, without_each_prompt
-from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, Sensitivity, side, some
-from lake_core.experiments.text_similarity import joint_place, reworded, reworded_witnesses
+from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, side, some
+from lake_core.experiments.text_similarity import joint_hook_point, patch_scores_with_prompts, with_prompts
 from lake_core.prompts import PromptEnsemble
 
 WITHOUT_PROMPT = "without one prompt"
@@ -32,43 +32,43 @@ STATE_WORDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 OBJECT_NAMES = ("object", "part", "product", "surface", "material")
 
 
-def wording_sensitivity(
+def prompt_sensitivity(
     lake: Lake,
-    picture: Picture,
+    image: InputImage,
     state_words: Mapping[str, tuple[Sequence[str], Sequence[str]]] = STATE_WORDS,
     object_names: Sequence[str] = OBJECT_NAMES,
     on_progress: Progress | None = None,
-    heard: Witnesses | None = None,
-) -> Sensitivity:
-    """The score of a picture in other words, each with a text part and a threshold learned anew.
+    computed: PatchScores | None = None,
+) -> PerturbationTable:
+    """The score of a image in other words, each with a text part and a threshold learned anew.
 
     Left out at a time are each single prompt (a phrase in one template; 90 with the built-in ensemble), each phrase
     with all its prompts, and each template with all its prompts. Then come other state words and other object names.
 
     Args:
         lake: Fitted.
-        picture: Any picture.
+        image: Any image.
         state_words: Name -> phrases for the normal and for the anomalous state, instead of the detector's.
-        object_names: Other names for what the pictures show; the detector's own is skipped.
+        object_names: Other names for what the images show; the detector's own is skipped.
         on_progress: Called after the single prompts and after each other wording; may raise to cancel.
-        heard: `lake.measure` of the picture, where the caller has it already.
+        heard: `lake.measure` of the image, where the caller has it already.
     Raises:
         LakeError: if the backbone has no patch directions.
     """
-    joint_place(lake)
+    joint_hook_point(lake)
     plan = list(_wordings(lake.config.prompts, lake.config.object_name, state_words, object_names))
-    before = lake.score(picture) if heard is None else lake.fuse(heard)
+    before = lake.score(image) if computed is None else lake.aggregate(computed)
     rows = [_row(AS_IS, AS_IS, before)]
     rows += [_row(WITHOUT_PROMPT, one.prompt, one) for one in without_each_prompt(lake, before)]
     if on_progress is not None:
         on_progress(1, 1 + len(plan))
     for n_done, (family, what, prompts, name) in enumerate(plan, start=2):
-        other = reworded(lake, prompts, name)
-        rows.append(_row(family, what, other.fuse(reworded_witnesses(other, before.witnesses))))
+        other = with_prompts(lake, prompts, name)
+        rows.append(_row(family, what, other.aggregate(patch_scores_with_prompts(other, before.patch_scores))))
         if on_progress is not None:
             on_progress(n_done, 1 + len(plan))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Sensitivity(table, _sentence(lake, table))
+    return PerturbationTable(table, _sentence(lake, table))
 
 
 def _wordings(
@@ -94,18 +94,20 @@ def _wordings(
             yield OTHER_NAMES, other, prompts, other
 
 
-def _row(family: str, what: str, result: ImageScore | WithoutPrompt) -> tuple[str, str, float, float, float, bool]:
-    return family, what, result.score, result.cross_modal, result.threshold, result.is_anomalous
+def _row(family: str, what: str, result: ImageResult | WithoutPrompt) -> tuple[str, str, float, float, float, bool]:
+    return family, what, result.score, result.text, result.threshold, result.is_anomalous
 
 
 def _sentence(lake: Lake, table: pd.DataFrame) -> str:
-    if lake.config.text_weight == 0:
-        return "The text weight is 0, so no wording can change the score."
+    if lake.config.fusion_weight == 0:
+        return "The fusion weight is 0, so no wording can change the score."
     if len(table) == 1:
         return "There is no other wording to try."
     score, decision = float(table["score"].iloc[0]), bool(table["is_anomalous"].iloc[0])
     turned = table[table["is_anomalous"] != decision]
-    single = _deciding(table, turned, WITHOUT_PROMPT, "prompt") + _deciding(table, turned, WITHOUT_PHRASE, "phrase")
+    single = _max_scoring(table, turned, WITHOUT_PROMPT, "prompt") + _max_scoring(
+        table, turned, WITHOUT_PHRASE, "phrase"
+    )
     if single:
         story = f"The decision depends on {' and on '.join(single)}"
     elif len(turned):
@@ -122,7 +124,7 @@ def _sentence(lake: Lake, table: pd.DataFrame) -> str:
     return f"{story}. The score is {score:.3f}, {side(decision)}; {spread}."
 
 
-def _deciding(table: pd.DataFrame, turned: pd.DataFrame, family: str, what: str) -> list[str]:
+def _max_scoring(table: pd.DataFrame, turned: pd.DataFrame, family: str, what: str) -> list[str]:
     """The prompts or phrases without which the decision turns, in words; empty where there is none."""
     rows = turned[turned["family"] == family]
     if not len(rows):

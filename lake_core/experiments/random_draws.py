@@ -1,4 +1,4 @@
-"""Random draws of units that are set beside an experiment, and how its outcome ranks among theirs, in words."""
+"""Random draws of neurons that are set beside an experiment, and how its outcome ranks among theirs, in words."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,21 +8,21 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-Units: TypeAlias = Mapping[int, Sequence[int] | np.ndarray]
-"""Layer number -> units of that layer."""
+Neurons: TypeAlias = Mapping[int, Sequence[int] | np.ndarray]
+"""Layer number -> neurons of that layer."""
 
 N_DRAWS = 20
 
 
 @dataclass(frozen=True)
 class Rank:
-    """How many random draws did at least as much as the chosen units.
+    """How many random draws did at least as much as the chosen neurons.
 
     Attributes:
-        n_draws: Random draws that were made; 0 where there are not enough other units to draw from.
+        n_draws: Random draws that were made; 0 where there are not enough other neurons to draw from.
         n_at_least: Those whose change is at least as large in size, whatever its sign.
-        mixed: Whether some draws hold chosen units beside others.
-        is_nil: Whether the chosen units changed nothing, so that there is nothing to rank.
+        mixed: Whether some draws hold chosen neurons beside others.
+        is_nil: Whether the chosen neurons changed nothing, so that there is nothing to rank.
     """
 
     n_draws: int
@@ -34,7 +34,8 @@ class Rank:
     def p_value(self) -> float | None:
         """(1 + n_at_least) / (1 + n_draws), as in a permutation test; None without draws.
 
-        With 20 draws it cannot be below 1 / 21, and units that were chosen for their size are no random choice to begin
+        With 20 draws it cannot be below 1 / 21, and neurons that were chosen for their size are no random choice to
+        begin
         with: read it as a rank.
         """
         return (1 + self.n_at_least) / (1 + self.n_draws) if self.n_draws else None
@@ -59,29 +60,31 @@ def rank_among(own: float, draws: ArrayLike, mixed: bool = False) -> Rank:
     """The rank of a change among those of random draws, by size.
 
     Args:
-        own: Change by the chosen units.
+        own: Change by the chosen neurons.
         draws: (n_draws,) changes by the random draws.
-        mixed: Whether some draws hold chosen units.
+        mixed: Whether some draws hold chosen neurons.
     """
     sizes = np.abs(np.asarray(draws, dtype=np.float64))
     return Rank(len(sizes), int((sizes >= abs(own)).sum()), mixed, own == 0)
 
 
-def matched_draws(units: Units, pools: Units, n_draws: int = N_DRAWS, seed: int = 0) -> list[dict[int, np.ndarray]]:
-    """Random sets of units, matched with a chosen set for layer and number.
+def matched_draws(
+    neurons: Neurons, pools: Neurons, n_draws: int = N_DRAWS, seed: int = 0
+) -> list[dict[int, np.ndarray]]:
+    """Random sets of neurons, matched with a chosen set for layer and number.
 
-    None holds a chosen unit, unless the other units make too few different sets: then all units of the pools are drawn
-    from (`is_mixed` tells), so that more than half of a layer can be compared too.
+    None holds a chosen neuron, unless the other neurons make too few different sets: then all neurons of the pools are
+    drawn from (`is_mixed` tells), so that more than half of a layer can be compared too.
 
     Args:
-        units: The chosen units.
-        pools: For each of their layers, the units to draw from.
+        neurons: The chosen neurons.
+        pools: For each of their layers, the neurons to draw from.
         n_draws: How many sets; all are different, and where fewer different ones exist, there are fewer.
         seed: The same seed gives the same sets.
     Returns:
-        Layer number -> (n,) int64, ascending, for each draw; no draw at all where a layer has too few units.
+        Layer number -> (n,) int64, ascending, for each draw; no draw at all where a layer has too few neurons.
     """
-    chosen = {layer: np.unique(np.asarray(these, dtype=np.int64)) for layer, these in units.items()}
+    chosen = {layer: np.unique(np.asarray(these, dtype=np.int64)) for layer, these in neurons.items()}
     if not any(map(len, chosen.values())):
         return []
     everything = {layer: np.unique(np.asarray(pools[layer], dtype=np.int64)) for layer in chosen}
@@ -101,11 +104,11 @@ def matched_draws(units: Units, pools: Units, n_draws: int = N_DRAWS, seed: int 
     return list(found.values())
 
 
-def is_mixed(units: Units, draws: Sequence[Units]) -> bool:
-    """Whether some of the draws hold chosen units."""
-    return any(np.isin(row, np.asarray(units[layer])).any() for draw in draws for layer, row in draw.items())
+def is_mixed(neurons: Neurons, draws: Sequence[Neurons]) -> bool:
+    """Whether some of the draws hold chosen neurons."""
+    return any(np.isin(row, np.asarray(neurons[layer])).any() for draw in draws for layer, row in draw.items())
 
 
-def _n_different(chosen: Units, source: Units) -> int:
-    """How many sets of as many units there are."""
+def _n_different(chosen: Neurons, source: Neurons) -> int:
+    """How many sets of as many neurons there are."""
     return math.prod(math.comb(len(source[layer]), len(these)) for layer, these in chosen.items())

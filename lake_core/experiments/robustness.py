@@ -1,4 +1,4 @@
-"""Stability of one picture's score: other normal pictures, and changes of the picture that nobody would see."""
+"""Stability of one image's score: other normal images, and changes of the image that nobody would see."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -8,10 +8,10 @@ import pandas as pd
 from PIL import Image
 
 from lake_core.backbones.feature_store import FeatureStore, Progress
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageScore
-from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, Sensitivity, side, some
+from lake_core.detector.scoring import ImageResult
+from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, side, some
 from lake_core.experiments.stability import fewer_normals
 
 LEAVE_ONE_OUT = "leave one normal out"
@@ -25,40 +25,42 @@ ANGLES = (-5.0, -2.0, 2.0, 5.0)
 QUALITIES = (95, 75, 50, 30)
 _PRIVATE_BYTES = 64 * 1024**2
 
-Run = tuple[str, str, Callable[[], ImageScore]]
+Run = tuple[str, str, Callable[[], ImageResult]]
 
 
-def score_stability(lake: Lake, picture: Picture, n_seeds: int = 3, on_progress: Progress | None = None) -> Sensitivity:
-    """The score of a picture from other normal pictures, and of slightly changed copies of it.
+def score_stability(
+    lake: Lake, image: InputImage, n_seeds: int = 3, on_progress: Progress | None = None
+) -> PerturbationTable:
+    """The score of a image from other normal images, and of slightly changed copies of it.
 
-    Each normal picture is left out in turn; 1, 2 and 4 of them (as far as there are more) are drawn `n_seeds` times,
-    the same at every call: these learn anew from stored activations, with their own threshold. The picture is shifted
+    Each normal image is left out in turn; 1, 2 and 4 of them (as far as there are more) are drawn `n_seeds` times,
+    the same at every call: these learn anew from stored activations, with their own threshold. The image is shifted
     by one pixel, rotated by 2 and 5 degrees and saved as JPEG: these run the model once each; what it computes for them
-    is not kept. A turned picture is mirrored at its edges to fill its corners; a seam may itself be seen as a defect,
+    is not kept. A turned image is mirrored at its edges to fill its corners; a seam may itself be seen as a defect,
     so compare the families before blaming the angle.
 
     Args:
-        lake: As fitted; one whose units were switched off learns anew with all of them.
-        picture: Any picture.
-        n_seeds: Draws for each number of normal pictures.
+        lake: As fitted; one whose neurons were ablated learns anew with all of them.
+        image: Any image.
+        n_seeds: Draws for each number of normal images.
         on_progress: Called after each change; may raise to cancel.
     Returns:
         A table with the families "leave one normal out", "number of normals", "shift", "rotation", "JPEG quality".
-        The first row, "as it is", is also the one with all normal pictures.
+        The first row, "as it is", is also the one with all normal images.
     """
-    before = lake.score(picture)
-    runs = [*_other_normals(lake, picture, n_seeds), *_perturbed(lake, picture)]
-    rows = [_row(AS_IS, f"all {len(lake.normals_)} normal pictures", before)]
+    before = lake.score(image)
+    runs = [*_other_normals(lake, image, n_seeds), *_perturbed(lake, image)]
+    rows = [_row(AS_IS, f"all {len(lake.normals_)} normal images", before)]
     for n_done, (family, what, run) in enumerate(runs, start=1):
         rows.append(_row(family, what, run()))
         if on_progress is not None:
             on_progress(n_done, len(runs))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Sensitivity(table, _sentence(table))
+    return PerturbationTable(table, _sentence(table))
 
 
 def shifted(rgb: np.ndarray, right: int, down: int) -> np.ndarray:
-    """The picture moved by whole pixels, (h, w, 3) uint8; its edges fill what becomes free."""
+    """The image moved by whole pixels, (h, w, 3) uint8; its edges fill what becomes free."""
     height, width = rgb.shape[:2]
     rows = (np.arange(height) - down).clip(0, height - 1)
     cols = (np.arange(width) - right).clip(0, width - 1)
@@ -66,7 +68,7 @@ def shifted(rgb: np.ndarray, right: int, down: int) -> np.ndarray:
 
 
 def rotated(rgb: np.ndarray, degrees: float) -> np.ndarray:
-    """The picture turned counterclockwise about its centre, (h, w, 3) uint8; its mirrored edges fill the corners."""
+    """The image turned counterclockwise about its centre, (h, w, 3) uint8; its mirrored edges fill the corners."""
     height, width = rgb.shape[:2]
     border = int(np.ceil(max(height, width) / 2 * abs(np.sin(np.radians(degrees))))) + 3
     wide = np.pad(rgb, ((border, border), (border, border), (0, 0)), mode="symmetric")
@@ -75,19 +77,19 @@ def rotated(rgb: np.ndarray, degrees: float) -> np.ndarray:
 
 
 def as_jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
-    """The picture as it comes out of a JPEG file, (h, w, 3) uint8."""
+    """The image as it comes out of a JPEG file, (h, w, 3) uint8."""
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, "JPEG", quality=quality)
     return np.array(Image.open(file).convert("RGB"))
 
 
-def _other_normals(lake: Lake, picture: Picture, n_seeds: int) -> Iterator[Run]:
+def _other_normals(lake: Lake, image: InputImage, n_seeds: int) -> Iterator[Run]:
     for chosen, left_out, seed in fewer_normals(len(lake.normals_), n_seeds):
 
-        def run(chosen: list[int] = chosen) -> ImageScore:
+        def run(chosen: list[int] = chosen) -> ImageResult:
             other = Lake(lake.backbone, lake.config, lake.store)
             other = other.fit([lake.normals_[i] for i in chosen]).with_threshold(lake.own_threshold)
-            return other.score(picture)
+            return other.score(image)
 
         if left_out is not None:
             yield LEAVE_ONE_OUT, f"without {lake.normals_[left_out].name}", run
@@ -95,15 +97,15 @@ def _other_normals(lake: Lake, picture: Picture, n_seeds: int) -> Iterator[Run]:
             yield FEWER, f"{len(chosen)} of {len(lake.normals_)}, seed {seed}", run
 
 
-def _perturbed(lake: Lake, picture: Picture) -> Iterator[Run]:
+def _perturbed(lake: Lake, image: InputImage) -> Iterator[Run]:
     store = FeatureStore(lake.backbone, _PRIVATE_BYTES, batch_size=1)
 
-    def run(change: Callable[..., np.ndarray], *amount: float) -> Callable[[], ImageScore]:
-        def scored() -> ImageScore:
-            changed = read_picture(change(picture.rgb, *amount), picture.name)
-            store.ensure([changed], lake.places)
-            acts = {place: store.get(changed, place) for place in lake.places}
-            return lake.fuse(lake.measure_activations(changed, acts))
+    def run(change: Callable[..., np.ndarray], *amount: float) -> Callable[[], ImageResult]:
+        def scored() -> ImageResult:
+            changed = read_image(change(image.rgb, *amount), image.name)
+            store.ensure([changed], lake.hook_points)
+            acts = {hook_point: store.get(changed, hook_point) for hook_point in lake.hook_points}
+            return lake.aggregate(lake.compute_maps_from(changed, acts))
 
         return scored
 
@@ -115,8 +117,8 @@ def _perturbed(lake: Lake, picture: Picture) -> Iterator[Run]:
         yield JPEG, f"{quality}", run(as_jpeg, quality)
 
 
-def _row(family: str, what: str, result: ImageScore) -> tuple[str, str, float, float, float, bool]:
-    return family, what, result.score, result.cross_modal, result.threshold, result.is_anomalous
+def _row(family: str, what: str, result: ImageResult) -> tuple[str, str, float, float, float, bool]:
+    return family, what, result.score, result.text, result.threshold, result.is_anomalous
 
 
 def _sentence(table: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Two detectors side by side: the units they have in common, and the difference of their AUROCs."""
+"""Two detectors side by side: the neurons they have in common, and the difference of their AUROCs."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,10 +15,10 @@ from lake_core.metrics.image_metrics import auroc
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
-    """The units that two detectors select in one layer.
+    """The neurons that two detectors select in one layer.
 
     Attributes:
-        n_units: Units that the layer has.
+        n_neurons: Neurons that the layer has.
         common: (n,) int64, selected by both, most sensitive (to the first detector) first.
         only_first: (n,) int64, selected by the first alone.
         only_second: (n,) int64, selected by the second alone.
@@ -27,7 +27,7 @@ class Overlap:
     """
 
     layer: int
-    n_units: int
+    n_neurons: int
     common: np.ndarray = field(repr=False)
     only_first: np.ndarray = field(repr=False)
     only_second: np.ndarray = field(repr=False)
@@ -36,25 +36,26 @@ class Overlap:
 
 
 class Difference(NamedTuple):
-    """AUROC of the first detector less that of the second, with its bootstrap interval over pictures."""
+    """AUROC of the first detector less that of the second, with its bootstrap interval over images."""
 
     value: float
     bounds: Interval
 
 
 def overlaps(first: Lake, second: Lake) -> list[Overlap]:
-    """The units that two fitted detectors select, for each layer that both look at.
+    """The neurons that two fitted detectors select, for each layer that both look at.
 
     Raises:
-        LakeError: where there is nothing to compare: units of different networks, kinds or layers are different units.
+        LakeError: where there is nothing to compare: neurons of different networks, kinds or layers are different
+            neurons.
     """
     if first.backbone.spec != second.backbone.spec:
         raise LakeError(
             f"Neurons of {first.backbone.spec} and {second.backbone.spec} are different neurons: those of two "
             "backbones cannot be matched one by one."
         )
-    if first.config.kind != second.config.kind:
-        raise LakeError("Hidden units and channels are different neurons: a selection of one has none of the other.")
+    if first.config.site != second.config.site:
+        raise LakeError("Hidden neurons and channels are different neurons: a selection of one has none of the other.")
     layers = sorted(first.selection_.keys() & second.selection_.keys())
     if not layers:
         ours, theirs = (", ".join(map(str, lake.selection_)) for lake in (first, second))
@@ -63,11 +64,11 @@ def overlaps(first: Lake, second: Lake) -> list[Overlap]:
 
 
 def auroc_difference(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> Difference | None:
-    """How much better the first scores separate, with both judged on the same bootstrap draws of pictures.
+    """How much better the first scores separate, with both judged on the same bootstrap draws of images.
 
     Args:
         labels: (n,) bool, True where defective.
-        first, second: (n,) scores of the same pictures.
+        first, second: (n,) scores of the same images.
     Returns:
         None if there is one class only.
     """
@@ -79,15 +80,15 @@ def auroc_difference(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> 
 
 
 def _overlap(first: Selection, second: Selection) -> Overlap:
-    in_both = np.isin(first.units, second.units)
-    n_first, n_second = len(first.units), len(second.units)
-    expected = n_first * n_second / first.n_units
+    in_both = np.isin(first.neurons, second.neurons)
+    n_first, n_second = len(first.neurons), len(second.neurons)
+    expected = n_first * n_second / first.n_neurons
     return Overlap(
         first.layer,
-        first.n_units,
-        first.units[in_both],
-        first.units[~in_both],
-        second.units[~np.isin(second.units, first.units)],
-        jaccard(first.units, second.units),
+        first.n_neurons,
+        first.neurons[in_both],
+        first.neurons[~in_both],
+        second.neurons[~np.isin(second.neurons, first.neurons)],
+        jaccard(first.neurons, second.neurons),
         expected / (n_first + n_second - expected),
     )

@@ -1,6 +1,6 @@
-"""Bootstrap intervals over pictures: how much a figure depends on which test pictures happened to be there.
+"""Bootstrap intervals over images: how much a figure depends on which test images happened to be there.
 
-In each draw good and defective pictures are drawn anew, with replacement, as many of each as there are.
+In each draw good and defective images are drawn anew, with replacement, as many of each as there are.
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from lake_core.metrics.image_metrics import checked, has_both
 
 N_DRAWS = 1000
 _AT_ONCE = 2**17
-"""Drawn pictures that are looked at together, so that memory does not grow with draws times pictures; on a GPU 64
+"""Drawn images that are looked at together, so that memory does not grow with draws times images; on a GPU 64
 times as many."""
 
 
@@ -36,11 +36,11 @@ class Figures(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Resampling:
-    """Which pictures each draw takes; the same for all that is asked of it, so that figures can be compared.
+    """Which images each draw takes; the same for all that is asked of it, so that figures can be compared.
 
     Attributes:
         labels: (n,) bool, True where defective; both are there.
-        times: (n_draws, n) int16, how often a draw takes each picture, on the device where figures are computed.
+        times: (n_draws, n) int16, how often a draw takes each image, on the device where figures are computed.
     """
 
     labels: np.ndarray
@@ -75,9 +75,9 @@ def _figures(drawn: Tensor, is_defective: Tensor, ends: Tensor | None) -> Tensor
     """AUROC, average precision and greatest F1 of some draws.
 
     Args:
-        drawn: (n_draws, n) int16, how often each picture is drawn, by descending score.
+        drawn: (n_draws, n) int16, how often each image is drawn, by descending score.
         is_defective: (n,) bool.
-        ends: int64, the last picture of each score; None where all scores differ.
+        ends: int64, the last image of each score; None where all scores differ.
     Returns:
         (3, n_draws) float64.
     """
@@ -98,7 +98,7 @@ def _figures(drawn: Tensor, is_defective: Tensor, ends: Tensor | None) -> Tensor
 
 
 def times_drawn(labels: np.ndarray, n_draws: int = N_DRAWS, seed: int = 0) -> np.ndarray:
-    """(n_draws, n) int16: how often each draw takes each picture, those with either label (n,) bool drawn apart."""
+    """(n_draws, n) int16: how often each draw takes each image, those with either label (n,) bool drawn apart."""
     rng = np.random.default_rng(seed)
     times = np.empty((n_draws, len(labels)), dtype=np.int16)
     for alike in (labels, ~labels):
@@ -108,7 +108,7 @@ def times_drawn(labels: np.ndarray, n_draws: int = N_DRAWS, seed: int = 0) -> np
 
 
 def _times_drawn(n: int, n_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(n_draws, n) int16: how often each of n pictures is in each draw of n with replacement."""
+    """(n_draws, n) int16: how often each of n images is in each draw of n with replacement."""
     times = np.empty((n_draws, n), dtype=np.int16)
     step = max(1, _AT_ONCE // n)
     for start in range(0, n_draws, step):
@@ -121,7 +121,7 @@ def _times_drawn(n: int, n_draws: int, rng: np.random.Generator) -> np.ndarray:
 def auroc_interval(
     labels: ArrayLike, scores: ArrayLike, level: float = 0.95, n_draws: int = N_DRAWS, seed: int = 0
 ) -> Interval | None:
-    """The bootstrap interval of the AUROC over pictures.
+    """The bootstrap interval of the AUROC over images.
 
     Args:
         labels: (n,) bool, True where defective.

@@ -1,4 +1,4 @@
-"""The decision rule: a picture is anomalous if its score is greater than the threshold."""
+"""The decision rule: a image is anomalous if its score is greater than the threshold."""
 
 from typing import NamedTuple, overload
 
@@ -33,7 +33,7 @@ def is_anomalous(scores: ArrayLike, threshold: float) -> bool | np.ndarray:
 
 
 def counts(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Counts:
-    """How many pictures with each label (n,) bool, True where defective, are decided each way; scores (n,)."""
+    """How many images with each label (n,) bool, True where defective, are decided each way; scores (n,)."""
     truth, above = np.asarray(labels, dtype=bool), np.atleast_1d(is_anomalous(scores, threshold))
     return Counts(
         int((truth & above).sum()),

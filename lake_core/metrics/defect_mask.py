@@ -17,7 +17,7 @@ def _no_runs() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class DefectMask:
-    """The defect regions of one picture as runs of pixels: some hundred bytes instead of one per pixel.
+    """The defect regions of one image as runs of pixels: some hundred bytes instead of one per pixel.
 
     Attributes:
         shape: (h, w).

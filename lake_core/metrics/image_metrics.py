@@ -1,4 +1,4 @@
-"""How well scores separate good pictures from defective ones.
+"""How well scores separate good images from defective ones.
 
 Higher scores mean more anomalous. A figure that the data cannot give, because only one class is there, is None: never
 0 and never 0.5. `pixel_metrics` does the same for pixels, `bootstrap` gives intervals.
@@ -35,7 +35,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
 
 
 def known_auroc(labels: Sequence[bool | None], scores: Sequence[float] | np.ndarray) -> float | None:
-    """Image AUROC over the pictures whose label is known; None without both classes."""
+    """Image AUROC over the images whose label is known; None without both classes."""
     pairs = [(label, score) for label, score in zip(labels, scores, strict=True) if label is not None]
     return auroc([label for label, _ in pairs], [score for _, score in pairs])
 

@@ -33,7 +33,7 @@ _N_COARSE = (_N_FINE >> _COARSER) + 1
 _CPU = torch.device("cpu")
 
 MapsOf: TypeAlias = Callable[[Sequence[int]], Tensor]
-"""Called with numbers of pictures, some at a time; gives the scores of their pixels, row by row, one picture after the
+"""Called with numbers of images, some at a time; gives the scores of their pixels, row by row, one image after the
 other: (n_pixels,) float32 on the device of comparison; NaN, where a map says nothing, counts as lowest of all."""
 
 
@@ -60,22 +60,22 @@ class PixelDraws(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """The figures of one detector over all pictures, and on bootstrap draws of them where these were asked for."""
+    """The figures of one detector over all images, and on bootstrap draws of them where these were asked for."""
 
     figures: PixelMetrics
     draws: PixelDraws | None
 
 
 def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_fpr: float = MAX_FPR) -> PixelMetrics:
-    """Pixel AUROC and AUPRO over all pictures at once.
+    """Pixel AUROC and AUPRO over all images at once.
 
     AUPRO is the area under the mean share of each defect region that is found, against the share of good pixels taken
     for defects, up to `max_fpr` and divided by it. Regions are connected over edges and corners; each counts the
     same, however small.
 
     Args:
-        maps: For each picture (h, w) scores of its pixels; NaN, where a map says nothing, counts as lowest of all.
-        masks: For each picture (h, w) bool, True where defect; all False for a good picture.
+        maps: For each image (h, w) scores of its pixels; NaN, where a map says nothing, counts as lowest of all.
+        masks: For each image (h, w) bool, True where defect; all False for a good image.
         max_fpr: In (0, 1].
     """
     if [np.shape(one) for one in maps] != [np.shape(mask) for mask in masks]:
@@ -91,7 +91,7 @@ def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_f
 
 
 def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float | None:
-    """Area under the ROC curve over all pixels of all pictures; see `pixel_metrics`."""
+    """Area under the ROC curve over all pixels of all images; see `pixel_metrics`."""
     return pixel_metrics(maps, masks).auroc
 
 
@@ -101,17 +101,17 @@ def aupro(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_fpr: floa
 
 
 class PixelTruth:
-    """The masks of a set of pictures, with which the maps of any number of detectors are compared; see `pixel_metrics`.
+    """The masks of a set of images, with which the maps of any number of detectors are compared; see `pixel_metrics`.
 
     Each map is asked for once and let go: its pixels are counted in bins of their scores, so that memory does not
-    depend on the number of pictures.
+    depend on the number of images.
 
     Args:
-        masks: One per picture.
-        times: (n_draws, n_pictures) whole numbers, how often each bootstrap draw takes each picture; None draws
-            nothing. A draw takes at least one picture with defects.
+        masks: One per image.
+        times: (n_draws, n_images) whole numbers, how often each bootstrap draw takes each image; None draws
+            nothing. A draw takes at least one image with defects.
         device: Where pixels are counted.
-        pixels_at_once: How many pixels of maps are held together, at least those of one picture.
+        pixels_at_once: How many pixels of maps are held together, at least those of one image.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class PixelTruth:
         self._has_both = 0 < n_defect < sum(mask.n_pixels for mask in masks)
 
     def compare(self, several: Sequence[Maps], max_fpr: float = MAX_FPR) -> list[Comparison]:
-        """The figures of each of several detectors, which are asked about the same pictures one after the other.
+        """The figures of each of several detectors, which are asked about the same images one after the other.
 
         Args:
             several: Their maps. Up to 40 MB of counts are held for each.
@@ -140,16 +140,16 @@ class PixelTruth:
             return [Comparison(PixelMetrics(None, None), None) for _ in several]
         n_draws = None if self._times is None else len(self._times)
         totals = [_Totals(maps, n_draws, self._device) for maps in several]
-        for pictures in self._groups:
-            group = self._group(pictures)
+        for images in self._groups:
+            group = self._group(images)
             for total in totals:
                 total.add(group)
         return [total.comparison(max_fpr) for total in totals]
 
-    def _group(self, pictures: list[int]) -> "_Group":
-        masks = [self._masks[picture] for picture in pictures]
+    def _group(self, images: list[int]) -> "_Group":
+        masks = [self._masks[image] for image in images]
         sizes = np.array([mask.n_pixels for mask in masks])
-        # Pixels and regions are numbered through all pictures of the group.
+        # Pixels and regions are numbered through all images of the group.
         before = np.stack([_before(sizes), 0 * sizes, _before(np.array([mask.n_regions for mask in masks]))])
         runs = np.concatenate([mask.runs for mask in masks], axis=1)
         runs = runs + before.repeat([mask.runs.shape[1] for mask in masks], axis=1)
@@ -164,11 +164,11 @@ class PixelTruth:
         with_defect = np.flatnonzero([mask.n_regions for mask in masks])
         times = None
         if self._times is not None:
-            # The first row is no draw: it takes each picture once.
-            drawn = self._times[:, pictures[0] : pictures[-1] + 1].double()
-            times = torch.cat([drawn.new_ones(1, len(pictures)), drawn])
+            # The first row is no draw: it takes each image once.
+            drawn = self._times[:, images[0] : images[-1] + 1].double()
+            times = torch.cat([drawn.new_ones(1, len(images)), drawn])
         return _Group(
-            pictures,
+            images,
             numbers.repeat_interleave(torch.from_numpy(sizes).to(self._device), output_size=int(sizes.sum())),
             defect_at,
             weights[of_defect].long(),
@@ -178,20 +178,20 @@ class PixelTruth:
 
 
 class _Group(NamedTuple):
-    """The truth of some pictures, their pixels one picture after the other, on the device of comparison.
+    """The truth of some images, their pixels one image after the other, on the device of comparison.
 
     Attributes:
-        pictures: Their numbers.
-        picture_of: (n_pixels,) int32, which of them each pixel belongs to.
+        images: Their numbers.
+        image_of: (n_pixels,) int32, which of them each pixel belongs to.
         defect_at: (n_defect,) int64, which pixels are defect.
         weight: (n_defect,) int64, of each of these; all pixels of a region weigh _REGION together.
-        with_defect: int64, which of the pictures have defects.
-        times: (1 + n_draws, n_pictures) float64, how often each draw takes each picture, after a row of ones; None
+        with_defect: int64, which of the images have defects.
+        times: (1 + n_draws, n_images) float64, how often each draw takes each image, after a row of ones; None
             where there are no draws.
     """
 
-    pictures: list[int]
-    picture_of: Tensor
+    images: list[int]
+    image_of: Tensor
     defect_at: Tensor
     weight: Tensor
     with_defect: Tensor
@@ -209,7 +209,7 @@ class _Group(NamedTuple):
 
 
 class _Totals:
-    """Counts of the pixels of one detector: over all pictures in fine bins, over those of each draw in coarse ones."""
+    """Counts of the pixels of one detector: over all images in fine bins, over those of each draw in coarse ones."""
 
     def __init__(self, maps: Maps, n_draws: int | None, device: torch.device) -> None:
         self._maps = maps
@@ -219,17 +219,17 @@ class _Totals:
             self._coarse = torch.zeros(3, 1 + n_draws, _N_COARSE, dtype=torch.float64, device=device)
 
     def add(self, group: _Group) -> None:
-        """Counts the pixels of some pictures."""
-        scores = self._maps.of(group.pictures)
-        if scores.shape != group.picture_of.shape:
-            raise ValueError(f"{len(scores)} pixels of maps, {len(group.picture_of)} of masks: their shapes differ")
+        """Counts the pixels of some images."""
+        scores = self._maps.of(group.images)
+        if scores.shape != group.image_of.shape:
+            raise ValueError(f"{len(scores)} pixels of maps, {len(group.image_of)} of masks: their shapes differ")
         bins = _bins(scores, self._maps.low, self._maps.high)
         self._fine += group.counted(bins, _N_FINE)
         if self._coarse is None or group.times is None:
             return
-        n = len(group.pictures)
-        of_picture = group.counted(group.picture_of * _N_COARSE + (bins >> _COARSER), n * _N_COARSE)
-        own = of_picture.view(3, n, _N_COARSE).double()
+        n = len(group.images)
+        of_image = group.counted(group.image_of * _N_COARSE + (bins >> _COARSER), n * _N_COARSE)
+        own = of_image.view(3, n, _N_COARSE).double()
         self._coarse[0].addmm_(group.times, own[0])
         for kind in (1, 2):
             self._coarse[kind].addmm_(group.times[:, group.with_defect], own[kind, group.with_defect])
@@ -240,7 +240,7 @@ class _Totals:
         figures = PixelMetrics(area, overlap)
         if self._coarse is None:
             return Comparison(figures, None)
-        # The coarse bins tell how far a draw's figures are from those over all pictures.
+        # The coarse bins tell how far a draw's figures are from those over all images.
         areas, overlaps = (one.cpu().numpy() for one in _areas(self._coarse, max_fpr))
         draws = areas[1:] + (area - areas[0]), overlaps[1:] + (overlap - overlaps[0])
         return Comparison(figures, PixelDraws(*(np.clip(one, 0, 1) for one in draws)))

@@ -1,14 +1,14 @@
-"""Words for a unit, by two independent routes, each held against chance; where chance does as well there is no word.
+"""Words for a neuron, by two independent routes, each held against chance; where chance does as well there is no word.
 
-*Agreement*: where the unit is active, which word is near? After CLIP-Dissect (Oikarinen and Weng, ICLR 2023, arXiv
-2204.10965), which compares a neuron's activations with the similarities of pictures to words; here the comparison is
-made per patch, by Pearson correlation over all patches of all pictures.
+*Agreement*: where the neuron is active, which word is near? After CLIP-Dissect (Oikarinen and Weng, ICLR 2023, arXiv
+2204.10965), which compares a neuron's activations with the similarities of images to words; here the comparison is
+made per patch, by Pearson correlation over all patches of all images.
 
-*Effect*: where does the unit's activity push the whole-image vector? After "Interpreting the Second-Order Effects of
+*Effect*: where does the neuron's activity push the whole-image vector? After "Interpreting the Second-Order Effects of
 Neurons in CLIP" (Gandelsman, Efros and Steinhardt, arXiv 2406.04341); `effects.py` computes the pushes.
 
 A word is reported only if its score beats the greatest score over the whole vocabulary under the null, so that the
-level holds for the unit however many words are tried (Westfall and Young, 1993). It holds per unit: of many units
+level holds for the neuron however many words are tried (Westfall and Young, 1993). It holds per neuron: of many neurons
 without meaning a share of up to `level` gets a word. A word found so is a hint, not a proof.
 """
 
@@ -25,14 +25,14 @@ from torch import Tensor
 from lake_core.data.assets import assets_folder
 from lake_core.errors import ConfigError
 
-NO_WORD = "no word describes this neuron"
+NO_CONCEPT = "no word describes this neuron"
 LEVEL = 0.05
 WORD_TEMPLATES = ("a photo of {}.", "a close-up photo of {}.", "a photo of something with {}.")
 _TIES = 1e-6
 _FEWEST_WORDS = 3
 
 
-class WordScore(NamedTuple):
+class ConceptScore(NamedTuple):
     """A word, its score (a correlation or a cosine), and the share of null draws whose best word does as well."""
 
     word: str
@@ -41,20 +41,20 @@ class WordScore(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Description:
-    """What both routes say of a unit.
+class ConceptLabels:
+    """What both routes say of a neuron.
 
     Attributes:
-        unit: The unit.
+        neuron: The neuron.
         agreement: The best words by agreement, best first; empty where the route was not taken or has nothing to say.
         effect: The best words by effect, likewise.
         effect_by: "down-projection" or "ablation"; None where the route was not taken.
-        level: Greatest p-value at which a route reports a word: the level of the unit, divided by the routes taken.
+        level: Greatest p-value at which a route reports a word: the level of the neuron, divided by the routes taken.
     """
 
-    unit: int
-    agreement: tuple[WordScore, ...] = field(default=(), repr=False)
-    effect: tuple[WordScore, ...] = field(default=(), repr=False)
+    neuron: int
+    agreement: tuple[ConceptScore, ...] = field(default=(), repr=False)
+    effect: tuple[ConceptScore, ...] = field(default=(), repr=False)
     effect_by: str | None = None
     level: float = LEVEL
 
@@ -67,22 +67,23 @@ class Description:
     @property
     def text(self) -> str:
         """The words with commas between them, or "no word describes this neuron"."""
-        return ", ".join(self.words) or NO_WORD
+        return ", ".join(self.words) or NO_CONCEPT
 
 
 class Scores(NamedTuple):
-    """Scores of units against words, (n_units, n_words) float64, NaN where a unit says nothing, and their p-values."""
+    """Scores of neurons against words, (n_neurons, n_words) float64, NaN where a neuron says nothing, and their
+    p-values."""
 
     score: np.ndarray
     p_value: np.ndarray
 
-    def best(self, row: int, words: Sequence[str], n: int = 5) -> tuple[WordScore, ...]:
-        """The n best words of a unit (a row), best first; none where the unit says nothing."""
+    def best(self, row: int, words: Sequence[str], n: int = 5) -> tuple[ConceptScore, ...]:
+        """The n best words of a neuron (a row), best first; none where the neuron says nothing."""
         score, p_value = self.score[row], self.p_value[row]
         if np.isnan(score).any():
             return ()
         order = np.argsort(-score, kind="stable")[:n]
-        return tuple(WordScore(words[i], float(score[i]), float(p_value[i])) for i in order)
+        return tuple(ConceptScore(words[i], float(score[i]), float(p_value[i])) for i in order)
 
 
 def load_concepts(path: Path | str | None = None) -> tuple[str, ...]:
@@ -100,10 +101,10 @@ def load_concepts(path: Path | str | None = None) -> tuple[str, ...]:
         raise ConfigError(
             f"The words in {file} cannot be read ({error}); give a UTF-8 text, one word a line."
         ) from None
-    return checked_words([line for line in lines if not line.lstrip().startswith("#")])
+    return checked_concepts([line for line in lines if not line.lstrip().startswith("#")])
 
 
-def checked_words(words: Sequence[str]) -> tuple[str, ...]:
+def checked_concepts(words: Sequence[str]) -> tuple[str, ...]:
     """The words stripped, each once.
 
     Raises:
@@ -115,7 +116,7 @@ def checked_words(words: Sequence[str]) -> tuple[str, ...]:
     return kept
 
 
-def word_directions(encode_text: Callable[[Sequence[str]], Tensor], words: Sequence[str]) -> np.ndarray:
+def concept_directions(encode_text: Callable[[Sequence[str]], Tensor], words: Sequence[str]) -> np.ndarray:
     """What sets each word apart from the others: its mean prompt embedding, less the mean over the vocabulary.
 
     Args:
@@ -130,26 +131,26 @@ def word_directions(encode_text: Callable[[Sequence[str]], Tensor], words: Seque
 
 
 def agreement(
-    units_up: np.ndarray,
+    neurons_up: np.ndarray,
     joint_pj: np.ndarray,
     directions_wj: np.ndarray,
     shapes: Sequence[tuple[int, int]],
     n_draws: int = 199,
     seed: int = 0,
 ) -> Scores:
-    """How each unit's maps agree with each word's similarity maps, against two nulls; both must be beaten.
+    """How each neuron's maps agree with each word's similarity maps, against two nulls; both must be beaten.
 
-    The map of a word is patch direction times word direction. *Shuffled maps*: the unit's maps are shifted around,
-    mirrored or turned, the same way in all pictures, and the pictures permuted: does the place matter? (The same way
-    because pictures of one part are alike: shuffling each by itself would make the null too easy to beat.) *Turned
+    The map of a word is patch direction times word direction. *Shuffled maps*: the neuron's maps are shifted around,
+    mirrored or turned, the same way in all images, and the images permuted: does the place matter? (The same way
+    because images of one part are alike: shuffling each by itself would make the null too easy to beat.) *Turned
     words*: all word directions are turned together by a random rotation of the joint space, which keeps their angles
     and takes their meaning: does the best word do better than the best of as many arbitrary directions?
 
     Args:
-        units_up: (n_units, n_patches) maps of units, all patches of all pictures, picture by picture, row by row.
+        neurons_up: (n_neurons, n_patches) maps of neurons, all patches of all images, image by image, row by row.
         joint_pj: (n_patches, joint) patch directions at the same patches.
-        directions_wj: (n_words, joint) from `word_directions`.
-        shapes: (rows, cols) of each picture's map; their areas add up to n_patches.
+        directions_wj: (n_words, joint) from `concept_directions`.
+        shapes: (rows, cols) of each image's map; their areas add up to n_patches.
         n_draws: Draws of either null.
         seed: Of both nulls.
     Returns:
@@ -157,17 +158,19 @@ def agreement(
     """
     rng = np.random.default_rng(seed)
     joint = joint_pj.astype(np.float64) - joint_pj.mean(0, dtype=np.float64)
-    units = units_up.astype(np.float64) - units_up.mean(1, keepdims=True, dtype=np.float64)
-    length = np.linalg.norm(units, axis=1, keepdims=True)
-    units = np.divide(units, length, out=np.full_like(units, np.nan), where=length > 1e-6 * np.sqrt(units.shape[1]))
+    neurons = neurons_up.astype(np.float64) - neurons_up.mean(1, keepdims=True, dtype=np.float64)
+    length = np.linalg.norm(neurons, axis=1, keepdims=True)
+    neurons = np.divide(
+        neurons, length, out=np.full_like(neurons, np.nan), where=length > 1e-6 * np.sqrt(neurons.shape[1])
+    )
     spread_jj = joint.T @ joint
-    covariances_uj = units @ joint
+    covariances_uj = neurons @ joint
     score = _correlations(covariances_uj, directions_wj, spread_jj)
 
     moves = _shuffles(shapes, n_draws, rng)
-    beaten_by = np.empty((2, n_draws, len(units)))
-    for row, unit in enumerate(units):
-        beaten_by[0, :, row] = _correlations(unit[moves] @ joint, directions_wj, spread_jj).max(1)
+    beaten_by = np.empty((2, n_draws, len(neurons)))
+    for row, neuron in enumerate(neurons):
+        beaten_by[0, :, row] = _correlations(neuron[moves] @ joint, directions_wj, spread_jj).max(1)
     for draw in range(n_draws):
         turned = directions_wj @ _rotation(joint.shape[1], rng)
         beaten_by[1, draw] = _correlations(covariances_uj, turned, spread_jj).max(1)
@@ -175,15 +178,15 @@ def agreement(
 
 
 def effect(effects_uj: np.ndarray, null_nj: np.ndarray, own_uj: np.ndarray, directions_wj: np.ndarray) -> Scores:
-    """How what each unit does to the whole-image vector points along each word, against random units of its layer.
+    """How what each neuron does to the whole-image vector points along each word, against random neurons of its layer.
 
     Args:
-        effects_uj: (n_units, joint) change of the whole-image vector that each unit's activity causes.
-        null_nj: (n_null, joint) the same for random units; those without any effect do not count.
-        own_uj: (n_units, n_null) bool, True where the random unit is the unit itself and must not count.
-        directions_wj: (n_words, joint) from `word_directions`.
+        effects_uj: (n_neurons, joint) change of the whole-image vector that each neuron's activity causes.
+        null_nj: (n_null, joint) the same for random neurons; those without any effect do not count.
+        own_uj: (n_neurons, n_null) bool, True where the random neuron is the neuron itself and must not count.
+        directions_wj: (n_words, joint) from `concept_directions`.
     Returns:
-        Cosines, and p-values against the greatest cosine over the vocabulary of each random unit.
+        Cosines, and p-values against the greatest cosine over the vocabulary of each random neuron.
     """
     score = _unit_rows(effects_uj) @ directions_wj.T
     best_n = (_unit_rows(null_nj) @ directions_wj.T).max(1)
@@ -191,14 +194,15 @@ def effect(effects_uj: np.ndarray, null_nj: np.ndarray, own_uj: np.ndarray, dire
 
 
 def _correlations(covariances_uj: np.ndarray, directions_wj: np.ndarray, spread_jj: np.ndarray) -> np.ndarray:
-    """(n_units, n_words): correlation of unit maps of mean 0 and length 1 with word maps, without making the maps."""
+    """(n_neurons, n_words): correlation of neuron maps of mean 0 and length 1 with word maps, without making the
+    maps."""
     length = np.sqrt(np.clip(((directions_wj @ spread_jj) * directions_wj).sum(1), 0, None))
-    heard = length > 1e-9 * np.sqrt(max(np.trace(spread_jj), 1e-30))
-    return np.where(heard, covariances_uj @ directions_wj.T / np.where(heard, length, 1), 0.0)
+    computed = length > 1e-9 * np.sqrt(max(np.trace(spread_jj), 1e-30))
+    return np.where(computed, covariances_uj @ directions_wj.T / np.where(computed, length, 1), 0.0)
 
 
 def _p_values(score_uw: np.ndarray, null_nu: np.ndarray) -> np.ndarray:
-    """(n_units, n_words): (1 + draws that do as well) / (1 + draws); draws that are NaN do not count."""
+    """(n_neurons, n_words): (1 + draws that do as well) / (1 + draws); draws that are NaN do not count."""
     ordered, found = np.sort(null_nu, axis=0), np.isfinite(null_nu).sum(0)
     p_value = np.ones(score_uw.shape)
     for row, n_found in enumerate(found):
@@ -208,7 +212,7 @@ def _p_values(score_uw: np.ndarray, null_nu: np.ndarray) -> np.ndarray:
 
 
 def _shuffles(shapes: Sequence[tuple[int, int]], n_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """(n_draws, n_patches) int64: from where each patch takes its value. Pictures change places among equal shapes."""
+    """(n_draws, n_patches) int64: from where each patch takes its value. Images change places among equal shapes."""
     starts = np.cumsum([0, *(rows * cols for rows, cols in shapes)])
     draws = np.empty((n_draws, starts[-1]), dtype=np.int64)
     for draw in draws:
@@ -240,5 +244,5 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def inside_maps(values_ipu: Tensor, inside_ip: np.ndarray) -> np.ndarray:
-    """(n_units, n_patches on pictures) float32: maps of all pictures one after the other, patches off them left out."""
+    """(n_neurons, n_patches on images) float32: maps of all images one after the other, patches off them left out."""
     return values_ipu[torch.from_numpy(inside_ip)].numpy().T

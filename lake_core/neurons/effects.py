@@ -1,4 +1,4 @@
-"""What a unit does to the whole-image vector: read off its weights, or measured by ablation in the running network.
+"""What a neuron does to the whole-image vector: read off its weights, or measured by ablation in the running network.
 
 With `describe`, which joins both routes of `descriptions.py` on a fitted detector.
 """
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from lake_core.backbones.adapters import NativeViT
 from lake_core.backbones.backbone import Backbone, Change
 from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import Place
+from lake_core.backbones.hooks import HookPoint
 from lake_core.backbones.patch_grid import PatchGrid, coarse_of_fine
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.memory_bank import finest
 from lake_core.neurons.concepts import (
     LEVEL,
-    Description,
+    ConceptLabels,
     Scores,
     agreement,
-    checked_words,
+    checked_concepts,
+    concept_directions,
     effect,
     inside_maps,
     load_concepts,
-    word_directions,
 )
 
 if TYPE_CHECKING:
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
 _BATCH = 4
 
 
-def written_directions(backbone: Backbone, place: Place) -> Tensor | None:
-    """What each unit writes into the joint space by itself: its down-projection column, final norm and projection.
+def written_directions(backbone: Backbone, hook_point: HookPoint) -> Tensor | None:
+    """What each neuron writes into the joint space by itself: its down-projection column, final norm and projection.
 
     The layer norm is taken as linear: centring and its weights, without the division, which changes no direction. What
     later layers make of the write is left out.
 
     Returns:
-        (n_units, joint) float32, or None where the path is not linear or not known here: there only ablation tells.
+        (n_neurons, joint) float32, or None where the path is not linear or not known here: there only ablation tells.
     """
-    tower = backbone._tower
-    if not isinstance(tower, NativeViT) or tower.visual.attn_pool is not None or tower.visual.proj is None:
+    adapter = backbone._adapter
+    if not isinstance(adapter, NativeViT) or adapter.visual.attn_pool is not None or adapter.visual.proj is None:
         return None
-    visual: Any = tower.visual
-    block: Any = tower.blocks()[place.layer - 1]
+    visual: Any = adapter.visual
+    block: Any = adapter.blocks()[hook_point.layer - 1]
     if not isinstance(visual.ln_post, nn.LayerNorm):
         return None
     with torch.no_grad():
         scale = getattr(block.ls_2, "gamma", None)
-        if place.kind == "hidden":
+        if hook_point.site == "mlp_hidden":
             writes_ud = block.mlp.c_proj.weight.T.float()
             writes_ud = writes_ud if scale is None else writes_ud * scale.float()
         else:
@@ -64,48 +64,49 @@ def written_directions(backbone: Backbone, place: Place) -> Tensor | None:
 
 def ablation_effects(
     backbone: Backbone,
-    pictures: Sequence[Picture],
-    place: Place,
-    units: Sequence[int],
+    images: Sequence[InputImage],
+    hook_point: HookPoint,
+    neurons: Sequence[int],
     ceilings: np.ndarray,
     on_progress: Progress | None = None,
 ) -> np.ndarray:
-    """What each unit's activity above its normal mean adds to the whole-image vector, measured in the running network.
+    """What each neuron's activity above its normal mean adds to the whole-image vector, measured in the running
+    network.
 
-    Where the unit exceeds its normal mean it is set to that mean, at patch tokens only, and the rest of the network
+    Where the neuron exceeds its normal mean it is set to that mean, at patch tokens only, and the rest of the network
     runs. (Patches below the mean stay: setting them too would cancel out, as deviations from a mean add up to
-    nothing.) The effect is the whole-image vector less that of the ablated pass, averaged over pictures.
+    nothing.) The effect is the whole-whole_image vector less that of the ablated pass, averaged over images.
 
     Args:
-        pictures: At least one.
-        place: A layer and kind of unit.
-        units: Which units.
-        ceilings: (n_units of the layer,) normal mean of each unit.
-        on_progress: Called with units done and in all; may raise to cancel.
+        images: At least one.
+        place: A layer and activation site.
+        neurons: Which neurons.
+        ceilings: (n_neurons of the layer,) normal mean of each neuron.
+        on_progress: Called with neurons done and in all; may raise to cancel.
     Returns:
-        (len(units), joint) float32; all but zero where a unit is never above its mean.
+        (len(neurons), joint) float32; all but zero where a neuron is never above its mean.
     """
     batches = [
-        torch.stack([backbone.prepare(picture) for picture in pictures[start : start + _BATCH]])
-        for start in range(0, len(pictures), _BATCH)
+        torch.stack([backbone.prepare(image) for image in images[start : start + _BATCH]])
+        for start in range(0, len(images), _BATCH)
     ]
-    image = backbone.image_place
-    whole = [backbone.forward(batch, {image})[image][:, 0] for batch in batches]
-    effects = np.zeros((len(units), backbone.joint_width), dtype=np.float32)
-    for row, unit in enumerate(units):
-        changes = {place: clipped(int(unit), float(ceilings[unit]))}
-        ablated = [backbone.forward(batch, {image}, changes)[image][:, 0] for batch in batches]
+    whole_image = backbone.image_hook_point
+    whole = [backbone.forward(batch, {whole_image})[whole_image][:, 0] for batch in batches]
+    effects = np.zeros((len(neurons), backbone.joint_width), dtype=np.float32)
+    for row, neuron in enumerate(neurons):
+        changes = {hook_point: clipped(int(neuron), float(ceilings[neuron]))}
+        ablated = [backbone.forward(batch, {whole_image}, changes)[whole_image][:, 0] for batch in batches]
         effects[row] = (torch.cat(whole) - torch.cat(ablated)).mean(0).numpy()
         if on_progress is not None:
-            on_progress(row + 1, len(units))
+            on_progress(row + 1, len(neurons))
     return effects
 
 
-def clipped(unit: int, ceiling: float) -> Change:
-    """The change that bounds one unit from above at all patches."""
+def clipped(neuron: int, ceiling: float) -> Change:
+    """The change that bounds one neuron from above at all patches."""
 
     def clip(maps: Tensor) -> None:
-        maps[:, unit].clamp_(max=ceiling)
+        maps[:, neuron].clamp_(max=ceiling)
 
     return clip
 
@@ -113,112 +114,112 @@ def clipped(unit: int, ceiling: float) -> Change:
 def describe(
     lake: "Lake",
     layer: int,
-    units: Sequence[int],
-    pictures: Sequence[Picture],
+    neurons: Sequence[int],
+    images: Sequence[InputImage],
     words: Sequence[str] | None = None,
     *,
     with_effect: bool = True,
     n_draws: int = 199,
     n_random: int = 44,
-    n_ablated_pictures: int = 6,
+    n_ablated_images: int = 6,
     level: float = LEVEL,
     seed: int = 0,
     on_progress: Progress | None = None,
-) -> list[Description]:
-    """Describes units of a layer in words, or says that no word does.
+) -> list[ConceptLabels]:
+    """Describes neurons of a layer in words, or says that no word does.
 
     Args:
-        lake: A fitted detector; its kind of unit is meant.
+        lake: A fitted detector; its activation site is meant.
         layer: Layer number.
-        units: Which units.
-        pictures: Over which maps are compared: normal ones and, better, others too.
+        neurons: Which neurons.
+        images: Over which maps are compared: normal ones and, better, others too.
         words: The vocabulary; None takes the one that comes with the program.
-        with_effect: Also take the route by effect. By ablation it costs one forward pass for each picture and unit.
+        with_effect: Also take the route by effect. By ablation it costs one forward pass for each image and neuron.
         n_draws: Draws of the nulls of the agreement.
-        n_random: Random units of the layer that make the null of an effect by ablation, among those that vary over
-            the normal pictures; 39 besides the unit itself must have an effect, or p-values cannot reach 0.05 / 2.
-        n_ablated_pictures: Pictures used for ablation, evenly taken from `pictures`.
-        level: Share of units without meaning that may get a word, both routes together.
+        n_random: Random neurons of the layer that make the null of an effect by ablation, among those that vary over
+            the normal images; 39 besides the neuron itself must have an effect, or p-values cannot reach 0.05 / 2.
+        n_ablated_images: Images used for ablation, evenly taken from `images`.
+        level: Share of neurons without meaning that may get a word, both routes together.
         seed: Of the nulls.
         on_progress: Called with steps done and in all while ablating; may raise to cancel.
     Returns:
-        A Description for each of `units`, in that order.
+        A Description for each of `neurons`, in that order.
     """
     backbone = lake.backbone
-    place = backbone.place(layer, lake.config.kind)
-    vocabulary = load_concepts() if words is None else checked_words(words)
-    directions = word_directions(backbone.encode_text, vocabulary)
-    rows = np.asarray(units, dtype=np.int64)
-    by_agreement = _agreement(lake, place, rows, pictures, directions, n_draws, seed)
+    hook_point = backbone.hook_point(layer, lake.config.site)
+    vocabulary = load_concepts() if words is None else checked_concepts(words)
+    directions = concept_directions(backbone.encode_text, vocabulary)
+    rows = np.asarray(neurons, dtype=np.int64)
+    by_agreement = _agreement(lake, hook_point, rows, images, directions, n_draws, seed)
     by_effect: Scores | None = None
     effect_by = None
     if with_effect:
-        writes = written_directions(backbone, place)
-        n_units = backbone.layer(layer).n_units[lake.config.kind]
+        writes = written_directions(backbone, hook_point)
+        n_neurons = backbone.layer(layer).n_neurons[lake.config.site]
         if writes is not None:
-            effect_by, null_units = "down-projection", np.arange(n_units)
+            effect_by, null_neurons = "down-projection", np.arange(n_neurons)
             own, null = writes.numpy()[rows], writes.numpy()
         else:
             effect_by = "ablation"
-            acts_ipu, inside_ip = activations(lake, lake.normals_, place)
+            acts_ipu, inside_ip = activations(lake, lake.normals_, hook_point)
             normal_up = inside_maps(acts_ipu, inside_ip)
             ceilings = normal_up.mean(1, dtype=np.float64)
             living = np.flatnonzero(np.ptp(normal_up, axis=1) > 0)
-            null_units = np.random.default_rng([seed, layer]).permutation(living)[:n_random]
-            chosen = [pictures[i] for i in _evenly(len(pictures), n_ablated_pictures)]
-            every = np.unique(np.concatenate([rows, null_units]))
-            found = ablation_effects(backbone, chosen, place, every.tolist(), ceilings, on_progress)
-            own, null = found[np.searchsorted(every, rows)], found[np.searchsorted(every, null_units)]
-        by_effect = effect(own, null, rows[:, None] == null_units[None], directions)
+            null_neurons = np.random.default_rng([seed, layer]).permutation(living)[:n_random]
+            chosen = [images[i] for i in _evenly(len(images), n_ablated_images)]
+            every = np.unique(np.concatenate([rows, null_neurons]))
+            found = ablation_effects(backbone, chosen, hook_point, every.tolist(), ceilings, on_progress)
+            own, null = found[np.searchsorted(every, rows)], found[np.searchsorted(every, null_neurons)]
+        by_effect = effect(own, null, rows[:, None] == null_neurons[None], directions)
     routes = [route for route in (by_agreement, by_effect) if route is not None]
     return [
-        Description(
-            int(unit),
+        ConceptLabels(
+            int(neuron),
             () if by_agreement is None else by_agreement.best(row, vocabulary),
             () if by_effect is None else by_effect.best(row, vocabulary),
             effect_by,
             level / max(1, len(routes)),
         )
-        for row, unit in enumerate(rows)
+        for row, neuron in enumerate(rows)
     ]
 
 
-def activations(lake: "Lake", pictures: Sequence[Picture], place: Place) -> tuple[Tensor, np.ndarray]:
-    """Activations of pictures at a place, (n_pictures, n_patches, n_units) float32, and which patches lie on them."""
-    grid = lake.backbone.grid(place)
-    lake.store.ensure(pictures, {place})
-    inside_ip = np.stack([grid.inside(lake.backbone.placement(picture)) for picture in pictures])
-    return lake.store.stack(pictures, place), inside_ip
+def activations(lake: "Lake", images: Sequence[InputImage], hook_point: HookPoint) -> tuple[Tensor, np.ndarray]:
+    """Activations of images at a place, (n_images, n_patches, n_neurons) float32, and which patches lie on them."""
+    grid = lake.backbone.grid(hook_point)
+    lake.store.ensure(images, {hook_point})
+    inside_ip = np.stack([grid.inside(lake.backbone.placement(image)) for image in images])
+    return lake.store.stack(images, hook_point), inside_ip
 
 
 def _agreement(
     lake: "Lake",
-    place: Place,
-    units: np.ndarray,
-    pictures: Sequence[Picture],
+    hook_point: HookPoint,
+    neurons: np.ndarray,
+    images: Sequence[InputImage],
     directions: np.ndarray,
     n_draws: int,
     seed: int,
 ) -> Scores | None:
     """The route by agreement, or None where the tower's head does not act on single patches."""
     backbone, store = lake.backbone, lake.store
-    joint_place = backbone.joint_place
-    if joint_place is None or not len(units):
+    joint_hook_point = backbone.joint_hook_point
+    if joint_hook_point is None or not len(neurons):
         return None
-    own_grid, joint_grid = backbone.grid(place), backbone.grid(joint_place)
+    own_grid, joint_grid = backbone.grid(hook_point), backbone.grid(joint_hook_point)
     grid = finest([own_grid, joint_grid])
-    store.ensure(pictures, {place, joint_place})
+    store.ensure(images, {hook_point, joint_hook_point})
     to_own, to_joint = coarse_of_fine(grid, own_grid), coarse_of_fine(grid, joint_grid)
-    chosen = torch.from_numpy(units)
-    acts = torch.stack([store.get(picture, place)[:, chosen][to_own] for picture in pictures])
-    joint = torch.stack([store.get(picture, joint_place)[to_joint] for picture in pictures])
-    inside = np.stack([grid.inside(backbone.placement(picture)) for picture in pictures])
+    chosen = torch.from_numpy(neurons)
+    acts = torch.stack([store.get(image, hook_point)[:, chosen][to_own] for image in images])
+    joint = torch.stack([store.get(image, joint_hook_point)[to_joint] for image in images])
+    inside = np.stack([grid.inside(backbone.placement(image)) for image in images])
     shapes = [_shape(grid, row) for row in inside]
     return agreement(inside_maps(acts, inside), inside_maps(joint, inside).T, directions, shapes, n_draws, seed)
 
 
 def _shape(grid: PatchGrid, inside: np.ndarray) -> tuple[int, int]:
-    """Rows and columns of the patches that lie on a picture, which are a rectangle."""
+    """Rows and columns of the patches that lie on a image, which are a rectangle."""
     on_rc = inside.reshape(grid.rows, grid.cols)
     return int(on_rc.any(1).sum()), int(on_rc.any(0).sum())
 

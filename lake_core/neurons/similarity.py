@@ -1,6 +1,7 @@
-"""Units that do alike: which units' maps agree with a unit's, in all layers, and whether the two kinds of unit do.
+"""Neurons that correlate: which neurons' maps agree with a neuron's, in all layers, and whether the two activation
+sites do.
 
-Maps are compared by their correlation over all patches of all given pictures. Two layers whose grids differ are brought
+Maps are compared by their correlation over all patches of all given images. Two layers whose grids differ are brought
 to the finer of both, as METHOD does for fused maps: each fine patch takes the coarse patch that contains its centre.
 """
 
@@ -13,110 +14,110 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import KINDS, Kind, Place
+from lake_core.backbones.hooks import SITES, HookPoint, Site
 from lake_core.backbones.patch_grid import coarse_of_fine
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.memory_bank import finest
 from lake_core.errors import LakeError
 from lake_core.experiments.stability import left_out_selections
 from lake_core.neurons.statistics import selection_of
 
-ALIKE = 0.7
+CORRELATED = 0.7
 """Absolute correlation from which two maps are called alike: half of the variance of one is explained by the other."""
 
 
 @dataclass(frozen=True, eq=False)
-class KindsOverlap:
-    """How far the selected units of one kind have a counterpart among those of the other, by what they do.
+class SitesOverlap:
+    """How far the selected neurons of one kind have a counterpart among those of the other, by what they do.
 
     Attributes:
         layer: The layer.
-        matches: One row per selected hidden unit: unit, channel (the selected channel whose map agrees most, by
+        matches: One row per selected hidden neuron: neuron, channel (the selected channel whose map agrees most, by
             absolute correlation), correlation (signed). Greatest absolute correlation first.
-        share_alike: Share of the rows with an absolute correlation of at least ALIKE, in [0, 1].
+        share_correlated: Share of the rows with an absolute correlation of at least CORRELATED, in [0, 1].
         strength: Mean absolute correlation of the rows, in [0, 1].
-        strength_by_chance: The same for as many random hidden units of the layer that are not selected; None where
+        strength_by_chance: The same for as many random hidden neurons of the layer that are not selected; None where
             there are none.
     """
 
     layer: int
     matches: pd.DataFrame = field(repr=False)
-    share_alike: float
+    share_correlated: float
     strength: float
     strength_by_chance: float | None
 
 
-def neighbours(
+def correlated_neurons(
     lake: Lake,
     layer: int,
-    unit: int,
-    pictures: Sequence[Picture],
+    neuron: int,
+    images: Sequence[InputImage],
     top: int = 12,
-    kinds: Sequence[Kind] = KINDS,
+    sites: Sequence[Site] = SITES,
     on_progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """The units of all layers whose maps agree most with a unit's.
+    """The neurons of all layers whose maps agree most with a neuron's.
 
     Args:
-        lake: A fitted detector; the unit is of its kind.
-        layer, unit: The unit.
-        pictures: Over whose patches maps are compared; at least one.
-        top: How many units, at most.
-        kinds: Which kinds of unit to look among.
+        lake: A fitted detector; the neuron is of its kind.
+        layer, neuron: The neuron.
+        images: Over whose patches maps are compared; at least one.
+        top: How many neurons, at most.
+        kinds: Which activation sites to look among.
         on_progress: Called with places done and in all; may raise to cancel.
     Returns:
-        Columns layer, kind, unit, correlation (signed, in [-1, 1]) and selected (bool: among the K most sensitive of
+        Columns layer, kind, neuron, correlation (signed, in [-1, 1]) and selected (bool: among the K most sensitive of
         its layer; False for the kind that the detector does not use). Greatest absolute correlation first, without
-        the unit itself. Units that do not vary are left out.
+        the neuron itself. Neurons that do not vary are left out.
     """
     backbone = lake.backbone
-    own_place = backbone.place(layer, lake.config.kind)
-    places = [backbone.place(number, kind) for kind in kinds for number in backbone.layers_with(kind)]
-    lake.store.ensure(pictures, {own_place, *places})
+    own_hook_point = backbone.hook_point(layer, lake.config.site)
+    hook_points = [backbone.hook_point(number, site) for site in sites for number in backbone.layers_with(site)]
+    lake.store.ensure(images, {own_hook_point, *hook_points})
     rows = []
-    for n_done, place in enumerate(places, start=1):
-        found = correlations(lake, pictures, own_place, [unit], place)[0]
-        if place == own_place:
-            found[unit] = np.nan
+    for n_done, hook_point in enumerate(hook_points, start=1):
+        found = correlations(lake, images, own_hook_point, [neuron], hook_point)[0]
+        if hook_point == own_hook_point:
+            found[neuron] = np.nan
         living = np.flatnonzero(np.isfinite(found))
         best = living[np.argsort(-np.abs(found[living]), kind="stable")[:top]]
-        rows += [(place.layer, place.kind, int(other), float(found[other])) for other in best]
+        rows += [(hook_point.layer, hook_point.site, int(other), float(found[other])) for other in best]
         if on_progress is not None:
-            on_progress(n_done, len(places))
-    table = pd.DataFrame(rows, columns=["layer", "kind", "unit", "correlation"])
+            on_progress(n_done, len(hook_points))
+    table = pd.DataFrame(rows, columns=["layer", "site", "neuron", "correlation"])
     table = table.sort_values("correlation", key=np.abs, ascending=False, kind="stable").head(top)
-    chosen = {number: set(selection_of(lake, number).units) for number in set(table["layer"])}
+    chosen = {number: set(selection_of(lake, number).neurons) for number in set(table["layer"])}
     table["selected"] = [
-        kind == lake.config.kind and other in chosen[number]
-        for number, kind, other in zip(table["layer"], table["kind"], table["unit"], strict=True)
+        site == lake.config.site and other in chosen[number]
+        for number, site, other in zip(table["layer"], table["site"], table["neuron"], strict=True)
     ]
     return table.reset_index(drop=True)
 
 
-def selected_together(lake: Lake, layer: int, unit: int, pictures: Sequence[Picture]) -> pd.DataFrame:
-    """Units of the same layer that are selected when this one is, over choices that leave one normal picture out.
+def selected_together(lake: Lake, layer: int, neuron: int, images: Sequence[InputImage]) -> pd.DataFrame:
+    """Neurons of the same layer that are selected when this one is, over choices that leave one normal image out.
 
     Args:
         lake: A fitted detector.
-        layer, unit: The unit.
-        pictures: Over whose patches maps are compared.
+        layer, neuron: The neuron.
+        images: Over whose patches maps are compared.
     Returns:
-        Columns unit, together (share in [0, 1] of the choices that select this unit, in which the other is selected
+        Columns neuron, together (share in [0, 1] of the choices that select this neuron, in which the other is selected
         as well) and correlation of the two maps. Highest share, then highest absolute correlation first. Empty if
-        this unit is never selected. With a single normal picture there is one choice: all of it.
+        this neuron is never selected. With a single normal image there is one choice: all of it.
     """
     choices = left_out_selections(lake, layer)
-    own = [set(units.tolist()) for units in choices if unit in units]
+    own = [set(neurons.tolist()) for neurons in choices if neuron in neurons]
     if not own:
-        return pd.DataFrame({"unit": [], "together": [], "correlation": []})
-    others = sorted(set.union(*own) - {unit})
-    place = lake.backbone.place(layer, lake.config.kind)
-    lake.store.ensure(pictures, {place})
-    found = correlations(lake, pictures, place, [unit], place)[0]
+        return pd.DataFrame({"neuron": [], "together": [], "correlation": []})
+    others = sorted(set.union(*own) - {neuron})
+    hook_point = lake.backbone.hook_point(layer, lake.config.site)
+    lake.store.ensure(images, {hook_point})
+    found = correlations(lake, images, hook_point, [neuron], hook_point)[0]
     table = pd.DataFrame(
         {
-            "unit": others,
+            "neuron": others,
             "together": [float(np.mean([other in chosen for chosen in own])) for other in others],
             "correlation": found[others],
         }
@@ -126,82 +127,84 @@ def selected_together(lake: Lake, layer: int, unit: int, pictures: Sequence[Pict
     return table.loc[order].reset_index(drop=True)
 
 
-def kinds_overlap(lake: Lake, layer: int, pictures: Sequence[Picture], seed: int = 0) -> KindsOverlap:
-    """Compares the K most sensitive hidden units of a layer with its K most sensitive channels.
+def sites_overlap(lake: Lake, layer: int, images: Sequence[InputImage], seed: int = 0) -> SitesOverlap:
+    """Compares the K most sensitive hidden neurons of a layer with its K most sensitive channels.
 
-    The numbers of hidden units and channels name different things, so no overlap of numbers makes sense; what can be
-    compared is what they do: each hidden unit's map with the channel whose map agrees most.
+    The numbers of hidden neurons and channels name different things, so no overlap of numbers makes sense; what can be
+    compared is what they do: each hidden neuron's map with the channel whose map agrees most.
 
     Args:
         lake: A fitted detector.
-        layer: A layer that has both kinds of unit.
-        pictures: Over whose patches maps are compared.
-        seed: Of the random units.
+        layer: A layer that has both activation sites.
+        images: Over whose patches maps are compared.
+        seed: Of the random neurons.
     Raises:
-        LakeError: if the layer has one kind of unit only.
+        LakeError: if the layer has one activation site only.
     """
     backbone = lake.backbone
-    if any(layer not in backbone.layers_with(kind) for kind in KINDS):
-        raise LakeError(f"Layer {layer} has only one kind of unit, so there is nothing to compare.")
-    places = {kind: backbone.place(layer, kind) for kind in KINDS}
-    lake.store.ensure(pictures, set(places.values()))
-    selections = {kind: selection_of(lake, layer, kind) for kind in KINDS}
-    chosen, channels = selections["hidden"].units, selections["channel"].units
-    rest = np.setdiff1d(np.arange(selections["hidden"].n_units), chosen)
+    if any(layer not in backbone.layers_with(site) for site in SITES):
+        raise LakeError(f"Layer {layer} has only one activation site, so there is nothing to compare.")
+    hook_points = {site: backbone.hook_point(layer, site) for site in SITES}
+    lake.store.ensure(images, set(hook_points.values()))
+    selections = {site: selection_of(lake, layer, site) for site in SITES}
+    chosen, channels = selections["mlp_hidden"].neurons, selections["residual_channel"].neurons
+    rest = np.setdiff1d(np.arange(selections["mlp_hidden"].n_neurons), chosen)
     drawn = np.random.default_rng([seed, layer]).permutation(rest)[: len(chosen)]
     rows = np.concatenate([chosen, drawn])
-    found = correlations(lake, pictures, places["hidden"], rows.tolist(), places["channel"])[:, channels]
+    found = correlations(lake, images, hook_points["mlp_hidden"], rows.tolist(), hook_points["residual_channel"])[
+        :, channels
+    ]
     strength = np.abs(np.nan_to_num(found))
     best = strength.argmax(1)
     greatest = strength.max(1)
     n_chosen = len(chosen)
     matches = pd.DataFrame(
         {
-            "unit": chosen,
-            "channel": channels[best[:n_chosen]],
+            "neuron": chosen,
+            "residual_channel": channels[best[:n_chosen]],
             "correlation": np.nan_to_num(found)[np.arange(n_chosen), best[:n_chosen]],
         }
     ).sort_values("correlation", key=np.abs, ascending=False, kind="stable")
     own, by_chance = greatest[:n_chosen], greatest[n_chosen:]
-    return KindsOverlap(
+    return SitesOverlap(
         layer,
         matches.reset_index(drop=True),
-        float((own >= ALIKE).mean()),
+        float((own >= CORRELATED).mean()),
         float(own.mean()),
         float(by_chance.mean()) if len(by_chance) else None,
     )
 
 
 def correlations(
-    lake: Lake, pictures: Sequence[Picture], place: Place, units: Sequence[int], other: Place
+    lake: Lake, images: Sequence[InputImage], hook_point: HookPoint, neurons: Sequence[int], other: HookPoint
 ) -> np.ndarray:
-    """Pearson correlation of the maps of some units of one place with those of all units of another.
+    """Pearson correlation of the maps of some neurons of one place with those of all neurons of another.
 
     Args:
         lake: Its store holds the activations of both places.
-        pictures: Over all of whose patches.
-        place, units: The ones.
+        images: Over all of whose patches.
+        place, neurons: The ones.
         other: The others.
     Returns:
-        (len(units), n_units of the other place) float64 in [-1, 1]; NaN where a unit does not vary.
+        (len(neurons), n_neurons of the other place) float64 in [-1, 1]; NaN where a neuron does not vary.
     """
     backbone, store = lake.backbone, lake.store
-    grids = backbone.grid(place), backbone.grid(other)
+    grids = backbone.grid(hook_point), backbone.grid(other)
     grid = finest(grids)
     ours, theirs = (torch.from_numpy(coarse_of_fine(grid, own)) for own in grids)
-    chosen = torch.as_tensor(units)
+    chosen = torch.as_tensor(neurons)
     sums = _Sums()
-    for picture in pictures:
-        inside = torch.from_numpy(grid.inside(backbone.placement(picture)))
+    for image in images:
+        inside = torch.from_numpy(grid.inside(backbone.placement(image)))
         sums.add(
-            store.get(picture, place)[:, chosen][ours[inside]].double(),
-            store.get(picture, other)[theirs[inside]].double(),
+            store.get(image, hook_point)[:, chosen][ours[inside]].double(),
+            store.get(image, other)[theirs[inside]].double(),
         )
     return sums.correlation()
 
 
 class _Sums:
-    """Running sums from which correlations follow, so that no picture's activations need be held together."""
+    """Running sums from which correlations follow, so that no image's activations need be held together."""
 
     def __init__(self) -> None:
         self._n = 0
@@ -215,18 +218,18 @@ class _Sums:
             self._shift = ours_pu.mean(0), theirs_pv.mean(0)
         pair = [values - shift for values, shift in zip((ours_pu, theirs_pv), self._shift, strict=True)]
         first, second = [one.sum(0) for one in pair], [one.square().sum(0) for one in pair]
-        cross = pair[0].T @ pair[1]
+        text_part = pair[0].T @ pair[1]
         if self._cross is None:
-            self._first, self._second, self._cross = first, second, cross
+            self._first, self._second, self._cross = first, second, text_part
         else:
             self._first = [a + b for a, b in zip(self._first, first, strict=True)]
             self._second = [a + b for a, b in zip(self._second, second, strict=True)]
-            self._cross = self._cross + cross
+            self._cross = self._cross + text_part
         self._n += len(ours_pu)
 
     def correlation(self) -> np.ndarray:
         if self._cross is None:
-            raise ValueError("no picture to compare maps over")
+            raise ValueError("no image to compare maps over")
         covariance = self._cross - torch.outer(self._first[0], self._first[1]) / self._n
         spread = [
             (second - first.square() / self._n).clamp(min=0)

@@ -1,7 +1,7 @@
-"""Facts about single units: flags, quantiles, how well each detects by itself, its strongest patches, and a table.
+"""Facts about single neurons: flags, quantiles, how well each detects by itself, its strongest patches, and a table.
 
-All but `unit_table` are functions of arrays: `acts_ipu` (n_pictures, n_patches, n_units) and `inside_ip` (n_pictures,
-n_patches) bool, the patches that lie on the pictures; at least one of each picture does.
+All but `neuron_table` are functions of arrays: `acts_ipu` (n_images, n_patches, n_neurons) and `inside_ip` (n_images,
+n_patches) bool, the patches that lie on the images; at least one of each image does.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,24 +14,24 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
 from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import Kind
+from lake_core.backbones.hooks import Site
 from lake_core.data.datasets import Example
-from lake_core.data.images import Picture, PictureSource, read_picture
+from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.data.labels import Label
 from lake_core.detector.selection import Selection, select
-from lake_core.neurons.concepts import Description
+from lake_core.neurons.concepts import ConceptLabels
 from lake_core.neurons.effects import activations
-from lake_core.neurons.effects import describe as describe_in_words
+from lake_core.neurons.effects import describe as label_concepts
 
 if TYPE_CHECKING:
     from lake_core.detector.lake import Lake
 
-Tested: TypeAlias = Example | PictureSource
-"""A picture to look at beside the normal ones; an Example may bring its label."""
+Tested: TypeAlias = Example | ImageSource
+"""A image to look at beside the normal ones; an Example may bring its label."""
 
-UnitTable: TypeAlias = pd.DataFrame
-"""One row per unit of a layer; its columns:"""
-COLUMNS = ("unit", "rank", "sensitivity", "selected", "mean", "std", "flags", "words", "auroc")
+NeuronTable: TypeAlias = pd.DataFrame
+"""One row per neuron of a layer; its columns:"""
+COLUMNS = ("neuron", "rank", "sensitivity", "selected", "mean", "std", "flags", "words", "auroc")
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _STILL = 1e-6
 _MOST_PEAKS = 3
@@ -39,80 +39,80 @@ _MOST_PEAKS = 3
 
 @dataclass(frozen=True, eq=False)
 class Flags:
-    """What is odd about the units of a layer, each (n_units,) bool.
+    """What is odd about the neurons of a layer, each (n_neurons,) bool.
 
     Attributes:
-        register_like: An outlying maximum sits on the same few patches of all normal pictures.
+        register_like: An outlying maximum sits on the same few patches of all normal images.
         dead: Never varies over the normal patches.
-        saturated: A large share of the normal patches is at the unit's greatest value, such as the ceiling of ReLU6.
+        saturated: A large share of the normal patches is at the neuron's greatest value, such as the ceiling of ReLU6.
     """
 
     register_like: np.ndarray = field(repr=False)
     dead: np.ndarray = field(repr=False)
     saturated: np.ndarray = field(repr=False)
 
-    def of(self, unit: int) -> tuple[str, ...]:
-        """The names of a unit's flags."""
+    def of(self, neuron: int) -> tuple[str, ...]:
+        """The names of a neuron's flags."""
         named = {"register_like": self.register_like, "dead": self.dead, "saturated": self.saturated}
-        return tuple(name for name, values in named.items() if values[unit])
+        return tuple(name for name, values in named.items() if values[neuron])
 
 
 class ExtremePatch(NamedTuple):
-    """A patch that a unit answers to most or least: picture (row of the array), patch and activation."""
+    """A patch that a neuron answers to most or least: image (row of the array), patch and activation."""
 
-    picture: int
+    image: int
     patch: int
     value: float
 
 
 def peaks(acts_ipu: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
-    """(n_pictures, n_units): the greatest activation of each unit on each picture."""
-    return _on_picture(acts_ipu, inside_ip).max(1)
+    """(n_images, n_neurons): the greatest activation of each neuron on each image."""
+    return _on_image(acts_ipu, inside_ip).max(1)
 
 
 def flags(acts_ipu: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 0.2, outlying: float = 4.0) -> Flags:
-    """Flags of units over the normal pictures.
+    """Flags of neurons over the normal images.
 
-    A unit counts as register-like (arXiv 2506.08010) if its maxima on n normal pictures sit on at most min(3, n // 2)
-    different patches (never with a single picture), and each of them lies at least `outlying` times as far above the
-    unit's median as its 0.95 quantile does. Pictures whose maximum is held by more patches than that say nothing of its
-    place, and then the unit is not register-like. A flag is a hint: a unit that follows a small bright part in pictures
-    taken from one stand looks the same.
+    A neuron counts as register-like (arXiv 2506.08010) if its maxima on n normal images sit on at most min(3, n // 2)
+    different patches (never with a single image), and each of them lies at least `outlying` times as far above the
+    neuron's median as its 0.95 quantile does. Images whose maximum is held by more patches than that say nothing of its
+    place, and then the neuron is not register-like. A flag is a hint: a neuron that follows a small bright part in
+    images taken from one stand looks the same.
 
     Args:
-        acts_ipu, inside_ip: Of the normal pictures.
-        saturated_share: Share of patches at the greatest value from which a unit that varies counts as saturated.
-        outlying: 4 was set by looking at the built-in samples, where pictures are aligned and a rule by place alone
+        acts_ipu, inside_ip: Of the normal images.
+        saturated_share: Share of patches at the greatest value from which a neuron that varies counts as saturated.
+        outlying: 4 was set by looking at the built-in samples, where images are aligned and a rule by place alone
             flags up to a third of a layer.
     """
-    on_picture = _on_picture(acts_ipu, inside_ip)
+    on_image = _on_image(acts_ipu, inside_ip)
     values_nu = acts_ipu[inside_ip]
     low, high = values_nu.min(0), values_nu.max(0)
     tolerance = _STILL * np.maximum(1, np.abs(high))
     dead = high - low <= tolerance
     saturated = ~dead & ((values_nu >= high - tolerance).mean(0) >= saturated_share)
     few = min(_MOST_PEAKS, len(acts_ipu) // 2)
-    at_peak_ipu = on_picture >= (on_picture.max(1, keepdims=True) - tolerance)
+    at_peak_ipu = on_image >= (on_image.max(1, keepdims=True) - tolerance)
     n_places = at_peak_ipu.any(0).sum(0)
     median, usually_below = np.quantile(values_nu, [0.5, 0.95], axis=0)
-    is_outlying = on_picture.max(1).min(0) - median >= outlying * (usually_below - median)
+    is_outlying = on_image.max(1).min(0) - median >= outlying * (usually_below - median)
     return Flags((n_places <= few) & is_outlying & ~dead, dead, saturated)
 
 
 def quantiles(acts_ipu: np.ndarray, inside_ip: np.ndarray, levels: Sequence[float] = QUANTILES) -> np.ndarray:
-    """(n_levels, n_units) float64: quantiles of each unit over all patches on the pictures."""
+    """(n_levels, n_neurons) float64: quantiles of each neuron over all patches on the images."""
     return np.quantile(acts_ipu[inside_ip].astype(np.float64), levels, axis=0)
 
 
-def unit_aurocs(peaks_iu: np.ndarray, labels: ArrayLike) -> np.ndarray:
-    """How well each unit by itself tells defective pictures from good ones, by its greatest activation on each.
+def neuron_aurocs(peaks_iu: np.ndarray, labels: ArrayLike) -> np.ndarray:
+    """How well each neuron by itself tells defective images from good ones, by its greatest activation on each.
 
     Args:
-        peaks_iu: (n_pictures, n_units) from `peaks`.
-        labels: (n_pictures,) bool, True where defective.
+        peaks_iu: (n_images, n_neurons) from `peaks`.
+        labels: (n_images,) bool, True where defective.
     Returns:
-        (n_units,) float64 in [0, 1], ties counted half; below 0.5 where a unit is quieter on defective pictures; NaN
-        where there is one class only. With hundreds of units the best looks good by chance: this is no selection.
+        (n_neurons,) float64 in [0, 1], ties counted half; below 0.5 where a neuron is quieter on defective images; NaN
+        where there is one class only. With hundreds of neurons the best looks good by chance: this is no selection.
     """
     truth = np.asarray(labels, dtype=bool)
     n_defective, n_good = int(truth.sum()), int((~truth).sum())
@@ -123,61 +123,61 @@ def unit_aurocs(peaks_iu: np.ndarray, labels: ArrayLike) -> np.ndarray:
 
 
 def extreme_patches(
-    acts_ip: np.ndarray, inside_ip: np.ndarray, n: int = 12, lowest: bool = False, per_picture: int | None = None
+    acts_ip: np.ndarray, inside_ip: np.ndarray, n: int = 12, lowest: bool = False, per_image: int | None = None
 ) -> list[ExtremePatch]:
-    """The patches with the greatest (or lowest) activation of one unit, most extreme first; ties in reading order.
+    """The patches with the greatest (or lowest) activation of one neuron, most extreme first; ties in reading order.
 
     Args:
-        acts_ip: (n_pictures, n_patches) of one unit.
-        inside_ip: (n_pictures, n_patches) bool.
+        acts_ip: (n_images, n_patches) of one neuron.
+        inside_ip: (n_images, n_patches) bool.
         n: How many, at most.
         lowest: The bottom instead of the top.
-        per_picture: At most so many of one picture; None sets no bound.
+        per_image: At most so many of one image; None sets no bound.
     """
     signed = np.where(inside_ip, -acts_ip if not lowest else acts_ip, np.inf).reshape(-1)
     found: list[ExtremePatch] = []
     n_of = dict.fromkeys(range(len(acts_ip)), 0)
     for index in np.argsort(signed, kind="stable")[: int(inside_ip.sum())]:
-        picture, patch = divmod(int(index), acts_ip.shape[1])
+        image, patch = divmod(int(index), acts_ip.shape[1])
         if len(found) == n:
             break
-        if per_picture is None or n_of[picture] < per_picture:
-            n_of[picture] += 1
-            found.append(ExtremePatch(picture, patch, float(acts_ip[picture, patch])))
+        if per_image is None or n_of[image] < per_image:
+            n_of[image] += 1
+            found.append(ExtremePatch(image, patch, float(acts_ip[image, patch])))
     return found
 
 
-def selection_of(lake: "Lake", layer: int, kind: Kind | None = None) -> Selection:
+def selection_of(lake: "Lake", layer: int, site: Site | None = None) -> Selection:
     """The selection of any layer: the fitted one, or for a layer the detector does not use, what it would select.
 
     Args:
         lake: A fitted detector.
         layer: Layer number.
-        kind: Kind of unit; None means the detector's.
+        kind: Activation site; None means the detector's.
     """
     config = lake.config
-    kind = kind or config.kind
-    if layer in lake.selection_ and kind == config.kind:
+    site = site or config.site
+    if layer in lake.selection_ and site == config.site:
         return lake.selection_[layer]
-    return would_select(lake, layer, lake.normals_, kind)
+    return would_select(lake, layer, lake.normals_, site)
 
 
-def would_select(lake: "Lake", layer: int, normals: Sequence[Picture], kind: Kind | None = None) -> Selection:
-    """What a detector selects in a layer when it is fitted on some normal pictures; it need not be fitted.
+def would_select(lake: "Lake", layer: int, normals: Sequence[InputImage], site: Site | None = None) -> Selection:
+    """What a detector selects in a layer when it is fitted on some normal images; it need not be fitted.
 
     Args:
         lake: Its configuration and store are used.
         layer: Layer number.
         normals: At least one.
-        kind: Kind of unit; None means the detector's.
+        kind: Activation site; None means the detector's.
     """
     config = lake.config
-    kind = kind or config.kind
-    acts_ipu, inside_ip = activations(lake, normals, lake.backbone.place(layer, kind))
-    return select(acts_ipu[inside_ip], layer, kind, config.criterion, config.top_k, config.seed)
+    site = site or config.site
+    acts_ipu, inside_ip = activations(lake, normals, lake.backbone.hook_point(layer, site))
+    return select(acts_ipu[inside_ip], layer, site, config.criterion, config.top_k, config.seed)
 
 
-def unit_table(
+def neuron_table(
     lake: "Lake",
     layer: int,
     tests: Sequence[Tested] | None = None,
@@ -187,46 +187,46 @@ def unit_table(
     words: Sequence[str] | None = None,
     on_progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """The units of a layer, most sensitive first (in the order of the selection).
+    """The neurons of a layer, most sensitive first (in the order of the selection).
 
     Args:
         lake: A fitted detector.
-        layer: Any layer that has its kind of unit, also one that the detector does not use.
-        tests: Further pictures: with labels they give `auroc`, with or without they take part in the description.
-        describe: Describe the selected units in words, by both routes of `descriptions`. By ablation this costs
-            about six forward passes for each unit.
+        layer: Any layer that has its activation site, also one that the detector does not use.
+        tests: Further images: with labels they give `auroc`, with or without they take part in the description.
+        describe: Describe the selected neurons in words, by both routes of `descriptions`. By ablation this costs
+            about six forward passes for each neuron.
         top: Only the first so many.
         words: The vocabulary for descriptions; None takes the one that comes with the program.
         on_progress: Called with steps done and in all while describing; may raise to cancel.
     Returns:
-        Columns unit, rank (from 1), sensitivity, selected (bool), mean and std (sample, as the variance) over the
+        Columns neuron, rank (from 1), sensitivity, selected (bool), mean and std (sample, as the variance) over the
         normal patches, flags and words (each joined by commas; "" where none, or not described; "no word describes
-        this unit" where it was tried), auroc (of the unit alone over labelled tests; NaN without both labels).
+        this neuron" where it was tried), auroc (of the neuron alone over labelled tests; NaN without both labels).
     Raises:
         BackboneError: if there is no such layer.
     """
     selection = selection_of(lake, layer)
     order = selection.order if top is None else selection.order[:top]
-    pictures, labels = read_tests(tests or ())
-    place = lake.backbone.place(layer, lake.config.kind)
-    acts_ipu, inside_ip = activations(lake, lake.normals_, place)
+    images, labels = read_tests(tests or ())
+    hook_point = lake.backbone.hook_point(layer, lake.config.site)
+    acts_ipu, inside_ip = activations(lake, lake.normals_, hook_point)
     values_nu = acts_ipu.numpy()[inside_ip].astype(np.float64)
     flagged = flags(acts_ipu.numpy(), inside_ip)
-    aurocs = np.full(selection.n_units, np.nan)
+    aurocs = np.full(selection.n_neurons, np.nan)
     labelled = [i for i, label in enumerate(labels) if label is not None]
     if labelled:
-        acts, inside = activations(lake, [pictures[i] for i in labelled], place)
-        aurocs = unit_aurocs(peaks(acts.numpy(), inside), [labels[i] == "defective" for i in labelled])
-    deviation = values_nu.std(0, ddof=1) if len(values_nu) > 1 else np.zeros(selection.n_units)
+        acts, inside = activations(lake, [images[i] for i in labelled], hook_point)
+        aurocs = neuron_aurocs(peaks(acts.numpy(), inside), [labels[i] == "defective" for i in labelled])
+    deviation = values_nu.std(0, ddof=1) if len(values_nu) > 1 else np.zeros(selection.n_neurons)
     table = pd.DataFrame(
         {
-            "unit": order,
+            "neuron": order,
             "rank": np.arange(1, len(order) + 1),
             "sensitivity": selection.sensitivity[order],
-            "selected": np.isin(order, selection.units),
+            "selected": np.isin(order, selection.neurons),
             "mean": values_nu.mean(0)[order],
             "std": deviation[order],
-            "flags": [",".join(flagged.of(int(unit))) for unit in order],
+            "flags": [",".join(flagged.of(int(neuron))) for neuron in order],
             "words": "",
             "auroc": aurocs[order],
         },
@@ -234,22 +234,22 @@ def unit_table(
     )
     if not describe:
         return table
-    chosen = table.loc[table["selected"], "unit"].tolist()
-    over = [*lake.normals_, *pictures]
-    return with_words(table, describe_in_words(lake, layer, chosen, over, words, on_progress=on_progress))
+    chosen = table.loc[table["selected"], "neuron"].tolist()
+    over = [*lake.normals_, *images]
+    return with_concepts(table, label_concepts(lake, layer, chosen, over, words, on_progress=on_progress))
 
 
-def with_words(table: pd.DataFrame, descriptions: Iterable[Description]) -> pd.DataFrame:
-    """The table of units with the words of descriptions filled in."""
-    texts = {one.unit: one.text for one in descriptions}
-    return table.assign(words=[texts.get(int(unit), "") for unit in table["unit"]])
+def with_concepts(table: pd.DataFrame, descriptions: Iterable[ConceptLabels]) -> pd.DataFrame:
+    """The table of neurons with the words of descriptions filled in."""
+    texts = {one.neuron: one.text for one in descriptions}
+    return table.assign(words=[texts.get(int(neuron), "") for neuron in table["neuron"]])
 
 
-def read_tests(tests: Sequence[Tested]) -> tuple[list[Picture], list[Label | None]]:
-    """The pictures, and their labels where they are known."""
-    examples = [one if isinstance(one, Example) else Example(read_picture(one)) for one in tests]
-    return [one.picture for one in examples], [one.label for one in examples]
+def read_tests(tests: Sequence[Tested]) -> tuple[list[InputImage], list[Label | None]]:
+    """The images, and their labels where they are known."""
+    examples = [one if isinstance(one, Example) else Example(read_image(one)) for one in tests]
+    return [one.image for one in examples], [one.label for one in examples]
 
 
-def _on_picture(acts_ipu: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
+def _on_image(acts_ipu: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
     return np.where(inside_ip[:, :, None], acts_ipu, -np.inf)

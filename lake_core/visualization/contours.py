@@ -1,4 +1,4 @@
-"""Lines around regions of a picture, smooth to the eye: drawn on finer pixels and averaged."""
+"""Lines around regions of a image, smooth to the eye: drawn on finer pixels and averaged."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ FINENESS = 3
 def outlines(region: NDArray[np.bool_], half_widths: Sequence[float]) -> list[NDArray[np.float32]]:
     """How much of each pixel lies on lines of several widths around a region.
 
-    A region that touches the picture's border is closed along it, so that one that is everything has a line too.
+    A region that touches the image's border is closed along it, so that one that is everything has a line too.
 
     Args:
         region: (height * FINENESS, width * FINENESS) bool.

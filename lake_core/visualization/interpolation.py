@@ -1,4 +1,4 @@
-"""Patch values spread over a picture's pixels, for display and for comparison with masks."""
+"""Patch values spread over a image's pixels, for display and for comparison with masks."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,18 +10,18 @@ from torch import Tensor
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 
 
-def map_to_picture(
+def map_to_image(
     values: np.ndarray, grid: PatchGrid, placement: Placement, size: tuple[int, int], smooth: bool
 ) -> np.ndarray:
-    """A map over the picture's pixels.
+    """A map over the image's pixels.
 
     Args:
         values: (..., n_patches).
-        size: (width, height) of the picture.
-        smooth: Interpolate between the centres of the patches that lie on the picture; otherwise each pixel has the
+        size: (width, height) of the image.
+        smooth: Interpolate between the centres of the patches that lie on the image; otherwise each pixel has the
             value of its patch.
     Returns:
-        (..., height, width) float32, NaN where the grid does not cover the picture.
+        (..., height, width) float32, NaN where the grid does not cover the image.
     """
     numbers = np.array(values, dtype=np.float32)
     if smooth:
@@ -35,7 +35,7 @@ def map_to_picture(
 
 
 def interpolated(values: Tensor, grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> Tensor:
-    """`map_to_picture` with `smooth`, on the device of the values: float32 (..., n_patches) to (..., height, width)."""
+    """`map_to_image` with `smooth`, on the device of the values: float32 (..., n_patches) to (..., height, width)."""
     weights = _weights(grid, placement, size, values.device)
     values_rc = values.unflatten(-1, (grid.rows, grid.cols))
     known_rc = values_rc.isfinite() & weights.inside_rc
@@ -54,7 +54,7 @@ class _Weights(NamedTuple):
     Attributes:
         rows: (height, grid rows) float32 weights of each row of pixels.
         cols: (grid cols, width) float32, of each column.
-        inside_rc: (grid rows, grid cols) bool, patches on the picture.
+        inside_rc: (grid rows, grid cols) bool, patches on the image.
         beyond: (height, width) bool, pixels that the grid does not cover; None where it covers all.
     """
 
@@ -64,7 +64,7 @@ class _Weights(NamedTuple):
     beyond: Tensor | None
 
 
-@lru_cache(maxsize=16)  # most pictures of a data set have one size
+@lru_cache(maxsize=16)  # most images of a data set have one size
 def _weights(grid: PatchGrid, placement: Placement, size: tuple[int, int], device: torch.device) -> _Weights:
     y, x = _positions(grid, placement, size)
     beyond = (y >= grid.rows)[:, None] | (x >= grid.cols)
@@ -83,7 +83,7 @@ def _linear(position: np.ndarray, n_cells: int) -> np.ndarray:
 
 
 def _positions(grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where the middles of the picture's rows (height,) and columns (width,) of pixels lie, counted in patches."""
+    """Where the middles of the image's rows (height,) and columns (width,) of pixels lie, counted in patches."""
     width, height = size
     y = (placement.top + (np.arange(height) + 0.5) * placement.height / height) * grid.rows / grid.covered_height
     x = (placement.left + (np.arange(width) + 0.5) * placement.width / width) * grid.cols / grid.covered_width

@@ -1,7 +1,7 @@
-"""Maps drawn on pictures, shared by the command line and the dashboard: values in, PIL pictures out.
+"""Maps drawn on images, shared by the command line and the dashboard: values in, PIL images out.
 
-All pictures of one analysis share one `ScoreScale`, so that a clean part looks clean: a low value leaves the picture as
-it is, the colour of a value is the same on every picture, and a line surrounds what is above the threshold.
+All images of one analysis share one `ScoreScale`, so that a clean part looks clean: a low value leaves the image as
+it is, the colour of a value is the same on every image, and a line surrounds what is above the threshold.
 """
 
 from collections.abc import Iterable
@@ -16,9 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from lake_core.backbones.patch_grid import PatchGrid, Placement
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.visualization.contours import FINENESS, outlines
-from lake_core.visualization.interpolation import map_to_picture
+from lake_core.visualization.interpolation import map_to_image
 
 FloatArray: TypeAlias = NDArray[np.float32]
 ByteArray: TypeAlias = NDArray[np.uint8]
@@ -33,20 +33,20 @@ SIGNED_COLOURS = "RdBu_r"
 MAX_THRESHOLDS = 5.0
 
 _NICE = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
-_LOW, _HIGH = 0.15, 0.97  # of the colour map: neither black nor white, which could be the picture's own
-_FADE_FROM, _FADE_TO = 0.5, 1.25  # in thresholds: colour begins to cover the picture, and covers it fully
+_LOW, _HIGH = 0.15, 0.97  # of the colour map: neither black nor white, which could be the image's own
+_FADE_FROM, _FADE_TO = 0.5, 1.25  # in thresholds: colour begins to cover the image, and covers it fully
 _BESIDE = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], dtype=np.bool_)
 
 
 @dataclass(frozen=True)
 class ScoreScale:
-    """The colours of scores, shared by all pictures: from 0 to vmax, with the decision threshold marked.
+    """The colours of scores, shared by all images: from 0 to vmax, with the decision threshold marked.
 
     Attributes:
         vmax: Value of the last colour.
         threshold: The decision threshold.
         is_open: Whether some values are greater than vmax; they take the last colour.
-        fades_at: Value around which the colour begins to cover the picture; None means the threshold. Maps of several
+        fades_at: Value around which the colour begins to cover the image; None means the threshold. Maps of several
             detectors, each with its own threshold, share one.
     """
 
@@ -57,7 +57,7 @@ class ScoreScale:
 
 
 def score_scale(maps: Iterable[Any], threshold: float) -> ScoreScale:
-    """One scale for all pictures, from 0 to a round number that covers every map and twice the threshold.
+    """One scale for all images, from 0 to a round number that covers every map and twice the threshold.
 
     Where a map reaches beyond MAX_THRESHOLDS thresholds the scale ends there, so that one glaring defect does not
     make all the others look alike.
@@ -81,7 +81,7 @@ def nice_ceiling(value: float) -> float:
 
 
 def overlay(
-    picture: Picture,
+    image: InputImage,
     values: np.ndarray,
     grid: PatchGrid,
     placement: Placement,
@@ -91,40 +91,40 @@ def overlay(
     max_side: int = 512,
     contour: bool = True,
 ) -> Image.Image:
-    """Scores over a picture.
+    """Scores over a image.
 
-    Values below half of the threshold leave the picture as it is; above, the picture turns grey and the colour covers
+    Values below half of the threshold leave the image as it is; above, the image turns grey and the colour covers
     it more and more, to the full opacity a little above the threshold.
 
     Args:
-        picture: The picture.
-        values: (rows, cols) or (n_patches,) scores, NaN where there is none: there the picture stays as it is.
+        image: The image.
+        values: (rows, cols) or (n_patches,) scores, NaN where there is none: there the image stays as it is.
         grid: Their patches.
-        placement: Where the picture lies in the model's input.
-        scale: The scale shared by all pictures.
+        placement: Where the image lies in the model's input.
+        scale: The scale shared by all images.
         opacity: Of the colour where a value is high, in [0, 1].
         smooth: Interpolate between patches; otherwise each patch has one colour.
-        max_side: Longest side of the result; smaller pictures are not enlarged.
+        max_side: Longest side of the result; smaller images are not enlarged.
         contour: Surround what is above the threshold with a white line, cased in black. Every patch above it is
             within a line, and where none is, there is no line.
     Returns:
         RGB.
     """
-    base = thumbnail(picture, max_side)
+    base = thumbnail(image, max_side)
     spread = _spread(values, grid, placement, base.size, smooth)
     fades_at = scale.threshold if scale.fades_at is None else scale.fades_at
     reference = fades_at if fades_at > 0 else scale.vmax / 2
     cover = _smoothstep(spread / reference, _FADE_FROM, _FADE_TO)
-    image = _blend(base, _score_colours(spread / scale.vmax), cover, opacity)
+    drawn = _blend(base, _score_colours(spread / scale.vmax), cover, opacity)
     if contour:
         region = _region_above(values, grid, placement, base.size, smooth, scale.threshold)
         line, casing = outlines(region, (1.0, 2.0))
-        image = _paint(_paint(image, casing * 0.75, (0, 0, 0)), line, (255, 255, 255))
-    return image
+        drawn = _paint(_paint(drawn, casing * 0.75, (0, 0, 0)), line, (255, 255, 255))
+    return drawn
 
 
-def unit_overlay(
-    picture: Picture,
+def neuron_overlay(
+    image: InputImage,
     values: np.ndarray,
     grid: PatchGrid,
     placement: Placement,
@@ -133,18 +133,18 @@ def unit_overlay(
     smooth: bool = True,
     max_side: int = 512,
 ) -> Image.Image:
-    """Signed values over a picture, such as a unit's activations less its normal mean: blue below zero, red above.
+    """Signed values over a image, such as a neuron's activations less its normal mean: blue below zero, red above.
 
     Args:
-        picture, grid, placement, opacity, smooth, max_side: As for `overlay`.
+        image, grid, placement, opacity, smooth, max_side: As for `overlay`.
         values: (rows, cols) or (n_patches,), NaN where there is none.
-        limit: The value of the full colour, > 0, shared by all pictures: `symmetric_limit` finds one.
+        limit: The value of the full colour, > 0, shared by all images: `symmetric_limit` finds one.
     Returns:
         RGB.
     """
     if not limit > 0:
         raise ValueError(f"limit is {limit}; it must be greater than 0")
-    base = thumbnail(picture, max_side)
+    base = thumbnail(image, max_side)
     signed = _spread(values, grid, placement, base.size, smooth) / limit
     return _blend(base, _signed_colours(signed), _smoothstep(np.abs(signed), 0.05, 0.7), opacity)
 
@@ -156,17 +156,17 @@ def symmetric_limit(maps: Iterable[Any], quantile: float = 1.0) -> float:
     return nice_ceiling(float(np.quantile(everything, quantile)))
 
 
-def thumbnail(picture: Picture, max_side: int = 512) -> Image.Image:
-    """The picture with its longest side at most max_side, RGB; never enlarged."""
-    image = Image.fromarray(picture.rgb)
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return image
+def thumbnail(image: InputImage, max_side: int = 512) -> Image.Image:
+    """The image with its longest side at most max_side, RGB; never enlarged."""
+    small = Image.fromarray(image.rgb)
+    small.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return small
 
 
 def colour_bar(
     scale: ScoreScale, width: int = 360, height: int = 56, dark: bool = False, mark: str = "threshold"
 ) -> Image.Image:
-    """The legend of `overlay`: 0, the threshold (a white line cased in black, as in the pictures), and vmax.
+    """The legend of `overlay`: 0, the threshold (a white line cased in black, as in the images), and vmax.
 
     Args:
         scale: The scale.
@@ -184,7 +184,7 @@ def colour_bar(
 
 
 def signed_colour_bar(limit: float, width: int = 360, height: int = 56, dark: bool = False) -> Image.Image:
-    """The legend of `unit_overlay`, from -limit to limit; RGBA."""
+    """The legend of `neuron_overlay`, from -limit to limit; RGBA."""
     colours = _signed_colours(np.linspace(-1, 1, width, dtype=np.float32)[None])
     return _bar(colours, [(0.0, f"-{_number(limit)}"), (0.5, "0"), (1.0, f"+{_number(limit)}")], [], height, dark)
 
@@ -212,25 +212,25 @@ def mark_box(image: Image.Image, box: Box, line_width: int = 2) -> Image.Image:
     return image
 
 
-def crop_with_box(picture: Picture, box: Box, context: float = 3.0, side: int = 160) -> Image.Image:
+def crop_with_box(image: InputImage, box: Box, context: float = 3.0, side: int = 160) -> Image.Image:
     """A square crop around a patch, with the patch's box marked.
 
     Args:
-        picture: The picture.
-        box: The patch, in picture pixels, as from `PatchGrid.box`.
-        context: Side of the crop in sides of the patch, >= 1. The crop moves inwards at the picture's border; a
-            picture smaller than the crop is laid in its middle, on grey.
+        image: The image.
+        box: The patch, in image pixels, as from `PatchGrid.box`.
+        context: Side of the crop in sides of the patch, >= 1. The crop moves inwards at the image's border; a
+            image smaller than the crop is laid in its middle, on grey.
         side: Of the result, in pixels.
     Returns:
         RGB, (side, side).
     """
     left, top, right, bottom = box
     reach = max(right - left, bottom - top) * max(context, 1.0)
-    x, width = _window((left + right) / 2, reach, picture.width)
-    y, height = _window((top + bottom) / 2, reach, picture.height)
+    x, width = _window((left + right) / 2, reach, image.width)
+    y, height = _window((top + bottom) / 2, reach, image.height)
     zoom = side / reach
     size = max(1, round(width * zoom)), max(1, round(height * zoom))
-    part = Image.fromarray(picture.rgb).resize(size, Image.Resampling.BICUBIC, box=(x, y, x + width, y + height))
+    part = Image.fromarray(image.rgb).resize(size, Image.Resampling.BICUBIC, box=(x, y, x + width, y + height))
     crop = Image.new("RGB", (side, side), (128, 128, 128))
     at = (side - size[0]) // 2, (side - size[1]) // 2
     crop.paste(part, at)
@@ -257,13 +257,13 @@ def _finite(values: Any) -> np.ndarray:
 def _spread(
     values: np.ndarray, grid: PatchGrid, placement: Placement, size: tuple[int, int], smooth: bool
 ) -> FloatArray:
-    """(height, width) float32, NaN where the picture has no value. A patch on the picture that has no value stays
-    empty; interpolation fills only the rim of patches whose centre is off the picture."""
+    """(height, width) float32, NaN where the image has no value. A patch on the image that has no value stays
+    empty; interpolation fills only the rim of patches whose centre is off the image."""
     flat = np.asarray(values, dtype=np.float32).reshape(-1)
-    spread = map_to_picture(flat, grid, placement, size, smooth)
+    spread = map_to_image(flat, grid, placement, size, smooth)
     empty = grid.inside(placement) & ~np.isfinite(flat)
     if smooth and empty.any():
-        spread[map_to_picture(empty.astype(np.float32), grid, placement, size, False) > 0] = np.nan
+        spread[map_to_image(empty.astype(np.float32), grid, placement, size, False) > 0] = np.nan
     return spread
 
 
@@ -296,7 +296,7 @@ def _colour_table(name: str) -> ByteArray:
 
 
 def _blend(base: Image.Image, colours: ByteArray, cover: FloatArray, opacity: float) -> Image.Image:
-    """Colours over the picture; the picture turns grey as far as it is covered, so that its hues and ours don't mix."""
+    """Colours over the image; the image turns grey as far as it is covered, so that its hues and ours don't mix."""
     under = Image.composite(base.convert("L").convert("RGB"), base, _mask(cover))
     return Image.composite(Image.fromarray(colours), under, _mask(cover * opacity))
 
@@ -309,7 +309,7 @@ def _mask(shares: FloatArray) -> Image.Image:
 def _region_above(
     values: np.ndarray, grid: PatchGrid, placement: Placement, size: tuple[int, int], smooth: bool, threshold: float
 ) -> NDArray[np.bool_]:
-    """Where values are above the threshold, on FINENESS subpixels along each axis of a picture of that size."""
+    """Where values are above the threshold, on FINENESS subpixels along each axis of a image of that size."""
     flat = np.asarray(values, dtype=np.float32).reshape(-1)
     fine = size[0] * FINENESS, size[1] * FINENESS
     peaks = grid.inside(placement) & (np.nan_to_num(flat, nan=-np.inf) > threshold)
@@ -321,7 +321,7 @@ def _region_above(
         rows_cols = peaks.reshape(grid.rows, grid.cols)
         has_neighbour = ndimage.binary_dilation(rows_cols, _BESIDE) & rows_cols
         for patches, radius in ((rows_cols & ~has_neighbour, 0.3), (has_neighbour, 0.12)):
-            in_patch = map_to_picture(patches.astype(np.float32).reshape(-1), grid, placement, fine, False) > 0
+            in_patch = map_to_image(patches.astype(np.float32).reshape(-1), grid, placement, fine, False) > 0
             above |= in_patch & (from_centre < radius**2)
     return above
 

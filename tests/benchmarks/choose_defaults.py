@@ -2,10 +2,10 @@
 
     python tests/benchmarks/choose_defaults.py DATA [--model lake-cnn] [--sets a,b] [--procs 2] [--out tables.md]
 
-DATA holds data sets in MVTec's layout. Protocol: 4 normal pictures from train/good (the first of a seeded permutation,
-seeds 0, 1, 2), all test pictures, image AUROC averaged over seeds and then over sets. The network runs once per
-picture and input size; everything else is read from a feature store. Beside each setting stand the two controls: K
-random units (mean of 2 draws a seed) and all units. Layers below 8 of lake-cnn are not tried: their grid of 48 x 48
+DATA holds data sets in MVTec's layout. Protocol: 4 normal images from train/good (the first of a seeded permutation,
+seeds 0, 1, 2), all test images, image AUROC averaged over seeds and then over sets. The network runs once per
+image and input size; everything else is read from a feature store. Beside each setting stand the two controls: K
+random neurons (mean of 2 draws a seed) and all neurons. Layers below 8 of lake-cnn are not tried: their grid of 48 x 48
 makes nearest neighbours sixteen times as dear.
 """
 
@@ -31,7 +31,7 @@ from lake_core.detector.memory_bank import margins
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import auroc
 from lake_core.metrics.pixel_metrics import pixel_metrics
-from lake_core.visualization.interpolation import map_to_picture
+from lake_core.visualization.interpolation import map_to_image
 
 SHOTS, SEEDS, RANDOM_DRAWS = 4, (0, 1, 2), 2
 FRESH_SEEDS = tuple(range(3, 13))
@@ -39,8 +39,8 @@ OTHER_SHOTS = (2, 8, 16)
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 THRESHOLDS = (0.5, 0.75, 0.9, 0.95, 1.0)
 DEFAULT: dict[str, dict[str, Any]] = {
-    "lake-cnn": {"layers": (15,), "kind": "hidden", "normalise": "unit", "smooth": 3, "top_k": 100},
-    "lake-vit": {"layers": (8,), "kind": "channel", "normalise": "none", "smooth": 1, "top_k": 100},
+    "lake-cnn": {"layers": (15,), "site": "mlp_hidden", "normalise": "unit", "smooth": 3, "top_k": 100},
+    "lake-vit": {"layers": (8,), "site": "residual_channel", "normalise": "none", "smooth": 1, "top_k": 100},
 }
 SIZES: dict[str, tuple[tuple[int, Resize], ...]] = {
     "lake-cnn": ((288, "squash"), (448, "squash"), (288, "letterbox"), (384, "letterbox")),
@@ -56,7 +56,7 @@ TOP_KS = (10, 25, 50, 75, 100, 150, 200, 300)
 
 
 class Maps(NamedTuple):
-    """One witness' calibrated maps: of the normal pictures left out in turn (n, p), of the test pictures (t, p)."""
+    """One witness' calibrated maps: of the normal images left out in turn (n, p), of the test images (t, p)."""
 
     own: np.ndarray
     tests: np.ndarray
@@ -74,7 +74,7 @@ class Bench:
         self,
         data: Dataset,
         backbone: Backbone,
-        places: Iterable[Any],
+        hook_points: Iterable[Any],
         shots: int = SHOTS,
         seeds: Sequence[int] = SEEDS,
         store: lk.FeatureStore | None = None,
@@ -82,15 +82,15 @@ class Bench:
         self.data, self.backbone, self.shots, self.seeds = data, backbone, shots, seeds
         self.store = store or lk.FeatureStore(backbone, max_bytes=12 * 1024**3)
         self.name = data.name.replace("_", " ")
-        self.tests = [example.picture for example in data.tests]
+        self.tests = [example.image for example in data.tests]
         self.labels = np.array([example.label == "defective" for example in data.tests])
         self.normals = {seed: self._normals(seed) for seed in seeds}
-        self.store.ensure([*self.tests, *(p for chosen in self.normals.values() for p in chosen)], places)
+        self.store.ensure([*self.tests, *(p for chosen in self.normals.values() for p in chosen)], hook_points)
         self.visual = cache(self._visual)
 
     def _normals(self, seed: int) -> list[Any]:
         order = np.random.default_rng(seed).permutation(len(self.data.normals))[: self.shots]
-        return [self.data.normals[i].picture for i in order]
+        return [self.data.normals[i].image for i in order]
 
     def lake(self, run: int, **changes: Any) -> lk.Lake:
         config = lk.LakeConfig(object_name=self.name, **changes)
@@ -99,8 +99,8 @@ class Bench:
     def _visual(self, run: int, settings: tuple[tuple[str, Any], ...]) -> Maps:
         """V of a single layer."""
         lake = self.lake(run, **dict(settings))
-        layer = lake.normality_.layers[0]
-        tests = np.stack([lake.measure(picture).visual for picture in self.tests])
+        layer = lake.memory_bank_.layers[0]
+        tests = np.stack([lake.measure(image).visual for image in self.tests])
         return Maps(layer.own_distance.numpy() / layer.tau, tests, layer.grid)
 
     def layers(self, run: int, layers: Sequence[int], **settings: Any) -> Maps:
@@ -111,15 +111,15 @@ class Bench:
         return Maps(np.mean([m.own for m in fine], 0), np.mean([m.tests for m in fine], 0), grid)
 
     @cache  # noqa: B019 - lives as long as the process
-    def cross(self, seed: int, smooth: int = 1) -> Maps:
+    def text_part(self, seed: int, smooth: int = 1) -> Maps:
         """C, optionally with the margins averaged over a square of patches before they are calibrated."""
-        lake = self.lake(seed, layers=(len(self.backbone.layers),), kind="channel", smooth=1)
-        text, place = lake.normality_.text, self.backbone.joint_place
+        lake = self.lake(seed, layers=(len(self.backbone.layers),), site="residual_channel", smooth=1)
+        text, hook_point = lake.memory_bank_.text, self.backbone.joint_hook_point
         assert text is not None
-        assert place is not None
+        assert hook_point is not None
 
-        def maps(pictures: Sequence[Any]) -> np.ndarray:
-            margin = margins(self.store.stack(pictures, place), text.directions)
+        def maps(images: Sequence[Any]) -> np.ndarray:
+            margin = margins(self.store.stack(images, hook_point), text.directions)
             if smooth > 1:
                 square = margin.unflatten(1, (text.grid.rows, text.grid.cols))[:, None]
                 square = F.avg_pool2d(square, smooth, stride=1, padding=smooth // 2, count_include_pad=False)
@@ -132,25 +132,25 @@ class Bench:
             np.clip((own - m50) / (m99 - m50), 0, None), np.clip((tests - m50) / (m99 - m50), 0, None), text.grid
         )
 
-    def scores(self, visual: Maps, cross: Maps, weight: float) -> tuple[np.ndarray, np.ndarray]:
-        """Image scores of the normal pictures left out in turn, and of the test pictures."""
-        fine = cross.on(visual.grid)
+    def scores(self, visual: Maps, text_part: Maps, weight: float) -> tuple[np.ndarray, np.ndarray]:
+        """Image scores of the normal images left out in turn, and of the test images."""
+        fine = text_part.on(visual.grid)
         own, tests = ((1 - weight) * v + weight * c for v, c in zip(visual[:2], fine[:2], strict=True))
         return own.max(1), tests.max(1)
 
     def auroc(self, maps: Maps, seed: int, weight: float, smooth_text: int = 1) -> float:
-        return auroc(self.labels, self.scores(maps, self.cross(seed, smooth_text), weight)[1]) or 0.0
+        return auroc(self.labels, self.scores(maps, self.text_part(seed, smooth_text), weight)[1]) or 0.0
 
     def pixel(self, maps: Maps, seed: int, weight: float) -> tuple[float, float]:
-        fine = self.cross(seed).on(maps.grid)
+        fine = self.text_part(seed).on(maps.grid)
         fused = (1 - weight) * maps.tests + weight * fine.tests
         spread, masks = [], []
         for values, example in zip(fused, self.data.tests, strict=True):
-            picture = example.picture
-            mask = np.zeros((picture.height, picture.width), bool) if example.mask is None else example.mask
+            image = example.image
+            mask = np.zeros((image.height, image.width), bool) if example.mask is None else example.mask
             masks.append(mask[::2, ::2])
             size = (masks[-1].shape[1], masks[-1].shape[0])
-            spread.append(map_to_picture(values, maps.grid, self.backbone.placement(picture), size, smooth=True))
+            spread.append(map_to_image(values, maps.grid, self.backbone.placement(image), size, smooth=True))
         found = pixel_metrics(spread, masks)
         return found.auroc or 0.0, found.aupro or 0.0
 
@@ -182,12 +182,12 @@ def study(bench: Bench, settings: dict[str, Any], controls: bool = True, pixel: 
 
 
 def thresholds(bench: Bench, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the decision threshold does at several quantiles of the normal pictures' leave-one-out scores."""
+    """What the decision threshold does at several quantiles of the normal images' leave-one-out scores."""
     rows = {}
     for quantile in THRESHOLDS:
         balanced, false, missed = [], [], []
         for seed in bench.seeds:
-            own, tests = bench.scores(bench.layers(seed, **settings), bench.cross(seed), 0.3)
+            own, tests = bench.scores(bench.layers(seed, **settings), bench.text_part(seed), 0.3)
             flagged = is_anomalous(tests, float(np.quantile(own, quantile)))
             false.append(flagged[~bench.labels].mean())
             missed.append((~flagged)[bench.labels].mean())
@@ -201,17 +201,17 @@ def thresholds(bench: Bench, settings: dict[str, Any]) -> dict[str, dict[str, An
 
 
 def checks(path: Path, model: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """What the sweep did not look at: other normal pictures, other numbers of them; settings as chosen."""
+    """What the sweep did not look at: other normal images, other numbers of them; settings as chosen."""
     torch.set_num_threads(1)
     data, default = lk.read_folder(path), DEFAULT[model]
     backbone = opened(model, SIZE[model], "squash")
-    places = {backbone.place(n, default["kind"]) for n in default["layers"]} | backbone.text_places
-    fresh = Bench(data, backbone, places, seeds=FRESH_SEEDS)
-    name = f"{SHOTS} other normal pictures, seeds {FRESH_SEEDS[0]} to {FRESH_SEEDS[-1]}"
+    hook_points = {backbone.hook_point(n, default["site"]) for n in default["layers"]} | backbone.text_hook_points
+    fresh = Bench(data, backbone, hook_points, seeds=FRESH_SEEDS)
+    name = f"{SHOTS} other normal images, seeds {FRESH_SEEDS[0]} to {FRESH_SEEDS[-1]}"
     tables = {name: {f"K = {k}": study(fresh, {**default, "top_k": k}) for k in (50, 100)}}
     for shots in OTHER_SHOTS:
-        bench = Bench(data, backbone, places, shots, store=fresh.store)
-        tables[f"Threshold quantile, {shots} normal pictures"] = thresholds(bench, default)
+        bench = Bench(data, backbone, hook_points, shots, store=fresh.store)
+        tables[f"Threshold quantile, {shots} normal images"] = thresholds(bench, default)
     print(f"{path.name}: checks done", flush=True)
     return tables
 
@@ -234,29 +234,31 @@ def sweep(path: Path, model: str) -> dict[str, dict[str, dict[str, Any]]]:
 
     backbone = opened(model, SIZE[model], "squash")
     tried = range(FIRST_LAYER[model], len(backbone.layers) + 1)
-    places = {backbone.place(n, kind) for n in tried for kind in backbone.layer(n).n_units} | backbone.text_places
-    bench = Bench(data, backbone, places)
+    hook_points = {
+        backbone.hook_point(n, site) for n in tried for site in backbone.layer(n).n_neurons
+    } | backbone.text_hook_points
+    bench = Bench(data, backbone, hook_points)
 
     def say(text: str) -> None:
         print(f"{path.name}: {text} ({time.perf_counter() - started:.0f} s)", flush=True)
 
     say("features")
-    for kind in ("hidden", "channel"):
-        rows = tables[f"Single layers, {kind} units"] = {}
+    for site in ("mlp_hidden", "residual_channel"):
+        rows = tables[f"Single layers, {site} neurons"] = {}
         for number in tried:
-            n_units = backbone.layer(number).n_units.get(kind)
-            if n_units is None:
+            n_neurons = backbone.layer(number).n_neurons.get(site)
+            if n_neurons is None:
                 continue
-            top_k = default["top_k"] if kind == "hidden" else max(10, n_units // 4)
-            rows[f"{number} (K = {top_k} of {n_units})"] = study(
-                bench, {**default, "layers": (number,), "kind": kind, "top_k": top_k}
+            top_k = default["top_k"] if site == "mlp_hidden" else max(10, n_neurons // 4)
+            rows[f"{number} (K = {top_k} of {n_neurons})"] = study(
+                bench, {**default, "layers": (number,), "site": site, "top_k": top_k}
             )
-        say(f"layers {kind}")
-    rows = tables[f"Several layers, {default['kind']} units"] = {}
+        say(f"layers {site}")
+    rows = tables[f"Several layers, {default['site']} neurons"] = {}
     for layers in LAYER_SETS[model]:
         rows[" + ".join(map(str, layers))] = study(bench, {**default, "layers": layers})
     rows = tables["K"] = {}
-    n_default = backbone.layer(default["layers"][0]).n_units[default["kind"]]
+    n_default = backbone.layer(default["layers"][0]).n_neurons[default["site"]]
     for top_k in (k for k in TOP_KS if k < n_default):
         rows[f"{top_k} of {n_default}"] = study(bench, {**default, "top_k": top_k}, pixel=top_k in (50, 100))
     say("K")
@@ -278,13 +280,13 @@ def sweep(path: Path, model: str) -> dict[str, dict[str, dict[str, Any]]]:
             found = [bench.auroc(bench.layers(seed, **default), seed, weight, smooth) for seed in SEEDS]
             row["as is" if smooth == 1 else "margins smoothed 3 x 3"] = float(np.mean(found))
         text_rows[f"w = {weight}"] = row
-    tables["Text weight"] = text_rows
-    tables[f"Threshold quantile, {SHOTS} normal pictures"] = thresholds(bench, default)
+    tables["Fusion weight"] = text_rows
+    tables[f"Threshold quantile, {SHOTS} normal images"] = thresholds(bench, default)
     rows = tables["Input"] = {f"{SIZE[model]} squash": study(bench, default, pixel=True)}
     del bench
     for size, resize in SIZES[model]:
         other = opened(model, size, resize)
-        used = {other.place(n, default["kind"]) for n in default["layers"]} | other.text_places
+        used = {other.hook_point(n, default["site"]) for n in default["layers"]} | other.text_hook_points
         rows[f"{size} {resize}"] = study(Bench(data, other, used), default, pixel=True)
     say("done")
     return tables

@@ -1,8 +1,8 @@
-"""Pictures per second of `evaluate` beside the bare open_clip forward on the same pictures, with random weights.
+"""Images per second of `evaluate` beside the bare open_clip forward on the same images, with random weights.
 
     python -m tests.benchmarks.gpu_throughput --model ViT-L-14-336 --device cuda --precision bf16 --n 4000 --batch 64
 
-Nothing is downloaded: the weights are random, the pictures are made in a temporary folder. Two bare figures are
+Nothing is downloaded: the weights are random, the images are made in a temporary folder. Two bare figures are
 measured: on tensors that lie decoded and normalised on the device (`bare_images_per_s`, to which `share` refers), and
 with files read, decoded and resized as `evaluate` does it (`bare_with_decoding_images_per_s`).
 `evaluate_images_per_s` counts everything: reading, decoding, learning, the network, scoring and the metrics.
@@ -56,8 +56,8 @@ def write_model(name: str, folder: Path) -> str:
     return f"local-dir:{folder}"
 
 
-def write_pictures(root: Path, n: int, side: int, suffix: str, with_masks: bool) -> Path:
-    """A category in MVTec's layout: N_NORMAL normal pictures and n - N_NORMAL test ones, every other one defective."""
+def write_images(root: Path, n: int, side: int, suffix: str, with_masks: bool) -> Path:
+    """A category in MVTec's layout: N_NORMAL normal images and n - N_NORMAL test ones, every other one defective."""
     rng = np.random.default_rng(0)
     grain = rng.normal(0, 20, (4 * side, 4 * side, 3)).astype(np.float32)
     corners = rng.integers(0, 3 * side, (n, 2))
@@ -65,18 +65,18 @@ def write_pictures(root: Path, n: int, side: int, suffix: str, with_masks: bool)
     def write(i: int) -> None:
         top, left = corners[i]
         pixels = 128 + grain[top : top + side, left : left + side] + np.arange(3) * (i % 7)
-        kind = "train/good" if i < N_NORMAL else f"test/{('good', 'spot')[i % 2]}"
-        if kind == "test/spot":
+        site = "train/good" if i < N_NORMAL else f"test/{('good', 'spot')[i % 2]}"
+        if site == "test/spot":
             at = 10 + i % (side // 2)
             pixels[at : at + side // 6, at : at + side // 6] += 70
             if with_masks:
                 mask = np.zeros((side, side), dtype=np.uint8)
                 mask[at : at + side // 6, at : at + side // 6] = 255
                 Image.fromarray(mask).save(root / "ground_truth/spot" / f"{i:06}_mask.png")
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(root / kind / f"{i:06}{suffix}", quality=90)
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(root / site / f"{i:06}{suffix}", quality=90)
 
-    for kind in ("train/good", "test/good", "test/spot", "ground_truth/spot"):
-        (root / kind).mkdir(parents=True)
+    for site in ("train/good", "test/good", "test/spot", "ground_truth/spot"):
+        (root / site).mkdir(parents=True)
     with ThreadPoolExecutor() as pool:
         list(pool.map(write, range(n)))
     return root
@@ -144,7 +144,7 @@ def measure(spec: str, folder: Path, warm_up: Path, args: argparse.Namespace) ->
         "evaluate_images_per_s": round(evaluate_rate, 2),
         "share": round(evaluate_rate / bare_rate, 3),
         "share_of_bare_with_decoding": round(evaluate_rate / decoding_rate, 3),
-        "n_pictures": len(entries),
+        "n_images": len(entries),
         "rounds": args.rounds,
         "model": args.model,
         "device": torch.cuda.get_device_name(backbone.device) if backbone.device.type == "cuda" else "cpu",
@@ -162,13 +162,13 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--model", default="ViT-L-14-336", help="an architecture of open_clip, or local-dir:FOLDER")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="bf16", choices=sorted(OPEN_CLIP_PRECISION))
-    parser.add_argument("--n", type=int, default=2000, help="pictures, the normal ones included")
+    parser.add_argument("--n", type=int, default=2000, help="images, the normal ones included")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--side", type=int, default=448, help="of the pictures, in pixels")
+    parser.add_argument("--side", type=int, default=448, help="of the images, in pixels")
     parser.add_argument("--suffix", default=".jpg", choices=[".jpg", ".png"])
     parser.add_argument("--methods", default="lake")
     parser.add_argument("--pixel", action="store_true", help="also read and compare masks")
-    parser.add_argument("--held", type=int, default=1024, help="pictures held on the device for the bare figure")
+    parser.add_argument("--held", type=int, default=1024, help="images held on the device for the bare figure")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(given)
     limit_threads()
@@ -176,8 +176,8 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")
-        folder = write_pictures(root / "pictures", args.n, args.side, args.suffix, args.pixel)
-        warm_up = write_pictures(root / "warm_up", N_NORMAL + 3 * args.batch, args.side, args.suffix, args.pixel)
+        folder = write_images(root / "images", args.n, args.side, args.suffix, args.pixel)
+        warm_up = write_images(root / "warm_up", N_NORMAL + 3 * args.batch, args.side, args.suffix, args.pixel)
         found = measure(spec, folder, warm_up, args)
     print(json.dumps(found, indent=1))
     return found

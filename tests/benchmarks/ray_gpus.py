@@ -3,8 +3,8 @@
     python -m tests.benchmarks.ray_gpus --model ViT-L-14-336 --categories 4 --n 1000
 
 First in fp32 with all methods: are the documents equal but for their times? Then in bf16 with one method and without
-masks: pictures per second. Workers start and open the backbone in each run, so a run with few pictures is timed too,
-and the rate is that of the pictures which the longer run has more.
+masks: images per second. Workers start and open the backbone in each run, so a run with few images is timed too,
+and the rate is that of the images which the longer run has more.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from lake_core.backbones.garbage import spare_what_was_imported
 from lake_core.backbones.threads import limit_threads
 from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.runner import Engine, LocalEngine, evaluate
-from tests.benchmarks.gpu_throughput import N_NORMAL, write_model, write_pictures
+from tests.benchmarks.gpu_throughput import N_NORMAL, write_images, write_model
 from tests.core.running import without_times
 
 ALL: dict[str, Any] = {"shots": (1, N_NORMAL), "seeds": (0, 1), "with_scores": True}
@@ -43,8 +43,8 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--device", default="cuda", help="cpu tries the script")
     parser.add_argument("--fast", default="bf16", help="precision of the second part")
     parser.add_argument("--categories", type=int, default=4)
-    parser.add_argument("--n", type=int, default=1000, help="pictures of a category for the speed")
-    parser.add_argument("--n-equal", type=int, default=100, help="pictures of a category for the comparison")
+    parser.add_argument("--n", type=int, default=1000, help="images of a category for the speed")
+    parser.add_argument("--n-equal", type=int, default=100, help="images of a category for the comparison")
     parser.add_argument("--side", type=int, default=448)
     args = parser.parse_args(given)
     limit_threads()
@@ -53,7 +53,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")
         few, many = (
-            [write_pictures(root / name / f"set{i}", n, args.side, ".jpg", True) for i in range(args.categories)]
+            [write_images(root / name / f"set{i}", n, args.side, ".jpg", True) for i in range(args.categories)]
             for name, n in (("few", args.n_equal), ("many", args.n))
         )
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -71,7 +71,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
             else:
                 timed(few, local, options)
                 n_more = args.categories * (args.n - args.n_equal)
-                found["pictures_more"] = n_more
+                found["images_more"] = n_more
                 for name, engine in (("one_gpu", local), ("ray", several)):
                     shorter, longer = (timed(folders, engine, options)[1] for folders in (few, many))
                     found |= {

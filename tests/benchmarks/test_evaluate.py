@@ -1,4 +1,4 @@
-"""What the protocol costs: all methods, several numbers of normal pictures and seeds, against bare forward passes.
+"""What the protocol costs: all methods, several numbers of normal images and seeds, against bare forward passes.
 
 The limit is 10 times the bare network; the ratio is measured in this run, no absolute time is asserted.
 """
@@ -31,7 +31,7 @@ def test_the_whole_protocol_costs_less_than_ten_times_the_network(ratios: list[s
     entries = index_folder(folder)
     used = {entry.path: entry for seed in SEEDS for entry in choose_normals(entries, seed)[: max(SHOTS)]}
     used |= {entry.path: entry for entry in entries if entry.role == "test"}
-    pixels = [backbone.prepare(read_example(entry).picture) for entry in used.values()]
+    pixels = [backbone.prepare(read_example(entry).image) for entry in used.values()]
     model = open_backbone("lake-cnn")._model.visual
 
     def bare() -> None:
@@ -48,7 +48,7 @@ def test_the_whole_protocol_costs_less_than_ten_times_the_network(ratios: list[s
     before = seconds(bare)
     whole = seconds(lambda: evaluate([folder], backbone, shots=SHOTS, seeds=SEEDS))
     ratio = whole / ((before + seconds(bare)) / 2)
-    ratios.append(f"evaluate, all methods, shots {SHOTS}, 3 seeds, {len(used)} pictures: {ratio:.1f} x bare forwards")
+    ratios.append(f"evaluate, all methods, shots {SHOTS}, 3 seeds, {len(used)} images: {ratio:.1f} x bare forwards")
     assert ratio < 10
 
 
@@ -57,7 +57,7 @@ def test_the_script_for_gpus_runs_on_a_tiny_model(options: list[str], tmp_path: 
     model = f"local-dir:{write('native-vit', tmp_path / 'tiny')}"
     small = ["--device", "cpu", "--n", "16", "--batch", "4", "--side", "64", "--rounds", "1", "--precision", "fp32"]
     found = gpu_throughput.main(["--model", model, *small, *options])
-    assert found["n_pictures"] == 16
+    assert found["n_images"] == 16
     assert 0 < found["share"] == pytest.approx(found["evaluate_images_per_s"] / found["bare_images_per_s"], abs=1e-3)
 
 
@@ -65,20 +65,20 @@ def test_the_script_for_several_gpus_runs_on_a_tiny_model(tmp_path: Path) -> Non
     small = ["--device", "cpu", "--fast", "fp32", "--categories", "2", "--n", "24", "--n-equal", "12", "--side", "64"]
     found = ray_gpus.main(["--model", f"local-dir:{write('native-vit', tmp_path / 'tiny')}", *small])
     assert found["documents_equal"]
-    assert found["pictures_more"] == 24
+    assert found["images_more"] == 24
 
 
-def test_memory_hardly_grows_with_the_number_of_test_pictures(tmp_path: Path, ratios: list[str]) -> None:
-    """With pixel metrics; a picture's map and mask over its pixels would be 320 KiB for one detector alone."""
+def test_memory_hardly_grows_with_the_number_of_test_images(tmp_path: Path, ratios: list[str]) -> None:
+    """With pixel metrics; a image's map and mask over its pixels would be 320 KiB for one detector alone."""
     model, few, many = write("native-vit", tmp_path / "tiny"), 200, 1000
     peaks = [_peak_kib(_masked_set(tmp_path / str(n), n), model) for n in (few, many)]
     growth = (peaks[1] - peaks[0]) / (many - few)
-    ratios.append(f"evaluate, memory from {few} to {many} test pictures: {growth:.1f} KiB for each picture more")
+    ratios.append(f"evaluate, memory from {few} to {many} test images: {growth:.1f} KiB for each image more")
     assert growth < 32
 
 
 def _masked_set(folder: Path, n_tests: int) -> Path:
-    """Grainy pictures of 256 x 256 pixels, every other one with a small bright square."""
+    """Grainy images of 256 x 256 pixels, every other one with a small bright square."""
     rng = np.random.default_rng(0)
 
     def save(name: str, pixels: np.ndarray) -> None:

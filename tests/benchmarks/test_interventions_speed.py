@@ -1,4 +1,4 @@
-"""What interactions cost that need no forward pass: ratios to one bare forward pass of one picture in the same run.
+"""What interactions cost that need no forward pass: ratios to one bare forward pass of one image in the same run.
 
 python -m pytest tests/benchmarks/test_interventions_speed.py -q
 """
@@ -14,9 +14,9 @@ import torch
 from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import load_sample
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
-from lake_core.experiments.ablation import switch_off, switch_off_tests, top_of_ledger
+from lake_core.experiments.ablation import ablate, ablate_tests, top_contributing_neurons
 
 N_TESTS = 20
 
@@ -35,25 +35,25 @@ def backbone() -> Backbone:
 
 
 @pytest.fixture(scope="module")
-def tests() -> list[Picture]:
-    """20 test pictures of the metal sample: its own, and mirrored ones to make up the number."""
-    own = [example.picture for example in load_sample("metal").tests]
-    mirrored = [read_picture(np.ascontiguousarray(picture.rgb[:, ::-1])) for picture in own]
+def tests() -> list[InputImage]:
+    """20 test images of the metal sample: its own, and mirrored ones to make up the number."""
+    own = [example.image for example in load_sample("metal").tests]
+    mirrored = [read_image(np.ascontiguousarray(image.rgb[:, ::-1])) for image in own]
     return [*own, *mirrored][:N_TESTS]
 
 
 @pytest.fixture(scope="module")
-def lake(backbone: Backbone, tests: list[Picture]) -> Lake:
+def lake(backbone: Backbone, tests: list[InputImage]) -> Lake:
     """The default model on 8 normals, with everything in the store."""
-    normals = [example.picture for example in load_sample("metal").normals]
+    normals = [example.image for example in load_sample("metal").normals]
     fitted = Lake(backbone, LakeConfig(object_name="metal plate")).fit(normals)
-    fitted.store.ensure(tests, fitted.places)
+    fitted.store.ensure(tests, fitted.hook_points)
     return fitted
 
 
 @pytest.fixture(scope="module")
-def one_forward(backbone: Backbone, tests: list[Picture]) -> float:
-    """Seconds of one bare forward pass of one picture: the median of several."""
+def one_forward(backbone: Backbone, tests: list[InputImage]) -> float:
+    """Seconds of one bare forward pass of one image: the median of several."""
     visual: Any = backbone._model.visual
     pixels = backbone.prepare(tests[0])[None]
 
@@ -84,38 +84,40 @@ def measured(
     return ratio
 
 
-def test_switching_units_off_for_the_picture_on_screen(
-    benchmark: Any, lake: Lake, tests: list[Picture], one_forward: float, ratios: list[str]
+def test_switching_neurons_off_for_the_image_on_screen(
+    benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    units = top_of_ledger(lake.score(tests[14]), 10)
-    what = "10 units switched off for one picture, 8 normals learned again"
-    assert measured(benchmark, lake, lambda: switch_off(lake, units, tests[14]), what, one_forward, ratios) < 6
+    neurons = top_contributing_neurons(lake.score(tests[14]), 10)
+    what = "10 neurons ablated for one image, 8 normals learned again"
+    assert measured(benchmark, lake, lambda: ablate(lake, neurons, tests[14]), what, one_forward, ratios) < 6
 
 
-def test_switching_units_off_for_all_tests(
-    benchmark: Any, lake: Lake, tests: list[Picture], one_forward: float, ratios: list[str]
+def test_switching_neurons_off_for_all_tests(
+    benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    units = top_of_ledger(lake.score(tests[14]), 10)
-    what = f"10 units switched off for {N_TESTS} tests"
-    assert measured(benchmark, lake, lambda: switch_off_tests(lake, units, tests), what, one_forward, ratios) < 30
+    neurons = top_contributing_neurons(lake.score(tests[14]), 10)
+    what = f"10 neurons ablated for {N_TESTS} tests"
+    assert measured(benchmark, lake, lambda: ablate_tests(lake, neurons, tests), what, one_forward, ratios) < 30
 
 
-def test_the_ledger_of_a_clicked_patch(
-    benchmark: Any, lake: Lake, tests: list[Picture], one_forward: float, ratios: list[str]
+def test_the_contributions_of_a_clicked_patch(
+    benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
     result = lake.score(tests[14])
-    ratio = measured(benchmark, lake, lambda: result.ledger(100), "ledger of a patch", one_forward, ratios)
+    ratio = measured(
+        benchmark, lake, lambda: result.contributions(100), "contributions of a patch", one_forward, ratios
+    )
     assert ratio < 0.5
 
 
 def test_moving_the_text_weight_over_all_tests(
-    benchmark: Any, lake: Lake, tests: list[Picture], one_forward: float, ratios: list[str]
+    benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    witnesses = [lake.measure(picture) for picture in tests]
+    patch_scores = [lake.measure(image) for image in tests]
 
     def slide() -> list[float]:
-        other = lake.reweighed(text_weight=0.6)
-        return [other.fuse(one).score for one in witnesses]
+        other = lake.with_weights(fusion_weight=0.6)
+        return [other.aggregate(one).score for one in patch_scores]
 
-    what = f"text weight moved over {N_TESTS} tests"
+    what = f"fusion weight moved over {N_TESTS} tests"
     assert measured(benchmark, lake, slide, what, one_forward, ratios) < 0.5

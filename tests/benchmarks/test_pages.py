@@ -22,7 +22,7 @@ from dashboard.services.background import background
 from dashboard.services.compute import ModelKey
 from dashboard.services.jobs import Job
 from lake_core.data.datasets import Example, load_sample
-from lake_core.data.images import read_picture
+from lake_core.data.images import read_image
 from tests.dashboard.visit import over
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
@@ -41,11 +41,11 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def workspace() -> session.Workspace:
-    """The metal sample, with mirrored test pictures to make 20."""
+    """The metal sample, with mirrored test images to make 20."""
     metal = load_sample("metal")
     n_more = N_TESTS - len(metal.tests)
     mirrored = tuple(
-        Example(read_picture(np.ascontiguousarray(one.picture.rgb[:, ::-1]), f"mirrored {one.picture.name}"), one.label)
+        Example(read_image(np.ascontiguousarray(one.image.rgb[:, ::-1]), f"mirrored {one.image.name}"), one.label)
         for one in metal.tests[:n_more]
     )
     return session.Workspace(metal.normals[:N_NORMALS], (*metal.tests, *mirrored), "metal")
@@ -76,10 +76,10 @@ def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def one_forward() -> float:
-    """Seconds of one forward pass of one picture: the median of several."""
+    """Seconds of one forward pass of one image: the median of several."""
     backbone = compute.model(ModelKey("lake-cnn", 384)).backbone
-    pixels = backbone.prepare(load_sample("metal").normals[0].picture)[None]
-    wanted = {backbone.image_place}
+    pixels = backbone.prepare(load_sample("metal").normals[0].image)[None]
+    wanted = {backbone.image_hook_point}
     return float(np.median([_seconds(lambda: backbone.forward(pixels, wanted)) for _ in range(ROUNDS)]))
 
 
@@ -124,11 +124,11 @@ def written_down(ratios: list[str], what: str, seconds: float) -> float:
 
 
 def look_at_another(app: AppTest, workspace: session.Workspace) -> Callable[[], None]:
-    """A change that makes another test picture the shared one, each once."""
-    pictures = iter([example.picture.sha256 for example in workspace.tests])
+    """A change that makes another test image the shared one, each once."""
+    images = iter([example.image.sha256 for example in workspace.tests])
 
     def another() -> None:
-        app.session_state["focus"] = replace(app.session_state["focus"], picture=next(pictures), patch=None)
+        app.session_state["focus"] = replace(app.session_state["focus"], image=next(images), patch=None)
 
     return another
 
@@ -140,14 +140,14 @@ def beside(app: AppTest) -> Job:
     return job
 
 
-def test_opening_the_page_of_another_unit(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+def test_opening_the_page_of_another_neuron(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
     app = opened("neurons")
-    units = iter(range(100, 700))
+    neurons = iter(range(100, 700))
 
     def another() -> None:
-        app.session_state["focus"] = replace(app.session_state["focus"], layer=15, unit=next(units))
+        app.session_state["focus"] = replace(app.session_state["focus"], layer=15, neuron=next(neurons))
 
-    measured(benchmark, ratios, "another unit's page", another, app)
+    measured(benchmark, ratios, "another neuron's page", another, app)
 
 
 def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
@@ -161,50 +161,52 @@ def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Call
     measured(benchmark, ratios, "K changed on the X-ray", another, app)
 
 
-@pytest.mark.parametrize("section", ["Neurons", "Text weight", "Against another picture"])
+@pytest.mark.parametrize("section", ["Neurons", "Fusion weight", "Against another image"])
 def test_moving_the_weight_on_the_split(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], section: str
 ) -> None:
-    app = opened("score_split", split_section=section)
+    app = opened("score_decomposition", split_section=section)
     values = cycle((0.1, 0.45, 0.2, 0.6, 0.35))
 
     def another() -> None:
-        next(one for one in app.sidebar.slider if one.label.startswith("Text weight")).set_value(next(values))
+        next(one for one in app.sidebar.slider if one.label.startswith("Fusion weight")).set_value(next(values))
 
-    measured(benchmark, ratios, f"text weight moved on the Score split ({section})", another, app)
+    measured(benchmark, ratios, f"fusion weight moved on the Score decomposition ({section})", another, app)
 
 
 def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
-    app = opened("score_split", split_section="Evidence")
+    app = opened("score_decomposition", split_section="Evidence")
     patches = cycle(range(150, 400, 7))
 
     def another() -> None:
         app.session_state["focus"] = replace(app.session_state["focus"], patch=next(patches))
 
-    measured(benchmark, ratios, "another patch on the Score split, with its evidence", another, app)
+    measured(benchmark, ratios, "another patch on the Score decomposition, with its evidence", another, app)
 
 
 @pytest.mark.parametrize("section", ["Neurons", "Evidence"])
-def test_opening_another_picture_on_the_split(
+def test_opening_another_image_on_the_split(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace, section: str
 ) -> None:
-    app = opened("score_split", split_section=section)
-    measured(benchmark, ratios, f"another picture on the Score split ({section})", look_at_another(app, workspace), app)
+    app = opened("score_decomposition", split_section=section)
+    measured(
+        benchmark, ratios, f"another image on the Score decomposition ({section})", look_at_another(app, workspace), app
+    )
 
 
 def test_switching_neurons_off(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
-    app = opened("what_if")
+    app = opened("interventions")
     numbers = iter(range(2, 90))
 
     def another() -> None:
         next(one for one in app.slider if one.label == "How many").set_value(next(numbers))
 
-    measured(benchmark, ratios, "another number of neurons switched off", another, app)
+    measured(benchmark, ratios, "another number of neurons ablated", another, app)
 
 
 def test_editing_prompts(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
     """Of phrases met before: an unknown phrase needs the text tower once, which is not measured here."""
-    app = opened("words")
+    app = opened("text_prompts")
     texts = cycle(("flawless {}", "perfect {}\nunblemished {}", "{}\nflawless {}"))
 
     def another() -> None:
@@ -214,16 +216,16 @@ def test_editing_prompts(benchmark: Any, ratios: list[str], opened: Callable[...
     measured(benchmark, ratios, "prompts edited", another, app)
 
 
-def test_the_wording_of_another_picture(
+def test_the_prompt_of_another_image(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace
 ) -> None:
     """Its texts are known: the page has been opened before."""
-    app = opened("words", words_section="Does the wording matter?")
-    measured(benchmark, ratios, "does the wording matter, another picture", look_at_another(app, workspace), app)
+    app = opened("text_prompts", words_section="Does the wording matter?")
+    measured(benchmark, ratios, "does the wording matter, another image", look_at_another(app, workspace), app)
 
 
 def test_any_text_met_before(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
-    app = opened("words", words_section="Any text")
+    app = opened("text_prompts", words_section="Any text")
     phrases = cycle(("a scratch", "rust"))
 
     def another() -> None:
@@ -232,12 +234,12 @@ def test_any_text_met_before(benchmark: Any, ratios: list[str], opened: Callable
     measured(benchmark, ratios, "any text, a phrase met before", another, app)
 
 
-def test_contaminated_normals_of_another_picture(
+def test_contaminated_normals_of_another_image(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace
 ) -> None:
     """The page answers while the work goes on beside it; what that takes is written down, too."""
-    app = opened("what_if", experiment="Contaminated normals")
-    what, another = "contaminated normals, another picture", look_at_another(app, workspace)
+    app = opened("interventions", experiment="Contaminated normals")
+    what, another = "contaminated normals, another image", look_at_another(app, workspace)
     jobs: list[Job] = []
     measured(benchmark, ratios, f"{what}: the page", another, app, before=lambda: jobs.append(over(beside(app))))
     assert len(set(map(id, jobs))) == ROUNDS + 2
@@ -246,7 +248,7 @@ def test_contaminated_normals_of_another_picture(
 
 def test_asking_for_random_draws(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
     """Each time with other neurons off; the page answers while the draws go on beside it, the last to their end."""
-    app = opened("what_if")
+    app = opened("interventions")
     numbers = iter(range(2, 90))
 
     def other_neurons() -> None:

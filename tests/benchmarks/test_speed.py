@@ -1,4 +1,4 @@
-"""What LAKE costs on top of the network: ratios to bare forward passes of the same pictures in the same run.
+"""What LAKE costs on top of the network: ratios to bare forward passes of the same images in the same run.
 
 Absolute times say more about the machine than about the code, so none is asserted; the limits on ratios are generous.
     python -m pytest tests/benchmarks -q
@@ -15,7 +15,7 @@ import torch
 from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 
 SIDE = 448
@@ -34,8 +34,8 @@ def texture(seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Picture]:
-    return [read_picture(texture(seed), f"texture {seed}") for seed in range(28)]
+def images() -> list[InputImage]:
+    return [read_image(texture(seed), f"texture {seed}") for seed in range(28)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,14 +70,14 @@ def bare_forwards(model: Any, pixels: list[torch.Tensor]) -> None:
 
 
 def test_fit_and_score_cost_little_more_than_the_network(
-    benchmark: Any, backbone: Backbone, model: Any, pictures: list[Picture], ratios: list[str]
+    benchmark: Any, backbone: Backbone, model: Any, images: list[InputImage], ratios: list[str]
 ) -> None:
-    normals, tests = pictures[:4], pictures[4:24]
-    pixels = [backbone.prepare(picture) for picture in normals + tests]
+    normals, tests = images[:4], images[4:24]
+    pixels = [backbone.prepare(image) for image in normals + tests]
 
     def fit_and_score() -> None:
         lake = Lake(backbone, LakeConfig(), FeatureStore(backbone, batch_size=BATCH)).fit(normals)
-        lake.score_all(tests)
+        lake.explain_all(tests)
 
     bare_forwards(model, pixels[:BATCH])
     # Alternating, so that other work on the machine hits both alike.
@@ -85,68 +85,68 @@ def test_fit_and_score_cost_little_more_than_the_network(
     benchmark.pedantic(fit_and_score, rounds=1)
     ratio = float(np.median([ours / bare for bare, ours in pairs]))
     benchmark.extra_info["ratio_to_bare_forward"] = ratio
-    ratios.append(f"fit on 4, score 20 ({SIDE} px, hidden units, K = 100): {ratio:.2f} x bare forward passes")
+    ratios.append(f"fit on 4, score 20 ({SIDE} px, hidden neurons, K = 100): {ratio:.2f} x bare forward passes")
     assert ratio < 1.5
 
 
 @pytest.fixture(scope="module")
-def learned(backbone: Backbone, pictures: list[Picture]) -> Lake:
+def learned(backbone: Backbone, images: list[InputImage]) -> Lake:
     """8 normals learned and 20 tests in the store."""
-    lake = Lake(backbone, LakeConfig()).fit(pictures[:8])
-    lake.store.ensure(pictures[8:], lake.places)
+    lake = Lake(backbone, LakeConfig()).fit(images[:8])
+    lake.store.ensure(images[8:], lake.hook_points)
     return lake
 
 
 @pytest.fixture(scope="module")
-def one_forward(backbone: Backbone, model: Any, pictures: list[Picture]) -> float:
-    """Seconds of one bare forward pass of one picture: the median of several."""
-    pixels = [backbone.prepare(pictures[0])]
+def one_forward(backbone: Backbone, model: Any, images: list[InputImage]) -> float:
+    """Seconds of one bare forward pass of one image: the median of several."""
+    pixels = [backbone.prepare(images[0])]
     bare_forwards(model, pixels)
     return float(np.median([seconds(lambda: bare_forwards(model, pixels)) for _ in range(7)]))
 
 
 def test_moving_the_text_weight_runs_no_model(
-    benchmark: Any, learned: Lake, pictures: list[Picture], one_forward: float, ratios: list[str]
+    benchmark: Any, learned: Lake, images: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    witnesses = [learned.measure(picture) for picture in pictures[8:]]
+    patch_scores = [learned.measure(image) for image in images[8:]]
     n_before = learned.store.n_forwards
 
     def slide() -> list[float]:
-        other = learned.reweighed(text_weight=0.6)
-        return [other.fuse(w).score for w in witnesses]
+        other = learned.with_weights(fusion_weight=0.6)
+        return [other.aggregate(w).score for w in patch_scores]
 
     benchmark.pedantic(slide, rounds=5, warmup_rounds=1)
     ratio = benchmark.stats.stats.median / one_forward
     benchmark.extra_info["ratio_to_one_forward"] = ratio
-    ratios.append(f"text weight moved, 8 normals and 20 tests: {ratio:.2f} x one forward pass")
+    ratios.append(f"fusion weight moved, 8 normals and 20 tests: {ratio:.2f} x one forward pass")
     assert learned.store.n_forwards == n_before
     assert ratio < 0.5
 
 
 def test_changing_k_runs_no_model(
-    benchmark: Any, learned: Lake, backbone: Backbone, pictures: list[Picture], one_forward: float, ratios: list[str]
+    benchmark: Any, learned: Lake, backbone: Backbone, images: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
     n_before = learned.store.n_forwards
 
     def refit(top_k: int) -> None:
-        Lake(backbone, LakeConfig(top_k=top_k), learned.store).fit(pictures[:8]).score_all(pictures[8:])
+        Lake(backbone, LakeConfig(top_k=top_k), learned.store).fit(images[:8]).explain_all(images[8:])
 
     benchmark.pedantic(refit, args=(50,), rounds=3, warmup_rounds=1)
     ratio = benchmark.stats.stats.median / one_forward
-    ratio_fit = seconds(lambda: Lake(backbone, LakeConfig(top_k=60), learned.store).fit(pictures[:8])) / one_forward
+    ratio_fit = seconds(lambda: Lake(backbone, LakeConfig(top_k=60), learned.store).fit(images[:8])) / one_forward
     benchmark.extra_info["ratio_to_one_forward"] = ratio
     ratios.append(
         f"K changed, 8 normals learned and 20 tests scored anew: {ratio:.1f} x one forward pass "
-        f"({ratio / 28:.2f} a picture; learning alone {ratio_fit:.1f})"
+        f"({ratio / 28:.2f} a image; learning alone {ratio_fit:.1f})"
     )
     assert learned.store.n_forwards == n_before
     assert ratio < 28
 
 
-def test_memory_of_the_store(learned: Lake, backbone: Backbone, pictures: list[Picture], ratios: list[str]) -> None:
-    needed, everything = (learned.store.bytes_per_picture(p) for p in (learned.places, backbone.places))
-    assert learned.store.n_bytes == needed * len(pictures)
+def test_memory_of_the_store(learned: Lake, backbone: Backbone, images: list[InputImage], ratios: list[str]) -> None:
+    needed, everything = (learned.store.bytes_per_image(p) for p in (learned.hook_points, backbone.hook_points))
+    assert learned.store.n_bytes == needed * len(images)
     ratios.append(
-        f"store, a picture: {needed / 1e6:.1f} MB for what the detector reads, {everything / 1e6:.1f} MB for all "
-        f"{len(backbone.places)} places; the picture itself is {pictures[0].rgb.nbytes / 1e6:.1f} MB"
+        f"store, a image: {needed / 1e6:.1f} MB for what the detector reads, {everything / 1e6:.1f} MB for all "
+        f"{len(backbone.hook_points)} places; the image itself is {images[0].rgb.nbytes / 1e6:.1f} MB"
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lake_core.backbones.backbone import Backbone, open_backbone
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from tests.core.stains import write_category
 from tests.core.tiny import FAMILIES, OpenTiny, Tiny, small_nets, write
 
@@ -33,7 +33,7 @@ def lake_vit(one_thread: None) -> Backbone:
 
 @pytest.fixture(scope="session")
 def small_cnn(one_thread: None) -> Backbone:
-    """lake-cnn with a small input, where many pictures run through it."""
+    """lake-cnn with a small input, where many images run through it."""
     return open_backbone("lake-cnn", image_size=128)
 
 
@@ -69,8 +69,8 @@ def tiny(request: pytest.FixtureRequest, open_tiny: OpenTiny) -> Tiny:
 
 
 @pytest.fixture(scope="session")
-def noise_pictures() -> list[Picture]:
-    """Eight pictures of coloured noise, 50 wide and 30 high, all different."""
+def noise_images() -> list[InputImage]:
+    """Eight images of coloured noise, 50 wide and 30 high, all different."""
     rng = np.random.default_rng(7)
     pixels = rng.integers(0, 256, (8, 30, 50, 3), dtype=np.uint8)
-    return [read_picture(rgb, f"noise {i}") for i, rgb in enumerate(pixels)]
+    return [read_image(rgb, f"noise {i}") for i, rgb in enumerate(pixels)]

@@ -1,4 +1,4 @@
-"""Scores of a few sample pictures, kept beside the version of the method that gave them.
+"""Scores of a few sample images, kept beside the version of the method that gave them.
 
 Run `python -m tests.core.reference_scores` after METHOD_VERSION was raised, or when a case was added: it writes
 reference_scores.json anew, and refuses to where known scores differ and the version does not.
@@ -25,12 +25,12 @@ _SMALLEST = 1e-3
 """Scores are of the order of 1: below this a text part is compared as if it were this large."""
 
 Scores = Mapping[str, Mapping[str, list[float]]]
-"""Case -> sample and name of the picture -> score, visual part, text part."""
+"""Case -> sample and name of the image -> score, visual part, text part."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A backbone with a configuration, and the samples whose pictures it scores."""
+    """A backbone with a configuration, and the samples whose images it scores."""
 
     spec: str
     samples: tuple[str, ...]
@@ -40,14 +40,16 @@ class Case:
 
 CASES = {
     "lake-cnn": Case("lake-cnn", sample_names()),
-    "lake-cnn, all channels": Case("lake-cnn", ("metal",), 256, {"kind": "channel", "criterion": "all"}),
+    "lake-cnn, all channels": Case("lake-cnn", ("metal",), 256, {"site": "residual_channel", "criterion": "all"}),
     "lake-vit": Case("lake-vit", ("metal",)),
-    "lake-vit, residual channels": Case("lake-vit", ("metal",), None, {"kind": "channel", "top_q": 3, "smooth": 1}),
+    "lake-vit, residual channels": Case(
+        "lake-vit", ("metal",), None, {"site": "residual_channel", "top_q": 3, "smooth": 1}
+    ),
 }
 
 
 def computed() -> dict[str, dict[str, list[float]]]:
-    """The scores as they are now, each from three normal pictures; the first and the last test picture of a sample."""
+    """The scores as they are now, each from three normal images; the first and the last test image of a sample."""
     found: dict[str, dict[str, list[float]]] = {}
     for title, case in CASES.items():
         backbone = open_backbone(case.spec, image_size=case.image_size)
@@ -55,10 +57,10 @@ def computed() -> dict[str, dict[str, list[float]]]:
         for sample in case.samples:
             data = load_sample(sample)
             lake = Lake(backbone, LakeConfig(object_name=sample, **case.options))
-            lake.fit([example.picture for example in data.normals[:3]])
+            lake.fit([example.image for example in data.normals[:3]])
             for example in (data.tests[0], data.tests[-1]):
-                result = lake.score(example.picture)
-                rows[f"{sample}/{example.picture.name}"] = [result.score, result.visual, result.cross_modal]
+                result = lake.score(example.image)
+                rows[f"{sample}/{example.image.name}"] = [result.score, result.visual, result.text]
     return found
 
 

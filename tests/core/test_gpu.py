@@ -10,8 +10,8 @@ import torch
 
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
-from lake_core.data.images import Picture
-from lake_core.detector.batch import Panel, Seat
+from lake_core.data.images import InputImage
+from lake_core.detector.batch import BatchScorer, Variant
 from lake_core.detector.lake import Lake
 from lake_core.evaluation.runner import evaluate
 from lake_core.metrics.bootstrap import Resampling, times_drawn
@@ -28,41 +28,43 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 @pytest.mark.parametrize("config", [{}, {"normalise": "none"}, {"smooth": 1, "layers": (2, 3)}])
 @pytest.mark.parametrize(("precision", "rtol"), [("fp32", 1e-4), ("fp16", 2e-3), ("bf16", 2e-3)])
 @pytest.mark.parametrize("name", ["native-vit", "efficientnet"])
-def test_a_panel_says_what_its_detectors_say_of_the_same_activations(
+def test_a_batch_scorer_says_what_its_detectors_say_of_the_same_activations(
     name: str,
     precision: str,
     rtol: float,
     config: dict[str, Any],
     open_tiny: OpenTiny,
-    noise_pictures: list[Picture],
+    noise_images: list[InputImage],
 ) -> None:
     backbone = open_tiny(name, device="cuda", precision=precision)
     store, base = FeatureStore(backbone), LakeConfig(top_k=5, **config)
     detectors = [
         Lake(backbone, replace(base, **changes), store).fit(normals)
-        for normals in (noise_pictures[:1], noise_pictures[:3])
+        for normals in (noise_images[:1], noise_images[:3])
         for changes in CHANGES
     ]
-    tests = noise_pictures[4:]
-    pixels = torch.stack([backbone.prepare(picture) for picture in tests])
-    acts = backbone.forward(pixels, detectors[0].places, stay=True)
-    said = Panel([Seat(one) for one in detectors], store).ask(acts, [backbone.placement(picture) for picture in tests])
+    tests = noise_images[4:]
+    pixels = torch.stack([backbone.prepare(image) for image in tests])
+    acts = backbone.forward(pixels, detectors[0].hook_points, stay=True)
+    said = BatchScorer([Variant(one) for one in detectors], store).ask(
+        acts, [backbone.placement(image) for image in tests]
+    )
     for detector, one in zip(detectors, said, strict=True):
-        for i, picture in enumerate(tests):
-            rows = {place: values[i].float().cpu() for place, values in acts.items()}
-            alone = detector.fuse(detector.measure_activations(picture, rows))
+        for i, image in enumerate(tests):
+            rows = {hook_point: values[i].float().cpu() for hook_point, values in acts.items()}
+            alone = detector.aggregate(detector.compute_maps_from(image, rows))
             assert float(one.scores[i]) == pytest.approx(alone.score, rel=rtol)
             np.testing.assert_allclose(one.maps[i].cpu().numpy(), alone.map.ravel(), rtol=10 * rtol, atol=rtol)
 
 
-def test_what_is_learned_is_the_same(open_tiny: OpenTiny, noise_pictures: list[Picture]) -> None:
+def test_what_is_learned_is_the_same(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
     config = LakeConfig(top_k=5, layers=(1, 2))
     here, there = (
-        Lake(open_tiny("native-vit", device=device), config).fit(noise_pictures[:3]) for device in ("cpu", "cuda")
+        Lake(open_tiny("native-vit", device=device), config).fit(noise_images[:3]) for device in ("cpu", "cuda")
     )
-    for a, b in zip(here.normality_.layers, there.normality_.layers, strict=True):
-        assert b.gallery.device.type == b.own_distance.device.type == "cpu"
-        np.testing.assert_array_equal(a.selection.units, b.selection.units)
+    for a, b in zip(here.memory_bank_.layers, there.memory_bank_.layers, strict=True):
+        assert b.bank.device.type == b.own_distance.device.type == "cpu"
+        np.testing.assert_array_equal(a.selection.neurons, b.selection.neurons)
         assert b.tau == pytest.approx(a.tau, rel=1e-3)
     assert there.threshold_ == pytest.approx(here.threshold_, rel=1e-3)
 

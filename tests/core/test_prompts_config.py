@@ -21,18 +21,18 @@ SMALL = PromptEnsemble(("{}", "good {}"), ("broken {}", "{} with a hole", "bad {
 
 def test_defaults_are_those_of_the_method() -> None:
     config = LakeConfig()
-    assert (config.top_k, config.criterion, config.text_weight, config.top_q) == (100, "variance", 0.3, 1)
+    assert (config.top_k, config.criterion, config.fusion_weight, config.top_q) == (100, "variance", 0.3, 1)
     assert config.calibration_quantile == 0.99
-    assert config.layers is config.kind is config.normalise is config.smooth is None
+    assert config.layers is config.site is config.normalise is config.smooth is None
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {"layers": ()}, {"layers": (0, 2)}, {"layers": (1.5,)}, {"top_k": 2.5}, {"seed": -1}, {"smooth": 3.5},
-        {"kind": "neuron"}, {"top_k": 0}, {"criterion": "entropy"}, {"normalise": "l1"},
+        {"site": "neuron"}, {"top_k": 0}, {"criterion": "entropy"}, {"normalise": "l1"},
         {"smooth": 2}, {"smooth": 0}, {"smooth": -1}, {"calibration_quantile": 0.0}, {"calibration_quantile": 1.01},
-        {"text_weight": -0.1}, {"text_weight": 1.1}, {"text_weight": float("nan")}, {"top_q": 0},
+        {"fusion_weight": -0.1}, {"fusion_weight": 1.1}, {"fusion_weight": float("nan")}, {"top_q": 0},
         {"threshold_quantile": 1.5}, {"threshold_quantile": -0.5},
     ],
 )  # fmt: skip
@@ -62,18 +62,23 @@ def test_an_empty_object_name_becomes_object() -> None:
 
 
 def test_open_parameters_come_from_the_backbone_and_chosen_ones_stay() -> None:
-    recommended = Recommended((8,), "channel", "none", 1)
+    recommended = Recommended((8,), "residual_channel", "none", 1)
     resolved = LakeConfig(top_k=7).resolved(recommended)
     assert isinstance(resolved, ResolvedConfig)
-    assert (resolved.layers, resolved.kind, resolved.normalise, resolved.smooth) == ((8,), "channel", "none", 1)
+    assert (resolved.layers, resolved.site, resolved.normalise, resolved.smooth) == (
+        (8,),
+        "residual_channel",
+        "none",
+        1,
+    )
     assert resolved.top_k == 7
-    chosen = LakeConfig(layers=(2,), kind="hidden", normalise="unit", smooth=5).resolved(recommended)
-    assert (chosen.layers, chosen.kind, chosen.normalise, chosen.smooth) == ((2,), "hidden", "unit", 5)
-    assert resolved.resolved(Recommended((1,), "hidden")) == resolved
+    chosen = LakeConfig(layers=(2,), site="mlp_hidden", normalise="unit", smooth=5).resolved(recommended)
+    assert (chosen.layers, chosen.site, chosen.normalise, chosen.smooth) == ((2,), "mlp_hidden", "unit", 5)
+    assert resolved.resolved(Recommended((1,), "mlp_hidden")) == resolved
 
 
 def test_a_configuration_survives_json() -> None:
-    config = LakeConfig(layers=(2, 5), kind="hidden", text_weight=0.1, prompts=SMALL, object_name="cable")
+    config = LakeConfig(layers=(2, 5), site="mlp_hidden", fusion_weight=0.1, prompts=SMALL, object_name="cable")
     assert LakeConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
     assert LakeConfig.from_dict({}) == LakeConfig()
 
@@ -83,7 +88,7 @@ def test_a_configuration_survives_json() -> None:
     [
         {"top_q": 0}, {"topk": 3}, {"layers": 5}, {"layers": ["x"]}, {"top_k": "many"}, {"prompts": {"states": []}},
         {"prompts": {"templates": []}}, {"prompts": 5}, {"object_name": 5}, {"seed": "x"}, {"top_k": 2.5},
-        {"seed": -1}, {"layers": [1.5]}, {"text_weight": None}, {"prompts": {"templates": "a {}"}},
+        {"seed": -1}, {"layers": [1.5]}, {"fusion_weight": None}, {"prompts": {"templates": "a {}"}},
     ],
 )  # fmt: skip
 def test_a_configuration_that_cannot_be_read_is_refused(values: dict[str, Any]) -> None:
@@ -141,7 +146,7 @@ def test_text_directions_are_normalised_means() -> None:
         np.testing.assert_allclose(direction, mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_the_object_name_and_the_wording_change_the_directions(lake_cnn: Backbone) -> None:
+def test_the_object_name_and_the_prompt_change_the_directions(lake_cnn: Backbone) -> None:
     one, other, worded = (
         text_directions(lake_cnn.encode_text, prompts, name)
         for prompts, name in ((SMALL, "cable"), (SMALL, "gravel"), (PromptEnsemble(), "cable"))

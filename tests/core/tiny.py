@@ -37,8 +37,8 @@ class Family:
         vision: Its vision_cfg.
         adapter: Name of the adapter that must take it.
         grids: Side of the patch grid of each layer.
-        channels: Channel units of each layer.
-        hidden: Hidden units of each layer, 0 where a block has none.
+        channels: Channel neurons of each layer.
+        hidden: Hidden neurons of each layer, 0 where a block has none.
         size: Input side in pixels.
         covered: Input pixels that the grids cover; None means all.
         joint: Side of the grid of patch directions; None where the head does not act on single patches.
@@ -266,7 +266,7 @@ def write(name: str, folder: Path, config: dict[str, Any] | None = None) -> Path
 
 
 def write_monotone(folder: Path) -> Path:
-    """Writes a tiny ViT whose blocks see pictures and whose head says the same of every patch. Returns the folder."""
+    """Writes a tiny ViT whose blocks see images and whose head says the same of every patch. Returns the folder."""
     write("native-vit", folder)
     weights = random_weights("native-vit")
     weights["visual.ln_post.weight"].zero_()

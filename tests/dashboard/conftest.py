@@ -1,4 +1,4 @@
-"""What the dashboard's tests share: no command-line arguments, and a small set of pictures."""
+"""What the dashboard's tests share: no command-line arguments, and a small set of images."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Dataset]:
-    """Three normal pictures of the metal sample, and one good and two defective ones."""
+    """Three normal images of the metal sample, and one good and two defective ones."""
     metal = load_sample("metal")
     good = next(example for example in metal.tests if example.label == "good")
     yield Dataset("metal", metal.normals[:3], (good, metal.tests[0], metal.tests[-1]))

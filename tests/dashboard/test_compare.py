@@ -1,4 +1,4 @@
-"""The page Compare: set-ups kept and named, scores equal to the core's, and what cannot be compared said."""
+"""The page Compare: configurations kept and named, scores equal to the core's, and what cannot be compared said."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Dataset]:
-    """Three normal pictures of the metal sample, and two good and two defective ones."""
+    """Three normal images of the metal sample, and two good and two defective ones."""
     metal = load_sample("metal")
     good = [example for example in metal.tests if example.label == "good"][:2]
     yield Dataset("metal", metal.normals[:3], (*good, metal.tests[0], metal.tests[-1]))
@@ -42,70 +42,70 @@ def compare(small: Dataset, *pair: str) -> AppTest:
     return app
 
 
-@pytest.mark.parametrize(("scores", "kind"), [((0.0, 3.0), "linear"), ((0.7, 1.6), "linear"), ((0.3, 4.0), "log")])
-def test_an_axis_has_several_numbers_whatever_its_range(scores: tuple[float, float], kind: str) -> None:
+@pytest.mark.parametrize(("scores", "site"), [((0.0, 3.0), "linear"), ((0.7, 1.6), "linear"), ((0.3, 4.0), "log")])
+def test_an_axis_has_several_numbers_whatever_its_range(scores: tuple[float, float], site: str) -> None:
     points = pd.DataFrame({"name": "a", "sha256": "b", "mark": "none", "x": scores, "y": scores})
     axis = scores_against_scores(points, ("A", "B"), (1.0, 1.1), "99th percentile").layout.xaxis
-    assert axis.type == kind
-    low, high = np.power(10, axis.range) if kind == "log" else axis.range
+    assert axis.type == site
+    low, high = np.power(10, axis.range) if site == "log" else axis.range
     assert low <= scores[0]
     assert high > scores[1]
-    assert kind == "linear" or sum(low <= tick <= high for tick in axis.tickvals) >= 3
+    assert site == "linear" or sum(low <= tick <= high for tick in axis.tickvals) >= 3
 
 
 def held(app: AppTest) -> tuple[Settings, ...]:
     found = compute.registry().find(app.session_state.number)
     assert found is not None
-    return found.setups
+    return found.configurations
 
 
 def test_one_click_compares_selected_with_random_neurons(small: Dataset) -> None:
     app = compare(small, "Selected against random")
     assert not app.error
     assert [s.criterion for s in held(app)] == ["variance", "random"]
-    assert app.dataframe[0].value["set-up"].tolist() == ["A · top 100", "B · 100 random"]
+    assert app.dataframe[0].value["configuration"].tolist() == ["A · top 100", "B · 100 random"]
     assert "Jaccard" in texts(app)
     store = compute.model(compute.ModelKey("lake-cnn", None))
-    rows = app.dataframe[1].value.set_index("picture")
+    rows = app.dataframe[1].value.set_index("image")
     decided = []
     for letter, criterion in (("A", "variance"), ("B", "random")):
         lake = Lake(store.backbone, LakeConfig(criterion=criterion), store)  # type: ignore[arg-type]
-        lake.fit([example.picture for example in small.normals])
-        scores = [lake.score(example.picture) for example in small.tests]
+        lake.fit([example.image for example in small.normals])
+        scores = [lake.score(example.image) for example in small.tests]
         decided.append([score.is_anomalous for score in scores])
         for example, score in zip(small.tests, scores, strict=True):
-            shown, sign = str(rows.loc[example.picture.name, letter]).split()
+            shown, sign = str(rows.loc[example.image.name, letter]).split()
             assert float(shown) == pytest.approx(score.score, abs=6e-4)
             assert sign == ("▲" if score.is_anomalous else "▽")
     n_changed = sum(a != b for a, b in zip(*decided, strict=True))
-    says = f"**{n_changed} of 4** test pictures change decision" if n_changed else "decide alike on all 4 test pictures"
+    says = f"**{n_changed} of 4** test images change decision" if n_changed else "decide alike on all 4 test images"
     assert says in texts(app)
 
 
 def test_set_ups_are_added_from_the_sidebar_once_and_removed(small: Dataset) -> None:
-    app = compare(small, "Add the present set-up")
-    assert next(b for b in app.button if b.label == "Add the present set-up").disabled
-    next(w for w in app.slider if w.label == "Text weight (w)").set_value(0.0)
+    app = compare(small, "Add the present configuration")
+    assert next(b for b in app.button if b.label == "Add the present configuration").disabled
+    next(w for w in app.slider if w.label == "Fusion weight (w)").set_value(0.0)
     app.run()
-    press(app, "Add the present set-up")
-    assert [s.text_weight for s in held(app)] == [0.3, 0.0]
-    assert app.dataframe[0].value["set-up"].tolist() == ["A · w = 0.30", "B · w = 0.00"]
+    press(app, "Add the present configuration")
+    assert [s.fusion_weight for s in held(app)] == [0.3, 0.0]
+    assert app.dataframe[0].value["configuration"].tolist() == ["A · w = 0.30", "B · w = 0.00"]
     next(b for b in app.button if b.key == "use_A").click()
     app.run()
-    assert next(w for w in app.slider if w.label == "Text weight (w)").value == 0.3
+    assert next(w for w in app.slider if w.label == "Fusion weight (w)").value == 0.3
     next(b for b in app.button if b.key == "remove_A").click()
     app.run()
-    assert [s.text_weight for s in held(app)] == [0.0]
+    assert [s.fusion_weight for s in held(app)] == [0.0]
     assert not app.exception
 
 
 def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> None:
     app = compare(small, "Top 100 against all")
-    next(w for w in app.slider if w.label == "Text weight (w)").set_value(0.0)
+    next(w for w in app.slider if w.label == "Fusion weight (w)").set_value(0.0)
     app.run()
-    press(app, "Add the present set-up")
+    press(app, "Add the present configuration")
     assert not app.exception
-    assert app.dataframe[0].value["set-up"].tolist() == [
+    assert app.dataframe[0].value["configuration"].tolist() == [
         "A · top 100, w = 0.30",
         "B · all neurons, w = 0.30",
         "C · top 100, w = 0.00",
@@ -121,8 +121,8 @@ def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> 
 
 
 def test_neurons_of_different_kinds_are_not_matched_and_it_is_said(small: Dataset) -> None:
-    app = compare(small, "Hidden units against channels")
-    assert any("Hidden units and channels are different neurons" in info.value for info in app.info)
+    app = compare(small, "Hidden neurons against channels")
+    assert any("Hidden neurons and channels are different neurons" in info.value for info in app.info)
 
 
 def test_set_ups_survive_a_new_session_with_the_link(small: Dataset) -> None:
@@ -130,7 +130,7 @@ def test_set_ups_survive_a_new_session_with_the_link(small: Dataset) -> None:
     second = opened(page="workspace")
     second.session_state.number = first.session_state.number
     second.switch_page("app_pages/compare.py").run()
-    assert second.dataframe[0].value["set-up"].tolist() == ["A · top 100", "B · all neurons"]
+    assert second.dataframe[0].value["configuration"].tolist() == ["A · top 100", "B · all neurons"]
 
 
 def test_one_scale_serves_all_set_ups(small: Dataset) -> None:
@@ -140,23 +140,23 @@ def test_one_scale_serves_all_set_ups(small: Dataset) -> None:
     scales = configurations.shared_scales(found)
     assert len({(scale.vmax, scale.fades_at) for scale in scales}) == 1
     assert [scale.threshold for scale in scales] == [one.lake.threshold_ for one in found]
-    assert configurations.cost(found[0]).gallery_bytes == 3 * 24 * 24 * 100 * 4
+    assert configurations.cost(found[0]).memory_bank_bytes == 3 * 24 * 24 * 100 * 4
     assert all(cost is not None and cost > 0 for cost in configurations.cost(found[0]))
     halves = (assets_folder() / "lake-cnn" / "open_clip_model.safetensors").stat().st_size  # in the file, not in memory
     assert configurations.cost(found[0]).weight_bytes == pytest.approx(2 * halves, rel=0.02)
 
 
 def test_names_say_what_differs_and_nothing_else() -> None:
-    one = Settings(layers=(15,), kind="hidden", image_size=384, normalise="unit", smooth=3)
+    one = Settings(layers=(15,), site="mlp_hidden", image_size=384, normalise="unit", smooth=3)
     assert configurations.names([one, replace(one, top_k=20)]) == ["top 100", "top 20"]
-    assert configurations.names([one, replace(one, layers=(12, 15), text_weight=0.0)]) == [
+    assert configurations.names([one, replace(one, layers=(12, 15), fusion_weight=0.0)]) == [
         "layer 15, w = 0.30",
         "layers 12, 15, w = 0.00",
     ]
-    other = replace(one, spec="lake-vit", image_size=None, layers=(8,), kind="channel")
+    other = replace(one, spec="lake-vit", image_size=None, layers=(8,), site="residual_channel")
     assert configurations.names([one, other]) == ["lake-cnn", "lake-vit"]
     assert configurations.names([one, replace(one, layers=(12,)), other]) == [
-        "lake-cnn, 384 px, hidden units, layer 15",
-        "lake-cnn, 384 px, hidden units, layer 12",
+        "lake-cnn, 384 px, hidden neurons, layer 15",
+        "lake-cnn, 384 px, hidden neurons, layer 12",
         "lake-vit, channels, layer 8",
     ]

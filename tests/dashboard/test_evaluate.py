@@ -36,7 +36,7 @@ def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Dataset]:
-    """Four normal pictures of the metal sample, and two good and two defective ones."""
+    """Four normal images of the metal sample, and two good and two defective ones."""
     metal = load_sample("metal")
     good = [example for example in metal.tests if example.label == "good"][:2]
     yield Dataset("metal", metal.normals[:4], (*good, metal.tests[0], metal.tests[-1]))
@@ -130,7 +130,7 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
     assert next(widget for widget in app.multiselect if widget.label == "Data sets").value == ["metal"]
     assert any("each data set's own name as the object name" in caption.value for caption in app.caption)
 
-    # The way from a wrong picture to its account: the run's normal pictures, set-up, and so its score.
+    # The way from a wrong image to its account: the run's normal images, configuration, and so its score.
     threshold = next(slider for slider in app.slider if slider.label == "Threshold")
     threshold.set_value(threshold.min)
     app.run()
@@ -138,13 +138,13 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
     assert not app.exception
     held = compute.registry().find(app.session_state.number)
     assert held is not None
-    assert [e.picture.name for e in held.workspace.normals] == job.result["normals"][0]["names"]
+    assert [e.image.name for e in held.workspace.normals] == job.result["normals"][0]["names"]
     assert {e.label for e in held.workspace.tests} == {"good"}
     assert held.settings.object_name == "metal"
-    focused = next(e for e in held.workspace.tests if e.picture.sha256 == app.session_state.focus.picture)
+    focused = next(e for e in held.workspace.tests if e.image.sha256 == app.session_state.focus.image)
     lake = Lake(compute.model(compute.ModelKey("lake-cnn", None)).backbone, LakeConfig(object_name="metal"))
-    score = lake.fit([e.picture for e in held.workspace.normals]).score(focused.picture).score
-    row = next(r for r in job.result["scores"] if r["seed"] == 0 and r["path"] == focused.picture.name)
+    score = lake.fit([e.image for e in held.workspace.normals]).score(focused.image).score
+    row = next(r for r in job.result["scores"] if r["seed"] == 0 and r["path"] == focused.image.name)
     assert score == pytest.approx(row["score"], rel=1e-4)
 
 

@@ -13,21 +13,21 @@ from dashboard.services.compute import ModelKey
 from dashboard.views.neurons.meaning import in_squares
 from dashboard.views.neurons.pins import Pin
 from dashboard.views.neurons.sheet import sheet
-from dashboard.views.neurons.view import UnitView
+from dashboard.views.neurons.view import NeuronView
 from lake_core.backbones.patch_grid import mask_to_patches
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.neurons.concepts import Description, WordScore
-from lake_core.neurons.similarity import neighbours
+from lake_core.neurons.concepts import ConceptLabels, ConceptScore
+from lake_core.neurons.similarity import correlated_neurons
 from tests.dashboard.visit import full, opened, texts
 
 SECTIONS = ("Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned")
 
 
 def section(app: AppTest, name: str, **session: Any) -> AppTest:
-    app.session_state["unit_section"] = name
+    app.session_state["neuron_section"] = name
     for key, value in session.items():
         app.session_state[key] = value
     app.run()
@@ -39,22 +39,22 @@ def section(app: AppTest, name: str, **session: Any) -> AppTest:
 @pytest.fixture
 def page(small: Dataset) -> AppTest:
     app = full(small, "neurons")
-    app.session_state["focus"] = session.Focus(app.session_state.focus.picture, 15, 276)
+    app.session_state["focus"] = session.Focus(app.session_state.focus.image, 15, 276)
     return app.run()
 
 
 @pytest.fixture
 def lake(small: Dataset, page: AppTest) -> Lake:
     store = compute.model(ModelKey("lake-cnn", 384))
-    return Lake(store.backbone, LakeConfig(), store).fit([example.picture for example in small.normals])
+    return Lake(store.backbone, LakeConfig(), store).fit([example.image for example in small.normals])
 
 
 @pytest.mark.parametrize(
-    ("name", "says", "kind", "least"),
+    ("name", "says", "site", "least"),
     [
         ("Maps", "Greatest activation", "image", 4),
         ("Patches", "Patches it answers to most", "image", 12),
-        ("Distribution", "Picture by picture", "plotly_chart", 2),
+        ("Distribution", "Image by image", "plotly_chart", 2),
         ("Neighbours", "Selected together with it", "button", 20),
         ("Words", "Two independent routes", "text_area", 1),
         ("Pixels behind it", "Click a patch to ask for the pixels", "plotly_chart", 1),
@@ -62,24 +62,24 @@ def lake(small: Dataset, page: AppTest) -> Lake:
     ],
 )
 @pytest.mark.parametrize("with_tests", [True, False])
-def test_every_section_opens_with_and_without_test_pictures(
-    name: str, says: str, kind: str, least: int, with_tests: bool, small: Dataset
+def test_every_section_opens_with_and_without_test_images(
+    name: str, says: str, site: str, least: int, with_tests: bool, small: Dataset
 ) -> None:
     app = opened(session.Workspace(small.normals, small.tests if with_tests else (), "metal"), "neurons")
     section(app, name)
     assert says in "\n".join([texts(app), *(expander.label for expander in app.expander)])
-    assert len(app.get(kind)) >= least
+    assert len(app.get(site)) >= least
 
 
-def test_the_picture_in_full_says_its_greatest_activation(page: AppTest, lake: Lake, small: Dataset) -> None:
-    place = lake.backbone.place(15, "hidden")
-    shown = next(e.picture for e in small.tests if e.picture.sha256 == page.session_state.focus.picture)
-    peak = float(lake.store.get(shown, place)[:, 276].max())
+def test_the_image_in_full_says_its_greatest_activation(page: AppTest, lake: Lake, small: Dataset) -> None:
+    hook_point = lake.backbone.hook_point(15, "mlp_hidden")
+    shown = next(e.image for e in small.tests if e.image.sha256 == page.session_state.focus.image)
+    peak = float(lake.store.get(shown, hook_point)[:, 276].max())
     assert f"Greatest activation {peak:.3f}" in texts(page)
 
 
 def test_the_pages_numbers_are_those_of_the_table(page: AppTest, lake: Lake, small: Dataset) -> None:
-    row = lake.units(15, tests=small.tests).set_index("unit").loc[276]
+    row = lake.neurons(15, tests=small.tests).set_index("neuron").loc[276]
     shown = {metric.label: metric.value for metric in page.metric}
     assert shown["Place in the ranking"] == f"{row['rank']} of 720"
     assert shown["Selected"] == ("yes" if row["selected"] else "no")
@@ -87,31 +87,31 @@ def test_the_pages_numbers_are_those_of_the_table(page: AppTest, lake: Lake, sma
     assert shown["Alone as a detector (AUROC)"] == f"{row['auroc']:.3f}"
 
 
-def test_a_crop_leads_to_its_picture(page: AppTest, small: Dataset) -> None:
+def test_a_crop_leads_to_its_image(page: AppTest, small: Dataset) -> None:
     section(page, "Patches")
-    names = {example.picture.name: example.picture.sha256 for example in small.normals}
+    names = {example.image.name: example.image.sha256 for example in small.normals}
     crop = next(b for b in page.button if b.key and b.key.startswith("crop_") and b.label.split(" · ")[1] in names)
     sha256 = names[crop.label.split(" · ")[1]]
     crop.click().run()
     assert not page.exception
-    assert page.session_state.unit_section == "Maps"
-    picker = next(box for box in page.selectbox if box.label.startswith("Picture ("))
+    assert page.session_state.neuron_section == "Maps"
+    picker = next(box for box in page.selectbox if box.label.startswith("Image ("))
     assert picker.value == sha256
 
 
 def test_quantiles_inside_and_outside_of_masks(page: AppTest, lake: Lake, small: Dataset) -> None:
     section(page, "Distribution")
-    place = lake.backbone.place(15, "hidden")
-    grid = lake.backbone.grid(place)
+    hook_point = lake.backbone.hook_point(15, "mlp_hidden")
+    grid = lake.backbone.grid(hook_point)
     inside, outside = [], []
     for example in small.tests:
         if example.mask is None or not example.mask.any():
             continue
-        placement = lake.backbone.placement(example.picture)
+        placement = lake.backbone.placement(example.image)
         touched = mask_to_patches(example.mask, grid, placement) > 0
-        own, on_picture = lake.store.get(example.picture, place)[:, 276].numpy(), grid.inside(placement)
-        inside.append(own[touched & on_picture])
-        outside.append(own[~touched & on_picture])
+        own, on_image = lake.store.get(example.image, hook_point)[:, 276].numpy(), grid.inside(placement)
+        inside.append(own[touched & on_image])
+        outside.append(own[~touched & on_image])
     levels = page.dataframe[0].value.set_index("quantile")
     for name, values in (("inside of masks", inside), ("outside of masks", outside)):
         assert levels.loc["0.99", name] == pytest.approx(np.quantile(np.concatenate(values), 0.99), abs=1e-5)
@@ -119,14 +119,14 @@ def test_quantiles_inside_and_outside_of_masks(page: AppTest, lake: Lake, small:
 
 def test_neighbours_are_those_of_the_core_and_can_be_opened(page: AppTest, lake: Lake, small: Dataset) -> None:
     section(page, "Neighbours")
-    pictures = [example.picture for example in (*small.normals, *small.tests)]
-    expected = neighbours(lake, 15, 276, pictures, 12)
+    images = [example.image for example in (*small.normals, *small.tests)]
+    expected = correlated_neurons(lake, 15, 276, images, 12)
     buttons = [button for button in page.button if button.key and button.key.startswith("neighbour_")]
-    assert [b.label for b in buttons] == [f"layer {row.layer} · unit {row.unit}" for row in expected.itertuples()]
-    first = next(index for index, kind in enumerate(expected["kind"]) if kind == "hidden")
+    assert [b.label for b in buttons] == [f"layer {row.layer} · neuron {row.neuron}" for row in expected.itertuples()]
+    first = next(index for index, site in enumerate(expected["site"]) if site == "mlp_hidden")
     buttons[first].click().run()
     assert not page.exception
-    assert page.session_state.focus.unit == expected["unit"][first]
+    assert page.session_state.focus.neuron == expected["neuron"][first]
     assert page.session_state.focus.layer == expected["layer"][first]
 
 
@@ -141,15 +141,15 @@ def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
 ) -> None:
     words, asked = ("bolt hole", "rust", f"a scratch {p_value}"), []
 
-    def told(lake: Lake, layer: int, units: list[int], pictures: list[Picture], vocabulary: Any, **_: Any) -> Any:
-        asked.append((layer, units, {picture.sha256 for picture in pictures}, vocabulary))
-        return [Description(units[0], agreement=(WordScore("rust", 0.4, p_value),))]
+    def told(lake: Lake, layer: int, neurons: list[int], images: list[InputImage], vocabulary: Any, **_: Any) -> Any:
+        asked.append((layer, neurons, {image.sha256 for image in images}, vocabulary))
+        return [ConceptLabels(neurons[0], agreement=(ConceptScore("rust", 0.4, p_value),))]
 
     monkeypatch.setattr("dashboard.views.neurons.meaning.describe", told)
     section(page, "Words", vocabulary="\n".join(words))
     next(button for button in page.button if button.label == "Describe this neuron").click().run()
     assert not page.exception
-    everything = {example.picture.sha256 for example in (*small.normals, *small.tests)}
+    everything = {example.image.sha256 for example in (*small.normals, *small.tests)}
     assert asked == [(15, [276], everything, words)]
     assert [one.value for one in page.success] == ([] if says is None else [says])
     assert any("No word describes this neuron" in one.value for one in page.info) is (says is None)
@@ -159,39 +159,41 @@ def test_pixels_of_a_clicked_patch_state_their_baseline_and_error(page: AppTest)
     section(page, "Pixels behind it", attribution_steps="32 steps")
     next(button for button in page.button if button.label == "Show the pixels behind it").click().run()
     assert not page.exception
-    assert "on the blurred picture it is compared with" in texts(page)
+    assert "on the blurred image it is compared with" in texts(page)
     assert "Completeness error" in texts(page)
     assert not any(button.label == "Show the pixels behind it" for button in page.button)
 
 
 def test_two_pinned_neurons_stand_side_by_side(page: AppTest) -> None:
     section(page, "Pinned")
-    for unit in (276, 448):
-        page.session_state["focus"] = session.Focus(page.session_state.focus.picture, 15, unit)
+    for neuron in (276, 448):
+        page.session_state["focus"] = session.Focus(page.session_state.focus.image, 15, neuron)
         page.run()
         next(button for button in page.button if button.label == "Pin this neuron").click().run()
     assert not page.exception
-    assert "unit 276" in texts(page)
-    assert "unit 448" in texts(page)
+    assert "neuron 276" in texts(page)
+    assert "neuron 448" in texts(page)
     next(button for button in page.button if button.label == "Unpin all").click().run()
-    assert "unit 276" not in texts(page)
+    assert "neuron 276" not in texts(page)
 
 
 def test_a_pin_belongs_to_its_backbone_and_opens_its_neuron(page: AppTest) -> None:
-    section(page, "Pinned", pins=[Pin(ModelKey("lake-vit", None), 3, "hidden", 5), Pin(own(page), 13, "hidden", 7)])
+    section(
+        page, "Pinned", pins=[Pin(ModelKey("lake-vit", None), 3, "mlp_hidden", 5), Pin(own(page), 13, "mlp_hidden", 7)]
+    )
     assert "1 more pinned with another backbone" in texts(page)
-    assert "layer 13 · hidden units · unit 7" in texts(page)
-    page.button(key="open_13_hidden_7").click().run()
+    assert "layer 13 · hidden neurons · neuron 7" in texts(page)
+    page.button(key="open_13_mlp_hidden_7").click().run()
     assert not page.exception
-    assert (page.session_state.focus.layer, page.session_state.focus.unit) == (13, 7)
-    page.button(key="unpin_13_hidden_7").click().run()
+    assert (page.session_state.focus.layer, page.session_state.focus.neuron) == (13, 7)
+    page.button(key="unpin_13_mlp_hidden_7").click().run()
     assert "No neuron is pinned yet" in texts(page)
 
 
 def test_there_is_room_for_eight_pins(page: AppTest) -> None:
-    full_house = [Pin(own(page), 15, "hidden", unit) for unit in range(8)]
+    full_house = [Pin(own(page), 15, "mlp_hidden", neuron) for neuron in range(8)]
     section(page, "Pinned", pins=full_house)
-    assert sum(image_text.startswith("layer 15 · hidden units") for image_text in texts(page).split("\n")) == 8
+    assert sum(image_text.startswith("layer 15 · hidden neurons") for image_text in texts(page).split("\n")) == 8
     assert page.button(key="pin").disabled
 
 
@@ -203,50 +205,50 @@ def own(page: AppTest) -> ModelKey:
 
 def test_a_neighbour_of_the_other_kind_takes_the_sidebar_along(page: AppTest) -> None:
     section(page, "Neighbours")
-    page.session_state["focus"] = session.Focus(page.session_state.focus.picture, 14, 8)
+    page.session_state["focus"] = session.Focus(page.session_state.focus.image, 14, 8)
     page.run()
-    other = [b for b in page.button if b.key and b.key.startswith("neighbour_") and "_channel_" in b.key]
-    assert other, "this unit has no channel among its neighbours; choose another for this test"
-    _, layer, _, unit = str(other[0].key).split("_")
+    other = [b for b in page.button if b.key and b.key.startswith("neighbour_") and "_residual_channel_" in b.key]
+    assert other, "this neuron has no channel among its neighbours; choose another for this test"
+    _, layer, *_, neuron = str(other[0].key).split("_")
     other[0].click().run()
     assert not page.exception
-    assert page.session_state.settings.kind == "channel"
-    assert (page.session_state.focus.layer, page.session_state.focus.unit) == (int(layer), int(unit))
+    assert page.session_state.settings.site == "residual_channel"
+    assert (page.session_state.focus.layer, page.session_state.focus.neuron) == (int(layer), int(neuron))
 
 
-def test_the_link_names_a_unit_that_nobody_has_chosen(small: Dataset) -> None:
+def test_the_link_names_a_neuron_that_nobody_has_chosen(small: Dataset) -> None:
     app = full(small, "neurons")
-    strongest = next(pills for pills in app.button_group if pills.key == "carrier").value
+    strongest = next(pills for pills in app.button_group if pills.key == "top_neuron").value
     assert app.query_params["layer"] == "15"
-    assert app.query_params["unit"] == str(strongest[0] if isinstance(strongest, list) else strongest)
+    assert app.query_params["neuron"] == str(strongest[0] if isinstance(strongest, list) else strongest)
 
 
-def test_a_card_of_the_gallery_leads_to_the_picture_in_full(page: AppTest, small: Dataset) -> None:
-    sha256 = small.normals[1].picture.sha256
-    page.button(key=f"card_Normal pictures_{sha256}").click().run()
+def test_a_card_of_the_memory_bank_leads_to_the_image_in_full(page: AppTest, small: Dataset) -> None:
+    sha256 = small.normals[1].image.sha256
+    page.button(key=f"card_Normal images_{sha256}").click().run()
     assert not page.exception
-    assert next(box for box in page.selectbox if box.label.startswith("Picture (")).value == sha256
+    assert next(box for box in page.selectbox if box.label.startswith("Image (")).value == sha256
 
 
-def test_labels_without_masks_compare_defective_with_good_pictures(page: AppTest, lake: Lake, small: Dataset) -> None:
+def test_labels_without_masks_compare_defective_with_good_images(page: AppTest, lake: Lake, small: Dataset) -> None:
     section(page, "Distribution")
-    place = lake.backbone.place(15, "hidden")
+    hook_point = lake.backbone.hook_point(15, "mlp_hidden")
     levels = page.dataframe[0].value.set_index("quantile")
     for name, label in (("test, labelled defective", "defective"), ("test, labelled good", "good")):
-        values = [lake.store.get(one.picture, place)[:, 276] for one in small.tests if one.label == label]
+        values = [lake.store.get(one.image, hook_point)[:, 276] for one in small.tests if one.label == label]
         assert levels.loc["0.95", name] == pytest.approx(np.quantile(np.concatenate(values), 0.95), abs=1e-5)
 
 
-def test_the_same_file_among_normal_and_test_pictures_opens_every_section(small: Dataset) -> None:
+def test_the_same_file_among_normal_and_test_images_opens_every_section(small: Dataset) -> None:
     both = replace(small.normals[0], label="good")
     app = opened(session.Workspace(small.normals, (both, *small.tests), "metal"), "neurons")
     for name in SECTIONS:
         section(app, name)
     section(app, "Maps")
-    for side in ("Test pictures", "Normal pictures"):
-        app.button(key=f"card_{side}_{both.picture.sha256}").click().run()
+    for side in ("Test images", "Normal images"):
+        app.button(key=f"card_{side}_{both.image.sha256}").click().run()
         assert not app.exception
-    picker = next(box for box in app.selectbox if box.label.startswith("Picture ("))
+    picker = next(box for box in app.selectbox if box.label.startswith("Image ("))
     assert sum("test · " in option for option in picker.options) == len(small.tests) + 1
 
 
@@ -270,16 +272,16 @@ def test_squares_of_pixels_keep_the_total_whatever_the_size() -> None:
 def test_the_sheet_is_a_png_and_an_svg_with_its_names_as_text(page: AppTest, lake: Lake, small: Dataset) -> None:
     workspace = session.Workspace(small.normals, small.tests, "metal")
     found = compute.analyse(session.Settings(), workspace, None)
-    view = UnitView.of(found, found.lake.selection_[15], 276)
+    view = NeuronView.of(found, found.lake.selection_[15], 276)
     assert sheet(view, "png").startswith(b"\x89PNG")
     drawing = sheet(view, "svg").decode()
     assert drawing.startswith("<?xml")
-    assert "hidden unit 276" in drawing
+    assert "hidden neuron 276" in drawing
 
 
 def test_a_name_that_looks_like_a_formula_stands_on_the_sheet_as_it_is(small: Dataset, page: AppTest) -> None:
     name = r"$\nothing$ 5.png"
-    named = replace(small.tests[0], picture=replace(small.tests[0].picture, name=name))
+    named = replace(small.tests[0], image=replace(small.tests[0].image, name=name))
     found = compute.analyse(session.Settings(), session.Workspace(small.normals, (named,), "metal"), None)
-    view = UnitView.of(found, found.lake.selection_[15], 276)
+    view = NeuronView.of(found, found.lake.selection_[15], 276)
     assert name in sheet(view, "svg").decode()

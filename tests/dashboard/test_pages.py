@@ -23,9 +23,9 @@ PAGES = (
     "selection",
     "neurons",
     "layer",
-    "score_split",
-    "words",
-    "what_if",
+    "score_decomposition",
+    "text_prompts",
+    "interventions",
     "evaluate",
     "compare",
 )
@@ -49,14 +49,14 @@ def test_each_page_opens_empty_and_says_what_to_do(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_each_page_opens_with_pictures(page: str, small: Dataset) -> None:
+def test_each_page_opens_with_images(page: str, small: Dataset) -> None:
     app = full(small, page)
     assert not app.exception
     assert not app.error
 
 
-@pytest.mark.parametrize("page", ["scores", "selection", "neurons", "score_split"])
-def test_one_normal_picture_is_enough(page: str, small: Dataset) -> None:
+@pytest.mark.parametrize("page", ["scores", "selection", "neurons", "score_decomposition"])
+def test_one_normal_image_is_enough(page: str, small: Dataset) -> None:
     app = opened(session.Workspace(small.normals[:1], small.tests[:1], "one"), page)
     assert not app.exception
     assert not app.error
@@ -64,29 +64,29 @@ def test_one_normal_picture_is_enough(page: str, small: Dataset) -> None:
 
 def test_scores_equal_those_of_the_core(small: Dataset) -> None:
     app = full(small, "scores")
-    lake = Lake(store().backbone, LakeConfig(), store()).fit([example.picture for example in small.normals])
+    lake = Lake(store().backbone, LakeConfig(), store()).fit([example.image for example in small.normals])
     table = app.dataframe[0].value
     for example in small.tests:
-        row = table[table["path"] == example.picture.name].iloc[0]
-        assert row["score"] == pytest.approx(lake.score(example.picture).score, abs=1e-6)
+        row = table[table["path"] == example.image.name].iloc[0]
+        assert row["score"] == pytest.approx(lake.score(example.image).score, abs=1e-6)
         assert row["threshold"] == pytest.approx(lake.threshold_, abs=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("kind", "label", "value"),
+    ("site", "label", "value"),
     [
         ("slider", "Neurons kept per layer (K)", 20),
-        ("slider", "Text weight (w)", 0.8),
+        ("slider", "Fusion weight (w)", 0.8),
         ("selectbox", "Sensitivity criterion", "robust"),
         ("multiselect", "Layers (of 21)", [12, 15]),
     ],
 )
 def test_moving_a_control_changes_scores_without_running_the_network(
-    kind: str, label: str, value: Any, small: Dataset
+    site: str, label: str, value: Any, small: Dataset
 ) -> None:
     app = full(small, "scores")
     before, n_forwards = app.dataframe[0].value["score"].tolist(), store().n_forwards
-    next(widget for widget in getattr(app.sidebar, kind) if widget.label == label).set_value(value)
+    next(widget for widget in getattr(app.sidebar, site) if widget.label == label).set_value(value)
     app.run()
     assert not app.exception
     assert app.dataframe[0].value["score"].tolist() != pytest.approx(before, abs=1e-6)
@@ -106,10 +106,10 @@ def test_moving_the_threshold_changes_decisions_and_can_be_undone(small: Dataset
 
 @pytest.mark.parametrize("good", [0, 1])
 def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
-    """The good picture is the lowest one, below all defective ones, or the next: then all count as anomalous."""
+    """The good image is the lowest one, below all defective ones, or the next: then all count as anomalous."""
     table = full(small, "scores").dataframe[0].value.sort_values("score")
-    labels = {name: "good" if place == good else "defective" for place, name in enumerate(table["path"])}
-    tests = tuple(replace(e, label=labels[e.picture.name]) for e in small.tests)  # type: ignore[arg-type]
+    labels = {name: "good" if hook_point == good else "defective" for hook_point, name in enumerate(table["path"])}
+    tests = tuple(replace(e, label=labels[e.image.name]) for e in small.tests)  # type: ignore[arg-type]
     app = press(opened(session.Workspace(small.normals, tests, small.name), "scores"), "Best F1")
     assert not app.exception
     decided = app.dataframe[0].value.set_index("path")["is_anomalous"]
@@ -135,16 +135,16 @@ def test_a_wrong_model_gives_one_sentence(small: Dataset) -> None:
 
 def test_settings_survive_a_model_that_cannot_be_opened(small: Dataset) -> None:
     app = opened(session.Workspace(small.normals, small.tests, "metal"))
-    next(widget for widget in app.slider if widget.label == "Text weight (w)").set_value(0.75)
+    next(widget for widget in app.slider if widget.label == "Fusion weight (w)").set_value(0.75)
     app.run()
     for choice in ("another model …", "lake-cnn"):
         next(widget for widget in app.selectbox if widget.label == "Backbone").set_value(choice)
         app.run()
-    assert next(widget for widget in app.slider if widget.label == "Text weight (w)").value == 0.75
+    assert next(widget for widget in app.slider if widget.label == "Fusion weight (w)").value == 0.75
 
 
-def test_a_new_session_with_the_link_finds_pictures_and_selection(small: Dataset) -> None:
-    first = full(small, "score_split")
+def test_a_new_session_with_the_link_finds_images_and_selection(small: Dataset) -> None:
+    first = full(small, "score_decomposition")
     link = {name: values[0] if isinstance(values, list) else values for name, values in first.query_params.items()}
     second = AppTest.from_file(str(APP), default_timeout=120)
     for name, value in link.items():
@@ -152,7 +152,7 @@ def test_a_new_session_with_the_link_finds_pictures_and_selection(small: Dataset
     second.run()
     assert not second.exception
     assert second.session_state.number == first.session_state.number
-    assert second.session_state.focus.picture == first.session_state.focus.picture
+    assert second.session_state.focus.image == first.session_state.focus.image
 
 
 @pytest.mark.parametrize(
@@ -202,15 +202,15 @@ def test_two_sessions_do_not_share_a_workspace(small: Dataset) -> None:
     one, other = full(small, "scores"), opened()
     assert other.session_state.number != one.session_state.number
     held = [compute.registry().find(app.session_state.number) for app in (one, other)]
-    assert [each.workspace.n_pictures for each in held if each is not None] == [6, 0]
+    assert [each.workspace.n_images for each in held if each is not None] == [6, 0]
     assert any(button.label == "Open metal" for button in other.button)
 
 
-@pytest.mark.parametrize("page", ["neurons", "score_split", "words", "what_if"])
-def test_who_brings_the_pictures_of_another_sees_their_own_names(small: Dataset, page: str) -> None:
+@pytest.mark.parametrize("page", ["neurons", "score_decomposition", "text_prompts", "interventions"])
+def test_who_brings_the_images_of_another_sees_their_own_names(small: Dataset, page: str) -> None:
     def named_by(owner: str) -> Dataset:
         def own(examples: tuple[Example, ...]) -> tuple[Example, ...]:
-            return tuple(replace(e, picture=replace(e.picture, name=f"{owner}/{e.picture.name}")) for e in examples)
+            return tuple(replace(e, image=replace(e.image, name=f"{owner}/{e.image.name}")) for e in examples)
 
         return replace(small, normals=own(small.normals), tests=own(small.tests))
 

@@ -38,13 +38,16 @@ def test_two_results_of_one_title_are_made_in_one_run() -> None:
 def test_set_ups_that_need_other_places_run_the_model_one_after_the_other(
     small: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with so many pictures that the activations of all layers do not fit."""
-    monkeypatch.setattr(FeatureStore, "places_that_fit", lambda self, n, needed: frozenset(needed))
+    """As with so many images that the activations of all layers do not fit."""
+    monkeypatch.setattr(FeatureStore, "hook_points_that_fit", lambda self, n, needed: frozenset(needed))
     compute._model.clear()
     app = opened(session.Workspace(small.normals, small.tests, "metal"))
     app.session_state.registry.keep(
         app.session_state.number,
-        setups=(session.Settings(kind="hidden", layers=(15,)), session.Settings(kind="channel", layers=(15,))),
+        configurations=(
+            session.Settings(site="mlp_hidden", layers=(15,)),
+            session.Settings(site="residual_channel", layers=(15,)),
+        ),
     )
     app.switch_page("app_pages/compare.py").run()
     assert not app.exception

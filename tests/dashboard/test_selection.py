@@ -1,4 +1,4 @@
-"""The page Selection: K moved from the page, the knee, random draws beside the page, and the sweep's figure."""
+"""The page Selection: K moved from the page, the elbow, random draws beside the page, and the sweep's figure."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from dashboard.services.background import Background, background
 from lake_core.backbones.feature_store import Progress
 from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
-from lake_core.experiments.controls import knee, random_control
+from lake_core.experiments.controls import elbow, random_control
 from tests.dashboard.visit import full, over, press, texts, when_done
 
 GLANCE = "Layers at a glance"
@@ -33,14 +33,14 @@ def view(app: AppTest, name: str) -> AppTest:
     ("name", "says", "says_without_tests"),
     [
         (GLANCE, "Each row is a layer", "Each row is a layer"),
-        ("Ranking", "Click a bar to choose its neuron.", "Add test pictures to compare the selected neurons"),
+        ("Ranking", "Click a bar to choose its neuron.", "Add test images to compare the selected neurons"),
         ("Criteria", "two criteria have in common", "two criteria have in common"),
-        ("Stability", "are always in, whichever picture is left out", "are always in, whichever picture is left out"),
-        ("Sweep over K", "three random draws", "Add test pictures to see what each K is worth."),
+        ("Stability", "are always in, whichever image is left out", "are always in, whichever image is left out"),
+        ("Sweep over K", "three random draws", "Add test images to see what each K is worth."),
     ],
 )
 @pytest.mark.parametrize("with_tests", [True, False])
-def test_every_view_opens_with_and_without_test_pictures(
+def test_every_view_opens_with_and_without_test_images(
     name: str, says: str, says_without_tests: str, with_tests: bool, small: Dataset
 ) -> None:
     dataset = small if with_tests else Dataset(small.name, small.normals, ())
@@ -56,9 +56,9 @@ def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None
     found = compute.analyse(settings, workspace, None)
     n_compared = 0
     for layer, chosen in compute.all_selections(settings, workspace).items():
-        assert len(chosen.units) == min(100, chosen.n_units)
+        assert len(chosen.neurons) == min(100, chosen.n_neurons)
         if layer in found.lake.selection_:
-            np.testing.assert_array_equal(chosen.units, found.lake.selection_[layer].units)
+            np.testing.assert_array_equal(chosen.neurons, found.lake.selection_[layer].neurons)
             n_compared += 1
     assert n_compared == len(found.lake.selection_) == 1
 
@@ -71,11 +71,11 @@ def test_k_moved_on_the_page_moves_the_sidebars(small: Dataset) -> None:
     assert app.session_state.settings.top_k == 37
 
 
-def test_the_knee_can_be_taken(small: Dataset) -> None:
+def test_the_elbow_can_be_taken(small: Dataset) -> None:
     app = view(full(small, "selection"), "Ranking")
     workspace = session.Workspace(small.normals, small.tests, small.name)
-    suggested = knee(compute.all_selections(app.session_state.settings, workspace)[15].sensitivity)
-    press(app, f"Take the knee, K = {suggested}")
+    suggested = elbow(compute.all_selections(app.session_state.settings, workspace)[15].sensitivity)
+    press(app, f"Take the elbow, K = {suggested}")
     assert not app.exception
     assert app.session_state.settings.top_k == suggested
 
@@ -84,13 +84,13 @@ def test_random_draws_run_beside_the_page_and_equal_the_cores(small: Dataset) ->
     app = view(full(small, "selection"), "Ranking")
     when_done(app)
     found = compute.analyse(app.session_state.settings, session.Workspace(small.normals, small.tests, small.name), None)
-    control = random_control(found.lake, found.pictures, found.known_labels, 10)
+    control = random_control(found.lake, found.images, found.known_labels, 10)
     assert f"The selection beats **{control.place:.0%}** of 10 random draws" in texts(app)
     assert f"{control.selected:.3f} against {control.draws.mean():.3f} on average" in texts(app)
 
 
 def test_cancelled_draws_can_be_started_again(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(lake: Lake, pictures: object, labels: object, n_draws: int, show: Progress) -> None:
+    def endless(lake: Lake, images: object, labels: object, n_draws: int, show: Progress) -> None:
         while True:
             show(0, n_draws)
             time.sleep(0.01)
@@ -153,7 +153,7 @@ def test_outliers_of_the_sweep_are_told_and_do_not_set_its_scale() -> None:
             "selected": [0.0, -40.0, 0.3, 0.35, 0.3],
             "random_mean": [0.1, 11.0, 0.2, 0.31, 0.3],
             "random_std": 0.1,
-            "gallery_bytes": [1, 5, 30, 100, 700],
+            "memory_bank_bytes": [1, 5, 30, 100, 700],
         }
     )
     assert selection.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
@@ -163,7 +163,7 @@ def test_outliers_of_the_sweep_are_told_and_do_not_set_its_scale() -> None:
     assert selection.beyond(rows) == ""
 
 
-def test_squares_of_the_x_ray_hold_every_unit_once(small: Dataset) -> None:
+def test_squares_of_the_x_ray_hold_every_neuron_once(small: Dataset) -> None:
     app = view(full(small, "selection"), GLANCE)
     selections = compute.all_selections(app.session_state.settings, session.Workspace(small.normals, small.tests, "m"))
     for chosen in selections.values():

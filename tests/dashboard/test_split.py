@@ -11,18 +11,18 @@ from dashboard import session
 from dashboard.plots import decomposition
 from dashboard.services import compute
 from dashboard.services.background import background
-from lake_core.backbones.hooks import Place
+from lake_core.backbones.hooks import HookPoint
 from lake_core.data.datasets import Dataset
-from lake_core.detector.scoring import ImageScore
-from lake_core.experiments.ablation import switch_off, switch_off_control, switch_off_tests, top_of_ledger
+from lake_core.detector.scoring import ImageResult
+from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control, top_contributing_neurons
 from lake_core.experiments.contamination import contaminate
 from tests.dashboard.visit import full, over, texts, when_done
 
 SECTIONS = {
     "Neurons": "Where the strongest of them add to the score",
     "Evidence": "of all normal patches the one in",
-    "Text weight": "Move the weight in the sidebar",
-    "Against another picture": "All differences add up to",
+    "Fusion weight": "Move the weight in the sidebar",
+    "Against another image": "All differences add up to",
 }
 EXPERIMENTS = {
     "Neurons off": "The chosen neurons are left out of the distances",
@@ -54,87 +54,87 @@ def found(small: Dataset) -> compute.Analysis:
     """The same analysis from the core, once a page has run the model."""
     workspace = session.Workspace(small.normals, small.tests, small.name)
     store = compute.model(compute.ModelKey("lake-cnn", 384))
-    store.ensure(compute.pictures_of(workspace), store.backbone.places)
+    store.ensure(compute.images_of(workspace), store.backbone.hook_points)
     return compute.analyse(session.Settings(), workspace, None)
 
 
-def highest(found: compute.Analysis) -> ImageScore:
+def highest(found: compute.Analysis) -> ImageResult:
     return max(found.scores, key=lambda one: one.score)
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
-    said = texts(run(full(small, "score_split"), split_section=section))
+    said = texts(run(full(small, "score_decomposition"), split_section=section))
     assert [name for name, words in SECTIONS.items() if words in said] == [section]
 
 
 @pytest.mark.parametrize("unfolded", [None, 15])
-@pytest.mark.parametrize("n_units", [3, 1000])
-def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_units: int, found: compute.Analysis) -> None:
+@pytest.mark.parametrize("n_neurons", [3, 1000])
+def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_neurons: int, found: compute.Analysis) -> None:
     score = highest(found)
-    steps = decomposition.steps_of(score.ledger(), score.score, unfolded, n_units)
+    steps = decomposition.steps_of(score.contributions(), score.score, unfolded, n_neurons)
     assert sum(step.value for step in steps) == pytest.approx(score.score, rel=1e-5)
     table = decomposition.step_table(steps, score.score)
     assert sum(map(Decimal, (f"{value:.3f}" for value in table["contribution"][:-1]))) == Decimal(f"{score.score:.3f}")
     assert table["so far"].iloc[-2] == table["so far"].iloc[-1] == round(score.score, 3)
-    assert steps[-1].part == "cross_modal"
-    if unfolded == 15 and n_units == 3:
-        assert [step.part for step in steps] == ["visual", "visual", "visual", "rest", "cross_modal"]
+    assert steps[-1].part == "text"
+    if unfolded == 15 and n_neurons == 3:
+        assert [step.part for step in steps] == ["visual", "visual", "visual", "rest", "text"]
 
 
 def test_a_region_shows_the_mean_of_its_patches(small: Dataset, found: compute.Analysis) -> None:
     score = highest(found)
     region = [score.patch - 1, score.patch, score.patch + 1]
-    app = run(full(small, "score_split"), region=(score.picture.sha256, region))
+    app = run(full(small, "score_decomposition"), region=(score.image.sha256, region))
     expected = score.map.ravel()[region].mean()
     metric = next(metric for metric in app.metric if metric.label == "Mean of 3 patches")
     assert metric.value == f"{expected:.3f}"
-    press(app, "Deciding patch")
+    press(app, "Max-scoring patch")
     assert next(metric for metric in app.metric if metric.label == "Image score").value == f"{score.score:.3f}"
 
 
 def test_the_parts_on_screen_are_those_at_the_chosen_patch(small: Dataset, found: compute.Analysis) -> None:
     score = highest(found)
     patch = score.patch + 2
-    app = full(small, "score_split")
-    app.session_state["focus"] = session.Focus(score.picture.sha256, patch=patch)
+    app = full(small, "score_decomposition")
+    app.session_state["focus"] = session.Focus(score.image.sha256, patch=patch)
     run(app)
     split = score.split(patch)
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown[f"Patch {patch}"] == f"{split.score:.3f}"
     assert shown["Visual"] == f"{split.visual:.3f}"
-    assert shown["Cross-modal"] == f"{split.cross_modal:.3f}"
+    assert shown["Text"] == f"{split.text:.3f}"
 
 
-def test_the_chosen_place_stays_in_the_picture_when_the_grid_changes(small: Dataset, found: compute.Analysis) -> None:
+def test_the_chosen_place_stays_in_the_image_when_the_grid_changes(small: Dataset, found: compute.Analysis) -> None:
     score = highest(found)
-    assert (score.witnesses.grid.rows, score.witnesses.grid.cols) == (24, 24)
-    app = full(small, "score_split")
-    app.session_state["focus"] = session.Focus(score.picture.sha256, patch=4 * 24 + 17)
-    run(app, region=(score.picture.sha256, [0, 25]))
+    assert (score.patch_scores.grid.rows, score.patch_scores.grid.cols) == (24, 24)
+    app = full(small, "score_decomposition")
+    app.session_state["focus"] = session.Focus(score.image.sha256, patch=4 * 24 + 17)
+    run(app, region=(score.image.sha256, [0, 25]))
     layers = next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers"))
     layers.set_value([5, 15])
     run(app)
     assert app.session_state["focus"].patch == 9 * 48 + 35
     four = [row * 48 + col for row in (0, 1) for col in (0, 1)]
-    assert app.session_state["region"] == (score.picture.sha256, sorted(four + [patch + 98 for patch in four]))
+    assert app.session_state["region"] == (score.image.sha256, sorted(four + [patch + 98 for patch in four]))
     next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers")).set_value([15])
     run(app)
     assert app.session_state["focus"].patch == 4 * 24 + 17
-    assert app.session_state["region"] == (score.picture.sha256, [0, 25])
+    assert app.session_state["region"] == (score.image.sha256, [0, 25])
 
 
 def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, found: compute.Analysis) -> None:
-    app = run(full(small, "score_split"), split_section="Evidence")
+    app = run(full(small, "score_decomposition"), split_section="Evidence")
     score = highest(found)
-    expected = score.carriers(None, 15)
+    expected = score.top_neurons(None, 15)
     table = next(one.value for one in app.dataframe if "here" in one.value)
-    assert table["unit"].tolist() == expected["unit"].tolist()
+    assert table["neuron"].tolist() == expected["neuron"].tolist()
     assert table["contribution"].tolist() == pytest.approx(expected["contribution"].tolist())
 
 
 def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, found: compute.Analysis) -> None:
-    app = run(full(small, "score_split"), split_section="Against another picture")
+    app = run(full(small, "score_decomposition"), split_section="Against another image")
     ranked = sorted(found.scores, key=lambda one: -one.score)
     first, last = (Decimal(f"{one.score:.3f}") for one in (ranked[0], ranked[-1]))
     assert f"{first} − {last} = {first - last:+}." in texts(app)
@@ -142,29 +142,29 @@ def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, f
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_opens(experiment: str, small: Dataset) -> None:
-    said = texts(run(full(small, "what_if"), experiment=experiment))
+    said = texts(run(full(small, "interventions"), experiment=experiment))
     assert [name for name, words in EXPERIMENTS.items() if words in said] == [experiment]
 
 
 def test_neurons_off_says_what_the_core_says(small: Dataset, found: compute.Analysis) -> None:
-    app = run(full(small, "what_if"), off_n=5)
+    app = run(full(small, "interventions"), off_n=5)
     score = highest(found)
-    expected = switch_off(found.lake, top_of_ledger(score, 5), score.picture)
+    expected = ablate(found.lake, top_contributing_neurons(score, 5), score.image)
     assert expected.sentence in texts(app)
     press(app, "Compare with 20 random draws")
     assert "random draws of as many selected neurons" not in texts(app)
     when_done(app)
-    picture, tests, labels = score.picture, found.pictures, found.known_labels
-    control = switch_off_control(found.lake, top_of_ledger(score, 5), picture, tests, labels)
+    image, tests, labels = score.image, found.images, found.known_labels
+    control = ablation_control(found.lake, top_contributing_neurons(score, 5), image, tests, labels)
     assert control.sentence in texts(app)
     assert "Of 20 random draws of as many selected neurons" in control.sentence
-    table = switch_off_tests(found.lake, top_of_ledger(score, 5), tests, labels)
+    table = ablate_tests(found.lake, top_contributing_neurons(score, 5), tests, labels)
     assert f"{table.auroc_before:.3f} before, **{table.auroc_after:.3f}** after" in texts(app)
     assert any("anomalous_at_kept_threshold" in one.value and one.value.equals(table.table) for one in app.dataframe)
 
 
 def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_back(small: Dataset) -> None:
-    app = press(run(full(small, "what_if")), "Compare with 20 random draws")
+    app = press(run(full(small, "interventions")), "Compare with 20 random draws")
     first = background().latest(app.session_state.number)
     assert first is not None
     first.cancel()
@@ -184,18 +184,18 @@ def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_bac
 
 
 def test_experiments_keep_a_threshold_that_was_moved(small: Dataset) -> None:
-    app = run(full(small, "what_if"), own_threshold=9.0)
-    assert "the picture stays normal (threshold 9.00)" in texts(app)
+    app = run(full(small, "interventions"), own_threshold=9.0)
+    assert "the image stays normal (threshold 9.00)" in texts(app)
     run(app, experiment="Contaminated normals")
     when_done(app)
     assert "the threshold stays 9.00" in texts(app)
-    app.switch_page("app_pages/words.py").run()
+    app.switch_page("app_pages/text_prompts.py").run()
     run(app, words_section="Does the wording matter?")
     assert "The decision does not depend on the wording" in texts(app)
 
 
 def test_neurons_off_needs_no_forward_pass(small: Dataset) -> None:
-    app = run(full(small, "what_if"))
+    app = run(full(small, "interventions"))
     store = compute.model(compute.ModelKey("lake-cnn", 384))
     n_before = store.n_forwards
     run(app, off_n=7)
@@ -203,7 +203,7 @@ def test_neurons_off_needs_no_forward_pass(small: Dataset) -> None:
 
 
 def test_a_causal_ablation_stands_beside_random_draws(small: Dataset) -> None:
-    app = run(full(small, "what_if"), experiment="Inside the network", causal_n=3)
+    app = run(full(small, "interventions"), experiment="Inside the network", causal_n=3)
     press(app, "Run the network with and without them")
     labels = {metric.label for metric in app.metric}
     assert {"Change of the score", "Change of layer 21"} <= labels
@@ -215,8 +215,8 @@ def test_a_causal_ablation_stands_beside_random_draws(small: Dataset) -> None:
 
 
 def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(small: Dataset) -> None:
-    app = full(small, "what_if")
-    run(app, experiment="Inside the network", causal_way="pinned neurons", pins=[(Place(18, "hidden"), 5)])
+    app = full(small, "interventions")
+    run(app, experiment="Inside the network", causal_way="pinned neurons", pins=[(HookPoint(18, "mlp_hidden"), 5)])
     offered = {group.label: list(group.options) for group in app.button_group}
     assert offered["Random draws from"] == ["all neurons of the layer"]
     assert offered["Their new value"] == ["their normal mean"]
@@ -226,19 +226,19 @@ def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(
     assert "None of your pinned neurons is selected" in texts(app)
 
 
-def test_a_picture_among_the_normals_is_no_longer_scored(small: Dataset, found: compute.Analysis) -> None:
-    app = when_done(run(full(small, "what_if"), experiment="Contaminated normals"))
+def test_a_image_among_the_normals_is_no_longer_scored(small: Dataset, found: compute.Analysis) -> None:
+    app = when_done(run(full(small, "interventions"), experiment="Contaminated normals"))
     score = highest(found)
-    expected = contaminate(found.lake, [score.picture], found.pictures, found.known_labels)
+    expected = contaminate(found.lake, [score.image], found.images, found.known_labels)
     assert expected.sentence in texts(app)
-    assert "With one picture more among the normal ones" in expected.sentence
+    assert "With one image more among the normal ones" in expected.sentence
     threshold = next(metric for metric in app.metric if metric.label == "Threshold")
     assert (threshold.value, threshold.delta) == (f"{expected.threshold_after:.3f}", f"was {found.lake.threshold_:.3f}")
     assert threshold.value != threshold.delta.removeprefix("was ")
 
 
 def test_contaminated_normals_answer_to_the_users_threshold(small: Dataset, found: compute.Analysis) -> None:
-    app = when_done(run(full(small, "what_if"), experiment="Contaminated normals"))
+    app = when_done(run(full(small, "interventions"), experiment="Contaminated normals"))
     own = round(0.8 * found.lake.threshold_, 3)
     run(app, own_threshold=own)
     when_done(app)
@@ -247,12 +247,12 @@ def test_contaminated_normals_answer_to_the_users_threshold(small: Dataset, foun
 
 
 def test_pinned_neurons_that_are_not_selected_are_explained(small: Dataset) -> None:
-    app = run(full(small, "what_if"), off_way="pinned neurons")
+    app = run(full(small, "interventions"), off_way="pinned neurons")
     assert "None of your pinned neurons is selected" in texts(app)
 
 
-def test_the_curve_of_one_picture_and_the_areas_of_all(small: Dataset) -> None:
-    app = run(full(small, "what_if"), experiment="Patches removed")
+def test_the_curve_of_one_image_and_the_areas_of_all(small: Dataset) -> None:
+    app = run(full(small, "interventions"), experiment="Patches removed")
     press(app, "Compute the curve")
     assert "In the order of the map the score falls sooner than in" in texts(app)
     press(app, "Over all")

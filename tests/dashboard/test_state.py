@@ -16,29 +16,29 @@ from lake_core.errors import LakeError
 from tests.dashboard.visit import APP, opened, press, texts
 
 
-def test_a_picture_with_the_same_bytes_is_kept_once_and_named() -> None:
+def test_a_image_with_the_same_bytes_is_kept_once_and_named() -> None:
     sample = load_sample("metal")
     once, said = Workspace().with_added(sample)
     assert said == []
     twice, said = once.with_added(sample)
-    assert twice.n_pictures == once.n_pictures
-    assert len(said) == once.n_pictures
+    assert twice.n_images == once.n_images
+    assert len(said) == once.n_images
     assert all("the same bytes" in sentence for sentence in said)
 
 
 def test_files_of_one_name_given_one_after_the_other_can_be_told_apart() -> None:
     metal = load_sample("metal")
-    first, second = (replace(e, picture=replace(e.picture, name="000.png")) for e in metal.tests[:2])
+    first, second = (replace(e, image=replace(e.image, name="000.png")) for e in metal.tests[:2])
     held, said = Workspace().with_added(Dataset("a", (), (first,)))
     held, said = held.with_added(Dataset("b", (), (second,)))
     assert said == []
-    assert [e.picture.name for e in held.tests] == ["000.png", "000 (2).png"]
-    assert [e.picture.sha256 for e in held.tests] == [first.picture.sha256, second.picture.sha256]
+    assert [e.image.name for e in held.tests] == ["000.png", "000 (2).png"]
+    assert [e.image.sha256 for e in held.tests] == [first.image.sha256, second.image.sha256]
 
 
-def test_removing_and_labelling_touch_one_picture() -> None:
+def test_removing_and_labelling_touch_one_image() -> None:
     held, _ = Workspace().with_added(load_sample("metal"))
-    sha = held.tests[3].picture.sha256
+    sha = held.tests[3].image.sha256
     assert len(held.without("tests", sha).tests) == len(held.tests) - 1
     assert held.without("tests", sha).normals == held.normals
     labelled = held.labelled(sha, None)
@@ -47,8 +47,8 @@ def test_removing_and_labelling_touch_one_picture() -> None:
 
 
 def registry_of(n: int, small: Dataset, connected: set[str]) -> tuple[Registry, list[str]]:
-    """A registry with room for n visitors with pictures, all taken, and their numbers."""
-    registry = Registry(connected.__contains__, max_with_pictures=n)
+    """A registry with room for n visitors with images, all taken, and their numbers."""
+    registry = Registry(connected.__contains__, max_with_images=n)
     numbers = [registry.create() for _ in range(n)]
     for number in numbers:
         registry.keep(number, workspace=Workspace(small.normals))
@@ -68,7 +68,7 @@ def test_the_registry_forgets_the_visitor_who_left_longest_ago(small: Dataset) -
     assert registry.find(third) is not None
 
 
-def test_empty_visits_cost_no_visitor_the_pictures(small: Dataset) -> None:
+def test_empty_visits_cost_no_visitor_the_images(small: Dataset) -> None:
     registry, (number,) = registry_of(1, small, set())
     for _ in range(1500):
         registry.keep(registry.create(), settings=Settings(top_k=7))
@@ -86,7 +86,7 @@ def test_an_empty_visit_is_found_again_and_the_oldest_of_very_many_is_forgotten(
 def test_no_connected_visitor_is_forgotten_and_a_full_server_says_so(small: Dataset) -> None:
     registry, numbers = registry_of(2, small, set())
     late = registry.create()
-    with pytest.raises(LakeError, match="no room for more pictures"):
+    with pytest.raises(LakeError, match="no room for more images"):
         registry.keep(late, workspace=Workspace(small.normals))
     held = registry.find(late)
     assert held is not None
@@ -110,47 +110,47 @@ def test_a_visitor_with_a_second_tab_is_there_until_both_are_closed(small: Datas
     assert registry.find(number) is None
 
 
-def test_the_page_says_that_a_full_server_takes_no_pictures(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_says_that_a_full_server_takes_no_images(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, numbers = registry_of(1, small, set())
     monkeypatch.setattr(compute, "registry", lambda: registry)
     app = AppTest.from_file(str(APP), default_timeout=120).run()
     press(app, "Open metal")
     assert not app.exception
-    assert "no room for more pictures" in texts(app)
+    assert "no room for more images" in texts(app)
     assert app.button(key="sample_metal").label == "Open metal"
     assert registry.find(numbers[0]) is not None
 
 
-def test_a_visitor_whose_pictures_went_while_away_is_told_once(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry(lambda session: False, max_with_pictures=1)
+def test_a_visitor_whose_images_went_while_away_is_told_once(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(lambda session: False, max_with_images=1)
     monkeypatch.setattr(compute, "registry", lambda: registry)
     app = opened(Workspace(small.normals))
     registry.keep(registry.create(), workspace=Workspace(small.normals))
     app.run()
-    assert "Your pictures are no longer on the server" in texts(app)
+    assert "Your images are no longer on the server" in texts(app)
     app.run()
     assert "no longer on the server" not in texts(app)
 
 
 def test_the_waterfall_stands_on_itself_and_reaches_the_score() -> None:
-    ledger = pd.DataFrame(
+    contributions = pd.DataFrame(
         {
-            "part": ["visual", "visual", "cross_modal"],
+            "part": ["visual", "visual", "text"],
             "layer": pd.array([9, 15, pd.NA], dtype="Int64"),
-            "unit": pd.array([3, 4, pd.NA], dtype="Int64"),
+            "neuron": pd.array([3, 4, pd.NA], dtype="Int64"),
             "contribution": [0.4, 0.3, 0.2],
         }
     )
-    bar = decomposition.waterfall(decomposition.steps_of(ledger, 0.9), 0.9, 0.5).data[0]
+    bar = decomposition.waterfall(decomposition.steps_of(contributions, 0.9), 0.9, 0.5).data[0]
     assert list(bar.y) == pytest.approx([0.4, 0.3, 0.2, 0.9])
     assert list(bar.base) == pytest.approx([0.0, 0.4, 0.7, 0.0])
 
 
-def test_unit_bars_add_up_to_the_visual_part() -> None:
+def test_neuron_bars_add_up_to_the_visual_part() -> None:
     rng = np.random.default_rng(0)
-    units = pd.DataFrame({"part": "visual", "layer": 15, "unit": np.arange(60), "contribution": rng.random(60)})
-    total = float(units["contribution"].sum())
-    bar = decomposition.unit_bars(units, total).data[0]
+    neurons = pd.DataFrame({"part": "visual", "layer": 15, "neuron": np.arange(60), "contribution": rng.random(60)})
+    total = float(neurons["contribution"].sum())
+    bar = decomposition.neuron_bars(neurons, total).data[0]
     assert len(bar.x) == 16
     assert sum(bar.x) == pytest.approx(total)
 

@@ -56,7 +56,7 @@ def test_what_is_sought_after_the_escapes_is_parted(name: str, parted: list[str]
 
 def test_a_figure_shows_a_name_as_it_is() -> None:
     assert in_figure('<a href="b">c</a> & d') == '&lt;a href="b"&gt;c&lt;/a&gt; &amp; d'
-    table = pd.DataFrame({"part": ["visual"], "layer": [1], "unit": [2], "difference": [0.5]})
+    table = pd.DataFrame({"part": ["visual"], "layer": [1], "neuron": [2], "difference": [0.5]})
     title = decomposition.difference_bars(table, 0.5, ("<b>x", "y")).layout.xaxis.title.text
     assert title == "contribution in &lt;b&gt;x less contribution in y"
 
@@ -67,9 +67,9 @@ PAGES = (
     "selection",
     "neurons",
     "layer",
-    "score_split",
-    "words",
-    "what_if",
+    "score_decomposition",
+    "text_prompts",
+    "interventions",
     "evaluate",
     "compare",
 )
@@ -77,11 +77,11 @@ PAGES = (
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_page_shows_a_name_as_markdown(page: str, small: Dataset) -> None:
-    normals = tuple(replace(e, picture=replace(e.picture, name=f"{i} {ODD}")) for i, e in enumerate(small.normals))
-    tests = tuple(replace(e, picture=replace(e.picture, name=f"t{i} {ODD}")) for i, e in enumerate(small.tests))
-    setups = (session.Settings(), session.Settings(text_weight=0.0))
-    app = opened(session.Workspace(normals, tests, ODD), setups=setups)
-    app.session_state.registry.keep(app.session_state.number, setups=setups)
+    normals = tuple(replace(e, image=replace(e.image, name=f"{i} {ODD}")) for i, e in enumerate(small.normals))
+    tests = tuple(replace(e, image=replace(e.image, name=f"t{i} {ODD}")) for i, e in enumerate(small.tests))
+    configurations = (session.Settings(), session.Settings(fusion_weight=0.0))
+    app = opened(session.Workspace(normals, tests, ODD), configurations=configurations)
+    app.session_state.registry.keep(app.session_state.number, configurations=configurations)
     app.switch_page(f"app_pages/{page}.py").run()
     assert not app.exception
     shown = [texts(app), *(button.label for button in app.button), *(str(box.label) for box in app.selectbox)]

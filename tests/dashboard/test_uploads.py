@@ -15,7 +15,7 @@ from tests.dashboard.visit import opened
 PNG = "image/png"
 
 
-def picture(seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (64, 48), form: str = "PNG") -> bytes:
+def image(seed: int = 0, mode: str = "RGB", size: tuple[int, int] = (64, 48), form: str = "PNG") -> bytes:
     rng = np.random.default_rng(seed)
     if mode == "I;16":
         image = Image.fromarray(rng.integers(0, 65536, size[::-1], dtype=np.uint16))
@@ -51,42 +51,42 @@ def too_large() -> bytes:
 BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a text named .png": ("notes.png", lambda: b"This is a text, whatever its name says.\n"),
     "an empty file": ("empty.png", lambda: b""),
-    "a picture cut short": ("short.png", lambda: picture()[:200]),
+    "a image cut short": ("short.png", lambda: image()[:200]),
     "100 megapixels": ("huge.png", too_large),
 }
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("kind", BAD)
-def test_a_bad_file_is_named_with_the_reason_and_the_good_one_stays(kind: str) -> None:
-    name, content = BAD[kind]
-    app = upload(opened(), "Normal pictures", [("good.png", picture(), PNG), (name, content(), PNG)])
+@pytest.mark.parametrize("site", BAD)
+def test_a_bad_file_is_named_with_the_reason_and_the_good_one_stays(site: str) -> None:
+    name, content = BAD[site]
+    app = upload(opened(), "Normal images", [("good.png", image(), PNG), (name, content(), PNG)])
     assert name in said(app)
-    assert "Normal pictures (1)" in headings(app)
+    assert "Normal images (1)" in headings(app)
 
 
 @pytest.mark.parametrize(
     ("mode", "form", "name"), [("I;16", "PNG", "deep.png"), ("CMYK", "JPEG", "print.jpg"), ("L", "PNG", "grey.png")]
 )
-def test_unusual_but_good_pictures_are_taken(mode: str, form: str, name: str) -> None:
-    app = upload(opened(), "Normal pictures", [(name, picture(1, mode, form=form), f"image/{form.lower()}")])
-    assert "Normal pictures (1)" in headings(app)
+def test_unusual_but_good_images_are_taken(mode: str, form: str, name: str) -> None:
+    app = upload(opened(), "Normal images", [(name, image(1, mode, form=form), f"image/{form.lower()}")])
+    assert "Normal images (1)" in headings(app)
 
 
-def test_forty_pictures_at_once() -> None:
-    files = [(f"part_{index}.png", picture(index), PNG) for index in range(40)]
-    app = upload(opened(), "Test pictures", files)
-    assert "Test pictures (40)" in headings(app)
+def test_forty_images_at_once() -> None:
+    files = [(f"part_{index}.png", image(index), PNG) for index in range(40)]
+    app = upload(opened(), "Test images", files)
+    assert "Test images (40)" in headings(app)
 
 
-def test_the_same_picture_twice_is_kept_once_and_said() -> None:
-    app = upload(opened(), "Normal pictures", [("one.png", picture(), PNG), ("two.png", picture(), PNG)])
-    assert "Normal pictures (1)" in headings(app)
+def test_the_same_image_twice_is_kept_once_and_said() -> None:
+    app = upload(opened(), "Normal images", [("one.png", image(), PNG), ("two.png", image(), PNG)])
+    assert "Normal images (1)" in headings(app)
     assert "byte for byte (also as two.png)" in said(app)
 
 
 def test_what_was_there_stays_when_bad_files_come(small: Dataset) -> None:
     app = opened(session.Workspace(small.normals, small.tests, "metal"))
-    upload(app, "Test pictures", [("notes.png", b"no picture", PNG)])
-    assert f"Test pictures ({len(small.tests)})" in headings(app)
-    assert f"Normal pictures ({len(small.normals)})" in headings(app)
+    upload(app, "Test images", [("notes.png", b"no image", PNG)])
+    assert f"Test images ({len(small.tests)})" in headings(app)
+    assert f"Normal images ({len(small.normals)})" in headings(app)

@@ -31,15 +31,15 @@ def test_lines_that_begin_with_a_number_sign_are_off() -> None:
 
 @pytest.mark.parametrize("section", ["Prompts", "Does the wording matter?", "Any text"])
 def test_every_section_opens(section: str, small: Dataset) -> None:
-    app = full(small, "words")
+    app = full(small, "text_prompts")
     app.session_state["words_section"] = section
     app.run()
     assert not app.exception
     assert not app.error
 
 
-def test_the_wording_is_changed_prompt_by_prompt_and_summarised(small: Dataset) -> None:
-    app = full(small, "words")
+def test_the_prompt_is_changed_prompt_by_prompt_and_summarised(small: Dataset) -> None:
+    app = full(small, "text_prompts")
     app.session_state["words_section"] = "Does the wording matter?"
     app.run()
     assert not app.exception
@@ -56,7 +56,7 @@ def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, 
     folder = write_monotone(tmp_path) if monotone else write("native-vit", tmp_path)
     app = opened(
         session.Workspace(small.normals, small.tests, small.name),
-        "words",
+        "text_prompts",
         backbone_choice=OTHER,
         other_spec=f"local-dir:{folder}",
         words_section="Any text",
@@ -69,22 +69,22 @@ def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, 
 
 
 def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -> None:
-    app = use(full(small, "words"), anomalous_states="rusty {}\n# {} with a crack", templates="a photo of a {}.")
+    app = use(full(small, "text_prompts"), anomalous_states="rusty {}\n# {} with a crack", templates="a photo of a {}.")
     app.switch_page("app_pages/scores.py").run()
     assert not app.exception
     prompts = PromptEnsemble(NORMAL_STATES, ("rusty {}",), ("a photo of a {}.",))
     store = compute.model(compute.ModelKey("lake-cnn", 384))
-    lake = Lake(store.backbone, LakeConfig(prompts=prompts), store).fit([e.picture for e in small.normals])
+    lake = Lake(store.backbone, LakeConfig(prompts=prompts), store).fit([e.image for e in small.normals])
     table = app.dataframe[0].value
     for example in small.tests:
-        row = table[table["path"] == example.picture.name].iloc[0]
-        expected = lake.score(example.picture)
+        row = table[table["path"] == example.image.name].iloc[0]
+        expected = lake.score(example.image)
         assert row["score"] == pytest.approx(expected.score, abs=1e-5)
-        assert row["cross_modal"] == pytest.approx(expected.cross_modal, abs=1e-5)
+        assert row["text"] == pytest.approx(expected.text, abs=1e-5)
 
 
 def test_the_built_in_prompts_come_back(small: Dataset) -> None:
-    app = use(full(small, "words"), normal_states="a {}")
+    app = use(full(small, "text_prompts"), normal_states="a {}")
     assert app.session_state["prompts"] == PromptEnsemble(("a {}",), ANOMALOUS_STATES, TEMPLATES)
     next(button for button in app.button if button.label == "Back to the built-in prompts").click().run()
     assert not app.exception
@@ -93,7 +93,7 @@ def test_the_built_in_prompts_come_back(small: Dataset) -> None:
 
 
 def test_one_gets_back_from_prompts_that_cannot_be_used(small: Dataset) -> None:
-    app = use(full(small, "words"), normal_states="no hole")
+    app = use(full(small, "text_prompts"), normal_states="no hole")
     assert app.text_area(key="typed_normal_states").value == "no hole"
     press(app, "Back to the built-in prompts")
     assert app.text_area(key="typed_normal_states").value == "\n".join(NORMAL_STATES)
@@ -102,13 +102,13 @@ def test_one_gets_back_from_prompts_that_cannot_be_used(small: Dataset) -> None:
 
 @pytest.mark.parametrize(("text", "says"), [("", "at least one phrase for normal"), ("flawless", "exactly one {}")])
 def test_prompts_that_cannot_be_used_are_told_and_nothing_changes(text: str, says: str, small: Dataset) -> None:
-    app = use(full(small, "words"), normal_states=text)
+    app = use(full(small, "text_prompts"), normal_states=text)
     assert any(says in warning.value for warning in app.warning)
     assert app.session_state["prompts"] is None
 
 
-def test_edited_prompts_run_no_model_on_pictures(small: Dataset) -> None:
-    app = full(small, "words")
+def test_edited_prompts_run_no_model_on_images(small: Dataset) -> None:
+    app = full(small, "text_prompts")
     store = compute.model(compute.ModelKey("lake-cnn", 384))
     n_before = store.n_forwards
     use(app, normal_states="spotless {}")

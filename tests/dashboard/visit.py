@@ -1,4 +1,4 @@
-"""Opens the dashboard through Streamlit's AppTest, in a session that already has pictures."""
+"""Opens the dashboard through Streamlit's AppTest, in a session that already has images."""
 
 import time
 from pathlib import Path
@@ -16,7 +16,7 @@ APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
 
 def opened(workspace: session.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
-    """The app on a page, in a session of its own that already has pictures."""
+    """The app on a page, in a session of its own that already has images."""
     app = AppTest.from_file(str(APP), default_timeout=120)
     registry = compute.registry()
     number = registry.create()
@@ -61,5 +61,5 @@ def when_done(app: AppTest) -> AppTest:
 
 def texts(app: AppTest) -> str:
     """All that the page says in words."""
-    kinds = ("markdown", "caption", "info", "error", "success", "warning")
-    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind))
+    sites = ("markdown", "caption", "info", "error", "success", "warning")
+    return "\n".join(str(getattr(element, "value", "")) for site in sites for element in app.get(site))

@@ -14,7 +14,7 @@ from tests.e2e.steps import open_metal, settle
 HARMLESS: tuple[tuple[str, str], ...] = (
     ("/_stcore/health", "Streamlit's page looks for its server below the page's own path first, then at the root"),
     ("/_stcore/host-config", "the same"),
-    ("/media/", "a picture that the next run of the page replaced before the browser fetched it"),
+    ("/media/", "a image that the next run of the page replaced before the browser fetched it"),
 )
 """(part of a console error, why it is harmless)."""
 
@@ -72,8 +72,8 @@ def open_tab(chromium: Browser, address: str) -> Iterator[OpenTab]:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for the pictures that a visitor brings."""
-    return tmp_path_factory.mktemp("pictures")
+    """A folder for the images that a visitor brings."""
+    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ PAGES = {
     "selection": "selection",
     "neurons": "neurons",
     "layer": "layer",
-    "score_split": "score_split",
-    "words": "words",
-    "what_if": "what_if",
+    "score_decomposition": "score_decomposition",
+    "text_prompts": "text_prompts",
+    "interventions": "interventions",
     "compare": "compare",
     "evaluate": "evaluate",
     "workspace": "workspace",
@@ -30,7 +30,7 @@ PAGES = {
 def walk(
     opened: Browser, address: str, out: Path, width: int, height: int, suffix: str, dark: bool, full: bool
 ) -> None:
-    """Opens each page from the navigation of one session and takes its picture."""
+    """Opens each page from the navigation of one session and takes its image."""
     context = opened.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
     page = context.new_page()
     page.goto(address)
@@ -49,12 +49,12 @@ def walk(
 
 def scratch(opened: Browser, address: str, out: Path) -> None:
     """The account of a scratched flange, as the README shows it."""
-    scratched = next(e.picture for e in load_sample("metal").tests if e.picture.name.endswith("scratch/000.jpg"))
+    scratched = next(e.image for e in load_sample("metal").tests if e.image.name.endswith("scratch/000.jpg"))
     page = opened.new_context(viewport={"width": 1440, "height": 900}).new_page()
     page.goto(address)
     wait_until_idle(page)
     number = parse_qs(urlsplit(page.url).query)["w"][0]
-    page.goto(f"{address}/score_split?w={number}&picture={scratched.sha256}")
+    page.goto(f"{address}/score_decomposition?w={number}&image={scratched.sha256}")
     wait_until_idle(page)
     page.wait_for_timeout(1500)
     stretch(page, 1440)

@@ -1,4 +1,4 @@
-"""Where a score comes from and what would change it, as a visitor asks: click, brush, weigh, switch off, cancel."""
+"""Where a score comes from and what would change it, as a visitor asks: click, brush, weigh, ablate, cancel."""
 
 import re
 
@@ -18,7 +18,7 @@ def map_box(page: Page) -> dict[str, float]:
 
 def test_a_patch_by_a_click_and_a_region_by_a_brush(metal: Page) -> None:
     page = metal
-    go_to(page, "Score split")
+    go_to(page, "Score decomposition")
     box = map_box(page)
     page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"])
     expect(page.get_by_test_id("stMetric").filter(has_text=re.compile(r"Patch \d+"))).to_be_visible(timeout=PATIENCE)
@@ -40,24 +40,24 @@ def test_a_patch_by_a_click_and_a_region_by_a_brush(metal: Page) -> None:
     choice(page, "layer 15").click()
     settle(page)
     expect(page.get_by_text(re.compile("other 92 neurons")).first).to_be_visible(timeout=PATIENCE)
-    button(page, "Deciding patch").click()
+    button(page, "Max-scoring patch").click()
     expect(page.get_by_test_id("stMetric").filter(has_text="Image score")).to_be_visible(timeout=PATIENCE)
 
 
-def test_the_weight_moves_the_score_and_two_pictures_are_compared(metal: Page) -> None:
+def test_the_weight_moves_the_score_and_two_images_are_compared(metal: Page) -> None:
     page = metal
-    go_to(page, "Score split")
-    section(page, "Text weight")
+    go_to(page, "Score decomposition")
+    section(page, "Fusion weight")
     expect(page.get_by_text("now: 0.30")).to_be_visible(timeout=PATIENCE)
     before = metric(page, "Image score").inner_text()
-    thumb = page.get_by_test_id("stSlider").filter(has_text="Text weight (w)").get_by_role("slider")
+    thumb = page.get_by_test_id("stSlider").filter(has_text="Fusion weight (w)").get_by_role("slider")
     thumb.focus()
     thumb.press("ArrowRight")
     expect(page.get_by_text("now: 0.35")).to_be_visible(timeout=PATIENCE)
     expect(metric(page, "Image score")).not_to_have_text(before)
     settle(page)
 
-    section(page, "Against another picture")
+    section(page, "Against another image")
     said = page.get_by_text(re.compile(r"All differences add up to")).inner_text()
     first, second, difference = (float(number) for number in re.findall(r"\d+\.\d+", said))
     assert first - second == pytest.approx(difference, abs=2e-4)
@@ -65,7 +65,7 @@ def test_the_weight_moves_the_score_and_two_pictures_are_compared(metal: Page) -
 
 def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) -> None:
     page = metal
-    go_to(page, "What if")
+    go_to(page, "Interventions")
     expect(page.get_by_text(re.compile(r"Without 10 neurons the score goes from"))).to_be_visible(timeout=PATIENCE)
     choice(page, "one neuron").click()
     expect(page.get_by_text(re.compile(r"Without 1 neuron the score goes from"))).to_be_visible(timeout=PATIENCE)
@@ -82,11 +82,11 @@ def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) ->
     )
 
 
-def test_a_defective_picture_slips_in_among_the_normal_ones(metal: Page) -> None:
+def test_a_defective_image_slips_in_among_the_normal_ones(metal: Page) -> None:
     page = metal
-    go_to(page, "What if")
+    go_to(page, "Interventions")
     section(page, "Contaminated normals")
-    expect(page.get_by_text(re.compile("With one picture more among the normal ones"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile("With one image more among the normal ones"))).to_be_visible(timeout=PATIENCE)
     settle(page)
     before = metric(page, "Threshold").inner_text()
     button(page, "▶").click()
@@ -95,7 +95,7 @@ def test_a_defective_picture_slips_in_among_the_normal_ones(metal: Page) -> None
 
 def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
     page = metal
-    go_to(page, "What if")
+    go_to(page, "Interventions")
     section(page, "Inside the network")
     ask = button(page, "Run the network with and without them")
     ask.click()
@@ -113,8 +113,8 @@ def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
 
 def test_a_prompt_is_edited_and_the_score_follows(metal: Page) -> None:
     page = metal
-    go_to(page, "Words")
-    shown = metric(page, "Cross-modal, deciding patch")
+    go_to(page, "Text prompts")
+    shown = metric(page, "Text, max-scoring patch")
     before = shown.inner_text()
     field = page.get_by_label("Phrases for anomalous")
     field.fill("rusty {}\n# broken {}")

@@ -16,7 +16,7 @@ def test_selected_against_random_in_one_click(metal: Page) -> None:
     page.get_by_role("button", name="Selected against random").click()
     expect(heading(page, "What each costs")).to_be_visible(timeout=PATIENCE)
     settle(page)
-    expect(page.get_by_text(re.compile(r"\d+ of 18 test pictures change decision|decide alike")).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"\d+ of 18 test images change decision|decide alike")).first).to_be_visible()
     scatter = page.get_by_test_id("stPlotlyChart").first
     expect(scatter.get_by_text("score with B", exact=True)).to_be_visible()
     expect(scatter.locator(".scatterlayer .trace")).to_have_count(3)
@@ -24,15 +24,15 @@ def test_selected_against_random_in_one_click(metal: Page) -> None:
         maps = page.get_by_test_id("stMain").get_by_role("img", name=re.compile(f"with {letter}, .*threshold"))
         expect(maps).to_have_count(4)
 
-    picture = page.get_by_test_id("stMain").get_by_role("img", name=re.compile("with A, ")).first
-    before = picture.get_attribute("alt")
+    image = page.get_by_test_id("stMain").get_by_role("img", name=re.compile("with A, ")).first
+    before = image.get_attribute("alt")
     scatter.scroll_into_view_if_needed()
     points = scatter.locator(".scatterlayer .trace").first.locator(".points path").all()
     boxes = [box for point in points if (box := point.bounding_box()) is not None]
-    box = sorted(boxes, key=lambda one: -one["x"])[1]  # the rightmost is the picture that is shown first already
+    box = sorted(boxes, key=lambda one: -one["x"])[1]  # the rightmost is the image that is shown first already
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    expect(picture).not_to_have_attribute("alt", before or "", timeout=PATIENCE)
+    expect(image).not_to_have_attribute("alt", before or "", timeout=PATIENCE)
     settle(page)
 
 
@@ -62,7 +62,7 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
     expect(heading(page, "Result: metal")).to_be_visible(timeout=3 * PATIENCE)
     settle(page)
     expect(page.get_by_test_id("stDataFrame")).to_have_count(1)
-    said = page.get_by_text(re.compile(r"Of 12 defective pictures \d+ found"))
+    said = page.get_by_text(re.compile(r"Of 12 defective images \d+ found"))
     expect(said).to_be_visible()
     before = said.inner_text()
     thumb = page.get_by_role("group", name="Threshold", exact=True).locator("input[type=range]")
@@ -78,7 +78,7 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
     page.wait_for_function("[...document.images].every(image => image.complete)")  # else the next page takes them away
 
     page.get_by_role("button", name="Why this score?").first.click()
-    expect(heading(page, "Score split")).to_be_visible(timeout=PATIENCE)
+    expect(heading(page, "Score decomposition")).to_be_visible(timeout=PATIENCE)
     settle(page)
 
 

@@ -24,14 +24,14 @@ FORMATTED = "a[href*=evil], img[src*=evil], .katex, strong:text-is('b'), [data-t
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder of that kind of name, with a data set, a kind of defect and pictures of that kind of name."""
+    """A data folder of that kind of name, with a data set, a kind of defect and images of that kind of name."""
     root = tmp_path_factory.mktemp("data") / f"root {ODD}"
-    for source, kind, n in (
+    for source, site, n in (
         ("train/good", "train/good", 4),
         ("test/good", "test/good", 1),
         ("test/rust", f"test/rust {ODD}", 1),
     ):
-        target = root / f"set {ODD}" / kind
+        target = root / f"set {ODD}" / site
         target.mkdir(parents=True)
         for path in sorted((METAL / source).glob("*.jpg"))[:n]:
             shutil.copy(path, target / f"{path.stem} {ODD}.jpg")
@@ -76,15 +76,15 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(chromium: Browser,
     page.goto(own_address)
     settle(page)
 
-    upload(page, "Normal pictures", f"broken {ODD}.png", b"This is a text, whatever its name says.\n")
+    upload(page, "Normal images", f"broken {ODD}.png", b"This is a text, whatever its name says.\n")
     expect(page.get_by_test_id("stAlert").filter(has_text="is a text file")).to_be_visible(timeout=PATIENCE)
     settle(page)
     check(page, f"broken {ODD}.png")
-    upload(page, "Normal pictures", f"own {ODD}.jpg", (METAL / "train/good/005.jpg").read_bytes())
-    expect(heading(page, "Normal pictures (1)")).to_be_visible(timeout=PATIENCE)
+    upload(page, "Normal images", f"own {ODD}.jpg", (METAL / "train/good/005.jpg").read_bytes())
+    expect(heading(page, "Normal images (1)")).to_be_visible(timeout=PATIENCE)
     settle(page)
     upload(page, "Both at once", f"all {ODD}.zip", zipped(data))
-    expect(heading(page, "Normal pictures (5)")).to_be_visible(timeout=PATIENCE)
+    expect(heading(page, "Normal images (5)")).to_be_visible(timeout=PATIENCE)
     settle(page)
     check(page, f"own {ODD}.jpg", f"test/rust {ODD}/000 {ODD}.jpg")
 
@@ -92,7 +92,7 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(chromium: Browser,
     field.fill("![o](https:evil.example) $y$")
     field.press("Enter")
     settle(page)
-    button(page, "Run on 7 pictures").click()
+    button(page, "Run on 7 images").click()
     expect(button(page, r"Download the scores \(CSV\)")).to_be_visible(timeout=PATIENCE)
     settle(page)
     check(page, f"rust {ODD}/000 {ODD}.jpg")
@@ -102,13 +102,13 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(chromium: Browser,
     section(page, "Patches")
     check(page, f"{ODD}.jpg")
 
-    go_to(page, "Score split")
+    go_to(page, "Score decomposition")
     section(page, "Evidence")
     check(page, f"{ODD}.jpg")
-    section(page, "Against another picture")
+    section(page, "Against another image")
     check(page, f"{ODD}.jpg")
 
-    go_to(page, "Words")
+    go_to(page, "Text prompts")
     choice(page, "Any text").click()
     settle(page)
     phrase = page.get_by_label("A phrase")
@@ -127,7 +127,7 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(chromium: Browser,
     choice(page, "A folder on the server").click()
     settle(page)
     button(page, "^.*Evaluate$").click()
-    expect(heading(page, "One run, picture by picture")).to_be_visible(timeout=2 * PATIENCE)
+    expect(heading(page, "One run, image by image")).to_be_visible(timeout=2 * PATIENCE)
     settle(page)
     check(page, f"Result: set {ODD}")
 

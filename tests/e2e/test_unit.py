@@ -25,35 +25,35 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     see = button(page, r"See neuron \d+ of layer \d+")
     page.mouse.click(plot["x"] + 0.3 * plot["width"], plot["y"] + 0.5 * plot["height"])
     expect(see).to_be_visible(timeout=PATIENCE)
-    unit, layer = re.findall(r"\d+", see.inner_text())
+    neuron, layer = re.findall(r"\d+", see.inner_text())
     see.click()
     expect(page.get_by_role("heading", name="Neurons", exact=True)).to_be_visible(timeout=PATIENCE)
     settle(page)
-    assert (query(page)["unit"], query(page)["layer"]) == (unit, layer)
-    expect(page.get_by_label(re.compile("Unit"))).to_have_value(unit)
+    assert (query(page)["neuron"], query(page)["layer"]) == (neuron, layer)
+    expect(page.get_by_label(re.compile("Neuron"))).to_have_value(neuron)
     said = page.get_by_text(re.compile(r"Greatest activation")).inner_text()
 
     parts = urlsplit(page.url)
-    kept = {name: value for name, value in query(page).items() if name != "w"}  # of a server that forgot the pictures
+    kept = {name: value for name, value in query(page).items() if name != "w"}  # of a server that forgot the images
     other = open_tab(f"{parts.path.strip('/')}?{'&'.join(f'{name}={value}' for name, value in kept.items())}")
-    expect(other.get_by_text("There are no normal pictures to learn from yet")).to_be_visible(timeout=PATIENCE)
+    expect(other.get_by_text("There are no normal images to learn from yet")).to_be_visible(timeout=PATIENCE)
     open_metal(other)
     go_to(other, "Neurons")
-    expect(other.get_by_label(re.compile("Unit"))).to_have_value(unit, timeout=PATIENCE)
+    expect(other.get_by_label(re.compile("Neuron"))).to_have_value(neuron, timeout=PATIENCE)
     assert other.get_by_text(re.compile(r"Greatest activation")).inner_text() == said
 
 
-def test_every_page_names_the_picture_and_the_layer_that_it_shows(metal: Page) -> None:
+def test_every_page_names_the_image_and_the_layer_that_it_shows(metal: Page) -> None:
     page = metal
-    go_to(page, "Score split")
-    first = picked(page, "Test picture")
+    go_to(page, "Score decomposition")
+    first = picked(page, "Test image")
     button(page, "▶").click()
     expect(page.get_by_test_id("stSelectbox").locator("input").first).not_to_have_value(first, timeout=PATIENCE)
     settle(page)
-    chosen = picked(page, "Test picture")
-    for title in ("Words", "What if", "Layer", "Score split"):
+    chosen = picked(page, "Test image")
+    for title in ("Text prompts", "Interventions", "Layer", "Score decomposition"):
         go_to(page, title)
-        assert picked(page, "Test picture") == chosen, title
+        assert picked(page, "Test image") == chosen, title
     for title in ("Neurons", "Layer", "Neurons"):
         go_to(page, title)
         assert picked(page, "Layer") == f"{query(page)['layer']}, in the score", title
@@ -64,29 +64,29 @@ def picked(page: Page, label: str) -> str:
     return page.get_by_test_id("stSelectbox").filter(has_text=label).locator("input").first.input_value()
 
 
-def test_two_pinned_neurons_are_compared_on_one_picture(metal: Page) -> None:
+def test_two_pinned_neurons_are_compared_on_one_image(metal: Page) -> None:
     page = metal
     go_to(page, "Neurons")
     section(page, "Pinned")
-    units = []
+    neurons = []
     for _ in range(2):
-        units.append(page.get_by_label(re.compile("Unit")).input_value())
+        neurons.append(page.get_by_label(re.compile("Neuron")).input_value())
         button(page, "Pin this neuron").click()
         expect(button(page, "Unpin this neuron")).to_be_visible(timeout=PATIENCE)
         settle(page)
         button(page, "less sensitive").click()
         expect(button(page, "Pin this neuron")).to_be_visible(timeout=PATIENCE)
         settle(page)
-    for unit in units:
-        expect(page.get_by_text(re.compile(rf"layer 15 · hidden units · unit {unit} · max"))).to_be_visible()
-        expect(page.get_by_alt_text(re.compile(rf"Activation of unit {unit} of layer 15"))).to_be_visible()
-    assert units[0] != units[1]
+    for neuron in neurons:
+        expect(page.get_by_text(re.compile(rf"layer 15 · hidden neurons · neuron {neuron} · max"))).to_be_visible()
+        expect(page.get_by_alt_text(re.compile(rf"Activation of neuron {neuron} of layer 15"))).to_be_visible()
+    assert neurons[0] != neurons[1]
 
 
 def test_keys_move_to_other_neurons_but_not_while_writing(metal: Page) -> None:
     page = metal
     go_to(page, "Neurons")
-    number = page.get_by_label(re.compile("Unit"))
+    number = page.get_by_label(re.compile("Neuron"))
     first = number.input_value()
     page.keyboard.press("j")
     expect(number).not_to_have_value(first, timeout=PATIENCE)
@@ -122,4 +122,4 @@ def test_pixels_behind_a_neuron_can_be_cancelled_and_computed(metal: Page) -> No
     settle(page)
     ask.click()
     expect(page.get_by_text("Completeness error")).to_be_visible(timeout=2 * PATIENCE)
-    expect(page.get_by_alt_text(re.compile(r"Pixels that move unit \d+"))).to_be_visible()
+    expect(page.get_by_alt_text(re.compile(r"Pixels that move neuron \d+"))).to_be_visible()

@@ -23,9 +23,9 @@ PAGES = (
     "Selection",
     "Neurons",
     "Layer",
-    "Score split",
-    "Words",
-    "What if",
+    "Score decomposition",
+    "Text prompts",
+    "Interventions",
     "Evaluate",
     "Compare",
 )
@@ -34,7 +34,7 @@ PATHS = {title: title.lower().replace(" ", "_") for title in PAGES} | {"Workspac
 
 @pytest.fixture(scope="module")
 def brought(files: Path) -> tuple[list[Path], list[Path], Path]:
-    """Four normal pictures, four test pictures and a file that is no picture, under names of their own."""
+    """Four normal images, four test images and a file that is no image, under names of their own."""
     normals = [_copied(path, files / f"normal_{i}.jpg") for i, path in enumerate(NORMALS)]
     tests = [_copied(path, files / f"{path.parent.name}_{path.stem}.jpg") for path in TESTS]
     broken = files / "holiday_notes.png"
@@ -53,18 +53,18 @@ def upload(page: Page, place: str, paths: list[Path]) -> None:
 
 
 def bring(page: Page, normals: list[Path], tests: list[Path]) -> None:
-    """Uploads normal and test pictures and waits until both galleries show them."""
-    upload(page, "Normal pictures", normals)
-    expect(heading(page, f"Normal pictures ({len(normals)})")).to_be_visible(timeout=PATIENCE)
+    """Uploads normal and test images and waits until both memory banks show them."""
+    upload(page, "Normal images", normals)
+    expect(heading(page, f"Normal images ({len(normals)})")).to_be_visible(timeout=PATIENCE)
     settle(page)
-    upload(page, "Test pictures", tests)
-    expect(heading(page, f"Test pictures ({len(tests)})")).to_be_visible(timeout=PATIENCE)
+    upload(page, "Test images", tests)
+    expect(heading(page, f"Test images ({len(tests)})")).to_be_visible(timeout=PATIENCE)
     settle(page)
 
 
-def run(page: Page, n_pictures: int) -> None:
-    """Runs the model, here or wherever another test has already run it on these pictures."""
-    page.get_by_role("button", name=re.compile(f"Run on {n_pictures} pictures|See the scores")).click()
+def run(page: Page, n_images: int) -> None:
+    """Runs the model, here or wherever another test has already run it on these images."""
+    page.get_by_role("button", name=re.compile(f"Run on {n_images} images|See the scores")).click()
     expect(heading(page, "Scores")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("button", name="Download the scores (CSV)")).to_be_visible(timeout=PATIENCE)
     settle(page)
@@ -109,29 +109,29 @@ def link(chromium: Browser, address: str, brought: tuple[list[Path], list[Path],
 
 @pytest.fixture
 def scored(open_tab: OpenTab, link: str) -> Page:
-    """A tab on the page Scores, with the brought pictures."""
+    """A tab on the page Scores, with the brought images."""
     return open_tab(link)
 
 
-def test_a_visitor_brings_pictures_is_told_of_the_broken_one_and_opens_every_page(
+def test_a_visitor_brings_images_is_told_of_the_broken_one_and_opens_every_page(
     open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
 ) -> None:
     normals, tests, broken = brought
     page = open_tab()
     expect(page.get_by_role("button", name="Open metal")).to_be_visible()
-    upload(page, "Normal pictures", [*normals, broken])
-    expect(heading(page, "Normal pictures (4)")).to_be_visible(timeout=PATIENCE)
+    upload(page, "Normal images", [*normals, broken])
+    expect(heading(page, "Normal images (4)")).to_be_visible(timeout=PATIENCE)
     remarks = page.get_by_test_id("stAlert").filter(has_text=broken.name)
     expect(remarks).to_have_count(1)
-    expect(remarks).to_contain_text("is a text file, not a picture")
+    expect(remarks).to_contain_text("is a text file, not a image")
     settle(page)
 
-    upload(page, "Test pictures", tests)
-    expect(heading(page, "Test pictures (4)")).to_be_visible(timeout=PATIENCE)
+    upload(page, "Test images", tests)
+    expect(heading(page, "Test images (4)")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_test_id("stAlert").filter(has_text=broken.name)).to_have_count(0)
     settle(page)
     run(page, 8)
-    expect(metric(page, "Test pictures")).to_have_text("4")
+    expect(metric(page, "Test images")).to_have_text("4")
     for path in tests:
         expect(page.get_by_test_id("stMain").get_by_role("img", name=re.compile(path.name))).to_have_count(1)
 
@@ -146,17 +146,17 @@ def test_one_click_opens_a_sample_and_shows_its_scores(open_tab: OpenTab) -> Non
     page = open_tab()
     page.get_by_role("button", name="Open metal").click()
     expect(heading(page, "Scores")).to_be_visible(timeout=PATIENCE)
-    expect(metric(page, "Normal pictures")).to_have_text("8", timeout=PATIENCE)
+    expect(metric(page, "Normal images")).to_have_text("8", timeout=PATIENCE)
     settle(page)
-    expect(metric(page, "Test pictures")).to_have_text("18")
+    expect(metric(page, "Test images")).to_have_text("18")
     assert float(metric(page, "Image AUROC").inner_text()) > 0.9
     expect(page.get_by_role("textbox", name="Object name")).to_have_value("metal flange")
-    expect(slider(page, "Text weight (w)")).to_have_value("0.3")
+    expect(slider(page, "Fusion weight (w)")).to_have_value("0.3")
 
 
 def test_a_click_on_the_map_chooses_the_patch_under_the_pointer(scored: Page) -> None:
     page = scored
-    go_to(page, "Score split")
+    go_to(page, "Score decomposition")
     row, col = page.get_by_label("Row", exact=True), page.get_by_label("Column", exact=True)
     n_rows, n_cols = int(row.get_attribute("max") or 0), int(col.get_attribute("max") or 0)
     assert n_rows >= 8
@@ -176,17 +176,17 @@ def test_a_click_on_the_map_chooses_the_patch_under_the_pointer(scored: Page) ->
         wait_for_query(page, patch=patch)
         expect(row).to_have_value(str(wanted_row))
         expect(col).to_have_value(str(wanted_col))
-    page.get_by_role("button", name="Deciding patch").click()
+    page.get_by_role("button", name="Max-scoring patch").click()
     expect(metric(page, "Image score")).to_be_visible(timeout=PATIENCE)
 
 
 def test_row_and_column_choose_a_patch_without_a_mouse(scored: Page) -> None:
     page = scored
-    go_to(page, "Score split")
+    go_to(page, "Score decomposition")
     n_cols = int(page.get_by_label("Column", exact=True).get_attribute("max") or 0)
-    deciding_col = int(page.get_by_label("Column", exact=True).input_value())
+    max_scoring_col = int(page.get_by_label("Column", exact=True).input_value())
     row = other_row(page)
-    patch = (row - 1) * n_cols + deciding_col - 1
+    patch = (row - 1) * n_cols + max_scoring_col - 1
     expect(metric(page, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
     settle(page)
     wait_for_query(page, patch=patch)
@@ -194,19 +194,19 @@ def test_row_and_column_choose_a_patch_without_a_mouse(scored: Page) -> None:
 
 def test_a_click_on_a_bar_leads_to_its_neuron(scored: Page) -> None:
     page = scored
-    go_to(page, "Score split")
-    bars = page.get_by_test_id("stPlotlyChart").filter(has_text="unit").last.locator(".bars .point path")
+    go_to(page, "Score decomposition")
+    bars = page.get_by_test_id("stPlotlyChart").filter(has_text="neuron").last.locator(".bars .point path")
     bars.first.scroll_into_view_if_needed()
     bars.first.click(force=True)
     button = page.get_by_role("button", name=re.compile(r"See neuron \d+ of layer \d+"))
     expect(button).to_be_visible(timeout=PATIENCE)
-    unit = re.findall(r"\d+", button.inner_text())[0]
+    neuron = re.findall(r"\d+", button.inner_text())[0]
     settle(page)
     button.click()
     expect(heading(page, "Neurons")).to_be_visible(timeout=PATIENCE)
     settle(page)
-    wait_for_query(page, unit=unit)
-    expect(page.get_by_label(re.compile(r"^Unit \(0 to"))).to_have_value(unit)
+    wait_for_query(page, neuron=neuron)
+    expect(page.get_by_label(re.compile(r"^Neuron \(0 to"))).to_have_value(neuron)
 
 
 def test_the_text_weight_moves_by_keyboard_and_the_score_with_it(
@@ -215,42 +215,42 @@ def test_the_text_weight_moves_by_keyboard_and_the_score_with_it(
     page = open_tab()
     bring(page, brought[0], brought[1])
     run(page, 8)
-    go_to(page, "Score split")
-    visual, cross = number_of(metric(page, "Visual")), number_of(metric(page, "Cross-modal"))
+    go_to(page, "Score decomposition")
+    visual, text_part = number_of(metric(page, "Visual")), number_of(metric(page, "Text"))
     before = metric(page, "Image score").inner_text()
-    assert float(before) == pytest.approx(0.7 * visual + 0.3 * cross, abs=0.002)
-    thumb = slider(page, "Text weight (w)")
+    assert float(before) == pytest.approx(0.7 * visual + 0.3 * text_part, abs=0.002)
+    thumb = slider(page, "Fusion weight (w)")
     thumb.focus()
     for _ in range(14):
         thumb.press("ArrowRight")
     expect(page.get_by_test_id("stMetric").filter(has_text="× 0.00")).to_be_visible(timeout=PATIENCE)
     settle(page)
     expect(metric(page, "Image score")).not_to_have_text(before, timeout=PATIENCE)
-    assert number_of(metric(page, "Image score")) == pytest.approx(number_of(metric(page, "Cross-modal")), abs=1e-9)
+    assert number_of(metric(page, "Image score")) == pytest.approx(number_of(metric(page, "Text")), abs=1e-9)
 
 
-def test_the_downloaded_table_has_a_row_for_each_test_picture(
+def test_the_downloaded_table_has_a_row_for_each_test_image(
     scored: Page, brought: tuple[list[Path], list[Path], Path], tmp_path: Path
 ) -> None:
     with scored.expect_download() as waiting:
         scored.get_by_role("button", name="Download the scores (CSV)").click()
     waiting.value.save_as(tmp_path / "scores.csv")
     table = pd.read_csv(tmp_path / "scores.csv")
-    assert list(table.columns) == ["path", "score", "visual", "cross_modal", "threshold", "is_anomalous", "label"]
+    assert list(table.columns) == ["path", "score", "visual", "text", "threshold", "is_anomalous", "label"]
     assert sorted(table["path"]) == sorted(path.name for path in brought[1])
-    assert table["score"].to_numpy() == pytest.approx((0.7 * table["visual"] + 0.3 * table["cross_modal"]).to_numpy())
+    assert table["score"].to_numpy() == pytest.approx((0.7 * table["visual"] + 0.3 * table["text"]).to_numpy())
     assert (table["is_anomalous"] == (table["score"] > table["threshold"])).all()
     expect(metric(scored, "Above threshold")).to_have_text(f"{table['is_anomalous'].sum()} of 4")
 
 
-def test_a_reload_finds_pictures_settings_and_selection_again(
+def test_a_reload_finds_images_settings_and_selection_again(
     open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
 ) -> None:
     page = open_tab()
     bring(page, brought[0], brought[1])
     run(page, 8)
-    go_to(page, "Score split")
-    thumb = slider(page, "Text weight (w)")
+    go_to(page, "Score decomposition")
+    thumb = slider(page, "Fusion weight (w)")
     thumb.focus()
     thumb.press("ArrowRight")
     expect(page.get_by_test_id("stMetric").filter(has_text="× 0.65")).to_be_visible(timeout=PATIENCE)
@@ -270,65 +270,65 @@ def test_a_reload_finds_pictures_settings_and_selection_again(
     assert other.get_by_test_id("stMetric").all_inner_texts() == shown
 
 
-def test_a_reload_before_the_run_finds_the_pictures_again(
+def test_a_reload_before_the_run_finds_the_images_again(
     open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
 ) -> None:
     page = open_tab()
     bring(page, brought[0], brought[1])
     page.reload()
     settle(page)
-    expect(heading(page, "Normal pictures (4)")).to_be_visible(timeout=PATIENCE)
-    expect(heading(page, "Test pictures (4)")).to_be_visible()
+    expect(heading(page, "Normal images (4)")).to_be_visible(timeout=PATIENCE)
+    expect(heading(page, "Test images (4)")).to_be_visible()
 
 
-def test_a_link_whose_pictures_are_gone_says_so_in_one_sentence(open_tab: OpenTab) -> None:
+def test_a_link_whose_images_are_gone_says_so_in_one_sentence(open_tab: OpenTab) -> None:
     page = open_tab("?w=no-such-number")
     expect(page.get_by_test_id("stAlert")).to_have_count(1)
     expect(page.get_by_test_id("stAlert")).to_contain_text("no longer on the server")
     assert query(page)["w"] != "no-such-number"
 
 
-def test_two_tabs_at_once_keep_their_pictures_apart(
+def test_two_tabs_at_once_keep_their_images_apart(
     open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
 ) -> None:
     normals, tests, _ = brought
     first, second = open_tab(), open_tab()
-    upload(first, "Normal pictures", normals[:1])
-    upload(second, "Normal pictures", normals[1:4])
-    expect(heading(first, "Normal pictures (1)")).to_be_visible(timeout=PATIENCE)
-    expect(heading(second, "Normal pictures (3)")).to_be_visible(timeout=PATIENCE)
-    upload(second, "Test pictures", tests[:1])
-    expect(heading(second, "Test pictures (1)")).to_be_visible(timeout=PATIENCE)
+    upload(first, "Normal images", normals[:1])
+    upload(second, "Normal images", normals[1:4])
+    expect(heading(first, "Normal images (1)")).to_be_visible(timeout=PATIENCE)
+    expect(heading(second, "Normal images (3)")).to_be_visible(timeout=PATIENCE)
+    upload(second, "Test images", tests[:1])
+    expect(heading(second, "Test images (1)")).to_be_visible(timeout=PATIENCE)
     settle(first)
     settle(second)
-    expect(heading(first, "Test pictures (0)")).to_be_visible()
+    expect(heading(first, "Test images (0)")).to_be_visible()
     first.reload()
     settle(first)
-    expect(heading(first, "Normal pictures (1)")).to_be_visible(timeout=PATIENCE)
-    expect(heading(first, "Test pictures (0)")).to_be_visible()
+    expect(heading(first, "Normal images (1)")).to_be_visible(timeout=PATIENCE)
+    expect(heading(first, "Test images (0)")).to_be_visible()
     assert query(first)["w"] != query(second)["w"]
 
 
 def test_a_run_can_be_cancelled_and_gone_on_with(open_tab: OpenTab, files: Path) -> None:
-    normals, tests = _many_pictures(files, 28)
+    normals, tests = _many_images(files, 28)
     page = open_tab()
     bring(page, normals, tests)
-    page.get_by_role("button", name="Run on 28 pictures").click()
+    page.get_by_role("button", name="Run on 28 images").click()
     page.get_by_role("button", name="Cancel").click(timeout=PATIENCE)
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
-    expect(page.get_by_role("button", name=re.compile(r"Run on \d+ pictures"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name=re.compile(r"Run on \d+ images"))).to_be_visible(timeout=PATIENCE)
     settle(page)
     go_to(page, "Scores")
-    stopped = page.get_by_text(re.compile(r"\d+ of 28 pictures are done and kept"))
+    stopped = page.get_by_text(re.compile(r"\d+ of 28 images are done and kept"))
     expect(stopped).to_be_visible(timeout=PATIENCE)
     assert int(re.findall(r"(\d+) of 28", stopped.inner_text())[0]) < 28
     page.get_by_role("button", name="Go on").click()
-    expect(metric(page, "Test pictures")).to_have_text("24", timeout=PATIENCE)
+    expect(metric(page, "Test images")).to_have_text("24", timeout=PATIENCE)
     settle(page)
 
 
-def _many_pictures(folder: Path, n: int) -> tuple[list[Path], list[Path]]:
-    """Four normal pictures and n - 4 test pictures that no other test has: the samples with one grey pixel changed."""
+def _many_images(folder: Path, n: int) -> tuple[list[Path], list[Path]]:
+    """Four normal images and n - 4 test images that no other test has: the samples with one grey pixel changed."""
     sources = sorted(METAL.glob("t*/*/*.jpg"))
     paths = []
     for i in range(n):
@@ -344,11 +344,11 @@ def test_a_page_opened_before_the_run_keeps_the_link(
 ) -> None:
     page = open_tab()
     number = query(page)["w"]
-    upload(page, "Normal pictures", brought[0])
-    expect(heading(page, "Normal pictures (4)")).to_be_visible(timeout=PATIENCE)
+    upload(page, "Normal images", brought[0])
+    expect(heading(page, "Normal images (4)")).to_be_visible(timeout=PATIENCE)
     settle(page)
     go_to(page, "Scores")
-    expect(page.get_by_text("There are no test pictures to look at yet")).to_be_visible()
+    expect(page.get_by_text("There are no test images to look at yet")).to_be_visible()
     wait_for_query(page, w=number)
 
 

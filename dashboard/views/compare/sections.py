@@ -20,11 +20,11 @@ CARD = 320
 
 
 def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
-    """Each set-up's threshold, decisions and, with labels, how well it separates."""
+    """Each configuration's threshold, decisions and, with labels, how well it separates."""
     rows = []
     for letter, name, found in zip(LETTERS, names, analyses, strict=False):
         above = np.array([score.is_anomalous for score in found.scores])
-        row: dict[str, object] = {"set-up": f"{letter} · {name}", "threshold": f"{found.lake.threshold_:.3f}"}
+        row: dict[str, object] = {"configuration": f"{letter} · {name}", "threshold": f"{found.lake.threshold_:.3f}"}
         row["above threshold"] = f"{above.sum()} of {len(above)}"
         labels = found.labels
         if labels:
@@ -39,12 +39,12 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
     st.dataframe(
         pd.DataFrame(rows),
         hide_index=True,
-        column_config={"set-up": st.column_config.TextColumn(width="medium")},
-        alt="Thresholds, decisions and AUROC of each set-up",
+        column_config={"configuration": st.column_config.TextColumn(width="medium")},
+        alt="Thresholds, decisions and AUROC of each configuration",
     )
     if analyses[0].labels is None:
-        st.caption("With a label for every test picture, AUROC, defects found and false alarms are counted too.")
-    if any(settings.criterion == "random" for settings in session.snapshot().setups):
+        st.caption("With a label for every test image, AUROC, defects found and false alarms are counted too.")
+    if any(settings.criterion == "random" for settings in session.snapshot().configurations):
         st.caption(
             "“Random” is one draw of random neurons here; the page Selection sets ten draws beside the selected."
         )
@@ -54,32 +54,30 @@ def difference_sentence(difference: Difference, first: str, second: str) -> str:
     low, high = difference.bounds
     says = (
         f"AUROC of {first} less that of {second}: **{difference.value:+.3f}** (95 % interval {low:+.3f} to "
-        f"{high:+.3f}, both on the same draws of pictures). "
+        f"{high:+.3f}, both on the same draws of images). "
     )
     if low > 0 or high < 0:
-        return says + f"So {first if low > 0 else second} separates better on these pictures."
-    return says + "The interval holds 0: these pictures cannot tell which is better."
+        return says + f"So {first if low > 0 else second} separates better on these images."
+    return says + "The interval holds 0: these images cannot tell which is better."
 
 
-def choose_picture(key: str) -> None:
-    """Takes a click on a point into the shared selection; normal pictures have no page of their own."""
+def choose_image(key: str) -> None:
+    """Takes a click on a point into the shared selection; normal images have no page of their own."""
     points = st.session_state[key].selection.points
     if points and points[0]["customdata"][1]:
-        session.set_focus(picture=str(points[0]["customdata"][1]))
+        session.set_focus(image=str(points[0]["customdata"][1]))
 
 
 def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
     """Scores against scores, and which decisions differ."""
     st.subheader("Scores against scores", anchor=False)
     tests = [
-        (e.picture.name, e.picture.sha256, e.label or "none", a.score, b.score)
+        (e.image.name, e.image.sha256, e.label or "none", a.score, b.score)
         for e, a, b in zip(first.workspace.tests, first.scores, second.scores, strict=True)
     ]
     normals = [
-        (picture.name, "", "normal", float(a), float(b))
-        for picture, a, b in zip(
-            first.lake.normals_, first.lake.normal_scores_, second.lake.normal_scores_, strict=True
-        )
+        (image.name, "", "normal", float(a), float(b))
+        for image, a, b in zip(first.lake.normals_, first.lake.normal_scores_, second.lake.normal_scores_, strict=True)
     ]
     points = pd.DataFrame([*tests, *normals], columns=["name", "sha256", "mark", "x", "y"])
     thresholds = first.lake.threshold_, second.lake.threshold_
@@ -90,21 +88,19 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
         st.plotly_chart(
             compare.scores_against_scores(points, letters, thresholds, percentile),
             key=key,
-            on_select=lambda: choose_picture(key),
+            on_select=lambda: choose_image(key),
             selection_mode="points",
             config={"displayModeBar": False},
-            alt=f"Score of each picture with {letters[0]} and with {letters[1]}, and both thresholds",
+            alt=f"Score of each image with {letters[0]} and with {letters[1]}, and both thresholds",
         )
-        st.caption(
-            "In the tinted quarters the two decide differently. Click a test picture to see its maps first below."
-        )
+        st.caption("In the tinted quarters the two decide differently. Click a test image to see its maps first below.")
     with right:
         changed = [a.is_anomalous != b.is_anomalous for a, b in zip(first.scores, second.scores, strict=True)]
         n = sum(changed)
         st.markdown(
-            f"**{n} of {len(changed)}** test pictures change decision between {letters[0]} and {letters[1]}."
+            f"**{n} of {len(changed)}** test images change decision between {letters[0]} and {letters[1]}."
             if n
-            else f"{letters[0]} and {letters[1]} decide alike on all {len(changed)} test pictures."
+            else f"{letters[0]} and {letters[1]} decide alike on all {len(changed)} test images."
         )
         labels = first.labels
         if labels is not None:
@@ -116,14 +112,16 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
         table = pd.DataFrame(
             {
                 "changes": ["◆" if one else "" for one in changed],
-                "picture": [score.picture.name for score in first.scores],
+                "image": [score.image.name for score in first.scores],
                 "label": [example.label or "" for example in first.workspace.tests],
                 letters[0]: [marked(score.score, score.is_anomalous) for score in first.scores],
                 letters[1]: [marked(score.score, score.is_anomalous) for score in second.scores],
             }
         )
         table = table.iloc[np.argsort([not one for one in changed], kind="stable")]
-        st.dataframe(table, hide_index=True, height=260, alt="Scores and decisions of both set-ups, changes first")
+        st.dataframe(
+            table, hide_index=True, height=260, alt="Scores and decisions of both configurations, changes first"
+        )
         st.caption("◆ changes decision · ▲ above, ▽ below its own threshold")
 
 
@@ -132,7 +130,7 @@ def marked(score: float, is_anomalous: bool) -> str:
 
 
 def maps(analyses: list[Analysis], names: list[str]) -> None:
-    """The maps of all set-ups, a row for each picture, on one scale."""
+    """The maps of all configurations, a row for each image, on one scale."""
     st.subheader("Maps side by side", anchor=False)
     scales = configurations.shared_scales(analyses)
     bare = configurations.without_threshold(scales[0])
@@ -141,42 +139,43 @@ def maps(analyses: list[Analysis], names: list[str]) -> None:
         alt=f"Colour scale of all maps from 0 to {bare.vmax:g}",
     )
     st.caption(
-        "One scale for all pictures and set-ups. A white line surrounds what is above the set-up's own threshold."
+        "One scale for all images and configurations. A white line surrounds what is above the configuration's own"
+        " threshold."
     )
     tests = analyses[0].workspace.tests
     decisions = np.array([[score.is_anomalous for score in found.scores] for found in analyses])
     changes = np.logical_and(decisions.any(axis=0), ~decisions.all(axis=0))
     relative = np.array([[s.score / max(f.lake.threshold_, 1e-9) for s in f.scores] for f in analyses])
     spread = relative.max(0) - relative.min(0)
-    focused = np.array([example.picture.sha256 == session.focus().picture for example in tests])
+    focused = np.array([example.image.sha256 == session.focus().image for example in tests])
     order = np.lexsort((-spread, ~changes, ~focused))
     most = min(40, len(order))
-    n_shown = st.slider("Pictures shown", 1, most, min(4, most), key="n_compared") if most > 1 else 1
+    n_shown = st.slider("Images shown", 1, most, min(4, most), key="n_compared") if most > 1 else 1
     st.caption(
-        "First the chosen picture, then those that change decision, then those on which the set-ups differ most."
+        "First the chosen image, then those that change decision, then those on which the configurations differ most."
     )
     for index in order[:n_shown]:
         example = tests[index]
-        picture = example.picture
+        image = example.image
         with st.container(border=True):
             head = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
             note = " · ◆ changes decision" if changes[index] else ""
-            head.markdown(f"**{escaped(picture.name)}** · {common.label_text(example.label)}{note}")
-            if head.button("Why this score?", key=f"why_{picture.sha256}", type="tertiary"):
-                session.set_focus(picture=picture.sha256)
-                st.switch_page(st.session_state.pages["split"])
+            head.markdown(f"**{escaped(image.name)}** · {common.label_text(example.label)}{note}")
+            if head.button("Why this score?", key=f"why_{image.sha256}", type="tertiary"):
+                session.set_focus(image=image.sha256)
+                st.switch_page(st.session_state.pages["score_decomposition"])
             with st.container(horizontal=True, key=f"map_row_{index}"):
                 cards = [st.container(width=190) for _ in range(len(analyses) + 1)]
             with cards[0]:
-                st.image(compute.plain_picture(picture.sha256, CARD, picture), width="stretch", alt=picture.name)
-                st.caption("the picture")
+                st.image(compute.plain_image(image.sha256, CARD, image), width="stretch", alt=image.name)
+                st.caption("the image")
             for card, letter, name, found, scale in zip(cards[1:], LETTERS, names, analyses, scales, strict=False):
                 score = found.scores[index]
                 with card:
                     st.image(
-                        compute.score_picture(picture.sha256, found.key, score.text_weight, scale, CARD, 0.6, score),
+                        compute.score_image(image.sha256, found.key, score.fusion_weight, scale, CARD, 0.6, score),
                         width="stretch",
-                        alt=f"{picture.name} with {letter}, {name}: {score.score:.3f}, {common.verdict(score)}",
+                        alt=f"{image.name} with {letter}, {name}: {score.score:.3f}, {common.verdict(score)}",
                     )
                     st.caption(f"**{letter}** · {score.score:.2f} {common.verdict(score)}")
 
@@ -198,27 +197,27 @@ def neurons(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None
     for overlap in found:
         st.markdown(
             f"Layer {overlap.layer}: Jaccard **{overlap.jaccard:.2f}** (common ÷ selected by either), where random "
-            f"selections of these sizes out of {overlap.n_units} would have {overlap.by_chance:.2f}."
+            f"selections of these sizes out of {overlap.n_neurons} would have {overlap.by_chance:.2f}."
         )
     with st.expander("Which neurons"):
         parts = {"common": "both", "only_first": f"only {letters[0]}", "only_second": f"only {letters[1]}"}
         rows = [
             {
                 "layer": overlap.layer,
-                "neuron": int(unit),
+                "neuron": int(neuron),
                 "selected by": words,
-                f"rank in {letters[0]}": first.lake.selection_[overlap.layer].rank_of(unit),
-                f"rank in {letters[1]}": second.lake.selection_[overlap.layer].rank_of(unit),
+                f"rank in {letters[0]}": first.lake.selection_[overlap.layer].rank_of(neuron),
+                f"rank in {letters[1]}": second.lake.selection_[overlap.layer].rank_of(neuron),
             }
             for overlap in found
             for part, words in parts.items()
-            for unit in getattr(overlap, part)
+            for neuron in getattr(overlap, part)
         ]
-        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Selected neurons of both set-ups")
+        st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Selected neurons of both configurations")
 
 
 def cost(analyses: list[Analysis], names: list[str]) -> None:
-    """What each set-up takes in time and memory."""
+    """What each configuration takes in time and memory."""
     st.subheader("What each costs", anchor=False)
     found = [configurations.cost(analysis) for analysis in analyses]
     letters = list(LETTERS[: len(found)])
@@ -226,7 +225,7 @@ def cost(analyses: list[Analysis], names: list[str]) -> None:
         {
             "forward_ms": compare.quiet([cost.forward_ms for cost in found]),
             "score_ms": [cost.score_ms for cost in found],
-            "gallery_mib": [cost.gallery_bytes / 2**20 for cost in found],
+            "memory_bank_mib": [cost.memory_bank_bytes / 2**20 for cost in found],
         },
         index=letters,
     )
@@ -234,28 +233,28 @@ def cost(analyses: list[Analysis], names: list[str]) -> None:
         compare.costs(table),
         key="costs",
         config={"displayModeBar": False},
-        alt="Time per picture and memory of the gallery of each set-up",
+        alt="Time per image and memory of the gallery of each configuration",
     )
     shown = pd.DataFrame(
         {
-            "set-up": [f"{letter} · {name}" for letter, name in zip(letters, names, strict=True)],
-            "network, ms per picture": table["forward_ms"].to_numpy(),
+            "configuration": [f"{letter} · {name}" for letter, name in zip(letters, names, strict=True)],
+            "network, ms per image": table["forward_ms"].to_numpy(),
             "learning, s": [cost.fit_seconds for cost in found],
-            "scoring, ms per picture": table["score_ms"].to_numpy(),
+            "scoring, ms per image": table["score_ms"].to_numpy(),
             "network, MiB": [cost.weight_bytes / 2**20 for cost in found],
-            "gallery, MiB": table["gallery_mib"].to_numpy(),
-            "activations, MiB per picture": [cost.activation_bytes / 2**20 for cost in found],
+            "memory bank, MiB": table["memory_bank_mib"].to_numpy(),
+            "activations, MiB per image": [cost.activation_bytes / 2**20 for cost in found],
         }
     )
     st.dataframe(
         shown,
         hide_index=True,
         column_config={
-            name: st.column_config.NumberColumn(format="%.2f") for name in shown.columns if name != "set-up"
+            name: st.column_config.NumberColumn(format="%.2f") for name in shown.columns if name != "configuration"
         },
-        alt="Time and memory of each set-up",
+        alt="Time and memory of each configuration",
     )
     st.caption(
-        "Measured on this server when it was computed: the network once per picture; learning and scoring from stored "
+        "Measured on this server when it was computed: the network once per image; learning and scoring from stored "
         "activations. Other work on the server at that moment makes a figure larger."
     )

@@ -1,4 +1,4 @@
-"""The pictures that one run of an evaluation got wrong, and the way from each to the account of its score."""
+"""The images that one run of an evaluation got wrong, and the way from each to the account of its score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +15,7 @@ from dashboard.session import Settings
 from dashboard.text import escaped
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example, index_folder, read_example
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.errors import LakeError
 from lake_core.prompts import PromptEnsemble
 
@@ -23,13 +23,13 @@ N_WRONG, CARD = 12, 240
 
 
 class Run(NamedTuple):
-    """One run, as far as its pictures go.
+    """One run, as far as its images go.
 
     Attributes:
         document: The whole result.
         folder: Of its data set on the server; None for the workspace.
         category, method: Which one.
-        normals: Names of the normal pictures that were learned from.
+        normals: Names of the normal images that were learned from.
     """
 
     document: Mapping[str, Any]
@@ -47,14 +47,14 @@ def show(run: Run, missed: pd.DataFrame, alarms: pd.DataFrame) -> None:
         missed, alarms: Columns path, label and score.
     """
     if missed.empty and alarms.empty:
-        st.caption("At this threshold no picture is on the wrong side.")
+        st.caption("At this threshold no image is on the wrong side.")
         return
     if run.folder is None:
-        st.caption("“Why this score?” learns from all normal pictures of the workspace, so its score can differ.")
+        st.caption("“Why this score?” learns from all normal images of the workspace, so its score can differ.")
     else:
         st.caption(
-            "“Why this score?” opens this run: its normal pictures and the wrong ones shown here come into the "
-            "workspace, in place of the pictures there now, and the sidebar is set as it was."
+            "“Why this score?” opens this run: its normal images and the wrong ones shown here come into the "
+            "workspace, in place of the images there now, and the sidebar is set as it was."
         )
     shown = pd.concat([missed.head(N_WRONG), alarms.head(N_WRONG)])
     for rows, title, key in ((missed, "Missed defects", "missed"), (alarms, "False alarms", "alarms")):
@@ -72,39 +72,39 @@ def show(run: Run, missed: pd.DataFrame, alarms: pd.DataFrame) -> None:
 
 
 def _card(run: Run, path: str, score: float, shown: Sequence[str]) -> None:
-    picture = _picture_of(run, path)
-    if picture is None:
-        st.caption(f"{escaped(path)} · {score:.3f}. The picture is no longer there.")
+    image = _image_of(run, path)
+    if image is None:
+        st.caption(f"{escaped(path)} · {score:.3f}. The image is no longer there.")
         return
-    st.image(compute.plain_picture(picture.sha256, CARD, picture), width="stretch", alt=path)
+    st.image(compute.plain_image(image.sha256, CARD, image), width="stretch", alt=path)
     st.caption(f"{escaped(path)} · {score:.3f}")
     clicked = st.button("Why this score?", key=f"why_{path}", width="stretch", on_click=_open, args=(run, path, shown))
-    if clicked and session.focus().picture == picture.sha256:
-        st.switch_page(st.session_state.pages["split"])
+    if clicked and session.focus().image == image.sha256:
+        st.switch_page(st.session_state.pages["score_decomposition"])
 
 
 def _open(run: Run, path: str, shown: Sequence[str]) -> None:
-    """Makes the run's pictures and its set-up those of the session, and the picture the chosen one."""
+    """Makes the run's images and its configuration those of the session, and the image the chosen one."""
     try:
         if run.folder is not None:
-            normals, tests = run_pictures(run.folder, run.normals, shown)
+            normals, tests = run_images(run.folder, run.normals, shown)
             opened, said = session.Workspace().with_added(Dataset(run.category, normals, tests))
             session.set_workspace(opened)
             session.say(said)
             sidebar.take(settings_of(run))
             st.session_state.paused = False
-        picture = _picture_of(run, path)
+        image = _image_of(run, path)
     except LakeError as error:
         session.say([str(error)])
         return
-    if picture is not None:
-        session.set_focus(picture=picture.sha256)
+    if image is not None:
+        session.set_focus(image=image.sha256)
 
 
-def run_pictures(
+def run_images(
     folder: Path, normals: Sequence[str], tests: Sequence[str]
 ) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """The named normal and test pictures of a data set.
+    """The named normal and test images of a data set.
 
     Raises:
         LakeError: if one of them cannot be read.
@@ -125,10 +125,10 @@ def settings_of(run: Run) -> Settings:
         spec=document["model"],
         image_size=rows if rows == cols else None,
         layers=config.layers,
-        kind=config.kind,
+        site=config.site,
         top_k=config.top_k,
         criterion=config.criterion,
-        text_weight=config.text_weight,
+        fusion_weight=config.fusion_weight,
         object_name=document["object_names"][run.category],
         normalise=config.normalise,
         smooth=config.smooth,
@@ -138,19 +138,19 @@ def settings_of(run: Run) -> Settings:
     changes: dict[str, dict[str, Any]] = {
         "random": {"criterion": "random"},
         "all": {"criterion": "all"},
-        "visual": {"text_weight": 0.0},
-        "text": {"text_weight": 1.0},
+        "visual": {"fusion_weight": 0.0},
+        "text": {"fusion_weight": 1.0},
     }
     return replace(settings, **changes.get(run.method, {}))
 
 
-def _picture_of(run: Run, path: str) -> Picture | None:
-    """A test picture of the result, or None where it is gone."""
+def _image_of(run: Run, path: str) -> InputImage | None:
+    """A test image of the result, or None where it is gone."""
     if run.folder is None:
-        pictures = (example.picture for example in session.workspace().tests)
-        return next((picture for picture in pictures if picture.name == path), None)
+        images = (example.image for example in session.workspace().tests)
+        return next((image for image in images if image.name == path), None)
     file = run.folder / path
     try:
-        return compute.file_picture(file, file.stat().st_mtime_ns)
+        return compute.file_image(file, file.stat().st_mtime_ns)
     except (OSError, LakeError):
         return None

@@ -31,7 +31,7 @@ class Asked:
 
     name: str
     folders: Mapping[str, Path] | None
-    plan: Mapping[str, Any]
+    protocol: Mapping[str, Any]
 
 
 def show(job: Job) -> None:
@@ -43,8 +43,8 @@ def show(job: Job) -> None:
     layers = ", ".join(map(str, config["layers"]))
     st.caption(
         f"{escaped(document['model'])}, {'layers' if len(config['layers']) > 1 else 'layer'} {layers}, "
-        f"{config['kind']} units, K = {config['top_k']}, w = {config['text_weight']:g} · "
-        f"{sizes['n_test'].sum()} test pictures, {sizes['n_defective'].sum()} of them defective · "
+        f"{config['site']} neurons, K = {config['top_k']}, w = {config['fusion_weight']:g} · "
+        f"{sizes['n_test'].sum()} test images, {sizes['n_defective'].sum()} of them defective · "
         f"{job.seconds:.0f} s in all"
     )
     if document["problems"]:
@@ -62,26 +62,26 @@ def charts(summary: pd.DataFrame, number: int) -> None:
     """The table, and the methods by category and by shots."""
     there = [metric for metric in METRIC_NAMES if summary[f"{metric}_mean"].notna().any()]
     if not there:
-        st.info("Without both good and defective test pictures there is nothing to measure.", icon=":material/info:")
+        st.info("Without both good and defective test images there is nothing to measure.", icon=":material/info:")
         return
     metric = st.segmented_control(
         "Measure", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
     )
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
-    st.caption("± is the deviation over seeds; the interval is a 95 % bootstrap over test pictures.")
+    st.caption("± is the deviation over seeds; the interval is a 95 % bootstrap over test images.")
     all_shots = sorted(set(summary["shots"]))
     left, right = st.columns(2)
     with left:
         shots = all_shots[-1]
         if len(all_shots) > 1:
             shots = st.segmented_control(
-                "Normal pictures", all_shots, default=all_shots[-1], required=True, key=f"chart_shots_{number}"
+                "Normal images", all_shots, default=all_shots[-1], required=True, key=f"chart_shots_{number}"
             )
         st.plotly_chart(
             evaluate.by_category(summary[summary["shots"] == shots], metric),
             key="by_category",
             config={"displayModeBar": False},
-            alt=f"{METRIC_NAMES[metric]} of each method by category, {shots} normal pictures",
+            alt=f"{METRIC_NAMES[metric]} of each method by category, {shots} normal images",
         )
     with right:
         names = list(dict.fromkeys(summary["category"]))
@@ -93,10 +93,10 @@ def charts(summary: pd.DataFrame, number: int) -> None:
                 evaluate.by_shots(summary[summary["category"] == category], metric),
                 key="by_shots",
                 config={"displayModeBar": False},
-                alt=f"{METRIC_NAMES[metric]} of each method by the number of normal pictures, {category}",
+                alt=f"{METRIC_NAMES[metric]} of each method by the number of normal images, {category}",
             )
         else:
-            st.caption("Choose several numbers of normal pictures to see what more of them are worth.")
+            st.caption("Choose several numbers of normal images to see what more of them are worth.")
 
 
 def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -128,7 +128,7 @@ def in_few_digits(scores: np.ndarray, threshold: float) -> tuple[float, int]:
 
 def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     """One category, shots, seed and method: curves, threshold, confusion matrix, and what is wrong."""
-    st.subheader("One run, picture by picture", anchor=False)
+    st.subheader("One run, image by image", anchor=False)
     scores = pd.DataFrame(document["scores"])
     if scores.empty:
         st.caption("There are no scores to show.")
@@ -137,7 +137,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     row = st.container(horizontal=True)
     for column, title, width in (
         ("category", "Data set", 190),
-        ("shots", "Normal pictures", 150),
+        ("shots", "Normal images", 150),
         ("seed", "Seed", 100),
         ("method", "Method", 250),
     ):
@@ -156,7 +156,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     labels, values = (chosen["label"] == "defective").to_numpy(), chosen["score"].to_numpy(float)
     best = best_f1(labels, values)
     if best is None:
-        st.info("This data set has test pictures of one label only, so there is no curve.", icon=":material/info:")
+        st.info("This data set has test images of one label only, so there is no curve.", icon=":material/info:")
         return
     category, shots, seed, method = (chosen[column].iloc[0] for column in ("category", "shots", "seed", "method"))
     names = next(
@@ -164,7 +164,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
         for row in document["normals"]
         if (row["category"], row["shots"], row["seed"]) == (category, shots, seed)
     )
-    with st.expander(f"Learned from {len(names)} normal picture{'s' * (len(names) > 1)}"):
+    with st.expander(f"Learned from {len(names)} normal image{'s' * (len(names) > 1)}"):
         st.markdown("\n".join(f"- {escaped(name)}" for name in names))
     start, digits = in_few_digits(values, best.threshold)
     threshold = st.slider(
@@ -192,17 +192,17 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
             key="confusion",
             config={"displayModeBar": False},
             alt=f"{found.found} defects found, {found.missed} missed, {found.false_alarms} false alarms, "
-            f"{found.passed} good pictures passed",
+            f"{found.passed} good images passed",
         )
         st.caption(
-            f"Of {found.found + found.missed} defective pictures **{found.found} found, {found.missed} missed**; of "
+            f"Of {found.found + found.missed} defective images **{found.found} found, {found.missed} missed**; of "
             f"{found.false_alarms + found.passed} good ones **{found.false_alarms} false alarms**."
         )
     st.plotly_chart(
         evaluate.score_strip(labels, values, chosen["path"].tolist(), threshold),
         key="strip",
         config={"displayModeBar": False},
-        alt="Scores of good and defective test pictures with the threshold",
+        alt="Scores of good and defective test images with the threshold",
     )
     above = is_anomalous(values, threshold)
     run = misclassified.Run(

@@ -1,4 +1,4 @@
-"""What if the pictures were others: patches removed or covered, and a defective picture among the normal ones."""
+"""Interventions the images were others: patches removed or covered, and a defective image among the normal ones."""
 
 import pandas as pd
 import streamlit as st
@@ -9,26 +9,26 @@ from dashboard.services import compute
 from dashboard.services.background import computed_beside
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.experiments import deletion, occlusion
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.deletion import Replacement
 from lake_core.experiments.robustness import score_stability
-from lake_core.visualization.overlays import symmetric_limit, unit_overlay
+from lake_core.visualization.overlays import neuron_overlay, symmetric_limit
 
 REPLACEMENTS: dict[Replacement, str] = {
-    "normal": "the most alike normal picture",
-    "blurred": "a blurred picture",
+    "normal": "the most alike normal image",
+    "blurred": "a blurred image",
     "mean": "its mean colour",
 }
 DIRECTIONS: dict[deletion.Direction, str] = {"deletion": "removed", "insertion": "put back"}
 
 
-def removed(found: Analysis, score: ImageScore) -> None:
+def removed(found: Analysis, score: ImageResult) -> None:
     """Deletion and insertion curves, and an independent check by occlusion; all on demand."""
     st.markdown(
         "If the map is right, taking its hottest patches away makes the score fall sooner than taking patches away "
-        "at random. The network runs anew on each changed picture."
+        "at random. The network runs anew on each changed image."
     )
     direction = st.segmented_control(
         "Patches are",
@@ -45,15 +45,15 @@ def removed(found: Analysis, score: ImageScore) -> None:
         required=True,
         key="curve_replacement",
         format_func=REPLACEMENTS.__getitem__,
-        help="A blurred picture is the custom, but blur is itself unusual beside sharp normal pictures.",
+        help="A blurred image is the custom, but blur is itself unusual beside sharp normal images.",
     )
-    lake, picture = found.lake, score.picture
-    key = ("curve", found.result_key, picture.sha256, direction, replacement)
+    lake, image = found.lake, score.image
+    key = ("curve", found.result_key, image.sha256, direction, replacement)
     if common.asked_for(key, "Compute the curve", ":material/show_chart:"):
         curve = common.computed(
             key,
-            "Changed pictures",
-            lambda show: deletion.curve(lake, picture, direction, replacement, n_orders=3, on_progress=show),
+            "Changed images",
+            lambda show: deletion.curve(lake, image, direction, replacement, n_orders=3, on_progress=show),
         )
         if curve is not None:
             st.plotly_chart(
@@ -67,16 +67,16 @@ def removed(found: Analysis, score: ImageScore) -> None:
 
 
 def _over_all(found: Analysis, direction: deletion.Direction, replacement: Replacement) -> None:
-    """The area between the curves of every test picture above the threshold, in coarser steps."""
-    above = [one.picture for one in found.scores if one.is_anomalous]
+    """The area between the curves of every test image above the threshold, in coarser steps."""
+    above = [one.image for one in found.scores if one.is_anomalous]
     key = ("curves", found.result_key, found.lake.threshold_, direction, replacement)
     if not above or not common.asked_for(
-        key, f"Over all {len(above)} pictures above the threshold", ":material/stacked_line_chart:"
+        key, f"Over all {len(above)} images above the threshold", ":material/stacked_line_chart:"
     ):
         return
     result = common.computed(
         key,
-        "Changed pictures",
+        "Changed images",
         lambda show: deletion.faithfulness(
             found.lake, above, direction, replacement, n_steps=6, n_orders=2, on_progress=show
         ),
@@ -85,68 +85,68 @@ def _over_all(found: Analysis, direction: deletion.Direction, replacement: Repla
         return
     st.markdown(escaped(result.sentence))
     table = pd.DataFrame(
-        {"path": [one.picture.name for one in result.curves], "area": [one.area for one in result.curves]}
+        {"path": [one.image.name for one in result.curves], "area": [one.area for one in result.curves]}
     )
-    with st.expander("Picture by picture"):
-        st.dataframe(table, hide_index=True, alt="Area between the curve by the map and random ones, for each picture")
+    with st.expander("Image by image"):
+        st.dataframe(table, hide_index=True, alt="Area between the curve by the map and random ones, for each image")
     common.download_table(table, "areas.csv")
 
 
-def _covered(found: Analysis, score: ImageScore, replacement: Replacement) -> None:
+def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> None:
     """Captum's occlusion beside the map."""
     st.subheader("An independent check", anchor=False)
     st.markdown(
         "Captum's FeatureAblation covers one region after the other and watches the score. The score is a maximum, so "
         "covering most regions changes nothing; the question is what covering the hottest one does."
     )
-    lake, picture = found.lake, score.picture
-    key = ("occlusion", found.result_key, picture.sha256, replacement)
+    lake, image = found.lake, score.image
+    key = ("occlusion", found.result_key, image.sha256, replacement)
     if not common.asked_for(key, "Cover region by region", ":material/grid_on:"):
         return
     result = common.computed(
         key,
-        "Covered pictures",
-        lambda show: occlusion.occlusion(lake, picture, "score", replacement, n_regions=36, on_progress=show),
+        "Covered images",
+        lambda show: occlusion.occlusion(lake, image, "score", replacement, n_regions=36, on_progress=show),
     )
     if result is None:
         return
     limit = symmetric_limit([result.importance])
     left, right = st.columns(2)
     left.image(
-        compute.score_picture(picture.sha256, found.key, score.text_weight, found.scale, 420, 0.6, score),
+        compute.score_image(image.sha256, found.key, score.fusion_weight, found.scale, 420, 0.6, score),
         width="stretch",
         caption="the score map",
-        alt=f"Score map of {picture.name}",
+        alt=f"Score map of {image.name}",
     )
     right.image(
-        unit_overlay(
-            picture,
+        neuron_overlay(
+            image,
             result.importance_map,
             result.grid,
-            score.witnesses.placement,
+            score.patch_scores.placement,
             limit,
             smooth=False,
             max_side=420,
         ),
         width="stretch",
         caption="red: the score falls when this region is covered; blue: it rises",
-        alt=f"Importance of each region of {picture.name} by occlusion",
+        alt=f"Importance of each region of {image.name} by occlusion",
         output_format="JPEG",
     )
-    common.unit_legend(limit)
+    common.neuron_legend(limit)
     st.markdown(escaped(result.sentence))
 
 
-def contaminated(found: Analysis, score: ImageScore) -> None:
-    """A test picture among the normal ones, by one click."""
+def contaminated(found: Analysis, score: ImageResult) -> None:
+    """A test image among the normal ones, by one click."""
     st.markdown(
-        "What if a defective picture had slipped in among the normal ones? It is learned from like the others, and no "
-        "longer scored."
+        "Interventions a defective image had slipped in among the normal ones? It is learned from like the others, and"
+        " no longer scored."
     )
-    examples = {e.picture.sha256: f"{e.picture.name}  ·  {common.label_text(e.label)}" for e in found.workspace.tests}
-    shared = score.picture.sha256
+    examples = {e.image.sha256: f"{e.image.name}  ·  {common.label_text(e.label)}" for e in found.workspace.tests}
+    shared = score.image.sha256
     chosen = st.multiselect(
-        "Pictures to slip in",
+        "Images to slip in",
         list(examples),
         default=[shared],
         format_func=examples.__getitem__,
@@ -156,12 +156,12 @@ def contaminated(found: Analysis, score: ImageScore) -> None:
     if not chosen:
         st.caption("Choose at least one.")
         return
-    lake, tests, labels, heard = found.lake, found.pictures, found.known_labels, found.heard
-    added = [picture for picture in tests if picture.sha256 in chosen]
+    lake, tests, labels, computed = found.lake, found.images, found.known_labels, found.computed
+    added = [image for image in tests if image.sha256 in chosen]
     made = computed_beside(
         ("contaminated", found.result_key, lake.threshold_, tuple(sorted(chosen))),
         "Learning again",
-        lambda show: contaminate(lake, added, tests, labels, show, heard),
+        lambda show: contaminate(lake, added, tests, labels, show, computed),
     )
     if made is None:
         return
@@ -169,7 +169,7 @@ def contaminated(found: Analysis, score: ImageScore) -> None:
         ("Threshold", f"{made.threshold_after:.3f}", f"was {made.threshold_before:.3f}")
     ]
     if made.auroc_before is not None and made.auroc_after is not None:
-        cells.append(("Image AUROC, other pictures", f"{made.auroc_after:.3f}", f"was {made.auroc_before:.3f}"))
+        cells.append(("Image AUROC, other images", f"{made.auroc_after:.3f}", f"was {made.auroc_before:.3f}"))
     cells += [
         (f"Selection of layer {one.layer}", f"{one.jaccard:.2f}", f"{len(one.gained)} neurons are others")
         for one in made.layers
@@ -179,21 +179,21 @@ def contaminated(found: Analysis, score: ImageScore) -> None:
     st.plotly_chart(
         interventions.before_after(made.table, made.threshold_before, made.threshold_after),
         key="contaminated_scores",
-        alt="Score of each test picture before and after, with both thresholds",
+        alt="Score of each test image before and after, with both thresholds",
     )
     common.download_table(made.table, "contaminated.csv")
 
 
-def steady(found: Analysis, score: ImageScore) -> None:
-    """The score with other normal pictures, and of the picture a little changed; on demand."""
+def steady(found: Analysis, score: ImageResult) -> None:
+    """The score with other normal images, and of the image a little changed; on demand."""
     st.markdown(
-        "Does the score stay where it is with other or fewer normal pictures, and when the picture is shifted by a "
+        "Does the score stay where it is with other or fewer normal images, and when the image is shifted by a "
         "pixel, turned by a few degrees, or saved as JPEG?"
     )
-    key = ("steady", found.result_key, score.threshold, score.picture.sha256)
+    key = ("steady", found.result_key, score.threshold, score.image.sha256)
     if not common.asked_for(key, "Try other normals and small changes", ":material/tune:"):
         return
-    result = common.computed(key, "Changes", lambda show: score_stability(found.lake, score.picture, on_progress=show))
+    result = common.computed(key, "Changes", lambda show: score_stability(found.lake, score.image, on_progress=show))
     if result is not None:
         common.sensitivity(result, "stability")
-        st.caption("A turned picture is mirrored at its edges to fill its corners; a seam can count as unusual.")
+        st.caption("A turned image is mirrored at its edges to fill its corners; a seam can count as unusual.")

@@ -1,4 +1,4 @@
-"""Where a neuron is active: one picture in full, all pictures small, and the patches it answers to most and least."""
+"""Where a neuron is active: one image in full, all images small, and the patches it answers to most and least."""
 
 import numpy as np
 import streamlit as st
@@ -8,120 +8,120 @@ from dashboard.components import common
 from dashboard.plots import figures
 from dashboard.services import compute
 from dashboard.text import escaped
-from dashboard.views.neurons.view import UnitView
+from dashboard.views.neurons.view import NeuronView
 from lake_core.data.datasets import Example
 from lake_core.neurons.statistics import extreme_patches
 from lake_core.visualization.overlays import crop_with_box
 
 CARD, CARD_WIDTH, CROP_WIDTH, LARGE = 200, 166, 128, 640
 MOST = 40
-"""Pictures of a gallery on one page."""
+"""Images of a memory bank on one page."""
 N_EXTREMES = 8
 
 
-def look_at(sha256: str, view: UnitView) -> None:
-    """Makes a picture the one shown in full; a test picture becomes the shared one."""
+def look_at(sha256: str, view: NeuronView) -> None:
+    """Makes a image the one shown in full; a test image becomes the shared one."""
     if view.found.score_of(sha256) is not None:
-        session.set_focus(picture=sha256)
+        session.set_focus(image=sha256)
         st.session_state.normal_looked_at = None
     else:
         st.session_state.normal_looked_at = sha256
-    st.session_state.unit_section = "Maps"
+    st.session_state.neuron_section = "Maps"
 
 
-def looked_at(view: UnitView) -> Example:
-    """The picture shown in full: a normal one that was chosen, else the shared test picture."""
-    chosen = st.session_state.get("normal_looked_at") or session.focus().picture
-    return next((one for one in view.examples if one.picture.sha256 == chosen), view.examples[0])
+def looked_at(view: NeuronView) -> Example:
+    """The image shown in full: a normal one that was chosen, else the shared test image."""
+    chosen = st.session_state.get("normal_looked_at") or session.focus().image
+    return next((one for one in view.examples if one.image.sha256 == chosen), view.examples[0])
 
 
-def in_full(view: UnitView) -> None:
-    """One picture beside its map, with the value of each patch on hover."""
+def in_full(view: NeuronView) -> None:
+    """One image beside its map, with the value of each patch on hover."""
     example, backbone = looked_at(view), view.found.lake.backbone
-    names = {one.picture.sha256: f"test · {one.picture.name}" for one in view.tests_by_score}
-    for one in view.found.workspace.normals:  # the same file on both sides is looked at as a test picture
-        names.setdefault(one.picture.sha256, f"normal · {one.picture.name}")
+    names = {one.image.sha256: f"test · {one.image.name}" for one in view.tests_by_score}
+    for one in view.found.workspace.normals:  # the same file on both sides is looked at as a test image
+        names.setdefault(one.image.sha256, f"normal · {one.image.name}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         common.pick(
-            "Picture (test pictures by score, then normal ones)",
+            "Image (test images by score, then normal ones)",
             names,
-            example.picture.sha256,
+            example.image.sha256,
             lambda sha256: look_at(sha256, view),
             420,
         )
-        opacity = st.slider("Opacity of the map", 0.0, 1.0, 0.7, 0.05, key="unit_opacity", width=220)
+        opacity = st.slider("Opacity of the map", 0.0, 1.0, 0.7, 0.05, key="neuron_opacity", width=220)
         smooth = st.toggle(
             "Smooth display",
             True,
-            key="unit_smooth",
+            key="neuron_smooth",
             help="Interpolates between patches for display only; numbers never change.",
         )
-    picture, own = example.picture, view.value_on(example)
+    image, own = example.image, view.value_on(example)
     left, right = st.columns(2)
     left.image(
-        compute.plain_picture(picture.sha256, LARGE, picture),
+        compute.plain_image(image.sha256, LARGE, image),
         width="stretch",
-        alt=picture.name,
-        caption=escaped(picture.name),
+        alt=image.name,
+        caption=escaped(image.name),
     )
-    jpeg = compute.unit_picture(
-        picture.sha256, view.found.key.model, view.place, view.unit, view.limit, LARGE, smooth, picture, opacity
+    jpeg = compute.neuron_image(
+        image.sha256, view.found.key.model, view.hook_point, view.neuron, view.limit, LARGE, smooth, image, opacity
     )
     peak = int(np.nanargmax(own))
     right.plotly_chart(
-        figures.clickable_map(jpeg, picture.size, view.grid, backbone.placement(picture), own, [peak]),
-        key="unit_in_full",
+        figures.clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, [peak]),
+        key="neuron_in_full",
         config={"displayModeBar": False},
-        alt=f"Activation of unit {view.unit} on {picture.name}; its greatest, {own[peak]:.3g}, is at patch {peak}",
+        alt=f"Activation of neuron {view.neuron} on {image.name}; its greatest, {own[peak]:.3g}, is at patch {peak}",
     )
     right.caption(
         f"Greatest activation {own[peak]:.3f}, at the patch in the frame. Point at a patch to read its value."
     )
 
 
-def gallery(title: str, examples: tuple[Example, ...], view: UnitView) -> None:
-    """The unit's map on each picture, and the picture's greatest activation; a click shows the picture in full."""
+def gallery(title: str, examples: tuple[Example, ...], view: NeuronView) -> None:
+    """The neuron's map on each image, and the image's greatest activation; a click shows the image in full."""
     st.subheader(f"{title} ({len(examples)})", anchor=False)
     if not examples:
         st.caption("None yet.")
         return
     shown = part_of(title, examples)
-    jpegs = compute.unit_pictures(
+    jpegs = compute.neuron_images(
         compute.shas(shown),
         view.found.key.model,
-        view.place,
-        view.unit,
+        view.hook_point,
+        view.neuron,
         view.limit,
         CARD,
-        st.session_state.unit_smooth,
-        [example.picture for example in shown],
-        st.session_state.unit_opacity,
+        st.session_state.neuron_smooth,
+        [example.image for example in shown],
+        st.session_state.neuron_opacity,
     )
     with st.container(horizontal=True):
         cards = [st.container(width=CARD_WIDTH, gap="xsmall") for _ in shown]
     for card, example, jpeg in zip(cards, shown, jpegs, strict=True):
-        picture = example.picture
+        image = example.image
         peak = float(np.nanmax(view.value_on(example)))
         with card:
             st.image(
                 jpeg,
                 width="stretch",
-                alt=f"Activation of unit {view.unit} on {picture.name}, greatest {peak:.3g}",
+                alt=f"Activation of neuron {view.neuron} on {image.name}, greatest {peak:.3g}",
             )
             st.button(
-                escaped(picture.name),
-                key=f"card_{title}_{picture.sha256}",
+                escaped(image.name),
+                key=f"card_{title}_{image.sha256}",
                 on_click=look_at,
-                args=(picture.sha256, view),
+                args=(image.sha256, view),
                 type="tertiary",
-                help="Show this picture in full",
+                help="Show this image in full",
             )
             label = f"{common.label_text(example.label)} · " if title.startswith("Test") else ""
             st.caption(f"{label}max {peak:.2f}")
 
 
 def part_of(title: str, examples: tuple[Example, ...]) -> tuple[Example, ...]:
-    """As many pictures as a page holds well, with a picker of the part where there are more."""
+    """As many images as a page holds well, with a picker of the part where there are more."""
     if len(examples) <= MOST:
         return examples
     starts = range(0, len(examples), MOST)
@@ -137,36 +137,36 @@ def part_of(title: str, examples: tuple[Example, ...]) -> tuple[Example, ...]:
     return examples[start : start + MOST]
 
 
-def extremes(view: UnitView) -> None:
-    """The patches of all pictures that the unit answers to most, and least; a click leads to the picture."""
+def extremes(view: NeuronView) -> None:
+    """The patches of all images that the neuron answers to most, and least; a click leads to the image."""
     values = np.stack(view.values)
     backbone = view.found.lake.backbone
     for title, lowest in (("Patches it answers to most", False), ("Patches it answers to least", True)):
-        st.markdown(f"**{title}**, at most two of one picture")
-        shown = extreme_patches(values, np.isfinite(values), N_EXTREMES, lowest=lowest, per_picture=2)
-        n_alike = int((values == shown[0].value).sum())
-        if n_alike > N_EXTREMES:
-            share = n_alike / int(np.isfinite(values).sum())
+        st.markdown(f"**{title}**, at most two of one image")
+        shown = extreme_patches(values, np.isfinite(values), N_EXTREMES, lowest=lowest, per_image=2)
+        n_correlated = int((values == shown[0].value).sum())
+        if n_correlated > N_EXTREMES:
+            share = n_correlated / int(np.isfinite(values).sum())
             st.caption(
-                f"{n_alike} patches ({share:.0%} of all) have this same {'lowest' if lowest else 'greatest'} value, "
-                f"{shown[0].value:.2f}; these are only the first of them."
+                f"{n_correlated} patches ({share:.0%} of all) have this same {'lowest' if lowest else 'greatest'}"
+                f" value, {shown[0].value:.2f}; these are only the first of them."
             )
         with st.container(horizontal=True):
             cards = [st.container(width=CROP_WIDTH) for _ in shown]
         for card, patch in zip(cards, shown, strict=True):
-            picture = view.examples[patch.picture].picture
-            box = view.grid.box(patch.patch, backbone.placement(picture), picture.size)
+            image = view.examples[patch.image].image
+            box = view.grid.box(patch.patch, backbone.placement(image), image.size)
             with card:
                 st.image(
-                    crop_with_box(picture, box, context=5, side=160),
+                    crop_with_box(image, box, context=5, side=160),
                     width="stretch",
-                    alt=f"Patch {patch.patch} of {picture.name}, activation {patch.value:.3g}",
+                    alt=f"Patch {patch.patch} of {image.name}, activation {patch.value:.3g}",
                 )
                 st.button(
-                    f"{patch.value:.2f} · {escaped(picture.name)}",
-                    key=f"crop_{lowest}_{patch.picture}_{patch.patch}",
+                    f"{patch.value:.2f} · {escaped(image.name)}",
+                    key=f"crop_{lowest}_{patch.image}_{patch.patch}",
                     on_click=look_at,
-                    args=(picture.sha256, view),
+                    args=(image.sha256, view),
                     type="tertiary",
-                    help="Show this picture",
+                    help="Show this image",
                 )

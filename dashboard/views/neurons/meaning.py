@@ -9,26 +9,26 @@ from dashboard.plots import figures
 from dashboard.services import compute
 from dashboard.text import escaped
 from dashboard.views.neurons.maps import LARGE, looked_at
-from dashboard.views.neurons.view import UnitView
+from dashboard.views.neurons.view import NeuronView
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.datasets import Example
 from lake_core.errors import ConfigError
-from lake_core.neurons.attribution import METHODS, Attribution, Method, unit_attribution
-from lake_core.neurons.concepts import Description, checked_words
+from lake_core.neurons.attribution import METHODS, Attribution, Method, neuron_attribution
+from lake_core.neurons.concepts import ConceptLabels, checked_concepts
 from lake_core.neurons.effects import describe
-from lake_core.visualization.overlays import symmetric_limit, unit_overlay
+from lake_core.visualization.overlays import neuron_overlay, symmetric_limit
 
-STRONGEST, CLICKED, WHOLE = "its strongest patch", "the clicked patch", "the whole picture"
+STRONGEST, CLICKED, WHOLE = "its strongest patch", "the clicked patch", "the whole image"
 METHOD_NAMES: dict[Method, str] = {"integrated_gradients": "integrated gradients", "gradient": "gradient"}
 GRAINS = {"squares of 8 pixels": 8, "single pixels": 1}
 STEPS = {"32 steps": 32, "64 steps": 64, "128 steps": 128}
 
 
-def words(view: UnitView) -> None:
-    """What the unit could be called, on demand, with its odds against chance."""
+def words(view: NeuronView) -> None:
+    """What the neuron could be called, on demand, with its odds against chance."""
     st.markdown(
         "Two independent routes: whose patch similarity agrees with this neuron's maps, and which way it moves the "
-        "whole picture in the joint space. A word is shown only if it beats what chance gives the best of all words."
+        "whole image in the joint space. A word is shown only if it beats what chance gives the best of all words."
     )
     with st.expander("Your own words"):
         typed = st.text_area(
@@ -40,25 +40,25 @@ def words(view: UnitView) -> None:
     vocabulary = None
     if typed.strip():
         try:
-            vocabulary = checked_words(typed.splitlines())
+            vocabulary = checked_concepts(typed.splitlines())
         except ConfigError as error:
             st.warning(escaped(str(error)), icon=":material/edit:")
             return
-    lake, place = view.found.lake, view.place
-    key = ("words", view.found.key, compute.identities(view.found.workspace.tests), place, view.unit, vocabulary)
+    lake, hook_point = view.found.lake, view.hook_point
+    key = ("words", view.found.key, compute.identities(view.found.workspace.tests), hook_point, view.neuron, vocabulary)
     if not common.asked_for(key, "Describe this neuron", ":material/sell:"):
         return
-    pictures = [*lake.normals_, *view.found.pictures]
+    images = [*lake.normals_, *view.found.images]
     described = common.computed(
         key,
         "Describing",
-        lambda show: describe(lake, place.layer, [view.unit], pictures, vocabulary, on_progress=show),
+        lambda show: describe(lake, hook_point.layer, [view.neuron], images, vocabulary, on_progress=show),
     )
     if described is not None:
         _description(described[0])
 
 
-def _description(description: Description) -> None:
+def _description(description: ConceptLabels) -> None:
     st.caption("The text side of a small model is weak, and a label found for a neuron can be wrong.")
     if not description.words:
         st.info("No word describes this neuron: none beats chance.", icon=":material/sell:")
@@ -68,7 +68,7 @@ def _description(description: Description) -> None:
         {"word": one.word, "route": route, "score": one.score, "p against chance": one.p_value}
         for route, scores in (
             ("agreement of maps", description.agreement),
-            ("effect on the picture", description.effect),
+            ("effect on the image", description.effect),
         )
         for one in scores
         if one.word in description.words
@@ -76,20 +76,20 @@ def _description(description: Description) -> None:
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt="The words and how they were found")
 
 
-def choose_patch(key: str, example: Example, view: UnitView) -> None:
-    """Keeps a clicked patch for the picture and place it was clicked on."""
+def choose_patch(key: str, example: Example, view: NeuronView) -> None:
+    """Keeps a clicked patch for the image and place it was clicked on."""
     points = st.session_state[key].selection.points
     if points:
-        st.session_state.unit_patch = (example.picture.sha256, view.place, int(points[0]["customdata"][0]))
+        st.session_state.neuron_patch = (example.image.sha256, view.hook_point, int(points[0]["customdata"][0]))
         st.session_state.attribution_of = CLICKED
 
 
-def pixels(view: UnitView) -> None:
-    """The pixels behind the unit on one picture, on demand (Captum)."""
+def pixels(view: NeuronView) -> None:
+    """The pixels behind the neuron on one image, on demand (Captum)."""
     example, backbone = looked_at(view), view.found.lake.backbone
-    picture, own = example.picture, view.value_on(example)
-    held = st.session_state.get("unit_patch")
-    clicked = held[2] if held is not None and held[:2] == (picture.sha256, view.place) else None
+    image, own = example.image, view.value_on(example)
+    held = st.session_state.get("neuron_patch")
+    clicked = held[2] if held is not None and held[:2] == (image.sha256, view.hook_point) else None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         method = st.segmented_control(
             "Method",
@@ -106,7 +106,7 @@ def pixels(view: UnitView) -> None:
             required=True,
             key="attribution_steps",
             disabled=method == "gradient",
-            help="More steps on the way from the blurred picture lower the completeness error and take longer.",
+            help="More steps on the way from the blurred image lower the completeness error and take longer.",
         )
         where = st.segmented_control(
             "Of",
@@ -119,20 +119,20 @@ def pixels(view: UnitView) -> None:
     patch = {STRONGEST: strongest, CLICKED: strongest if clicked is None else clicked, WHOLE: None}[where]
     left, right = st.columns(2)
     with left:
-        jpeg = compute.unit_picture(
-            picture.sha256, view.found.key.model, view.place, view.unit, view.limit, LARGE, True, picture
+        jpeg = compute.neuron_image(
+            image.sha256, view.found.key.model, view.hook_point, view.neuron, view.limit, LARGE, True, image
         )
         marked = [] if patch is None else [patch]
-        chart = f"pixels_{picture.sha256[:12]}"
+        chart = f"pixels_{image.sha256[:12]}"
         st.plotly_chart(
-            figures.clickable_map(jpeg, picture.size, view.grid, backbone.placement(picture), own, marked),
+            figures.clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, marked),
             key=chart,
             on_select=lambda: choose_patch(chart, example, view),
             selection_mode="points",
             config={"displayModeBar": False},
-            alt=f"Activation of unit {view.unit} on {picture.name}",
+            alt=f"Activation of neuron {view.neuron} on {image.name}",
         )
-        st.caption(f"{escaped(picture.name)}, the neuron's activation. Click a patch to ask for the pixels behind it.")
+        st.caption(f"{escaped(image.name)}, the neuron's activation. Click a patch to ask for the pixels behind it.")
     with right:
         _attribution(view, example, patch, method, STEPS[steps])
 
@@ -145,18 +145,18 @@ def in_squares(map_hw: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(padded.reshape(rows, side, cols, side).sum((1, 3)))
 
 
-def _attribution(view: UnitView, example: Example, patch: int | None, method: Method, steps: int) -> None:
-    picture, place, kind = example.picture, view.place, view.selection.kind
+def _attribution(view: NeuronView, example: Example, patch: int | None, method: Method, steps: int) -> None:
+    image, hook_point, site = example.image, view.hook_point, view.selection.site
     backbone = view.found.lake.backbone
     n_steps = steps if method == "integrated_gradients" else 1
-    key = ("pixels", view.found.key.model, picture.sha256, place, view.unit, patch, method, n_steps)
+    key = ("pixels", view.found.key.model, image.sha256, hook_point, view.neuron, patch, method, n_steps)
     if not common.asked_for(key, "Show the pixels behind it", ":material/biotech:"):
         return
     result: Attribution | None = common.computed(
         key,
         "Following the gradient",
-        lambda show: unit_attribution(
-            backbone, picture, place.layer, kind, view.unit, patch, method, steps=n_steps, on_progress=show
+        lambda show: neuron_attribution(
+            backbone, image, hook_point.layer, site, view.neuron, patch, method, steps=n_steps, on_progress=show
         ),
     )
     if result is None:
@@ -166,23 +166,23 @@ def _attribution(view: UnitView, example: Example, patch: int | None, method: Me
     rows, cols = shown.shape
     limit = symmetric_limit([shown], quantile=0.999)
     st.image(
-        unit_overlay(
-            picture,
+        neuron_overlay(
+            image,
             shown,
             PatchGrid(rows, cols, rows * side, cols * side),
-            backbone.placement(picture),
+            backbone.placement(image),
             limit,
             smooth=False,
         ),
         caption="red: raises the activation; blue: lowers it",
         width="stretch",
-        alt=f"Pixels that move unit {view.unit}",
+        alt=f"Pixels that move neuron {view.neuron}",
     )
-    common.unit_legend(limit)
+    common.neuron_legend(limit)
     st.segmented_control("Shown in", list(GRAINS), default=next(iter(GRAINS)), required=True, key="attribution_grain")
     said = f"Activation {result.value:.3f}"
     if result.baseline is not None and result.baseline_value is not None:
-        said += f", {result.baseline_value:.3f} on the {result.baseline} picture it is compared with"
+        said += f", {result.baseline_value:.3f} on the {result.baseline} image it is compared with"
     if result.completeness_error is not None:
         said += f". Completeness error {result.completeness_error:.1%} over {result.steps} steps (0 is exact)"
     st.caption(said + ".")

@@ -1,29 +1,29 @@
-"""Neurons that the user has pinned, to compare them side by side on one picture."""
+"""Neurons that the user has pinned, to compare them side by side on one image."""
 
 from typing import NamedTuple
 
 import streamlit as st
 
 from dashboard.components import common
-from dashboard.components.sidebar import KIND_NAMES
+from dashboard.components.sidebar import SITE_NAMES
 from dashboard.services import compute
 from dashboard.services.compute import ModelKey
 from dashboard.text import escaped
 from dashboard.views.neurons.maps import CARD, CARD_WIDTH, looked_at
-from dashboard.views.neurons.view import UnitView, open_unit
-from lake_core.backbones.hooks import Kind
+from dashboard.views.neurons.view import NeuronView, open_neuron
+from lake_core.backbones.hooks import Site
 from lake_core.visualization.overlays import symmetric_limit
 
 MAX_PINS = 8
 
 
 class Pin(NamedTuple):
-    """A pinned unit; the same place of another backbone is another thing."""
+    """A pinned neuron; the same place of another backbone is another thing."""
 
     model: ModelKey
     layer: int
-    kind: Kind
-    unit: int
+    site: Site
+    neuron: int
 
 
 def held() -> list[Pin]:
@@ -33,7 +33,7 @@ def held() -> list[Pin]:
 
 
 def button(this: Pin) -> None:
-    """Pins a unit, or takes its pin away."""
+    """Pins a neuron, or takes its pin away."""
     pins = held()
     if this in pins:
         st.button(
@@ -51,12 +51,12 @@ def button(this: Pin) -> None:
             disabled=is_full,
             help=f"{MAX_PINS} neurons are pinned, which is all there is room for; unpin one first."
             if is_full
-            else f"Up to {MAX_PINS} neurons, compared under *Pinned* on one picture.",
+            else f"Up to {MAX_PINS} neurons, compared under *Pinned* on one image.",
         )
 
 
-def side_by_side(view: UnitView) -> None:
-    """The pinned units of this backbone on one picture, on one scale, beside the picture as it is."""
+def side_by_side(view: NeuronView) -> None:
+    """The pinned neurons of this backbone on one image, on one scale, beside the image as it is."""
     model, lake = view.found.key.model, view.found.lake
     shown = [pin for pin in held() if pin.model == model]
     n_others = len(held()) - len(shown)
@@ -68,30 +68,33 @@ def side_by_side(view: UnitView) -> None:
             icon=":material/keep:",
         )
         return
-    picture = looked_at(view).picture
-    places = [lake.backbone.place(pin.layer, pin.kind) for pin in shown]
-    lake.store.ensure([picture], set(places))
-    values = [lake.store.get(picture, place)[:, pin.unit].numpy() for place, pin in zip(places, shown, strict=True)]
+    image = looked_at(view).image
+    hook_points = [lake.backbone.hook_point(pin.layer, pin.site) for pin in shown]
+    lake.store.ensure([image], set(hook_points))
+    values = [
+        lake.store.get(image, hook_point)[:, pin.neuron].numpy()
+        for hook_point, pin in zip(hook_points, shown, strict=True)
+    ]
     limit = symmetric_limit(values)
-    common.unit_legend(limit)
+    common.neuron_legend(limit)
     with st.container(horizontal=True):
         first, *cards = [st.container(width=CARD_WIDTH) for _ in range(len(shown) + 1)]
     with first:
-        plain = compute.plain_picture(picture.sha256, CARD, picture)
-        st.image(plain, width="stretch", alt=picture.name)
-        st.caption(f"{escaped(picture.name)}, as it is")
-    for card, pin, place, own in zip(cards, shown, places, values, strict=True):
-        _, layer, kind, unit = pin
+        plain = compute.plain_image(image.sha256, CARD, image)
+        st.image(plain, width="stretch", alt=image.name)
+        st.caption(f"{escaped(image.name)}, as it is")
+    for card, pin, hook_point, own in zip(cards, shown, hook_points, values, strict=True):
+        _, layer, site, neuron = pin
         with card:
             st.image(
-                compute.unit_picture(picture.sha256, model, place, unit, limit, CARD, True, picture),
+                compute.neuron_image(image.sha256, model, hook_point, neuron, limit, CARD, True, image),
                 width="stretch",
-                alt=f"Activation of unit {unit} of layer {layer} on {picture.name}, greatest {own.max():.3g}",
+                alt=f"Activation of neuron {neuron} of layer {layer} on {image.name}, greatest {own.max():.3g}",
             )
-            st.caption(f"layer {layer} · {KIND_NAMES[kind]} · unit {unit} · max {own.max():.2f}")
-            key = f"{layer}_{kind}_{unit}"
+            st.caption(f"layer {layer} · {SITE_NAMES[site]} · neuron {neuron} · max {own.max():.2f}")
+            key = f"{layer}_{site}_{neuron}"
             with st.container(horizontal=True, gap="small"):
-                st.button("Open", key=f"open_{key}", on_click=open_unit, args=(layer, kind, unit), type="tertiary")
+                st.button("Open", key=f"open_{key}", on_click=open_neuron, args=(layer, site, neuron), type="tertiary")
                 st.button("Unpin", key=f"unpin_{key}", on_click=held().remove, args=(pin,), type="tertiary")
-    st.caption("One scale for all. Another picture is chosen under *Maps*.")
+    st.caption("One scale for all. Another image is chosen under *Maps*.")
     st.button("Unpin all", on_click=held().clear, type="tertiary")

@@ -10,15 +10,15 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from dashboard.views.neurons.view import UnitView, flat
-from lake_core.visualization.overlays import SIGNED_COLOURS, unit_overlay
+from dashboard.views.neurons.view import NeuronView, flat
+from lake_core.visualization.overlays import SIGNED_COLOURS, neuron_overlay
 
 Form = Literal["png", "svg"]
 N_COLUMNS, SIDE = 6, 360
 
 
-def sheet(view: UnitView, form: Form) -> bytes:
-    """The test pictures with the highest scores, then normal ones, with the unit's maps on one scale, and a histogram.
+def sheet(view: NeuronView, form: Form) -> bytes:
+    """The test images with the highest scores, then normal ones, with the neuron's maps on one scale, and a histogram.
 
     Returns:
         A PNG at 150 dots per inch, or an SVG whose writing stays text.
@@ -37,9 +37,9 @@ def sheet(view: UnitView, form: Form) -> bytes:
             axis.set_axis_off()
         for axis, example in zip(line, examples, strict=False):
             own = view.value_on(example)
-            placement = backbone.placement(example.picture)
-            axis.imshow(unit_overlay(example.picture, own, view.grid, placement, view.limit, max_side=SIDE))
-            axis.set_title(f"{title}: {example.picture.name}\nmax {np.nanmax(own):.2f}", fontsize=7, parse_math=False)
+            placement = backbone.placement(example.image)
+            axis.imshow(neuron_overlay(example.image, own, view.grid, placement, view.limit, max_side=SIDE))
+            axis.set_title(f"{title}: {example.image.name}\nmax {np.nanmax(own):.2f}", fontsize=7, parse_math=False)
     scale = ScalarMappable(Normalize(-view.limit, view.limit), SIGNED_COLOURS)
     maps.colorbar(scale, ax=axes.ravel().tolist(), label="activation", shrink=0.7)
     axis = below.subplots()
@@ -52,8 +52,8 @@ def sheet(view: UnitView, form: Form) -> bytes:
     axis.legend(frameon=False)
     selection, spec = view.selection, backbone.spec
     figure.suptitle(
-        f"{spec} · layer {selection.layer} · {selection.kind} unit {view.unit} · "
-        f"rank {selection.rank_of(view.unit)} of {selection.n_units} by {selection.criterion}",
+        f"{spec} · layer {selection.layer} · {selection.site} neuron {view.neuron} · "
+        f"rank {selection.rank_of(view.neuron)} of {selection.n_neurons} by {selection.criterion}",
         fontsize=10,
         parse_math=False,
     )

@@ -1,4 +1,4 @@
-"""One neuron as its page shows it: the unit, its activations on every picture of the workspace, and their scale."""
+"""One neuron as its page shows it: the neuron, its activations on every image of the workspace, and their scale."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,44 +9,44 @@ from dashboard import session
 from dashboard.components import sidebar
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
-from lake_core.backbones.hooks import Kind, Place
+from lake_core.backbones.hooks import HookPoint, Site
 from lake_core.backbones.patch_grid import PatchGrid, mask_to_patches
 from lake_core.data.datasets import Example
 from lake_core.detector.selection import Selection
 
 
 @dataclass(frozen=True, eq=False)
-class UnitView:
-    """A unit and what it does.
+class NeuronView:
+    """A neuron and what it does.
 
     Attributes:
         found: The analysis.
-        selection: Of the unit's layer.
-        unit: Its number.
-        normals, tests: For each picture (n_patches,), NaN off the picture; in the workspace's order.
+        selection: Of the neuron's layer.
+        neuron: Its number.
+        normals, tests: For each image (n_patches,), NaN off the image; in the workspace's order.
     """
 
     found: Analysis
     selection: Selection
-    unit: int
+    neuron: int
     normals: list[np.ndarray] = field(repr=False)
     tests: list[np.ndarray] = field(repr=False)
 
     @classmethod
-    def of(cls, found: Analysis, selection: Selection, unit: int) -> "UnitView":
-        return cls(found, selection, unit, *compute.unit_values(found, selection.layer, unit))
+    def of(cls, found: Analysis, selection: Selection, neuron: int) -> "NeuronView":
+        return cls(found, selection, neuron, *compute.neuron_values(found, selection.layer, neuron))
 
     @property
-    def place(self) -> Place:
-        return self.found.lake.backbone.place(self.selection.layer, self.selection.kind)
+    def hook_point(self) -> HookPoint:
+        return self.found.lake.backbone.hook_point(self.selection.layer, self.selection.site)
 
     @property
     def grid(self) -> PatchGrid:
-        return self.found.lake.backbone.grid(self.place)
+        return self.found.lake.backbone.grid(self.hook_point)
 
     @property
     def examples(self) -> tuple[Example, ...]:
-        """Normal pictures, then test pictures, as in `values`."""
+        """Normal images, then test images, as in `values`."""
         return (*self.found.workspace.normals, *self.found.workspace.tests)
 
     @property
@@ -55,19 +55,19 @@ class UnitView:
 
     @cached_property
     def limit(self) -> float:
-        """The value of the full colour, shared by all pictures."""
-        return compute.unit_limit(self.normals, self.tests)
+        """The value of the full colour, shared by all images."""
+        return compute.neuron_limit(self.normals, self.tests)
 
     @cached_property
     def tests_by_score(self) -> tuple[Example, ...]:
-        """The test pictures, highest score first."""
+        """The test images, highest score first."""
         pairs = sorted(zip(self.found.workspace.tests, self.found.scores, strict=True), key=lambda pair: -pair[1].score)
         return tuple(example for example, _ in pairs)
 
     def value_on(self, example: Example) -> np.ndarray:
-        """(n_patches,) on one picture, NaN off it."""
+        """(n_patches,) on one image, NaN off it."""
         position = next(
-            index for index, other in enumerate(self.examples) if other.picture.sha256 == example.picture.sha256
+            index for index, other in enumerate(self.examples) if other.image.sha256 == example.image.sha256
         )
         return self.values[position]
 
@@ -76,20 +76,20 @@ class UnitView:
         if example.mask is None or not example.mask.any():
             return None
         own = self.value_on(example)
-        placement = self.found.lake.backbone.placement(example.picture)
-        defect, on_picture = mask_to_patches(example.mask, self.grid, placement) > 0, np.isfinite(own)
-        inside, outside = own[defect & on_picture], own[~defect & on_picture]
+        placement = self.found.lake.backbone.placement(example.image)
+        defect, on_image = mask_to_patches(example.mask, self.grid, placement) > 0, np.isfinite(own)
+        inside, outside = own[defect & on_image], own[~defect & on_image]
         return (inside, outside) if len(inside) and len(outside) else None
 
 
 def flat(values: list[np.ndarray]) -> np.ndarray:
-    """All values that lie on the pictures, one after the other."""
+    """All values that lie on the images, one after the other."""
     return np.concatenate([own[np.isfinite(own)] for own in values] or [np.zeros(0)])
 
 
-def open_unit(layer: int, kind: Kind, unit: int) -> None:
-    """Makes a unit the one that the page shows, and its kind the sidebar's; only in a button's callback."""
+def open_neuron(layer: int, site: Site, neuron: int) -> None:
+    """Makes a neuron the one that the page shows, and its kind the sidebar's; only in a button's callback."""
     settings = sidebar.current()
-    if settings.kind != kind:
-        sidebar.take(replace(settings, kind=kind, layers=None))
-    session.set_focus(layer=layer, unit=unit)
+    if settings.site != site:
+        sidebar.take(replace(settings, site=site, layers=None))
+    session.set_focus(layer=layer, neuron=neuron)

@@ -1,4 +1,5 @@
-"""The account on the Score split page: the clickable map, the numbers of a place, and its nearest normal patch."""
+"""The account on the Score decomposition page: the clickable map, the numbers of a place, and its nearest normal
+patch."""
 
 import time
 from typing import TypeAlias
@@ -11,7 +12,7 @@ from dashboard.components import common
 from dashboard.plots import decomposition, figures
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.visualization.overlays import crop_with_box
 
 MAP_SIDE, CROP = 720, 200
@@ -24,17 +25,17 @@ Where: TypeAlias = int | list[int] | None
 # Where ---------------------------------------------------------------------------------------------------------------
 
 
-def chosen_place(score: ImageScore) -> Where:
-    """What the user chose on the map of this picture, if it still is on the picture."""
+def chosen_place(score: ImageResult) -> Where:
+    """What the user chose on the map of this image, if it still is on the image."""
 
-    def on_picture(patch: int) -> bool:
-        return 0 <= patch < score.map.size and bool(score.witnesses.inside[patch])
+    def on_image(patch: int) -> bool:
+        return 0 <= patch < score.map.size and bool(score.patch_scores.inside[patch])
 
     sha256, region = st.session_state.get("region", (None, []))
-    if sha256 == score.picture.sha256 and region and all(map(on_picture, region)):
+    if sha256 == score.image.sha256 and region and all(map(on_image, region)):
         return list(region)
     patch = session.focus().patch
-    if patch is not None and not on_picture(patch):
+    if patch is not None and not on_image(patch):
         session.set_focus(patch=None)
         return None
     return patch
@@ -55,27 +56,27 @@ def forget_place() -> None:
     st.session_state.region = (None, [])
 
 
-def clickable(found: Analysis, score: ImageScore, where: Where) -> None:
-    """The picture with its map; a click chooses a patch, a brush a region."""
-    picture, grid = score.picture, score.witnesses.grid
+def clickable(found: Analysis, score: ImageResult, where: Where) -> None:
+    """The image with its map; a click chooses a patch, a brush a region."""
+    image, grid = score.image, score.patch_scores.grid
     brush = st.toggle("Brush a region", key="brush", help="Draw a box; the account is then the mean over its patches.")
-    jpeg = compute.score_picture(picture.sha256, found.key, score.text_weight, found.scale, MAP_SIDE, 0.6, score)
-    key = f"map_{picture.sha256[:12]}_{brush}"
+    jpeg = compute.score_image(image.sha256, found.key, score.fusion_weight, found.scale, MAP_SIDE, 0.6, score)
+    key = f"map_{image.sha256[:12]}_{brush}"
     marked = where if isinstance(where, list) else [score.patch if where is None else where]
-    figure = figures.clickable_map(jpeg, picture.size, grid, score.witnesses.placement, score.map.ravel(), marked)
+    figure = figures.clickable_map(jpeg, image.size, grid, score.patch_scores.placement, score.map.ravel(), marked)
     if brush:
         figure.update_layout(dragmode="select")
     st.plotly_chart(
         figure,
         key=key,
-        on_select=lambda: choose_place(key, picture.sha256),
+        on_select=lambda: choose_place(key, image.sha256),
         selection_mode=("points", "box") if brush else "points",
         config={"displayModeBar": False},
-        alt=f"{picture.name} with its score map; choose a patch by a click, or by its row and column below.",
+        alt=f"{image.name} with its score map; choose a patch by a click, or by its row and column below.",
     )
     common.score_legend(found)
     if brush:
-        st.button("Deciding patch", on_click=forget_place, disabled=where is None)
+        st.button("Max-scoring patch", on_click=forget_place, disabled=where is None)
         return
     patch = where if isinstance(where, int) else score.patch
     st.session_state.patch_row, st.session_state.patch_col = patch // grid.cols + 1, patch % grid.cols + 1
@@ -86,7 +87,7 @@ def clickable(found: Analysis, score: ImageScore, where: Where) -> None:
     def by_number() -> None:
         chosen = (st.session_state.patch_row - 1) * grid.cols + st.session_state.patch_col - 1
         before, since = st.session_state.patch_before
-        # A browser that has not drawn yet where the deciding patch has moved sends back where it was.
+        # A browser that has not drawn yet where the max-scoring patch has moved sends back where it was.
         if where is None and chosen == before and time.monotonic() - since < ECHO_SECONDS:
             return
         session.set_focus(patch=chosen)
@@ -95,26 +96,26 @@ def clickable(found: Analysis, score: ImageScore, where: Where) -> None:
     row = st.container(horizontal=True, vertical_alignment="bottom")
     row.number_input("Row", 1, grid.rows, key="patch_row", on_change=by_number, width=130)
     row.number_input("Column", 1, grid.cols, key="patch_col", on_change=by_number, width=130)
-    row.button("Deciding patch", on_click=forget_place, disabled=where is None, width="stretch")
+    row.button("Max-scoring patch", on_click=forget_place, disabled=where is None, width="stretch")
 
 
-def account(found: Analysis, score: ImageScore, where: Where) -> None:
+def contributions_document(found: Analysis, score: ImageResult, where: Where) -> None:
     """The value as numbers and as a waterfall from 0."""
-    ledger, weight = score.ledger(where), score.text_weight
-    total = float(ledger["contribution"].sum())
-    witnesses, patches = score.witnesses, score.patches if where is None else np.atleast_1d(where)
-    visual = float(witnesses.visual[patches].mean())
-    cross = 0.0 if witnesses.cross_modal is None else float(witnesses.cross_modal[patches].mean())
+    contributions, weight = score.contributions(where), score.fusion_weight
+    total = float(contributions["contribution"].sum())
+    patch_scores, patches = score.patch_scores, score.patches if where is None else np.atleast_1d(where)
+    visual = float(patch_scores.visual[patches].mean())
+    text_part = 0.0 if patch_scores.text is None else float(patch_scores.text[patches].mean())
     if where is None:
         what, beneath = "Image score", common.verdict(score)
     elif isinstance(where, list):
         what, beneath = f"Mean of {len(where)} patches", None
     else:
         what, beneath = f"Patch {where}", None
-    cells, shown = [(what, f"{total:.3f}", beneath)], decomposition.parts_of(ledger, total)
+    cells, shown = [(what, f"{total:.3f}", beneath)], decomposition.parts_of(contributions, total)
     for name, share, part, key in (
         ("Visual", 1 - weight, visual, "visual"),
-        ("Cross-modal", weight, cross, "cross_modal"),
+        ("Text", weight, text_part, "text"),
     ):
         cells.append((name, f"{part:.3f}", f"× {share:.2f} = {shown.get(key, 0.0):.3f}"))
     common.metrics(cells)
@@ -122,11 +123,11 @@ def account(found: Analysis, score: ImageScore, where: Where) -> None:
     unfolded = st.segmented_control(
         "Unfold a layer into its neurons", layers, key=f"unfolded_{layers}", format_func=lambda one: f"layer {one}"
     )
-    steps = decomposition.steps_of(ledger, total, unfolded)
+    steps = decomposition.steps_of(contributions, total, unfolded)
     st.plotly_chart(
         decomposition.waterfall(steps, total, score.threshold),
         key="waterfall",
-        alt=f"{what} {total:.3f} as the sum of its visual and cross-modal parts",
+        alt=f"{what} {total:.3f} as the sum of its visual and text parts",
     )
     with st.expander("As a table"):
         st.dataframe(
@@ -135,14 +136,14 @@ def account(found: Analysis, score: ImageScore, where: Where) -> None:
             column_config={name: st.column_config.NumberColumn(format="%.3f") for name in ("contribution", "so far")},
             alt=f"The steps from 0 to {total:.3f}",
         )
-    probability = score.witnesses.image_probability
+    probability = score.patch_scores.image_probability
     if probability is not None:
         st.caption(
             f"Beside it, never mixed in: the whole image's zero-shot probability of “anomalous” is {probability:.0%}."
         )
 
 
-def nearest(found: Analysis, score: ImageScore, where: Where) -> None:
+def nearest(found: Analysis, score: ImageResult, where: Where) -> None:
     """The patch beside its nearest normal patch in the layer that counts most, at a glance."""
     patch = where if isinstance(where, int) else score.patch
     items = score.evidence(patch)
@@ -150,13 +151,13 @@ def nearest(found: Analysis, score: ImageScore, where: Where) -> None:
         return
     item = max(items, key=lambda one: one.distance / one.tau)
     backbone = found.lake.backbone
-    grid, normal = backbone.layer(item.layer).grid, found.lake.normals_[item.normal_picture]
-    this = "deciding patch" if patch == score.patch else "this patch"
+    grid, normal = backbone.layer(item.layer).grid, found.lake.normals_[item.normal_image]
+    this = "max-scoring patch" if patch == score.patch else "this patch"
     pairs = (
         (
             this,
-            score.picture,
-            grid.box(item.patch, score.witnesses.placement, score.picture.size),
+            score.image,
+            grid.box(item.patch, score.patch_scores.placement, score.image.size),
         ),
         (
             f"nearest normal patch, layer {item.layer}",
@@ -165,11 +166,11 @@ def nearest(found: Analysis, score: ImageScore, where: Where) -> None:
         ),
     )
     with st.container(horizontal=True):
-        for title, picture, box in pairs:
+        for title, image, box in pairs:
             st.image(
-                crop_with_box(picture, box, context=5, side=CROP),
+                crop_with_box(image, box, context=5, side=CROP),
                 caption=title,
                 width=170,
-                alt=f"{title} in {picture.name}, close up",
+                alt=f"{title} in {image.name}, close up",
                 output_format="JPEG",
             )

@@ -1,4 +1,4 @@
-"""Selection, whether it holds: other criteria, the two kinds of unit, fewer normal pictures, and other values of K."""
+"""Selection, whether it holds: other criteria, the two activation sites, fewer normal images, and other values of K."""
 
 import streamlit as st
 
@@ -8,10 +8,10 @@ from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
 from dashboard.views.selection.overview import MEASURES
-from lake_core.backbones.hooks import KINDS
+from lake_core.backbones.hooks import SITES
 from lake_core.experiments.controls import compare_criteria, separation_measure, sweep_k
 from lake_core.experiments.stability import stability
-from lake_core.neurons.similarity import ALIKE, kinds_overlap
+from lake_core.neurons.similarity import CORRELATED, sites_overlap
 
 
 def criteria(found: Analysis) -> None:
@@ -28,52 +28,52 @@ def criteria(found: Analysis) -> None:
             alt=f"Which neurons of layer {layer} each criterion selects",
         )
         first = next(iter(selections.values()))
-        k, n_units = len(first.units), first.n_units
+        k, n_neurons = len(first.neurons), first.n_neurons
         st.caption(
-            f"Each column is one of the layer's {n_units} neurons, from most to least sensitive by {first.criterion}; "
-            f"each row is what a criterion keeps of them: {k} neurons, dark blue."
+            f"Each column is one of the layer's {n_neurons} neurons, from most to least sensitive by {first.criterion};"
+            f" each row is what a criterion keeps of them: {k} neurons, dark blue."
         )
         st.plotly_chart(selection.overlap(table), key=f"overlap_{layer}", alt=f"Overlap of criteria in layer {layer}")
         st.caption(
             "Share of neurons that two criteria have in common, of all neurons that either selects (Jaccard). "
-            f"Two random draws of {k} have about {k / (2 * n_units - k):.2f} in common."
+            f"Two random draws of {k} have about {k / (2 * n_neurons - k):.2f} in common."
         )
-    kinds(found)
+    sites(found)
 
 
-def kinds(found: Analysis) -> None:
-    """Hidden units and channels of a layer matched by what they do."""
+def sites(found: Analysis) -> None:
+    """Hidden neurons and channels of a layer matched by what they do."""
     backbone = found.lake.backbone
-    layers = [layer for layer in found.lake.selection_ if all(layer in backbone.layers_with(kind) for kind in KINDS)]
+    layers = [layer for layer in found.lake.selection_ if all(layer in backbone.layers_with(site) for site in SITES)]
     if not layers:
         return
-    st.subheader("Do the two kinds of neuron find the same?", anchor=False)
+    st.subheader("Do the two activation site find the same?", anchor=False)
     st.markdown(
-        "Numbers of hidden units and of channels name different things, so they are matched by their maps: each "
-        "selected hidden unit with the selected channel whose map agrees most (correlation)."
+        "Numbers of hidden neurons and of channels name different things, so they are matched by their maps: each "
+        "selected hidden neuron with the selected channel whose map agrees most (correlation)."
     )
     for layer in layers:
-        kinds_of_layer(found, layer)
+        sites_of_layer(found, layer)
 
 
-def kinds_of_layer(found: Analysis, layer: int) -> None:
-    """The best match of each selected hidden unit of a layer."""
+def sites_of_layer(found: Analysis, layer: int) -> None:
+    """The best match of each selected hidden neuron of a layer."""
     overlap = common.computed(
         ("kinds", found.key, compute.identities(found.workspace.tests), layer),
         f"Matching the kinds in layer {layer}",
-        lambda _: kinds_overlap(found.lake, layer, compute.pictures_of(found.workspace)),
+        lambda _: sites_overlap(found.lake, layer, compute.images_of(found.workspace)),
     )
     if overlap is None:
         return
     st.plotly_chart(
-        selection.best_matches(overlap.matches, ALIKE),
+        selection.best_matches(overlap.matches, CORRELATED),
         key=f"kinds_{layer}",
-        alt=f"Agreement of each selected hidden unit of layer {layer} with its best channel",
+        alt=f"Agreement of each selected hidden neuron of layer {layer} with its best channel",
     )
     chance = overlap.strength_by_chance
     st.markdown(
-        f"**Layer {layer}**: {overlap.share_alike:.0%} of the selected hidden units have a channel that does alike "
-        f"(agreement of {ALIKE:g} or more). The best match has {overlap.strength:.2f} on average"
+        f"**Layer {layer}**: {overlap.share_correlated:.0%} of the selected hidden neurons have a channel that does"
+        f" alike (agreement of {CORRELATED:g} or more). The best match has {overlap.strength:.2f} on average"
         + ("." if chance is None else f", and {chance:.2f} for random ones that are not selected.")
     )
 
@@ -81,29 +81,29 @@ def kinds_of_layer(found: Analysis, layer: int) -> None:
 def steadiness(found: Analysis) -> None:
     """Whether another normal photo would change the selection."""
     result = common.computed(
-        ("stability", found.key), "Leaving normal pictures out", lambda show: stability(found.lake, on_progress=show)
+        ("stability", found.key), "Leaving normal images out", lambda show: stability(found.lake, on_progress=show)
     )
     if result is None:
         return
     st.markdown(f"**{escaped(result.sentence)}**")
     if len(result.runs):
         st.plotly_chart(
-            selection.overlaps_by_count(result.runs), alt="Overlap of selections by number of normal pictures"
+            selection.overlaps_by_count(result.runs), alt="Overlap of selections by number of normal images"
         )
-    if len(result.units):
-        for layer, units in result.units.groupby("layer"):
-            always, sometimes = units[units["always"]], units[~units["always"]]
+    if len(result.neurons):
+        for layer, neurons in result.neurons.groupby("layer"):
+            always, sometimes = neurons[neurons["always"]], neurons[~neurons["always"]]
             st.markdown(
-                f"**Layer {layer}**: {len(always)} neurons are always in, whichever picture is left out; "
+                f"**Layer {layer}**: {len(always)} neurons are always in, whichever image is left out; "
                 f"{len(sometimes)} are in sometimes"
-                + (f": {', '.join(str(unit) for unit in sometimes['unit'])}." if len(sometimes) else ".")
+                + (f": {', '.join(str(neuron) for neuron in sometimes['neuron'])}." if len(sometimes) else ".")
             )
         with st.expander("Neuron by neuron"):
             st.dataframe(
-                result.units,
+                result.neurons,
                 hide_index=True,
                 column_config={
-                    "selected": "selected from all pictures",
+                    "selected": "selected from all images",
                     "share": st.column_config.NumberColumn("selected when one is left out", format="percent"),
                     "always": "always in",
                 },
@@ -114,13 +114,13 @@ def steadiness(found: Analysis) -> None:
 def over_k(found: Analysis) -> None:
     """Separation and memory against K."""
     if not found.workspace.tests:
-        st.info("Add test pictures to see what each K is worth.", icon=":material/image:")
+        st.info("Add test images to see what each K is worth.", icon=":material/image:")
         return
     labels = found.known_labels
     rows = common.computed(
         ("sweep", found.result_key),
         "Trying values of K",
-        lambda show: sweep_k(found.lake, found.pictures, labels, on_progress=show),
+        lambda show: sweep_k(found.lake, found.images, labels, on_progress=show),
     )
     if rows is None:
         return
@@ -136,6 +136,6 @@ def over_k(found: Analysis) -> None:
             if beyond
             else ""
         )
-        + "Choosing K by this looks at your test pictures."
+        + "Choosing K by this looks at your test images."
     )
     common.download_table(rows, "sweep.csv")

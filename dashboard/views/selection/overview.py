@@ -13,7 +13,7 @@ from dashboard.plots import figures, selection
 from dashboard.services.background import computed_beside
 from dashboard.services.compute import Analysis
 from lake_core.detector.selection import Selection
-from lake_core.experiments.controls import effective_dimension, knee, random_control
+from lake_core.experiments.controls import effective_dimension, elbow, random_control
 
 N_DRAWS = 10
 MEASURES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
@@ -21,15 +21,15 @@ MEASURES = {"auroc": "image AUROC on your labels", "gap": "mean test score − m
 
 def pick_k(selections: Mapping[int, Selection]) -> None:
     """The sidebar's K, moved from the page."""
-    n_units = max(selection.n_units for selection in selections.values())
-    if n_units < 2:
+    n_neurons = max(selection.n_neurons for selection in selections.values())
+    if n_neurons < 2:
         return
 
     def move() -> None:
         st.session_state.top_k = st.session_state.page_k
 
-    st.session_state.page_k = min(st.session_state.top_k, n_units)
-    st.slider("Neurons kept per layer (K)", 1, n_units, key="page_k", on_change=move, width=420)
+    st.session_state.page_k = min(st.session_state.top_k, n_neurons)
+    st.slider("Neurons kept per layer (K)", 1, n_neurons, key="page_k", on_change=move, width=420)
 
 
 def chosen_point(event: Any) -> Any:
@@ -38,16 +38,16 @@ def chosen_point(event: Any) -> Any:
     return points[0].get("customdata") if points else None
 
 
-def see_unit(layer: int, unit: int, key: str, in_full: bool = True) -> None:
-    """A way to the page of a unit, which becomes the shared selection."""
-    says = f"See neuron {unit} of layer {layer}" if in_full else str(unit)
+def see_neuron(layer: int, neuron: int, key: str, in_full: bool = True) -> None:
+    """A way to the page of a neuron, which becomes the shared selection."""
+    says = f"See neuron {neuron} of layer {layer}" if in_full else str(neuron)
     if st.button(says, key=key, type="primary" if in_full else "tertiary"):
-        session.set_focus(layer=layer, unit=unit)
+        session.set_focus(layer=layer, neuron=neuron)
         st.switch_page(st.session_state.pages["neurons"])
 
 
 def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None:
-    """All layers in one map, and a way to each unit of a place that was clicked."""
+    """All layers in one map, and a way to each neuron of a place that was clicked."""
     pick_k({layer: selections[layer] for layer in in_use})
     event = st.plotly_chart(
         selection.xray(selections, in_use),
@@ -65,58 +65,62 @@ def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None
     if point is None:
         return
     layer, first = int(point[0]), int(point[1])
-    here = next((units for units in selection.bins(selections[layer]) if units[0] == first), np.array([first]))
+    here = next((neurons for neurons in selection.bins(selections[layer]) if neurons[0] == first), np.array([first]))
     with st.container(horizontal=True, vertical_alignment="center"):
-        see_unit(layer, first, "see_xray")
+        see_neuron(layer, first, "see_xray")
         if len(here) > 1:
             st.markdown("or, next in rank,", width="content")
-        for unit in here[1:13]:
-            see_unit(layer, int(unit), f"see_xray_{unit}", in_full=False)
+        for neuron in here[1:13]:
+            see_neuron(layer, int(neuron), f"see_xray_{neuron}", in_full=False)
 
 
 def ranking(selection: Selection) -> None:
-    """One layer: what was kept, the ranked curve, and a way to each unit."""
-    kind = sidebar.KIND_NAMES[selection.kind]
+    """One layer: what was kept, the ranked curve, and a way to each neuron."""
+    site = sidebar.SITE_NAMES[selection.site]
     st.subheader(f"Layer {selection.layer}", anchor=False)
-    n_kept, n_units, suggested = len(selection.units), selection.n_units, knee(selection.sensitivity)
+    n_kept, n_neurons, suggested = len(selection.neurons), selection.n_neurons, elbow(selection.sensitivity)
     common.metrics(
         [
-            (f"{kind.capitalize()} kept", f"{n_kept} of {n_units}", None),
+            (f"{site.capitalize()} kept", f"{n_kept} of {n_neurons}", None),
             ("Sensitivity kept", f"{selection.share_kept:.0%}", "of the layer's total"),
-            ("If spread evenly", f"{n_kept / n_units:.0%}", "of the layer's total"),
+            ("If spread evenly", f"{n_kept / n_neurons:.0%}", "of the layer's total"),
             ("Effective dimension", f"{effective_dimension(selection.sensitivity):.0f}", "neurons carry it"),
-            ("Knee of the curve", f"K = {suggested}", "a suggestion"),
+            ("Elbow of the curve", f"K = {suggested}", "a suggestion"),
         ]
     )
     if suggested != n_kept and selection.criterion not in ("random", "all"):
         st.button(
-            f"Take the knee, K = {suggested}",
-            key=f"knee_{selection.layer}",
+            f"Take the elbow, K = {suggested}",
+            key=f"elbow_{selection.layer}",
             on_click=lambda: st.session_state.update(top_k=suggested),
-            help="Up to the knee each further neuron adds more than the average one. It follows from the curve alone "
-            "and says nothing of how well defects are found.",
+            help=(
+                "Up to the elbow each further neuron adds more than the average one. It follows from the curve alone "
+                "and says nothing of how well defects are found."
+            ),
         )
     event = st.plotly_chart(
         figures.ranking(
-            selection, session.focus().unit if session.focus().layer == selection.layer else None, suggested
+            selection, session.focus().neuron if session.focus().layer == selection.layer else None, suggested
         ),
         on_select="rerun",
         selection_mode="points",
         key=f"ranking_{selection.layer}_{n_kept}_{selection.criterion}",
-        alt=f"Units of layer {selection.layer} ranked by sensitivity; {n_kept} of {n_units} are selected, "
-        f"and the knee of the curve is at {suggested}",
+        alt=(
+            f"Neurons of layer {selection.layer} ranked by sensitivity; {n_kept} of {n_neurons} are selected, "
+            f"and the elbow of the curve is at {suggested}"
+        ),
     )
     st.caption("Click a bar to choose its neuron.")
     point = chosen_point(event)
     if point is not None:
-        see_unit(selection.layer, int(point[0] if isinstance(point, list) else point), f"see_{selection.layer}")
+        see_neuron(selection.layer, int(point[0] if isinstance(point, list) else point), f"see_{selection.layer}")
     with st.expander(f"The {n_kept} selected neurons of layer {selection.layer}"):
         st.dataframe(
             pd.DataFrame(
                 {
                     "rank": np.arange(1, n_kept + 1),
-                    "unit": selection.units,
-                    "sensitivity": selection.sensitivity[selection.units],
+                    "neuron": selection.neurons,
+                    "sensitivity": selection.sensitivity[selection.neurons],
                 }
             ),
             hide_index=True,
@@ -125,16 +129,16 @@ def ranking(selection: Selection) -> None:
 
 
 def against_random(found: Analysis) -> None:
-    """The same pipeline with random units, several draws."""
+    """The same pipeline with random neurons, several draws."""
     st.subheader("Is selecting any better than chance?", anchor=False)
     if not found.workspace.tests:
-        st.caption("Add test pictures to compare the selected neurons with random ones.")
+        st.caption("Add test images to compare the selected neurons with random ones.")
         return
-    labels, lake, pictures = found.known_labels, found.lake, found.pictures
+    labels, lake, images = found.known_labels, found.lake, found.images
     control = computed_beside(
         ("random", found.result_key),
         "Random draws",
-        lambda show: random_control(lake, pictures, labels, N_DRAWS, show),
+        lambda show: random_control(lake, images, labels, N_DRAWS, show),
     )
     if control is None:
         return
@@ -143,17 +147,20 @@ def against_random(found: Analysis) -> None:
         figures.control(control.selected, control.draws.tolist(), measure),
         alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
     )
-    n_units = ", ".join(str(len(s.units)) for s in lake.selection_.values())
+    n_neurons = ", ".join(str(len(s.neurons)) for s in lake.selection_.values())
     st.markdown(
-        f"The selection beats **{control.place:.0%}** of {len(control.draws)} random draws of the same size ({n_units} "
-        f"neurons; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on average. "
+        f"The selection beats **{control.place:.0%}** of {len(control.draws)} random draws of the same size"
+        f" ({n_neurons} neurons; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on"
+        " average. "
         + (
             "Here selecting sensitive neurons helps."
             if control.place >= 0.9
-            else "Here random neurons do better: high variance is not what finds these defects."
-            if control.place <= 0.1
-            else "Here random neurons do about as well: high variance alone explains little."
+            else (
+                "Here random neurons do better: high variance is not what finds these defects."
+                if control.place <= 0.1
+                else "Here random neurons do about as well: high variance alone explains little."
+            )
         )
     )
     if control.measure == "gap":
-        st.caption("Without labels of both kinds, a greater gap can also mean that good test pictures look unusual.")
+        st.caption("Without labels of both kinds, a greater gap can also mean that good test images look unusual.")

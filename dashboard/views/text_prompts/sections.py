@@ -1,4 +1,4 @@
-"""Sections of the Words page: the prompts in use, whether the wording matters, and any text against the picture."""
+"""Sections of the Words page: the prompts in use, whether the wording matters, and any text against the image."""
 
 import streamlit as st
 
@@ -8,10 +8,10 @@ from dashboard.plots import decomposition
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from lake_core.detector.scoring import ImageScore
+from lake_core.detector.scoring import ImageResult
 from lake_core.errors import LakeError
-from lake_core.experiments.prompt_sensitivity import wording_sensitivity
-from lake_core.experiments.text_similarity import prompt_table, text_map
+from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
+from lake_core.experiments.text_similarity import phrase_map, prompt_table
 from lake_core.prompts import PromptEnsemble
 from lake_core.visualization.overlays import ScoreScale, colour_bar, overlay
 
@@ -27,12 +27,12 @@ TEXT_SCALE = ScoreScale(vmax=2.0, threshold=1.0, is_open=True)
 
 
 def lines_of(text: str) -> tuple[str, ...]:
-    """The phrases of a text field: one a line, those that begin with # switched off."""
+    """The phrases of a text field: one a line, those that begin with # ablated."""
     return tuple(line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#"))
 
 
 def _use_prompts() -> None:
-    """Before the sidebar is drawn, since the prompts are a part of the set-up."""
+    """Before the sidebar is drawn, since the prompts are a part of the configuration."""
     typed = {name: st.session_state[f"typed_{name}"] for name in FIELDS}
     st.session_state.prompt_texts = typed
     try:
@@ -53,14 +53,14 @@ def _texts_of(ensemble: PromptEnsemble) -> dict[str, str]:
     return {name: "\n".join(getattr(ensemble, name)) for name in FIELDS}
 
 
-def prompts(found: Analysis, score: ImageScore) -> None:
-    """The ensemble to edit, and how similar each prompt is to the patch and the picture."""
+def prompts(found: Analysis, score: ImageResult) -> None:
+    """The ensemble to edit, and how similar each prompt is to the patch and the image."""
     used = found.lake.config.prompts
     texts = st.session_state.get("prompt_texts") or _texts_of(used)
     with st.form("prompt_form"):
         st.markdown(
             "Every phrase stands in every template. One a line; `{}` is the object name, or the phrase; a line that "
-            "begins with `#` is switched off. The object name is in the sidebar."
+            "begins with `#` is ablated. The object name is in the sidebar."
         )
         for column, (name, label) in zip(st.columns(3), FIELDS.items(), strict=True):
             st.session_state.setdefault(f"typed_{name}", texts[name])
@@ -69,18 +69,18 @@ def prompts(found: Analysis, score: ImageScore) -> None:
     is_built_in = used == PromptEnsemble() and texts == _texts_of(used)
     st.button("Back to the built-in prompts", on_click=_forget_prompts, disabled=is_built_in)
     chosen = session.focus().patch
-    if chosen is None or not (0 <= chosen < score.map.size and score.witnesses.inside[chosen]):
+    if chosen is None or not (0 <= chosen < score.map.size and score.patch_scores.inside[chosen]):
         chosen = score.patch
     patch = int(chosen)
-    table = prompt_table(found.lake, score.picture, patch)
+    table = prompt_table(found.lake, score.image, patch)
     st.subheader("How alike they are", anchor=False)
-    what = "the deciding patch" if patch == score.patch else f"patch {patch}"
-    st.caption(f"Cosine with {what} and with the whole picture, mean over templates. Differences are small by nature.")
-    by_phrase = table.groupby(["state", "phrase"], sort=False)[["cos_patch", "cos_picture"]].mean().reset_index()
+    what = "the max-scoring patch" if patch == score.patch else f"patch {patch}"
+    st.caption(f"Cosine with {what} and with the whole image, mean over templates. Differences are small by nature.")
+    by_phrase = table.groupby(["state", "phrase"], sort=False)[["cos_patch", "cos_image"]].mean().reset_index()
     st.plotly_chart(
-        decomposition.prompt_bars(by_phrase), key="prompt_bars", alt="Similarity of each phrase to patch and picture"
+        decomposition.prompt_bars(by_phrase), key="prompt_bars", alt="Similarity of each phrase to patch and image"
     )
-    by_template = table.groupby(["template", "state"], sort=False)[["cos_patch", "cos_picture"]].mean().reset_index()
+    by_template = table.groupby(["template", "state"], sort=False)[["cos_patch", "cos_image"]].mean().reset_index()
     with st.expander("By template"):
         st.dataframe(by_template, hide_index=True, alt="Mean similarity by template")
     with st.expander(f"All {len(table)} prompts"):
@@ -91,17 +91,17 @@ def prompts(found: Analysis, score: ImageScore) -> None:
 # Wording -------------------------------------------------------------------------------------------------------------
 
 
-def wording(found: Analysis, score: ImageScore) -> None:
+def wording(found: Analysis, score: ImageResult) -> None:
     """Whether the answer depends on a phrase."""
     st.markdown(
         "One prompt, phrase or template left out at a time, synonyms, and other names for the object: does the score "
         "stay, and does the decision?"
     )
-    key = ("wording", found.result_key, score.threshold, score.picture.sha256)
+    key = ("wording", found.result_key, score.threshold, score.image.sha256)
     result = common.computed(
         key,
         "Asking in other words",
-        lambda show: wording_sensitivity(found.lake, score.picture, on_progress=show, heard=score.witnesses),
+        lambda show: prompt_sensitivity(found.lake, score.image, on_progress=show, computed=score.patch_scores),
     )
     if result is not None:
         common.sensitivity(result, "wording")
@@ -110,33 +110,33 @@ def wording(found: Analysis, score: ImageScore) -> None:
 # Any text ------------------------------------------------------------------------------------------------------------
 
 
-def any_text(found: Analysis, score: ImageScore) -> None:
-    """A typed phrase against every patch of the picture."""
+def any_text(found: Analysis, score: ImageResult) -> None:
+    """A typed phrase against every patch of the image."""
     text = st.text_input("A phrase", "a scratch on metal", key="any_text", max_chars=200)
     if not text.strip():
-        st.caption("Type a phrase to see where the picture is like it.")
+        st.caption("Type a phrase to see where the image is like it.")
         return
-    result = text_map(found.lake, score.picture, text)
-    picture = score.picture
+    result = phrase_map(found.lake, score.image, text)
+    image = score.image
     left, right = st.columns(2)
     left.image(
-        compute.plain_picture(picture.sha256, 512, picture),
+        compute.plain_image(image.sha256, 512, image),
         width="stretch",
-        caption=escaped(picture.name),
-        alt=picture.name,
+        caption=escaped(image.name),
+        alt=image.name,
     )
     if result.relative is None:
         st.info(
             f"All normal patches are alike to “{escaped(result.text)}” (cosine {result.m50:.3f}), so there is no "
-            "scale to set this picture against. Try another phrase.",
+            "scale to set this image against. Try another phrase.",
             icon=":material/translate:",
         )
         return
     right.image(
-        overlay(picture, result.relative, result.grid, result.placement, TEXT_SCALE),
+        overlay(image, result.relative, result.grid, result.placement, TEXT_SCALE),
         width="stretch",
         caption=f"“{escaped(result.text)}”",
-        alt=f"Where {picture.name} is like “{result.text}”",
+        alt=f"Where {image.name} is like “{result.text}”",
         output_format="JPEG",
     )
     percentile = found.lake.config.calibration_percentile
@@ -146,7 +146,7 @@ def any_text(found: Analysis, score: ImageScore) -> None:
     )
     st.caption(
         f"0 is the median of the normal patches, 1 their {percentile}. Cosine with "
-        f"the whole picture: {result.cos_picture:.3f}; with the normal patches: {result.m50:.3f} (median) to "
+        f"the whole image: {result.cos_image:.3f}; with the normal patches: {result.m50:.3f} (median) to "
         f"{result.m99:.3f}. A small model's text side is weak: try a word that should not fit, too."
     )
 

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.hooks import _COLLECTOR, Place, Tap, Taps
+from lake_core.backbones.hooks import _COLLECTOR, Hook, HookPoint, Hooks
 from tests.core.running import in_threads
 from tests.core.tiny import OpenTiny
 
-FIRST, SECOND = Place(1, "channel"), Place(2, "channel")
+FIRST, SECOND = HookPoint(1, "residual_channel"), HookPoint(2, "residual_channel")
 
 
-def copy(_place: Place, tensor: Tensor) -> Tensor:
+def copy(_place: HookPoint, tensor: Tensor) -> Tensor:
     return tensor.detach().clone()
 
 
@@ -24,9 +24,9 @@ def n_hooks(model: nn.Module) -> int:
 
 def test_takes_the_input_or_the_output_as_told() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    taps = Taps({FIRST: Tap(net[1], "input"), SECOND: Tap(net[1], "output")}, copy)
+    hooks = Hooks({FIRST: Hook(net[1], "input"), SECOND: Hook(net[1], "output")}, copy)
     x = torch.randn(5, 3)
-    with taps.collecting(frozenset({FIRST, SECOND})) as found:
+    with hooks.collecting(frozenset({FIRST, SECOND})) as found:
         net(x)
     torch.testing.assert_close(found[FIRST], net[0](x))
     torch.testing.assert_close(found[SECOND], net(x))
@@ -34,8 +34,8 @@ def test_takes_the_input_or_the_output_as_told() -> None:
 
 def test_takes_only_what_is_wanted() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    taps = Taps({FIRST: Tap(net[0], "output"), SECOND: Tap(net[1], "output")}, copy)
-    with taps.collecting(frozenset({SECOND})) as found:
+    hooks = Hooks({FIRST: Hook(net[0], "output"), SECOND: Hook(net[1], "output")}, copy)
+    with hooks.collecting(frozenset({SECOND})) as found:
         net(torch.randn(5, 3))
     assert found.keys() == {SECOND}
 
@@ -43,50 +43,50 @@ def test_takes_only_what_is_wanted() -> None:
 def test_a_relu_in_place_does_not_corrupt_what_was_taken() -> None:
     first = nn.Linear(3, 4)
     net = nn.Sequential(first, nn.ReLU(inplace=True))
-    taps = Taps({FIRST: Tap(first, "output")}, copy)
+    hooks = Hooks({FIRST: Hook(first, "output")}, copy)
     x = torch.randn(5, 3)
-    with taps.collecting(frozenset({FIRST})) as found:
+    with hooks.collecting(frozenset({FIRST})) as found:
         net(x)
     torch.testing.assert_close(found[FIRST], x @ first.weight.T + first.bias)
     assert (found[FIRST] < 0).any()
 
 
 @pytest.mark.parametrize("name", ["timm-resnet", "native-resnet", "efficientnet", "convnext"])
-def test_towers_give_copies(open_tiny: OpenTiny, name: str) -> None:
+def test_adapters_give_copies(open_tiny: OpenTiny, name: str) -> None:
     backbone = open_tiny(name)
-    raws: dict[Place, Tensor] = {}
+    raws: dict[HookPoint, Tensor] = {}
 
-    def patches(place: Place, raw: Tensor) -> Tensor:
-        raws[place] = raw
-        return tower.patches(place, raw)
+    def patches(hook_point: HookPoint, raw: Tensor) -> Tensor:
+        raws[hook_point] = raw
+        return adapter.patches(hook_point, raw)
 
-    tower = backbone._tower
-    taps = Taps(tower.taps(), patches)
-    with torch.inference_mode(), taps.collecting(taps.places) as found:
-        tower.forward(torch.randn(1, 3, *backbone.input_size))
-    for place, tensor in found.items():
-        assert tensor.data_ptr() != raws[place].data_ptr(), place
+    adapter = backbone._adapter
+    hooks = Hooks(adapter.hooks(), patches)
+    with torch.inference_mode(), hooks.collecting(hooks.hook_points) as found:
+        adapter.forward(torch.randn(1, 3, *backbone.input_size))
+    for hook_point, tensor in found.items():
+        assert tensor.data_ptr() != raws[hook_point].data_ptr(), hook_point
 
 
 def test_a_place_without_hook_is_refused_and_leaves_no_collector() -> None:
     net = nn.Linear(3, 4)
-    taps = Taps({FIRST: Tap(net, "output")}, copy)
-    with pytest.raises(KeyError, match="layer=2"), taps.collecting(frozenset({SECOND})):
+    hooks = Hooks({FIRST: Hook(net, "output")}, copy)
+    with pytest.raises(KeyError, match="layer=2"), hooks.collecting(frozenset({SECOND})):
         pass
     assert _COLLECTOR.get() is None
 
 
 def test_an_error_during_the_pass_leaves_no_collector() -> None:
     net = nn.Linear(3, 4)
-    taps = Taps({FIRST: Tap(net, "output")}, copy)
-    with pytest.raises(RuntimeError), taps.collecting(frozenset({FIRST})):
+    hooks = Hooks({FIRST: Hook(net, "output")}, copy)
+    with pytest.raises(RuntimeError), hooks.collecting(frozenset({FIRST})):
         net(torch.randn(5, 7))
     assert _COLLECTOR.get() is None
 
 
 def test_two_networks_do_not_take_each_others_activations() -> None:
     nets = [nn.Linear(3, 4), nn.Linear(3, 4)]
-    one, other = (Taps({FIRST: Tap(net, "output")}, copy) for net in nets)
+    one, other = (Hooks({FIRST: Hook(net, "output")}, copy) for net in nets)
     x = torch.randn(2, 3)
     with one.collecting(frozenset({FIRST})) as found_one:
         nets[0](x)
@@ -100,14 +100,14 @@ def test_two_networks_do_not_take_each_others_activations() -> None:
 
 def test_a_capture_in_one_thread_is_not_seen_by_another() -> None:
     net = nn.Linear(3, 4)
-    taps = Taps({FIRST: Tap(net, "output")}, copy)
+    hooks = Hooks({FIRST: Hook(net, "output")}, copy)
     seen_outside: list[object] = []
 
     def elsewhere() -> None:
         seen_outside.append(_COLLECTOR.get())
         net(torch.randn(2, 3))
 
-    with taps.collecting(frozenset({FIRST})) as found:
+    with hooks.collecting(frozenset({FIRST})) as found:
         thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
@@ -120,32 +120,32 @@ def test_four_threads_on_one_model_never_see_each_other(open_tiny: OpenTiny, nam
     backbone = open_tiny(name)
     inputs = torch.randn(4, 1, 3, *backbone.input_size, generator=torch.Generator().manual_seed(0))
 
-    def capture(index: int) -> dict[Place, Tensor]:
+    def capture(index: int) -> dict[HookPoint, Tensor]:
         # Without the lock of `Backbone.forward`, which would keep the threads from ever meeting.
-        with torch.inference_mode(), backbone._taps.collecting(backbone._taps.places) as found:
-            backbone._tower.forward(inputs[index])
+        with torch.inference_mode(), backbone._hooks.collecting(backbone._hooks.hook_points) as found:
+            backbone._adapter.forward(inputs[index])
         return found
 
     references = [capture(index) for index in range(4)]
 
     def work(index: int) -> None:
         for _ in range(40):
-            for place, tensor in capture(index).items():
-                torch.testing.assert_close(tensor, references[index][place], rtol=1e-4, atol=1e-4)
+            for hook_point, tensor in capture(index).items():
+                torch.testing.assert_close(tensor, references[index][hook_point], rtol=1e-4, atol=1e-4)
         assert _COLLECTOR.get() is None
 
     in_threads(work)
 
 
-def test_threads_that_forward_at_once_get_their_own_pictures(open_tiny: OpenTiny) -> None:
+def test_threads_that_forward_at_once_get_their_own_images(open_tiny: OpenTiny) -> None:
     backbone = open_tiny("efficientnet")
     inputs = torch.randn(4, 2, 3, *backbone.input_size, generator=torch.Generator().manual_seed(0))
-    references = [backbone.forward(x, backbone.places) for x in inputs]
+    references = [backbone.forward(x, backbone.hook_points) for x in inputs]
 
     def work(index: int) -> None:
         for _ in range(10):
-            for place, tensor in backbone.forward(inputs[index], backbone.places).items():
-                torch.testing.assert_close(tensor, references[index][place])
+            for hook_point, tensor in backbone.forward(inputs[index], backbone.hook_points).items():
+                torch.testing.assert_close(tensor, references[index][hook_point])
 
     in_threads(work)
 
@@ -154,34 +154,34 @@ def test_hooks_are_installed_once(lake_cnn: Backbone, open_tiny: OpenTiny) -> No
     backbone = open_tiny("native-vit")
     before = n_hooks(backbone._model)
     for _ in range(3):
-        backbone.forward(torch.randn(1, 3, *backbone.input_size), backbone.places)
-    assert n_hooks(backbone._model) == before == len(backbone._taps.places)
+        backbone.forward(torch.randn(1, 3, *backbone.input_size), backbone.hook_points)
+    assert n_hooks(backbone._model) == before == len(backbone._hooks.hook_points)
 
 
 def test_what_is_put_in_is_collected_and_goes_on() -> None:
     first, second = nn.Linear(3, 4), nn.Linear(4, 2)
     net = nn.Sequential(first, second)
-    taps = Taps({FIRST: Tap(first, "output"), SECOND: Tap(second, "input")}, copy)
+    hooks = Hooks({FIRST: Hook(first, "output"), SECOND: Hook(second, "input")}, copy)
     x = torch.randn(5, 3)
     plain = net(x)
-    with taps.replacing({FIRST: lambda raw: raw * 2}), taps.collecting(frozenset({FIRST, SECOND})) as found:
+    with hooks.replacing({FIRST: lambda raw: raw * 2}), hooks.collecting(frozenset({FIRST, SECOND})) as found:
         net(x)
     torch.testing.assert_close(found[FIRST], found[SECOND])
-    with taps.replacing({FIRST: lambda raw: raw * 2}), taps.collecting(frozenset({FIRST})) as found:
+    with hooks.replacing({FIRST: lambda raw: raw * 2}), hooks.collecting(frozenset({FIRST})) as found:
         changed = net(x)
     torch.testing.assert_close(found[FIRST], 2 * first(x))
     torch.testing.assert_close(changed, nn.functional.linear(2 * first(x), second.weight, second.bias))
     torch.testing.assert_close(net(x), plain)
-    with taps.replacing({SECOND: torch.zeros_like}):
+    with hooks.replacing({SECOND: torch.zeros_like}):
         torch.testing.assert_close(net(x), second.bias.expand(5, 2))
 
 
 def test_a_replacement_is_not_seen_by_another_thread_or_after_an_error() -> None:
     net = nn.Linear(3, 4)
-    taps = Taps({FIRST: Tap(net, "output")}, copy)
+    hooks = Hooks({FIRST: Hook(net, "output")}, copy)
     x = torch.randn(2, 3)
     plain, elsewhere = net(x), []
-    with taps.replacing({FIRST: torch.zeros_like}):
+    with hooks.replacing({FIRST: torch.zeros_like}):
         thread = threading.Thread(target=lambda: elsewhere.append(net(x)))
         thread.start()
         thread.join()
@@ -190,5 +190,5 @@ def test_a_replacement_is_not_seen_by_another_thread_or_after_an_error() -> None
             net(torch.randn(5, 7))
     torch.testing.assert_close(elsewhere[0], plain)
     torch.testing.assert_close(net(x), plain)
-    with pytest.raises(KeyError, match="layer=2"), taps.replacing({SECOND: torch.zeros_like}):
+    with pytest.raises(KeyError, match="layer=2"), hooks.replacing({SECOND: torch.zeros_like}):
         pass

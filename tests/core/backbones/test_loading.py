@@ -166,7 +166,7 @@ def test_the_opened_network_has_the_tags_activation(
     assert no_network == []
 
 
-def test_a_resnet_tag_with_quickgelu_has_it_in_the_text_tower(pretend: Callable[..., None]) -> None:
+def test_a_resnet_tag_with_quickgelu_has_it_in_the_text_adapter(pretend: Callable[..., None]) -> None:
     pretend("made_up", CLIP_STATISTICS, True, "native-resnet")
     blocks = open_backbone("tiny-vit:made_up")._model.transformer.resblocks
     assert {type(block.mlp.gelu) for block in blocks} == {QuickGELU}
@@ -218,8 +218,8 @@ def test_a_checkpoint_with_its_configuration_equals_the_folder(folder: Path, tmp
     one = open_backbone(f"checkpoint:{weights}@{folder / 'open_clip_config.json'}")
     other = open_backbone(f"local-dir:{folder}")
     pixels = torch.randn(1, 3, 40, 40)
-    for place, tensor in one.forward(pixels, one.places).items():
-        torch.testing.assert_close(tensor, other.forward(pixels, {place})[place])
+    for hook_point, tensor in one.forward(pixels, one.hook_points).items():
+        torch.testing.assert_close(tensor, other.forward(pixels, {hook_point})[hook_point])
     assert one._preprocess["mean"] == other._preprocess["mean"] == [0.45, 0.5, 0.4]
     torch.testing.assert_close(one.encode_text(["a part"]), other.encode_text(["a part"]))
 
@@ -230,13 +230,15 @@ def test_a_quickgelu_folder_opens_with_quickgelu(tmp_path: Path) -> None:
 
 def test_a_folders_hints_are_its_recommendation(tmp_path: Path) -> None:
     folder = write("native-vit", tmp_path / "m")
-    (folder / "lake.json").write_text('{"layers": [2, 3], "kind": "channel", "normalise": "none", "smooth": 1}')
+    (folder / "lake.json").write_text(
+        '{"layers": [2, 3], "site": "residual_channel", "normalise": "none", "smooth": 1}'
+    )
     recommended = open_backbone(f"local-dir:{folder}").recommended
-    assert (recommended.layers, recommended.kind, recommended.normalise, recommended.smooth) == (
-        (2, 3), "channel", "none", 1
+    assert (recommended.layers, recommended.site, recommended.normalise, recommended.smooth) == (
+        (2, 3), "residual_channel", "none", 1
     )  # fmt: skip
-    (folder / "lake.json").write_text('{"layers": [2], "kind": "neuron"}')
-    assert "kind" in message(f"local-dir:{folder}")
+    (folder / "lake.json").write_text('{"layers": [2], "site": "neuron"}')
+    assert "site" in message(f"local-dir:{folder}")
 
 
 @pytest.mark.parametrize("name", ["lake-cnn", "lake-vit"])
@@ -414,8 +416,8 @@ def test_a_text_side_that_needs_its_own_python_is_refused(
     monkeypatch.setattr(_Stranger, "asked", [])
     text = message(broken(folder, tmp_path, lambda config: config["model_cfg"]["text_cfg"].update({key: "evil/x"})))
     assert "a model's own Python is never run" in text
-    place = str(tmp_path / "broken") if key == "hf_tokenizer_name" else "evil/x"
-    assert _Stranger.asked == [(place, False)]
+    hook_point = str(tmp_path / "broken") if key == "hf_tokenizer_name" else "evil/x"
+    assert _Stranger.asked == [(hook_point, False)]
 
 
 def test_folders_without_configuration_or_weights_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -438,17 +440,19 @@ def test_weights_that_are_no_weights_are_refused(folder: Path, tmp_path: Path) -
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("form", ["torch", "pickle"])
-@pytest.mark.parametrize("place", ["folder", "checkpoint.pt", "checkpoint.bin", "checkpoint.pth"])
-def test_code_in_a_weights_file_is_refused_and_not_run(folder: Path, tmp_path: Path, form: str, place: str) -> None:
+@pytest.mark.parametrize("hook_point", ["folder", "checkpoint.pt", "checkpoint.bin", "checkpoint.pth"])
+def test_code_in_a_weights_file_is_refused_and_not_run(
+    folder: Path, tmp_path: Path, form: str, hook_point: str
+) -> None:
     mark = tmp_path / "code was run"
-    weights = tmp_path / ("open_clip_pytorch_model.bin" if place == "folder" else place)
+    weights = tmp_path / ("open_clip_pytorch_model.bin" if hook_point == "folder" else hook_point)
     if form == "torch":
         torch.save({"state_dict": Runs(mark)}, weights)
     else:
         weights.write_bytes(pickle.dumps(Runs(mark)))
     config = tmp_path / "open_clip_config.json"
     config.write_bytes((folder / "open_clip_config.json").read_bytes())
-    message(f"local-dir:{tmp_path}" if place == "folder" else f"checkpoint:{weights}@{config}")
+    message(f"local-dir:{tmp_path}" if hook_point == "folder" else f"checkpoint:{weights}@{config}")
     assert not mark.exists()
     with pytest.raises(pickle.UnpicklingError):
         torch.load(weights, weights_only=True)
@@ -471,5 +475,5 @@ def test_sizes_that_the_model_cannot_take_are_refused(spec: str, size: int, part
 
 def test_a_native_resnet_takes_its_own_size_only(tmp_path: Path) -> None:
     spec = f"local-dir:{write('native-resnet', tmp_path / 'm')}"
-    assert "takes pictures of 64 pixels only" in message(spec, image_size=96)
+    assert "takes images of 64 pixels only" in message(spec, image_size=96)
     assert open_backbone(spec, image_size=64).input_size == (64, 64)

@@ -1,4 +1,4 @@
-"""Pixels, patches and masks stay where they belong, whatever the aspect of the picture and the size of the grid."""
+"""Pixels, patches and masks stay where they belong, whatever the aspect of the image and the size of the grid."""
 
 import numpy as np
 import pytest
@@ -8,9 +8,9 @@ from PIL import Image
 
 from lake_core.backbones.patch_grid import Frame, PatchGrid, coarse_of_fine, mask_to_patches, place
 from lake_core.backbones.preprocessing import normalised
-from lake_core.data.images import read_picture
+from lake_core.data.images import read_image
 from lake_core.errors import ConfigError
-from lake_core.visualization.interpolation import map_to_picture
+from lake_core.visualization.interpolation import map_to_image
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 GRID = PatchGrid(rows=6, cols=8, covered_height=96, covered_width=128)
@@ -21,8 +21,8 @@ def noise(height: int, width: int) -> np.ndarray:
 
 
 def model_input(array: np.ndarray, frame: Frame) -> torch.Tensor:
-    picture = read_picture(array)
-    return normalised(torch.from_numpy(frame.canvas(picture))[None], [frame.placement(picture)], MEAN, STD)[0]
+    image = read_image(array)
+    return normalised(torch.from_numpy(frame.canvas(image))[None], [frame.placement(image)], MEAN, STD)[0]
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
@@ -40,7 +40,7 @@ def test_squash_equals_open_clips_own_preprocessing(shape: tuple[int, int], inte
 def test_letterbox_keeps_the_aspect_and_surrounds_with_the_mean_colour() -> None:
     array = noise(200, 300)
     frame = Frame(384, 384, "letterbox", "bicubic")
-    placement = frame.placement(read_picture(array))
+    placement = frame.placement(read_image(array))
     assert (placement.top, placement.left, placement.height, placement.width) == (64, 0, 256, 384)
     found = model_input(array, frame)
     assert found.shape == (3, 384, 384)
@@ -68,7 +68,7 @@ def test_unknown_words_are_refused() -> None:
     with pytest.raises(ConfigError, match="resize is 'crop'"):
         place(9, 9, 9, 9, "crop")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"'cubic': use one of bicubic, bilinear"):
-        Frame(32, 32, "squash", "cubic").canvas(read_picture(noise(20, 20)))
+        Frame(32, 32, "squash", "cubic").canvas(read_image(noise(20, 20)))
 
 
 def test_centres_are_numbered_row_by_row() -> None:
@@ -79,7 +79,7 @@ def test_centres_are_numbered_row_by_row() -> None:
     assert centres[8].tolist() == [24, 8]
 
 
-def test_boxes_of_a_squash_tile_the_picture() -> None:
+def test_boxes_of_a_squash_tile_the_image() -> None:
     placement = place(320, 120, 96, 128, "squash")
     boxes = np.array([GRID.box(p, placement, (320, 120)) for p in range(GRID.n_patches)])
     assert np.array_equal(GRID.boxes(placement, (320, 120)), boxes)
@@ -91,8 +91,8 @@ def test_boxes_of_a_squash_tile_the_picture() -> None:
             GRID.box(wrong, placement, (320, 120))
 
 
-def test_boxes_of_a_letterbox_are_clipped_to_the_picture() -> None:
-    grid, placement = PatchGrid(4, 4, 128, 128), place(200, 100, 128, 128, "letterbox")  # picture in rows 32..96
+def test_boxes_of_a_letterbox_are_clipped_to_the_image() -> None:
+    grid, placement = PatchGrid(4, 4, 128, 128), place(200, 100, 128, 128, "letterbox")  # image in rows 32..96
     assert grid.box(0, placement, (200, 100)) == (0, 0, 50, 0)
     assert grid.box(5, placement, (200, 100)) == (50, 0, 100, 50)
     assert grid.inside(placement).reshape(4, 4).any(axis=1).tolist() == [False, True, True, False]
@@ -101,7 +101,7 @@ def test_boxes_of_a_letterbox_are_clipped_to_the_picture() -> None:
     assert grid.box(0, shifted, (200, 130))[3] == pytest.approx(10 * 130 / 83)
 
 
-def test_a_picture_between_the_centres_still_has_patches() -> None:
+def test_a_image_between_the_centres_still_has_patches() -> None:
     placement = place(2048, 16, 128, 128, "letterbox")  # one row of input pixels, 63..64
     inside = PatchGrid(8, 8, 128, 128).inside(placement).reshape(8, 8)
     assert inside.all(axis=1).tolist() == [False, False, False, True, False, False, False, False]
@@ -122,7 +122,7 @@ def test_patch_at_agrees_with_the_boxes(resize: str, covered: tuple[int, int]) -
         assert holders == ([] if patch is None else [patch])
 
 
-def test_patch_at_is_none_off_the_picture_and_off_the_covered_area() -> None:
+def test_patch_at_is_none_off_the_image_and_off_the_covered_area() -> None:
     placement = place(100, 100, 250, 250, "squash")
     grid = PatchGrid(7, 7, 224, 224)
     assert grid.patch_at(89.5, 0, placement, (100, 100)) == 6
@@ -181,7 +181,7 @@ def test_map_puts_the_hot_patch_where_its_box_is(resize: str, smooth: bool) -> N
     for hot in np.flatnonzero(GRID.inside(placement)):
         values = np.zeros(48, np.float32)
         values[hot] = 1
-        spread = map_to_picture(values, GRID, placement, size, smooth)
+        spread = map_to_image(values, GRID, placement, size, smooth)
         left, top, right, bottom = GRID.box(int(hot), placement, size)
         assert spread.shape == (160, 240)
         assert spread.dtype == np.float32
@@ -197,24 +197,24 @@ def test_map_puts_the_hot_patch_where_its_box_is(resize: str, smooth: bool) -> N
 
 def test_smooth_maps_are_linear_between_centres_and_flat_beyond() -> None:
     placement = place(128, 96, 96, 128, "squash")
-    spread = map_to_picture(GRID.centres()[:, 1], GRID, placement, (128, 96), smooth=True)
+    spread = map_to_image(GRID.centres()[:, 1], GRID, placement, (128, 96), smooth=True)
     assert spread[50] == pytest.approx(np.clip(np.arange(128) + 0.5, 8, 120))
-    constant = map_to_picture(np.full(48, 0.7), GRID, placement, (50, 31), smooth=True)
+    constant = map_to_image(np.full(48, 0.7), GRID, placement, (50, 31), smooth=True)
     assert constant == pytest.approx(np.full((31, 50), 0.7))
 
 
 def test_maps_are_empty_where_the_grid_does_not_cover() -> None:
     placement = place(100, 50, 250, 250, "squash")
     for smooth in (False, True):
-        spread = map_to_picture(np.ones(49), PatchGrid(7, 7, 224, 224), placement, (100, 50), smooth)
+        spread = map_to_image(np.ones(49), PatchGrid(7, 7, 224, 224), placement, (100, 50), smooth)
         assert np.isnan(spread[:, 90:]).all()
         assert np.isnan(spread[45:]).all()
         assert (spread[:44, :89] == 1).all()
 
 
-def test_smooth_maps_do_not_take_values_from_beside_the_picture() -> None:
+def test_smooth_maps_do_not_take_values_from_beside_the_image() -> None:
     grid, placement = PatchGrid(4, 4, 128, 128), place(200, 130, 128, 128, "letterbox")
     for outside in (99.0, np.nan, -np.inf):
         values = np.where(grid.inside(placement), 1.0, outside)
-        spread = map_to_picture(values, grid, placement, (200, 130), smooth=True)
+        spread = map_to_image(values, grid, placement, (200, 130), smooth=True)
         assert spread == pytest.approx(np.ones((130, 200)))

@@ -29,7 +29,7 @@ from lake_core.cli.score import map_names
 from lake_core.errors import ConfigError
 from lake_core.visualization.overlays import ScoreScale, overlay
 
-COLUMNS = ["path", "score", "visual", "cross_modal", "threshold", "is_anomalous"]
+COLUMNS = ["path", "score", "visual", "text", "threshold", "is_anomalous"]
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -46,17 +46,17 @@ def part(seed: int, with_defect: bool = False) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """normal/ with three pictures, test/ with two good ones, two bad ones, a broken file, a text and a mask."""
+    """normal/ with three images, test/ with two good ones, two bad ones, a broken file, a text and a mask."""
     root = tmp_path_factory.mktemp("parts")
-    places: dict[str, Image.Image] = {f"normal/{i}.png": part(i) for i in range(3)}
-    places |= {f"test/good/{i}.png": part(i) for i in (10, 2)}
-    places |= {"test/bad spot/a.jpg": part(20, True), "test/bad spot/deep/b.png": part(21, True)}
-    places |= {"test/ground_truth/bad spot/a_mask.png": Image.new("L", (96, 80), 255)}
-    for name, image in places.items():
+    hook_points: dict[str, Image.Image] = {f"normal/{i}.png": part(i) for i in range(3)}
+    hook_points |= {f"test/good/{i}.png": part(i) for i in (10, 2)}
+    hook_points |= {"test/bad spot/a.jpg": part(20, True), "test/bad spot/deep/b.png": part(21, True)}
+    hook_points |= {"test/ground_truth/bad spot/a_mask.png": Image.new("L", (96, 80), 255)}
+    for name, image in hook_points.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(root / name)
     (root / "test/good/torn.png").write_bytes((root / "test/good/2.png").read_bytes()[:300])
-    (root / "test/readme.txt").write_text("no picture")
+    (root / "test/readme.txt").write_text("no image")
     return root
 
 
@@ -88,7 +88,7 @@ def error_line(result: Result, *, code: int) -> str:
     return lines[0]
 
 
-def test_the_table_has_exactly_the_columns_and_the_readable_test_pictures(
+def test_the_table_has_exactly_the_columns_and_the_readable_test_images(
     scored: tuple[Result, Path],
 ) -> None:
     result, out = scored
@@ -98,7 +98,7 @@ def test_the_table_has_exactly_the_columns_and_the_readable_test_pictures(
     assert [row["path"] for row in rows] == ["bad spot/a.jpg", "bad spot/deep/b.png", "good/2.png", "good/10.png"]
     weight = 0.3
     for row in rows:
-        fused = (1 - weight) * float(row["visual"]) + weight * float(row["cross_modal"])
+        fused = (1 - weight) * float(row["visual"]) + weight * float(row["text"])
         assert float(row["score"]) == pytest.approx(fused, rel=1e-5)
         assert row["is_anomalous"] == str(float(row["score"]) > float(row["threshold"]))
     scores = {row["path"]: float(row["score"]) for row in rows}
@@ -119,7 +119,7 @@ def test_a_broken_file_is_named_in_one_line_and_skipped(scored: tuple[Result, Pa
     assert str(out) in result.stdout
 
 
-def test_the_maps_lie_at_the_pictures_paths_on_one_scale(scored: tuple[Result, Path], parts: Path) -> None:
+def test_the_maps_lie_at_the_images_paths_on_one_scale(scored: tuple[Result, Path], parts: Path) -> None:
     _, out = scored
     found = sorted(path.relative_to(out / "maps").as_posix() for path in (out / "maps").rglob("*.png"))
     assert found == ["bad spot/a.png", "bad spot/deep/b.png", "good/10.png", "good/2.png"]
@@ -132,7 +132,7 @@ def test_the_maps_lie_at_the_pictures_paths_on_one_scale(scored: tuple[Result, P
     detector = refit(document)
     for row, name in zip(rows, ("bad spot/a.png", "bad spot/deep/b.png", "good/2.png", "good/10.png"), strict=True):
         result = detector.score(parts / "test" / row["path"])
-        drawn = overlay(result.picture, result.map, result.witnesses.grid, result.witnesses.placement, scale)
+        drawn = overlay(result.image, result.map, result.patch_scores.grid, result.patch_scores.placement, scale)
         with Image.open(out / "maps" / name) as file:
             difference = np.abs(np.asarray(file).astype(int) - np.asarray(drawn).astype(int))
         assert difference.max() <= 2
@@ -168,11 +168,22 @@ def test_the_settings_repeat_the_run(scored: tuple[Result, Path]) -> None:
         result = detector.score(Path(document["test"], row["path"]))
         assert result.score == pytest.approx(float(row["score"]), abs=1e-5)
         assert result.visual == pytest.approx(float(row["visual"]), abs=1e-5)
-        assert result.cross_modal == pytest.approx(float(row["cross_modal"]), abs=1e-5)
+        assert result.text == pytest.approx(float(row["text"]), abs=1e-5)
 
 
-def test_single_pictures_options_and_an_existing_folder(parts: Path, tmp_path: Path) -> None:
-    options = ["--layers", "12, 15", "--kind", "channel", "--criterion", "random", "--seed", 3, "--text-weight", 0]
+def test_single_images_options_and_an_existing_folder(parts: Path, tmp_path: Path) -> None:
+    options = [
+        "--layers",
+        "12, 15",
+        "--site",
+        "residual_channel",
+        "--criterion",
+        "random",
+        "--seed",
+        3,
+        "--fusion-weight",
+        0,
+    ]
     options += ["--resize", "letterbox", "--device", "auto"]
     for _ in range(2):
         result = score(parts, tmp_path, *options, normal="normal/1.png", test="test/bad spot/a.jpg")
@@ -182,12 +193,12 @@ def test_single_pictures_options_and_an_existing_folder(parts: Path, tmp_path: P
     assert row["score"] == row["visual"]
     document = json.loads((tmp_path / "config.json").read_text())
     config = document["config"]
-    assert (config["layers"], config["kind"], config["criterion"]) == ([12, 15], "channel", "random")
-    assert (config["seed"], config["text_weight"], document["resize"]) == (3, 0.0, "letterbox")
+    assert (config["layers"], config["site"], config["criterion"]) == ([12, 15], "residual_channel", "random")
+    assert (config["seed"], config["fusion_weight"], document["resize"]) == (3, 0.0, "letterbox")
     assert (tmp_path / "maps/a.png").is_file()
 
 
-def test_results_written_among_the_test_pictures_are_not_scored_the_next_time(tmp_path: Path) -> None:
+def test_results_written_among_the_test_images_are_not_scored_the_next_time(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
     part(1).save(tmp_path / "ok.png")
     part(5).save(tmp_path / "new/x.png")
@@ -198,22 +209,22 @@ def test_results_written_among_the_test_pictures_are_not_scored_the_next_time(tm
         assert [row["path"] for row in rows_of(tmp_path / "new")] == ["x.png"]
 
 
-def test_a_test_picture_that_was_learned_from_is_told(parts: Path, tmp_path: Path) -> None:
+def test_a_test_image_that_was_learned_from_is_told(parts: Path, tmp_path: Path) -> None:
     result = score(parts, tmp_path, normal="normal", test="normal/1.png")
     assert result.exit_code == 0
-    assert "1.png: their scores say nothing about new pictures" in " ".join(result.stderr.split())
+    assert "1.png: their scores say nothing about new images" in " ".join(result.stderr.split())
 
 
 def test_nothing_to_score_is_exit_code_1(parts: Path, tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad/x.png").write_bytes(b"not a picture")
+    (tmp_path / "bad/x.png").write_bytes(b"not a image")
     (tmp_path / "empty").mkdir()
-    assert "holds no pictures" in error_line(score(parts, tmp_path / "o", test=str(tmp_path / "empty")), code=1)
-    assert "holds no pictures" in error_line(score(parts, tmp_path / "o", normal=str(tmp_path / "empty")), code=1)
+    assert "holds no images" in error_line(score(parts, tmp_path / "o", test=str(tmp_path / "empty")), code=1)
+    assert "holds no images" in error_line(score(parts, tmp_path / "o", normal=str(tmp_path / "empty")), code=1)
     unreadable = score(parts, tmp_path / "o", normal=str(tmp_path / "bad"))
-    assert "normal pictures" in error_line(unreadable, code=1)
+    assert "normal images" in error_line(unreadable, code=1)
     assert "Skipped: x.png" in unreadable.stderr
-    assert "test pictures" in error_line(score(parts, tmp_path / "o", test=str(tmp_path / "bad")), code=1)
+    assert "test images" in error_line(score(parts, tmp_path / "o", test=str(tmp_path / "bad")), code=1)
 
 
 @pytest.mark.parametrize(
@@ -226,8 +237,8 @@ def test_nothing_to_score_is_exit_code_1(parts: Path, tmp_path: Path) -> None:
         (["--layers", "999"], "no layer 999"),
         (["--layers", "twelve"], "--layers is 'twelve'"),
         (["--top-k", "0"], "top_k is 0"),
-        (["--text-weight", "1.5"], "text_weight is 1.5"),
-        (["--kind", "neuron"], "kind is 'neuron'"),
+        (["--fusion-weight", "1.5"], "fusion_weight is 1.5"),
+        (["--site", "neuron"], "site is 'neuron'"),
         (["--criterion", "best"], "criterion is 'best'"),
         (["--image-size", "100"], "the size 100 is not usable"),
         (["--resize", "crop"], "--resize is 'crop'"),
@@ -250,7 +261,7 @@ def test_missing_options_are_wrong_usage(parts: Path) -> None:
     assert lake("score", "--normal", parts).exit_code == 2
 
 
-def test_pictures_that_differ_in_their_suffix_only_get_maps_of_their_own() -> None:
+def test_images_that_differ_in_their_suffix_only_get_maps_of_their_own() -> None:
     assert map_names(["a/1.png", "a/1.jpg", "a/2.jpg", "b.bmp", "b.tif"]) == [
         "a/1.png",
         "a/1.jpg.png",
@@ -412,19 +423,19 @@ def _answer(url: str, process: "subprocess.Popen[str]") -> str:
     raise AssertionError("the dashboard does not answer")
 
 
-def test_ledgers_add_up_to_the_scores_of_the_table(parts: Path, tmp_path: Path) -> None:
-    out = tmp_path / "with ledgers"
-    result = score(parts, out, "--top-k", 30, "--layers", "12,15", "--ledger")
+def test_contributions_add_up_to_the_scores_of_the_table(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "with contributions"
+    result = score(parts, out, "--top-k", 30, "--layers", "12,15", "--contributions")
     assert result.exit_code == 0, result.output
-    document = json.loads((out / "ledgers.json").read_text(encoding="utf-8"))
-    assert str(out / "ledgers.json") in result.output
+    document = json.loads((out / "contributions.json").read_text(encoding="utf-8"))
+    assert str(out / "contributions.json") in result.output
     assert document["schema"] == 1
     rows = rows_of(out)
-    assert [item["path"] for item in document["pictures"]] == [row["path"] for row in rows]
+    assert [item["path"] for item in document["images"]] == [row["path"] for row in rows]
     lake_again = lk.Lake(lk.open_backbone("lake-cnn", image_size=128), lk.LakeConfig(top_k=30, layers=(12, 15)))
     lake_again.fit(sorted((parts / "normal").iterdir()))
-    for item, row in zip(document["pictures"], rows, strict=True):
-        for name in ("score", "threshold", "visual", "cross_modal"):
+    for item, row in zip(document["images"], rows, strict=True):
+        for name in ("score", "threshold", "visual", "text"):
             assert item[name] == float(row[name])
         assert sum(item["parts"].values()) == pytest.approx(item["score"], rel=1e-4)
         assert sum(layer["contribution"] for layer in item["layers"]) == pytest.approx(item["parts"]["visual"])
@@ -433,12 +444,12 @@ def test_ledgers_add_up_to_the_scores_of_the_table(parts: Path, tmp_path: Path) 
         assert item["patch"] == again.patch
         assert [item["grid"]["rows"], item["grid"]["cols"]] == list(again.map.shape)
         for layer in item["layers"]:
-            assert (len(layer["units"]), layer["rest"]["n_units"]) == (10, 20)
-            named = sum(unit["contribution"] for unit in layer["units"])
+            assert (len(layer["neurons"]), layer["rest"]["n_neurons"]) == (10, 20)
+            named = sum(neuron["contribution"] for neuron in layer["neurons"])
             assert named + layer["rest"]["contribution"] == pytest.approx(layer["contribution"])
-            carriers = again.carriers(None, layer["layer"], top=10)
-            assert [unit["unit"] for unit in layer["units"]] == carriers["unit"].tolist()
+            top_neurons = again.top_neurons(None, layer["layer"], top=10)
+            assert [neuron["neuron"] for neuron in layer["neurons"]] == top_neurons["neuron"].tolist()
 
 
-def test_ledgers_are_written_only_when_asked_for(scored: tuple[Result, Path]) -> None:
-    assert not (scored[1] / "ledgers.json").exists()
+def test_contributions_are_written_only_when_asked_for(scored: tuple[Result, Path]) -> None:
+    assert not (scored[1] / "contributions.json").exists()

@@ -66,7 +66,7 @@ def test_one_class_is_said_where_the_tables_would_be(command: typer.Typer, tmp_p
     typed = [str(folder), "--shots", "1", "--seeds", "0", "--methods", "text"]
     told = CliRunner().invoke(command, typed, catch_exceptions=False).stdout
     assert "every figure is null" in told
-    assert "Note: set: all 4 test pictures are good: AUROC, AP and F1 need both kinds." in told
+    assert "Note: set: all 4 test images are good: AUROC, AP and F1 need both kinds." in told
 
 
 def test_the_rows_are_written_as_csv(command: typer.Typer, stained: list[Path], tmp_path: Path) -> None:

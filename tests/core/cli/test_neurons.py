@@ -1,4 +1,4 @@
-"""`lake units`: the numbers of `Lake.units`, as JSON."""
+"""`lake neurons`: the numbers of `Lake.neurons`, as JSON."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 import lake_core as lk
 from lake_core.cli import app
 from lake_core.data.datasets import Example
-from lake_core.neurons.concepts import NO_WORD
+from lake_core.neurons.concepts import NO_CONCEPT
 from lake_core.neurons.statistics import COLUMNS
 
 
@@ -29,17 +29,17 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def units(root: Path, out: Path, *more: object) -> Result:
-    arguments = ["units", "--normal", root / "normal", "--image-size", 128, "--json", out, *more]
+def neurons(root: Path, out: Path, *more: object) -> Result:
+    arguments = ["neurons", "--normal", root / "normal", "--image-size", 128, "--json", out, *more]
     return CliRunner().invoke(app.app, [str(argument) for argument in arguments])
 
 
 def test_writes_the_numbers_of_the_api(parts: Path, tmp_path: Path) -> None:
-    out = tmp_path / "units.json"
-    result = units(parts, out, "--test", parts / "test", "--layer", 12, "--object", "a plate")
+    out = tmp_path / "neurons.json"
+    result = neurons(parts, out, "--test", parts / "test", "--layer", 12, "--object", "a plate")
     assert result.exit_code == 0, result.output
     document = json.loads(out.read_text())
-    assert (document["layer"], document["kind"], document["image_size"]) == (12, "hidden", 128)
+    assert (document["layer"], document["site"], document["image_size"]) == (12, "mlp_hidden", 128)
     assert document["tests"] == ["good/2.png", "spot/3.png"]
     assert len(document["problems"]) == 1
     assert document["object_name"] == "a plate"
@@ -47,29 +47,29 @@ def test_writes_the_numbers_of_the_api(parts: Path, tmp_path: Path) -> None:
     lake = lk.Lake(lk.open_backbone("lake-cnn", image_size=128), lk.LakeConfig())
     lake.fit([parts / "normal/0.png", parts / "normal/1.png"])
     tests = [
-        Example(lk.read_picture(parts / "test/good/2.png"), "good"),
-        Example(lk.read_picture(parts / "test/spot/3.png"), "defective"),
+        Example(lk.read_image(parts / "test/good/2.png"), "good"),
+        Example(lk.read_image(parts / "test/spot/3.png"), "defective"),
     ]
-    table = lake.units(12, tests)
-    assert len(document["units"]) == len(table) == lake.backbone.layer(12).n_units["hidden"]
+    table = lake.neurons(12, tests)
+    assert len(document["neurons"]) == len(table) == lake.backbone.layer(12).n_neurons["mlp_hidden"]
     for name in COLUMNS:
-        found = [row[name] for row in document["units"]]
+        found = [row[name] for row in document["neurons"]]
         if table[name].dtype.kind == "f":
             np.testing.assert_allclose(found, table[name], rtol=1e-6)
         else:
             assert found == table[name].tolist(), name
 
 
-def test_describes_the_top_units_with_words_of_ones_own(parts: Path, tmp_path: Path) -> None:
-    out, words = tmp_path / "units.json", tmp_path / "words.txt"
+def test_describes_the_top_neurons_with_words_of_ones_own(parts: Path, tmp_path: Path) -> None:
+    out, words = tmp_path / "neurons.json", tmp_path / "words.txt"
     words.write_text("# mine\nred\nblue\ngreen\n")
-    result = units(parts, out, "--test", parts / "test", "--top", 2, "--describe", "--concepts", words)
+    result = neurons(parts, out, "--test", parts / "test", "--top", 2, "--describe", "--concepts", words)
     assert result.exit_code == 0, result.output
     document = json.loads(out.read_text())
-    assert [row["rank"] for row in document["units"]] == [1, 2]
-    assert [one["unit"] for one in document["descriptions"]] == [row["unit"] for row in document["units"]]
-    for row, one in zip(document["units"], document["descriptions"], strict=True):
-        assert row["words"] == (", ".join(one["words"]) or NO_WORD)
+    assert [row["rank"] for row in document["neurons"]] == [1, 2]
+    assert [one["neuron"] for one in document["descriptions"]] == [row["neuron"] for row in document["neurons"]]
+    for row, one in zip(document["neurons"], document["descriptions"], strict=True):
+        assert row["words"] == (", ".join(one["words"]) or NO_CONCEPT)
         assert one["effect_by"] == "ablation"
         assert {score["word"] for score in one["agreement"]} <= {"red", "blue", "green"}
 
@@ -78,7 +78,7 @@ def test_describes_the_top_units_with_words_of_ones_own(parts: Path, tmp_path: P
     ("more", "said"), [(["--layer", 99], "no layer 99"), (["--describe", "--concepts", "none.txt"], "none.txt")]
 )
 def test_what_cannot_be_is_one_line(parts: Path, tmp_path: Path, more: list[object], said: str) -> None:
-    result = units(parts, tmp_path / "units.json", *more)
+    result = neurons(parts, tmp_path / "neurons.json", *more)
     assert result.exit_code == 2
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Folders, uploads and archives become normal and test pictures with the right labels, kinds and masks."""
+"""Folders, uploads and archives become normal and test images with the right labels, kinds and masks."""
 
 import io
 import zipfile
@@ -18,7 +18,7 @@ from lake_core.data.datasets import (
     index_folder,
     label_of,
     list_ignored,
-    list_pictures,
+    list_images,
     load_sample,
     read_example,
     read_folder,
@@ -31,7 +31,7 @@ from lake_core.errors import DatasetError, ImageError
 
 
 def png(seed: int, size: tuple[int, int] = (32, 24)) -> bytes:
-    """A picture of its own for each seed."""
+    """A image of its own for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -64,7 +64,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def names(dataset: Dataset) -> tuple[list[str], list[str]]:
-    return [e.picture.name for e in dataset.normals], [e.picture.name for e in dataset.tests]
+    return [e.image.name for e in dataset.normals], [e.image.name for e in dataset.tests]
 
 
 MVTEC = {
@@ -144,7 +144,7 @@ def test_paths_tell_the_label(path: str, label: tuple[str | None, str | None]) -
 
 
 @pytest.mark.parametrize(
-    ("picture", "mask"),
+    ("image", "mask"),
     [
         ("test/crack/000.png", "ground_truth/crack/000_mask.png"),
         ("test/crack/000.JPG", "ground_truth/crack/000.png"),
@@ -160,14 +160,14 @@ def test_paths_tell_the_label(path: str, label: tuple[str | None, str | None]) -
         ("test/dent/7.png", "test/dent/7_mask.png"),
     ],
 )
-def test_masks_find_their_pictures(picture: str, mask: str) -> None:
-    placed = {item.path.as_posix(): item for item in arrange([PurePosixPath(picture), PurePosixPath(mask)])}
-    assert placed[picture].masks == (PurePosixPath(mask),)
+def test_masks_find_their_images(image: str, mask: str) -> None:
+    placed = {item.path.as_posix(): item for item in arrange([PurePosixPath(image), PurePosixPath(mask)])}
+    assert placed[image].masks == (PurePosixPath(mask),)
     assert placed[mask].role.role == "mask"
 
 
 @pytest.mark.parametrize(
-    ("picture", "mask"),
+    ("image", "mask"),
     [
         ("test/hole/000.png", "ground_truth/crack/000_mask.png"),
         ("cable/test/crack/000.png", "bottle/ground_truth/crack/000_mask.png"),
@@ -177,22 +177,22 @@ def test_masks_find_their_pictures(picture: str, mask: str) -> None:
         ("other/gas_mask.png", "gas.png"),
     ],
 )
-def test_masks_of_others_are_left_alone(picture: str, mask: str) -> None:
-    placed = {item.path.as_posix(): item for item in arrange([PurePosixPath(picture), PurePosixPath(mask)])}
-    assert placed[picture].masks == ()
+def test_masks_of_others_are_left_alone(image: str, mask: str) -> None:
+    placed = {item.path.as_posix(): item for item in arrange([PurePosixPath(image), PurePosixPath(mask)])}
+    assert placed[image].masks == ()
 
 
 def test_names_from_strangers_do_not_climb() -> None:
     assert safe_path("../../etc/x.png") == PurePosixPath("etc/x.png")
-    assert safe_path("C:\\pictures\\good\\x.png") == PurePosixPath("pictures/good/x.png")
+    assert safe_path("C:\\images\\good\\x.png") == PurePosixPath("images/good/x.png")
     assert safe_path("/x.png") == PurePosixPath("x.png")
-    assert safe_path("..") == PurePosixPath("picture")
+    assert safe_path("..") == PurePosixPath("image")
 
 
-def test_pictures_are_listed_in_natural_order(tmp_path: Path) -> None:
+def test_images_are_listed_in_natural_order(tmp_path: Path) -> None:
     files = ["10.png", "2.PNG", "1.jpg", "b/3.png", "a/20.webp", "a/3.tif", ".secret.png", ".git/x.png", "notes.txt"]
     write(tmp_path, dict.fromkeys(files, b""))
-    listed = [path.relative_to(tmp_path).as_posix() for path in list_pictures(tmp_path)]
+    listed = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert listed == ["1.jpg", "2.PNG", "10.png", "a/3.tif", "a/20.webp", "b/3.png"]
     assert {path.name for path in list_ignored(tmp_path)} == {".secret.png", "notes.txt"}
 
@@ -202,7 +202,7 @@ def test_a_mvtec_category_is_read_with_labels_kinds_and_masks(tmp_path: Path) ->
     assert dataset.name == "bottle"
     assert dataset.problems == ()
     assert names(dataset)[0] == ["train/good/000.png", "train/good/001.png"]
-    found = {e.picture.name: (e.label, e.kind, None if e.mask is None else int(e.mask.sum())) for e in dataset.tests}
+    found = {e.image.name: (e.label, e.kind, None if e.mask is None else int(e.mask.sum())) for e in dataset.tests}
     assert found == {
         "test/crack/000.png": ("defective", "crack", 5 * 32),
         "test/crack/001.png": ("defective", "crack", 6 * 32),
@@ -220,7 +220,7 @@ def test_plain_folders_are_read(tmp_path: Path) -> None:
 
 
 def test_the_index_opens_nothing_and_agrees_with_reading(tmp_path: Path) -> None:
-    root = write(tmp_path / "a", dict.fromkeys(MVTEC, b"not a picture"))
+    root = write(tmp_path / "a", dict.fromkeys(MVTEC, b"not a image"))
     entries = index_folder(root)
     assert [(e.name, e.role) for e in entries[-2:]] == [
         ("train/good/000.png", "normal"),
@@ -230,10 +230,10 @@ def test_the_index_opens_nothing_and_agrees_with_reading(tmp_path: Path) -> None
     with pytest.raises(ImageError, match=r"test/crack/000.png is a text file"):
         read_example(entries[0])
     write(root, MVTEC)
-    by_name = {e.picture.name: e for e in read_folder(root).tests}
+    by_name = {e.image.name: e for e in read_folder(root).tests}
     for entry in (e for e in entries if e.role == "test"):
         lazily, eagerly = read_example(entry), by_name[entry.name]
-        assert lazily.picture == eagerly.picture
+        assert lazily.image == eagerly.image
         assert (lazily.label, lazily.kind) == (eagerly.label, eagerly.kind)
         assert (lazily.mask is None) == (eagerly.mask is None)
         if lazily.mask is not None and eagerly.mask is not None:
@@ -269,29 +269,29 @@ def test_broken_files_are_named_and_skipped(tmp_path: Path) -> None:
     assert "train/good/001.png is empty" in said
     assert "test/crack/001.png is damaged" in said
     assert "ground_truth/hole/000.png is 24 x 32 pixels, another aspect" in said
-    assert "test/good/photo.heic: '.heic' is not read as a picture" in said
-    assert "1 picture was left out, in folders of unknown meaning below 'train'" in said
+    assert "test/good/photo.heic: '.heic' is not read as a image" in said
+    assert "1 image was left out, in folders of unknown meaning below 'train'" in said
 
 
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "holds no pictures"),
-        ({"good/readme.txt": b""}, "holds no pictures"),
+        ({}, "holds no images"),
+        ({"good/readme.txt": b""}, "holds no images"),
         (
             {"test/crack/1.png": png(1)},
-            r"has no normal pictures: put normal ones into a folder 'train/good' or 'normal'",
+            r"has no normal images: put normal ones into a folder 'train/good' or 'normal'",
         ),
-        ({"good/1.png": b"text"}, r"None of the normal pictures .* good/1.png is a text file"),
+        ({"good/1.png": b"text"}, r"None of the normal images .* good/1.png is a text file"),
     ],
 )
-def test_folders_without_normal_pictures_are_refused(tmp_path: Path, files: dict[str, bytes], words: str) -> None:
+def test_folders_without_normal_images_are_refused(tmp_path: Path, files: dict[str, bytes], words: str) -> None:
     with pytest.raises(DatasetError, match=words):
         read_folder(write(tmp_path, files))
 
 
 def test_missing_folders_and_files_in_their_place_are_told(tmp_path: Path) -> None:
-    for function in (read_folder, index_folder, categories, list_pictures):
+    for function in (read_folder, index_folder, categories, list_images):
         with pytest.raises(DatasetError, match="nowhere does not exist"):
             function(tmp_path / "nowhere")
         with pytest.raises(DatasetError, match=r"is a file, not a folder"):
@@ -310,7 +310,7 @@ def test_uploads_take_their_role_from_paths_or_from_the_caller() -> None:
     as_normal = read_members(loose, "normal", name="mine")
     assert as_normal.name == "mine"
     assert len(as_normal.normals) == 4
-    assert as_normal.problems == ("1 picture was given as normal, but in folders named for defects: check them.",)
+    assert as_normal.problems == ("1 image was given as normal, but in folders named for defects: check them.",)
     everything = read_members(files, "test")
     assert len(everything.tests) == 6
     assert sum(e.label == "good" for e in everything.tests) == 3
@@ -345,7 +345,7 @@ def test_archives_that_climb_stay_inside() -> None:
 def test_encrypted_archives_are_told() -> None:
     data = bytearray(zipped({"good/1.png": png(1)}))
     data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the central directory
-    with pytest.raises(DatasetError, match=r"a.zip is encrypted: pack the pictures without a password"):
+    with pytest.raises(DatasetError, match=r"a.zip is encrypted: pack the images without a password"):
         Archive(bytes(data), "a.zip")
 
 
@@ -358,7 +358,7 @@ def test_encrypted_archives_are_told() -> None:
         ("a.rar", b"Rar!", "archive of a kind that is not read here"),
         ("b.tar.gz", b"\x1f\x8b", "b.tar.gz is an archive of a kind"),
         ("a.png", zipped(MVTEC), "a.png is a ZIP archive"),
-        ("notes.txt", b"hello", "No pictures were found in upload"),
+        ("notes.txt", b"hello", "No images were found in upload"),
     ],
 )
 def test_what_cannot_be_unpacked_is_told_and_the_rest_is_read(name: str, data: bytes, words: str) -> None:
@@ -414,17 +414,17 @@ def test_copies_are_kept_once_per_side_and_told() -> None:
     assert dataset.problems == (
         "good/a.png was given 2 times, byte for byte (also as good/b.png); it is kept once.",
         "test/e.png was given 2 times, byte for byte (also as test/f.png); it is kept once.",
-        "test/d.png is also among the normal pictures (good/c.png): its score says nothing about new pictures.",
+        "test/d.png is also among the normal images (good/c.png): its score says nothing about new images.",
     )
 
 
-def test_decoded_pictures_stay_within_memory_and_normal_ones_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoded_images_stay_within_memory_and_normal_ones_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "MAX_DATASET_BYTES", 2 * 32 * 24 * 3 + 1)
     dataset = read_members(
         [("a/test/1.png", png(1)), ("b/good/1.png", png(2)), ("c/good/1.png", png(3)), ("d.png", png(4))]
     )
     assert names(dataset) == (["b/good/1.png", "c/good/1.png"], ["a/test/1.png"])
-    assert dataset.problems[0].startswith("1 picture was left out, because the others fill")
+    assert dataset.problems[0].startswith("1 image was left out, because the others fill")
 
 
 def test_samples_are_read_from_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lake_core.data.decoding import MAX_SIDE
-from lake_core.data.images import duplicates, read_mask, read_picture, read_pictures
+from lake_core.data.images import duplicates, read_image, read_images, read_mask
 from lake_core.errors import ImageError
 
 RNG = np.random.default_rng(0)
@@ -63,50 +63,50 @@ def raw_tiff(values: np.ndarray, sample_format: int) -> bytes:
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "WEBP"])
 def test_lossless_formats_keep_every_pixel(format: str) -> None:
     data = encoded(Image.fromarray(NOISE), format, **({"lossless": True} if format == "WEBP" else {}))
-    picture = read_picture(data, "a")
-    assert np.array_equal(picture.rgb, NOISE)
-    assert picture.sha256 == hashlib.sha256(data).hexdigest()
-    assert (picture.original_size, picture.size, picture.notes) == ((60, 40), (60, 40), ())
+    image = read_image(data, "a")
+    assert np.array_equal(image.rgb, NOISE)
+    assert image.sha256 == hashlib.sha256(data).hexdigest()
+    assert (image.original_size, image.size, image.notes) == ((60, 40), (60, 40), ())
 
 
 def test_all_kinds_of_sources_give_the_same_pixels(tmp_path: Path) -> None:
     path = tmp_path / "part 7.png"
     path.write_bytes(encoded(Image.fromarray(NOISE)))
-    from_path, from_text = read_picture(path), read_picture(str(path))
-    from_pil, from_array = read_picture(Image.fromarray(NOISE)), read_picture(NOISE)
+    from_path, from_text = read_image(path), read_image(str(path))
+    from_pil, from_array = read_image(Image.fromarray(NOISE)), read_image(NOISE)
     assert from_path.name == from_text.name == "part 7.png"
-    for picture in (from_path, from_text, from_pil, from_array):
-        assert np.array_equal(picture.rgb, NOISE)
+    for image in (from_path, from_text, from_pil, from_array):
+        assert np.array_equal(image.rgb, NOISE)
     assert from_pil.sha256 == from_array.sha256 != from_path.sha256
-    assert read_picture(from_path) is from_path
-    assert read_picture(Image.open(path)).name == "part 7.png"
+    assert read_image(from_path) is from_path
+    assert read_image(Image.open(path)).name == "part 7.png"
 
 
 def test_pixels_cannot_be_written_and_do_not_follow_the_source() -> None:
     array = NOISE.copy()
-    picture = read_picture(array)
+    image = read_image(array)
     array[:] = 0
-    assert np.array_equal(picture.rgb, NOISE)
+    assert np.array_equal(image.rgb, NOISE)
     with pytest.raises(ValueError, match="read-only"):
-        picture.rgb[0, 0, 0] = 1
+        image.rgb[0, 0, 0] = 1
 
 
-def test_pictures_are_keys_by_name_and_content() -> None:
-    assert read_picture(NOISE, "a") == read_picture(NOISE, "a") != read_picture(NOISE, "b")
-    assert len({read_picture(NOISE, "a"), read_picture(NOISE, "a"), read_picture(NOISE[::-1], "a")}) == 2
+def test_images_are_keys_by_name_and_content() -> None:
+    assert read_image(NOISE, "a") == read_image(NOISE, "a") != read_image(NOISE, "b")
+    assert len({read_image(NOISE, "a"), read_image(NOISE, "a"), read_image(NOISE[::-1], "a")}) == 2
     changed = NOISE.copy()
     changed[0, 0, 0] ^= 1
-    assert read_picture(NOISE).sha256 != read_picture(changed).sha256
-    assert read_picture(NOISE).sha256 != read_picture(NOISE.reshape(60, 40, 3)).sha256
+    assert read_image(NOISE).sha256 != read_image(changed).sha256
+    assert read_image(NOISE).sha256 != read_image(NOISE.reshape(60, 40, 3)).sha256
 
 
-def test_grey_and_bilevel_pictures_become_three_equal_channels() -> None:
+def test_grey_and_bilevel_images_become_three_equal_channels() -> None:
     grey = NOISE[:, :, 0]
     for source in (grey, Image.fromarray(grey), encoded(Image.fromarray(grey))):
-        assert np.array_equal(read_picture(source).rgb, np.repeat(grey[:, :, None], 3, axis=2))
+        assert np.array_equal(read_image(source).rgb, np.repeat(grey[:, :, None], 3, axis=2))
     bilevel = Image.fromarray(grey > 127)
     assert bilevel.mode == "1"
-    assert np.array_equal(read_picture(encoded(bilevel)).rgb[:, :, 2], np.where(grey > 127, 255, 0))
+    assert np.array_equal(read_image(encoded(bilevel)).rgb[:, :, 2], np.where(grey > 127, 255, 0))
 
 
 def test_transparency_is_laid_on_white() -> None:
@@ -114,58 +114,58 @@ def test_transparency_is_laid_on_white() -> None:
     rgba[:, :10] = (200, 0, 0, 255)
     rgba[:, 10:] = (0, 0, 0, 51)  # a fifth of black on white: 204
     for source in (rgba, Image.fromarray(rgba), encoded(Image.fromarray(rgba))):
-        picture = read_picture(source, "a.png")
-        assert picture.rgb[5, 5].tolist() == [200, 0, 0]
-        assert picture.rgb[5, 15].tolist() == [204, 204, 204]
-        assert picture.notes == ("a.png has transparent parts; they are laid on white.",)
+        image = read_image(source, "a.png")
+        assert image.rgb[5, 5].tolist() == [200, 0, 0]
+        assert image.rgb[5, 15].tolist() == [204, 204, 204]
+        assert image.notes == ("a.png has transparent parts; they are laid on white.",)
     rgba[:, :, 3] = 255
-    assert read_picture(rgba).notes == ()
+    assert read_image(rgba).notes == ()
     grey_alpha = Image.fromarray(np.dstack([np.zeros((20, 20), np.uint8), np.full((20, 20), 51, np.uint8)]), "LA")
-    assert read_picture(encoded(grey_alpha)).rgb[0, 0].tolist() == [204, 204, 204]
+    assert read_image(encoded(grey_alpha)).rgb[0, 0].tolist() == [204, 204, 204]
 
 
-def test_palette_pictures_keep_their_colours_and_their_transparency() -> None:
+def test_palette_images_keep_their_colours_and_their_transparency() -> None:
     image = Image.new("P", (20, 20))
     image.putpalette([255, 0, 0, 10, 20, 30])
     image.paste(1, (10, 0, 20, 20))
-    assert read_picture(encoded(image)).rgb[0, [0, 15]].tolist() == [[255, 0, 0], [10, 20, 30]]
-    assert read_picture(encoded(image, transparency=0)).rgb[0, [0, 15]].tolist() == [[255, 255, 255], [10, 20, 30]]
+    assert read_image(encoded(image)).rgb[0, [0, 15]].tolist() == [[255, 0, 0], [10, 20, 30]]
+    assert read_image(encoded(image, transparency=0)).rgb[0, [0, 15]].tolist() == [[255, 255, 255], [10, 20, 30]]
 
 
 def test_a_colour_declared_transparent_is_white() -> None:
     image = Image.new("RGB", (20, 20), (1, 2, 3))
-    assert read_picture(encoded(image, transparency=(1, 2, 3))).rgb[0, 0].tolist() == [255, 255, 255]
+    assert read_image(encoded(image, transparency=(1, 2, 3))).rgb[0, 0].tolist() == [255, 255, 255]
 
 
 @pytest.mark.parametrize("format", ["JPEG", "TIFF"])
 def test_cmyk_inks_get_their_colours(format: str) -> None:
     inks = {(255, 0, 0, 0): (0, 255, 255), (0, 255, 0, 0): (255, 0, 255), (0, 0, 0, 255): (0, 0, 0)}
     for ink, colour in inks.items():
-        picture = read_picture(encoded(Image.new("CMYK", (32, 32), ink), format))
-        assert np.abs(picture.rgb[16, 16].astype(int) - colour).max() <= 3
+        image = read_image(encoded(Image.new("CMYK", (32, 32), ink), format))
+        assert np.abs(image.rgb[16, 16].astype(int) - colour).max() <= 3
 
 
 @pytest.mark.parametrize(("colour_type", "n_channels"), [(0, 1), (2, 3)])
 def test_16_bit_png_is_scaled_by_its_full_range(colour_type: int, n_channels: int) -> None:
     ramp = np.linspace(0, 65535, 256).astype(">u2")
     rows = b"".join(b"\0" + np.repeat(ramp, n_channels).tobytes() for _ in range(16))
-    picture = read_picture(raw_png(256, 16, 16, colour_type, rows))
-    assert np.array_equal(picture.rgb[7, :, 0], np.arange(256))
-    assert np.array_equal(picture.rgb[..., 0], picture.rgb[..., 2])
+    image = read_image(raw_png(256, 16, 16, colour_type, rows))
+    assert np.array_equal(image.rgb[7, :, 0], np.arange(256))
+    assert np.array_equal(image.rgb[..., 0], image.rgb[..., 2])
 
 
 @pytest.mark.parametrize("byte_order", ["<u2", ">u2"])
 def test_16_bit_grey_is_scaled_in_either_byte_order(byte_order: str) -> None:
     ramp = np.tile(np.arange(0, 65536, 257).astype(byte_order), (16, 1))
     image = Image.frombytes("I;16" if byte_order == "<u2" else "I;16B", (256, 16), ramp.tobytes())
-    assert np.array_equal(read_picture(image).rgb[3, :, 1], np.arange(256))
+    assert np.array_equal(read_image(image).rgb[3, :, 1], np.arange(256))
 
 
 def test_16_bit_tiff_with_12_bits_of_light_says_that_it_is_dark() -> None:
     ramp = np.tile(np.linspace(0, 4095, 64).astype("<u2"), (16, 1))
-    picture = read_picture(raw_tiff(ramp, 1), "camera.tif")
-    assert picture.rgb.max() == 15
-    assert "4095" in picture.notes[0]
+    image = read_image(raw_tiff(ramp, 1), "camera.tif")
+    assert image.rgb.max() == 15
+    assert "4095" in image.notes[0]
 
 
 def test_12_bit_tiff_is_scaled_by_its_own_range() -> None:
@@ -173,9 +173,9 @@ def test_12_bit_tiff_is_scaled_by_its_own_range() -> None:
     bits = (ramp[..., None] >> np.arange(11, -1, -1)) & 1
     packed = np.packbits(bits.astype(np.uint8).reshape(16, -1), axis=1)
     data = raw_tiff(packed, 1).replace(tag(256, packed.shape[1]), tag(256, 256)).replace(tag(258, 8), tag(258, 12))
-    picture = read_picture(data)
-    assert np.array_equal(picture.rgb[5, :, 0], np.arange(256))
-    assert picture.notes == ()
+    image = read_image(data)
+    assert np.array_equal(image.rgb[5, :, 0], np.arange(256))
+    assert image.notes == ()
 
 
 @pytest.mark.parametrize(
@@ -188,14 +188,14 @@ def test_12_bit_tiff_is_scaled_by_its_own_range() -> None:
     ],
 )
 def test_32_bit_values_take_the_range_that_holds_them(values: np.ndarray, sample_format: int, white: str) -> None:
-    picture = read_picture(raw_tiff(np.tile(values, (16, 1)), sample_format), "depth.tif")
-    assert np.array_equal(picture.rgb[0, :, 0], np.arange(256))
-    assert picture.notes[0].endswith(f"as black and {white} as white.")
+    image = read_image(raw_tiff(np.tile(values, (16, 1)), sample_format), "depth.tif")
+    assert np.array_equal(image.rgb[0, :, 0], np.arange(256))
+    assert image.notes[0].endswith(f"as black and {white} as white.")
 
 
 def test_32_bit_unsigned_values_do_not_wrap() -> None:
     values = np.tile(np.linspace(0, 2**32 - 1, 256).astype("<u4"), (16, 1))
-    shown = read_picture(raw_tiff(values, 1)).rgb[0, :, 0].astype(int)
+    shown = read_image(raw_tiff(values, 1)).rgb[0, :, 0].astype(int)
     assert (shown[0], shown[-1]) == (0, 255)
     assert (np.diff(shown) >= 0).all()
 
@@ -204,7 +204,7 @@ def test_not_a_number_is_refused() -> None:
     values = np.zeros((16, 16), "<f4")
     values[3, 3] = np.nan
     with pytest.raises(ImageError, match=r"depth.tif .*finite"):
-        read_picture(raw_tiff(values, 3), "depth.tif")
+        read_image(raw_tiff(values, 3), "depth.tif")
 
 
 @pytest.mark.parametrize(
@@ -212,20 +212,20 @@ def test_not_a_number_is_refused() -> None:
 )
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF"])
 def test_exif_orientation_moves_the_marked_corner(format: str, orientation: int, corner: tuple[int, int]) -> None:
-    image = Image.new("RGB", (64, 32))
-    image.paste((255, 255, 255), (0, 0, 16, 16))
+    saved = Image.new("RGB", (64, 32))
+    saved.paste((255, 255, 255), (0, 0, 16, 16))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = read_picture(encoded(image, format, exif=exif))
+    image = read_image(encoded(saved, format, exif=exif))
     size = (32, 64) if orientation in (6, 8) else (64, 32)
-    assert picture.size == picture.original_size == size
-    assert picture.rgb[corner].min() > 240
-    assert (picture.rgb[..., 0] > 128).sum() == 256
+    assert image.size == image.original_size == size
+    assert image.rgb[corner].min() > 240
+    assert (image.rgb[..., 0] > 128).sum() == 256
 
 
-def test_broken_exif_does_not_cost_the_picture() -> None:
-    picture = read_picture(encoded(Image.fromarray(NOISE), "PNG", exif=b"Exif\0\0this is no TIFF header"))
-    assert np.array_equal(picture.rgb, NOISE)
+def test_broken_exif_does_not_cost_the_image() -> None:
+    image = read_image(encoded(Image.fromarray(NOISE), "PNG", exif=b"Exif\0\0this is no TIFF header"))
+    assert np.array_equal(image.rgb, NOISE)
 
 
 @pytest.mark.parametrize("format", ["GIF", "TIFF", "WEBP", "PNG"])
@@ -233,9 +233,9 @@ def test_the_first_of_several_frames_is_used_and_noted(format: str) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "lime", "blue")]
     options = {"lossless": True} if format == "WEBP" else {}
     data = encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
-    picture = read_picture(data, "clip")
-    assert picture.rgb[0, 0].tolist() == [255, 0, 0]
-    assert picture.notes == ("clip has 3 frames; the first one is used.",)
+    image = read_image(data, "clip")
+    assert image.rgb[0, 0].tolist() == [255, 0, 0]
+    assert image.notes == ("clip has 3 frames; the first one is used.",)
 
 
 def directories(tiff: bytes) -> list[int]:
@@ -260,30 +260,30 @@ def test_the_first_page_is_read_although_the_last_one_is_broken(n_pages: int, br
         struct.pack_into("<H", data, next(e for e in entries if struct.unpack_from("<H", data, e)[0] == 256), 60000)
     else:  # cut off within the directory
         del data[last + 30 :]
-    picture = read_picture(bytes(data), "pages.tif")
-    assert np.array_equal(picture.rgb, NOISE)
+    image = read_image(bytes(data), "pages.tif")
+    assert np.array_equal(image.rgb, NOISE)
 
 
-def test_phone_jpeg_with_a_second_picture_is_read_as_one() -> None:
+def test_phone_jpeg_with_a_second_image_is_read_as_one() -> None:
     data = encoded(Image.new("RGB", (32, 32), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (32, 32))])
-    picture = read_picture(data)
-    assert picture.rgb[0, 0, 0] > 250
-    assert picture.notes == ()
+    image = read_image(data)
+    assert image.rgb[0, 0, 0] > 250
+    assert image.notes == ()
 
 
 def test_content_decides_not_the_name() -> None:
     jpeg = encoded(Image.fromarray(NOISE), "JPEG", quality=95)
-    assert read_picture(jpeg, "really_a.png").size == (60, 40)
+    assert read_image(jpeg, "really_a.png").size == (60, 40)
 
 
-def test_large_pictures_get_a_working_copy() -> None:
+def test_large_images_get_a_working_copy() -> None:
     columns = np.zeros((1000, 4000), np.uint8)
     columns[:, ::2] = 255  # the finest stripes: an antialiased copy is grey, a subsampled one black or white
-    picture = read_picture(columns, "wide.png")
-    assert picture.size == (MAX_SIDE, 512)
-    assert picture.original_size == (4000, 1000)
-    assert picture.rgb[:, 100:-100].std() < 25
-    assert picture.notes == ("wide.png was reduced from 4000 x 1000 to 2048 x 512 pixels.",)
+    image = read_image(columns, "wide.png")
+    assert image.size == (MAX_SIDE, 512)
+    assert image.original_size == (4000, 1000)
+    assert image.rgb[:, 100:-100].std() < 25
+    assert image.notes == ("wide.png was reduced from 4000 x 1000 to 2048 x 512 pixels.",)
 
 
 def test_a_hundred_megapixels_are_refused_before_they_are_decoded() -> None:
@@ -293,20 +293,20 @@ def test_a_hundred_megapixels_are_refused_before_they_are_decoded() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with pytest.raises(ImageError, match=r"^big.png has 10000 x 10000 pixels, more than the 50,000,000 allowed"):
-            read_picture(data, "big.png")
+            read_image(data, "big.png")
         assert time.perf_counter() - started < 0.2
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with pytest.raises(ImageError, match="more than 50,000,000 pixels"):
-            read_picture(data, "big.png")
+            read_image(data, "big.png")
     with pytest.raises(ImageError, match="more than 50,000,000 pixels"):
-        read_picture(raw_png(60_000, 60_000, 1, 0, b""), "bigger.png")
+        read_image(raw_png(60_000, 60_000, 1, 0, b""), "bigger.png")
 
 
 @pytest.mark.parametrize(("size", "words"), [((15, 200), "too small"), ((4000, 17), "too long and narrow")])
 def test_slivers_are_refused(size: tuple[int, int], words: str) -> None:
     for source in (Image.new("RGB", size), encoded(Image.new("RGB", size)), np.zeros(size[::-1], np.uint8)):
         with pytest.raises(ImageError, match=f"a.png is {size[0]} x {size[1]} pixels, {words}"):
-            read_picture(source, "a.png")
+            read_image(source, "a.png")
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF"])
@@ -314,7 +314,7 @@ def test_slivers_are_refused(size: tuple[int, int], words: str) -> None:
 def test_truncated_files_are_refused(format: str, share: float) -> None:
     data = encoded(Image.fromarray(NOISE.repeat(4, axis=0)), format)
     with pytest.raises(ImageError, match=r"^cut\.x [^\n]*: [^\n]*\.$"):
-        read_picture(data[: int(len(data) * share)], "cut.x")
+        read_image(data[: int(len(data) * share)], "cut.x")
 
 
 def test_flipped_bytes_never_escape_as_another_error() -> None:
@@ -326,8 +326,8 @@ def test_flipped_bytes_never_escape_as_another_error() -> None:
             broken[rng.integers(0, min(len(data), 400), 6)] = rng.integers(0, 256, 6)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                pictures, errors = read_pictures([("a.x", broken.tobytes())])
-            assert len(pictures) + len(errors) == 1
+                images, errors = read_images([("a.x", broken.tobytes())])
+            assert len(images) + len(errors) == 1
             assert all(str(error).startswith("a.x ") for error in errors)
 
 
@@ -347,12 +347,12 @@ def test_flipped_bytes_never_escape_as_another_error() -> None:
         (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
-        (bytes(range(256)), "not a picture"),
+        (bytes(range(256)), "not a image"),
     ],
 )
-def test_what_is_no_picture_is_called_by_its_name(data: bytes, words: str) -> None:
+def test_what_is_no_image_is_called_by_its_name(data: bytes, words: str) -> None:
     with pytest.raises(ImageError, match=words) as caught:
-        read_picture(data, "x.png")
+        read_image(data, "x.png")
     assert str(caught.value).startswith("x.png ")
     assert str(caught.value).endswith(".")
 
@@ -360,17 +360,17 @@ def test_what_is_no_picture_is_called_by_its_name(data: bytes, words: str) -> No
 def test_formats_off_the_list_are_refused_though_pillow_reads_them() -> None:
     for format in ("ICO", "PPM", "TGA", "AVIF"):
         with pytest.raises(ImageError, match=r"^x\.png is"):
-            read_picture(encoded(Image.fromarray(NOISE), format), "x.png")
+            read_image(encoded(Image.fromarray(NOISE), format), "x.png")
 
 
 def test_missing_files_and_folders_are_told(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"none.png does not exist"):
-        read_picture(tmp_path / "none.png")
+        read_image(tmp_path / "none.png")
     (tmp_path / "set.png").mkdir()
     with pytest.raises(ImageError, match=r"set.png is a folder"):
-        read_picture(tmp_path / "set.png")
+        read_image(tmp_path / "set.png")
     with pytest.raises(ImageError, match="x cannot be read"):
-        read_picture("a\0b.png", "x")
+        read_image("a\0b.png", "x")
 
 
 def test_files_over_the_size_limit_are_not_even_read(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_files_over_the_size_limit_are_not_even_read(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(300_000_000)  # sparse: no disk, and no time unless someone reads it
     with pytest.raises(ImageError, match=r"huge.png has 300 MB, more than the 200 MB allowed"):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize(
@@ -394,24 +394,24 @@ def test_files_over_the_size_limit_are_not_even_read(tmp_path: Path) -> None:
 )
 def test_unsuitable_arrays_are_refused(array: np.ndarray, words: str) -> None:
     with pytest.raises(ImageError, match=words):
-        read_picture(array)
+        read_image(array)
 
 
 def test_other_objects_are_refused() -> None:
     with pytest.raises(ImageError, match="type int"):
-        read_picture(7)  # type: ignore[arg-type]
+        read_image(7)  # type: ignore[arg-type]
 
 
-def test_broken_pictures_are_named_and_skipped() -> None:
-    pictures, errors = read_pictures([("a", NOISE), ("b", b""), NOISE[:, ::-1], b"text"])
-    assert [p.name for p in pictures] == ["a", "picture"]
-    assert [str(e).split(" is ")[0] for e in errors] == ["b", "picture"]
+def test_broken_images_are_named_and_skipped() -> None:
+    images, errors = read_images([("a", NOISE), ("b", b""), NOISE[:, ::-1], b"text"])
+    assert [p.name for p in images] == ["a", "image"]
+    assert [str(e).split(" is ")[0] for e in errors] == ["b", "image"]
 
 
 def test_duplicates_are_grouped() -> None:
     arrays = {"a": NOISE, "b": NOISE[::-1], "c": NOISE, "d": NOISE[:, ::-1]}
-    pictures = [read_picture(array, name) for name, array in arrays.items()]
-    assert [[p.name for p in group] for group in duplicates(pictures)] == [["a", "c"]]
+    images = [read_image(array, name) for name, array in arrays.items()]
+    assert [[p.name for p in group] for group in duplicates(images)] == [["a", "c"]]
 
 
 def test_masks_of_any_code_mean_the_same() -> None:
@@ -433,18 +433,18 @@ def test_masks_of_any_code_mean_the_same() -> None:
     assert not read_mask(np.zeros((20, 20), np.uint8)).any()
 
 
-def test_masks_are_brought_to_the_pictures_size() -> None:
+def test_masks_are_brought_to_the_images_size() -> None:
     truth = np.zeros((40, 60), np.uint8)
     truth[10:20, 30:45] = 255
     assert np.array_equal(read_mask(truth, (120, 80)), truth.repeat(2, 0).repeat(2, 1) > 0)
     assert np.array_equal(read_mask(truth, (30, 20))[5:10, 15:22], np.ones((5, 7), bool))
     assert read_mask(truth, (12, 8)).sum() == 2 * 3
-    with pytest.raises(ImageError, match=r"mask is 60 x 40 pixels, another aspect than its picture of 40 x 60"):
+    with pytest.raises(ImageError, match=r"mask is 60 x 40 pixels, another aspect than its image of 40 x 60"):
         read_mask(truth, (40, 60))
     with pytest.raises(ImageError, match=r"crack_mask.png is empty"):
         read_mask(b"", name="crack_mask.png")
 
 
-def test_a_mask_fits_the_working_copy_of_its_large_picture() -> None:
-    picture = read_picture(np.zeros((1001, 2999), np.uint8))
-    assert read_mask(np.zeros((1001, 2999), np.uint8), picture.size).shape == picture.rgb.shape[:2]
+def test_a_mask_fits_the_working_copy_of_its_large_image() -> None:
+    image = read_image(np.zeros((1001, 2999), np.uint8))
+    assert read_mask(np.zeros((1001, 2999), np.uint8), image.size).shape == image.rgb.shape[:2]

@@ -91,7 +91,7 @@ def test_linked_folders_and_empty_masks_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_mvtec_loco_unites_the_masks_of_a_picture(tmp_path: Path) -> None:
+def test_mvtec_loco_unites_the_masks_of_a_image(tmp_path: Path) -> None:
     root = write(
         tmp_path / "juice_bottle",
         {
@@ -117,7 +117,7 @@ def test_mvtec_loco_unites_the_masks_of_a_picture(tmp_path: Path) -> None:
         assert united.sum() == n_rows * SIDE
     dataset = read_folder(root)
     assert sum(example.mask is not None for example in dataset.tests) == 2
-    assert dataset.problems == ("1 picture was left out: for validation, or not in the data set's table.",)
+    assert dataset.problems == ("1 image was left out: for validation, or not in the data set's table.",)
 
 
 def test_btad(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_plain_folders_with_a_table_of_labels(tmp_path: Path) -> None:
     assert (found.n_normal, found.n_test_good, found.n_test_defective, found.n_unlabelled) == (2, 1, 2, 1)
     assert found.kinds == {"defective": 1, "scratch": 1}
     assert found.n_masked == 1
-    assert {e.picture.name: e.label for e in read_folder(root).tests} == {
+    assert {e.image.name: e.label for e in read_folder(root).tests} == {
         "test/a.png": "good",
         "test/b.png": "defective",
         "test/c.png": "defective",
@@ -199,7 +199,7 @@ def test_masks_lie_in_folders_of_the_kind_that_the_table_gives(tmp_path: Path) -
     assert [path.parent.name for path in own.masks] == ["scratch"]
 
 
-def test_a_bare_name_in_the_table_means_the_test_picture(tmp_path: Path) -> None:
+def test_a_bare_name_in_the_table_means_the_test_image(tmp_path: Path) -> None:
     table = b"filename;label\n0.png;scratch\n1.png;good\n"
     files = {"normal/0.png": png(0), "normal/1.png": png(1), "test/0.png": png(2), "labels.csv": table}
     labels = {entry.name: entry.label for entry in index_folder(write(tmp_path / "plates", files))}
@@ -211,7 +211,7 @@ def test_a_bare_name_in_the_table_means_the_test_picture(tmp_path: Path) -> None
     [
         (b"path,label\ntest/x.png,good\n", r"names test/x.png, which is not there"),
         (b"path,label\n", "has no rows"),
-        (b"path,label\nnormal/0.png,scratch\n", "calls normal/0.png 'scratch', but it lies among the normal pictures"),
+        (b"path,label\nnormal/0.png,scratch\n", "calls normal/0.png 'scratch', but it lies among the normal images"),
         (b"a,b\n1,2\n", "has no column path: its columns are a, b"),
         (b"path,label\n\xff\xfe,good\n", "cannot be read as a table"),
     ],
@@ -241,7 +241,7 @@ def test_copies_leaks_broken_files_and_what_lies_beside_are_told(tmp_path: Path)
     assert "torn.png is damaged" in category.problems[0]
     assert beside == ["notes/", "table.csv"]
     told = "\n".join(lines([category], beside))
-    assert "WARNING: test pictures that are also among the normal ones: test/good/leak.png" in told
+    assert "WARNING: test images that are also among the normal ones: test/good/leak.png" in told
     assert "Beside the data sets, ignored: notes/, table.csv" in told
 
 
@@ -253,8 +253,8 @@ def test_a_data_set_that_cannot_be_used_does_not_hide_the_others(tmp_path: Path)
     told = lines(found, beside)
     assert [category.name for category in found] == ["bottle", "empty", "good_only"]
     assert told[told.index("empty: cannot be used") + 1].startswith("  WARNING: ")
-    assert "empty holds no pictures" in found[1].problems[0]
-    needs_both = [line for line in told if "need labelled test pictures of both kinds" in line]
+    assert "empty holds no images" in found[1].problems[0]
+    needs_both = [line for line in told if "need labelled test images of both kinds" in line]
     assert len(needs_both) == 1
     assert told.index(needs_both[0]) > told.index(next(line for line in told if line.startswith("good_only")))
 

@@ -1,4 +1,4 @@
-"""A panel says what each of its detectors says alone, whatever they share."""
+"""A batch scorer says what each of its detectors says alone, whatever they share."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,8 +10,8 @@ import torch
 from lake_core.backbones.backbone import open_backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
-from lake_core.data.images import Picture
-from lake_core.detector.batch import Panel, Seat
+from lake_core.data.images import InputImage
+from lake_core.detector.batch import BatchScorer, Variant
 from lake_core.detector.lake import Lake
 from lake_core.errors import BackboneError
 from tests.core.tiny import OpenTiny, Tiny
@@ -23,13 +23,13 @@ CHANGES: tuple[dict[str, Any], ...] = ({}, {"criterion": "all"}, {"criterion": "
     ("options", "config"),
     [
         ({}, {}),
-        ({}, {"layers": (1, 2, 3), "kind": "channel", "top_q": 3, "normalise": "none", "smooth": 1}),
+        ({}, {"layers": (1, 2, 3), "site": "residual_channel", "top_q": 3, "normalise": "none", "smooth": 1}),
         ({"resize": "letterbox"}, {"top_q": 4}),
     ],
 )
 @pytest.mark.parametrize("name", ["native-vit", "efficientnet", "native-vit-attention-pool"])
-def test_a_panel_agrees_with_its_detectors(
-    name: str, options: dict[str, Any], config: dict[str, Any], open_tiny: OpenTiny, noise_pictures: list[Picture]
+def test_a_batch_scorer_agrees_with_its_detectors(
+    name: str, options: dict[str, Any], config: dict[str, Any], open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
     backbone = open_tiny(name, **options)
     if max(config.get("layers", (1,))) > len(backbone.layers):
@@ -38,37 +38,37 @@ def test_a_panel_agrees_with_its_detectors(
     store = FeatureStore(backbone)
     detectors = [
         Lake(backbone, replace(base, **changes), store).fit(normals)
-        for normals in (noise_pictures[:1], noise_pictures[:3], noise_pictures[1:4])
+        for normals in (noise_images[:1], noise_images[:3], noise_images[1:4])
         for changes in CHANGES
     ]
-    seats = [Seat(detector, weight) for detector in detectors for weight in (None, 0.0, 1.0)]
-    tests = noise_pictures[4:]
-    panel = Panel(seats, store)
-    canvases = torch.from_numpy(np.stack([backbone.frame.canvas(picture) for picture in tests]))
-    placements = [backbone.placement(picture) for picture in tests]
+    variants = [Variant(detector, weight) for detector in detectors for weight in (None, 0.0, 1.0)]
+    tests = noise_images[4:]
+    scorer = BatchScorer(variants, store)
+    canvases = torch.from_numpy(np.stack([backbone.frame.canvas(image) for image in tests]))
+    placements = [backbone.placement(image) for image in tests]
     pixels = backbone.pixels(canvases, placements)
-    assert torch.equal(pixels, torch.stack([backbone.prepare(picture) for picture in tests]))
-    said = panel.ask(backbone.forward(pixels, detectors[0].places, stay=True), placements)
-    for seat, one in zip(seats, said, strict=True):
-        if seat.weight == 1.0 and not seat.has_text:
+    assert torch.equal(pixels, torch.stack([backbone.prepare(image) for image in tests]))
+    said = scorer.ask(backbone.forward(pixels, detectors[0].hook_points, stay=True), placements)
+    for variant, one in zip(variants, said, strict=True):
+        if variant.weight == 1.0 and not variant.has_text:
             continue
-        weight = base.text_weight if seat.weight is None else seat.weight
-        for i, picture in enumerate(tests):
-            alone = seat.detector.reweighed(text_weight=weight).score(picture)
+        weight = base.fusion_weight if variant.weight is None else variant.weight
+        for i, image in enumerate(tests):
+            alone = variant.detector.with_weights(fusion_weight=weight).score(image)
             assert float(one.scores[i]) == pytest.approx(alone.score, rel=1e-4)
             np.testing.assert_allclose(one.maps[i].numpy(), alone.map.ravel(), rtol=1e-3, atol=1e-5)
 
 
-def test_half_weights_say_nearly_the_same(tiny: Tiny, open_tiny: OpenTiny, noise_pictures: list[Picture]) -> None:
+def test_half_weights_say_nearly_the_same(tiny: Tiny, open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
     backbone, half = tiny.backbone, open_tiny(tiny.name, precision="bf16")
     assert backbone.key != half.key
-    pixels = torch.stack([backbone.prepare(picture) for picture in noise_pictures])
-    for place, exact in backbone.forward(pixels, backbone.places).items():
-        rounded = half.forward(pixels, {place})[place]
+    pixels = torch.stack([backbone.prepare(image) for image in noise_images])
+    for hook_point, exact in backbone.forward(pixels, backbone.hook_points).items():
+        rounded = half.forward(pixels, {hook_point})[hook_point]
         assert rounded.dtype == torch.float32
         assert not torch.equal(rounded, exact)
         similarity = torch.nn.functional.cosine_similarity(rounded.flatten(), exact.flatten(), dim=0)
-        assert similarity > 0.97, place  # random scales blow rounding up more than trained ones do
+        assert similarity > 0.97, hook_point  # random scales blow rounding up more than trained ones do
     text = ["a photo of a plate"]
     assert torch.equal(backbone.encode_text(text), half.encode_text(text))
 

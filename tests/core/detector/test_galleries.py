@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.config import Normalise
-from lake_core.detector.galleries import FloatGallery, Gallery, HalfGallery
+from lake_core.detector.galleries import FloatBank, HalfPrecisionBank, SearchBank
 from lake_core.detector.memory_bank import nearest_normal, scaled, smoothed
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
@@ -26,7 +26,9 @@ def test_16_bit_activations_lose_nothing_more(
 ) -> None:
     acts = activations(3, 9, device).to(dtype)
     acts[0, :] = 0
-    exact, fast = (kind(activations(1, 9, device)[0], GRID, smooth, normalise) for kind in (FloatGallery, HalfGallery))
+    exact, fast = (
+        site(activations(1, 9, device)[0], GRID, smooth, normalise) for site in (FloatBank, HalfPrecisionBank)
+    )
     expected, found = exact.vectors(acts), fast.vectors(acts)
     assert bool((expected.factor == 1).all())
     assert found.numbers.dtype == torch.float32
@@ -43,12 +45,12 @@ def test_16_bit_activations_lose_nothing_more(
 def test_what_is_found_is_nearly_the_nearest(device: str, k: int, offset: float, scale: float) -> None:
     rows, acts = (((activations(7, k, device, seed) + offset) * scale) for seed in (1, 2))
     rows = rows.flatten(0, 1)
-    gallery: Gallery = HalfGallery(rows, GRID, 1, "none")
-    patches = gallery.vectors(acts.bfloat16())
+    bank: SearchBank = HalfPrecisionBank(rows, GRID, 1, "none")
+    patches = bank.vectors(acts.bfloat16())
     nearest = nearest_normal(acts.bfloat16().float().flatten(0, 1), rows).distance
-    table = gallery.without_own_square(patches)
+    table = bank.without_own_square(patches)
     assert table.shape == (len(nearest), len(rows))
-    distance = gallery.distance(patches, table.argmin(1))
+    distance = bank.distance(patches, table.argmin(1))
     spread = float((rows - rows.mean(0)).square().sum(1).mean())
     assert bool((distance >= nearest - 1e-5 * spread).all())
     assert bool((distance <= nearest + 5e-3 * spread).all())
@@ -59,26 +61,26 @@ def test_what_is_found_is_nearly_the_nearest(device: str, k: int, offset: float,
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_patch_far_beyond_what_16_bits_hold_still_has_its_distance(device: str) -> None:
     rows = 1e-3 * activations(1, 6, device)[0]
-    gallery = HalfGallery(rows, GRID, 1, "none")
-    patches = gallery.vectors(1e4 * activations(1, 6, device, 1).bfloat16())
-    distance = gallery.distance(patches, gallery.without_own_square(patches).argmin(1))
+    bank = HalfPrecisionBank(rows, GRID, 1, "none")
+    patches = bank.vectors(1e4 * activations(1, 6, device, 1).bfloat16())
+    distance = bank.distance(patches, bank.without_own_square(patches).argmin(1))
     torch.testing.assert_close(distance, nearest_normal(patches.numbers, rows).distance, rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("kind", [FloatGallery, HalfGallery])
-def test_the_table_is_that_of_distances_but_for_a_scale_and_a_number_for_each_patch(kind: type[Gallery]) -> None:
+@pytest.mark.parametrize("site", [FloatBank, HalfPrecisionBank])
+def test_the_table_is_that_of_distances_but_for_a_scale_and_a_number_for_each_patch(site: type[SearchBank]) -> None:
     rows, acts = activations(1, 8, "cpu", 1)[0], activations(1, 8, "cpu", 2).half()
-    gallery = kind(rows, GRID, 1, "none")
-    patches = gallery.vectors(acts)
-    found, exact = gallery.without_own_square(patches), torch.cdist(acts[0].float(), rows).square()
+    bank = site(rows, GRID, 1, "none")
+    patches = bank.vectors(acts)
+    found, exact = bank.without_own_square(patches), torch.cdist(acts[0].float(), rows).square()
     found, exact = found - found[:, :1], exact - exact[:, :1]
     factor = (found * exact).sum() / exact.square().sum()
     torch.testing.assert_close(found, factor * exact, rtol=0, atol=2e-3 * float(found.abs().max()))
 
 
 def test_patches_come_a_few_at_a_time() -> None:
-    gallery = HalfGallery(activations(1, 5, "cpu")[0], GRID, 3, "unit")
-    whole = gallery.vectors(activations(2, 5, "cpu", 1).half())
+    bank = HalfPrecisionBank(activations(1, 5, "cpu")[0], GRID, 3, "unit")
+    whole = bank.vectors(activations(2, 5, "cpu", 1).half())
     parts = list(whole.split(50))
     assert [len(part.numbers) for part in parts] == [50, 6]
     for several, values in zip(zip(*parts, strict=True), whole, strict=True):

@@ -13,7 +13,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.data.datasets import load_sample
-from lake_core.data.images import Picture, PictureSource, read_picture
+from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.errors import BackboneError, ConfigError, ImageError, LakeError, NotFittedError
 from tests.core.tiny import OpenTiny
@@ -22,7 +22,7 @@ DEFECT = (150, 90, 190, 120)
 """Left, top, right, bottom of the drawn defect, in pixels of a 256-pixel texture."""
 
 
-def texture(seed: int, defect: bool = False) -> Picture:
+def texture(seed: int, defect: bool = False) -> InputImage:
     """A woven texture with seeded irregularities, 256 x 256, with or without a dark torn spot."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:256, :256] + rng.uniform(0, 16, 2)[:, None, None]
@@ -32,7 +32,7 @@ def texture(seed: int, defect: bool = False) -> Picture:
         draw = ImageDraw.Draw(image)
         draw.ellipse(DEFECT, fill=(30, 20, 20))
         draw.line((150, 90, 200, 130), fill=(230, 220, 220), width=4)
-    return read_picture(image, f"texture {seed}{' with a defect' if defect else ''}")
+    return read_image(image, f"texture {seed}{' with a defect' if defect else ''}")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def weave(lake_cnn: Backbone) -> Lake:
 
 
 def tiny_lake(backbone: Backbone, **options: Any) -> Lake:
-    given: dict[str, Any] = {"layers": (2,), "kind": "hidden", "top_k": 20} | options
+    given: dict[str, Any] = {"layers": (2,), "site": "mlp_hidden", "top_k": 20} | options
     return Lake(backbone, LakeConfig(**given))
 
 
@@ -53,7 +53,7 @@ def backbone(open_tiny: OpenTiny) -> Backbone:
 # What it finds -------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_with_a_defect_score_higher_than_clean_ones(weave: Lake) -> None:
+def test_images_with_a_defect_score_higher_than_clean_ones(weave: Lake) -> None:
     clean = [weave.score(texture(seed)) for seed in range(10, 14)]
     defective = [weave.score(texture(seed, defect=True)) for seed in range(10, 14)]
     assert min(r.score for r in defective) > 1.2 * max(r.score for r in clean)
@@ -64,29 +64,29 @@ def test_pictures_with_a_defect_score_higher_than_clean_ones(weave: Lake) -> Non
 def test_the_hottest_patch_lies_on_the_defect(weave: Lake) -> None:
     for seed in range(10, 14):
         result = weave.score(texture(seed, defect=True))
-        left, top, right, bottom = result.witnesses.grid.box(result.patch, result.witnesses.placement, (256, 256))
+        left, top, right, bottom = result.patch_scores.grid.box(result.patch, result.patch_scores.placement, (256, 256))
         assert left < DEFECT[2] + 11
         assert right > DEFECT[0] - 11
         assert top < DEFECT[3] + 11
         assert bottom > DEFECT[1] - 11
         assert np.unravel_index(np.nanargmax(result.map), result.map.shape) == divmod(result.patch, 24)
-        assert result.ledger()["contribution"].sum() == pytest.approx(result.score, rel=1e-4)
+        assert result.contributions()["contribution"].sum() == pytest.approx(result.score, rel=1e-4)
 
 
-def test_one_normal_picture_is_enough(weave: Lake, lake_cnn: Backbone) -> None:
+def test_one_normal_image_is_enough(weave: Lake, lake_cnn: Backbone) -> None:
     lake = Lake(lake_cnn, LakeConfig(object_name="woven texture"), weave.store).fit([texture(0)])
     assert len(lake.normal_scores_) == 1
-    assert lake.normality_.layers[0].tau > 0
+    assert lake.memory_bank_.layers[0].tau > 0
     assert lake.score(texture(10, defect=True)).score > lake.score(texture(10)).score
 
 
 def test_resolved_parameters_come_from_the_measured_settings(weave: Lake) -> None:
     assert isinstance(weave.config, ResolvedConfig)
-    assert (weave.config.layers, weave.config.kind) == ((15,), "hidden")
+    assert (weave.config.layers, weave.config.site) == ((15,), "mlp_hidden")
     assert (weave.config.normalise, weave.config.smooth) == ("unit", 3)
     assert weave.selection_.keys() == {15}
-    assert len(weave.selection_[15].units) == 100
-    assert weave.normality_.warnings == ()
+    assert len(weave.selection_[15].neurons) == 100
+    assert weave.memory_bank_.warnings == ()
 
 
 def test_lake_vit_finds_the_defect_too(lake_vit: Backbone) -> None:
@@ -97,112 +97,112 @@ def test_lake_vit_finds_the_defect_too(lake_vit: Backbone) -> None:
 # Leave one out -------------------------------------------------------------------------------------------------------
 
 
-def test_normal_scores_are_those_of_each_picture_against_the_others(
-    backbone: Backbone, noise_pictures: list[Picture]
+def test_normal_scores_are_those_of_each_image_against_the_others(
+    backbone: Backbone, noise_images: list[InputImage]
 ) -> None:
-    normals = noise_pictures[:4]
-    lake = tiny_lake(backbone, text_weight=0.0, criterion="all").fit(normals)
-    tau = lake.normality_.layers[0].tau
-    for i, picture in enumerate(normals):
-        others = tiny_lake(backbone, text_weight=0.0, criterion="all").fit(normals[:i] + normals[i + 1 :])
-        distance = float(others.score(picture).witnesses.layers[0].distance.max())
+    normals = noise_images[:4]
+    lake = tiny_lake(backbone, fusion_weight=0.0, criterion="all").fit(normals)
+    tau = lake.memory_bank_.layers[0].tau
+    for i, image in enumerate(normals):
+        others = tiny_lake(backbone, fusion_weight=0.0, criterion="all").fit(normals[:i] + normals[i + 1 :])
+        distance = float(others.score(image).patch_scores.layers[0].distance.max())
         assert lake.normal_scores_[i] == pytest.approx(distance / tau, rel=1e-4)
-        assert lake.score(picture).visual == pytest.approx(0, abs=1e-6)
+        assert lake.score(image).visual == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("quantile", [0.0, 0.5, 1.0])
 def test_the_threshold_is_a_quantile_of_the_normal_scores(
-    backbone: Backbone, noise_pictures: list[Picture], quantile: float
+    backbone: Backbone, noise_images: list[InputImage], quantile: float
 ) -> None:
-    lake = tiny_lake(backbone, threshold_quantile=quantile).fit(noise_pictures[:5])
+    lake = tiny_lake(backbone, threshold_quantile=quantile).fit(noise_images[:5])
     ranked = sorted(lake.normal_scores_)
     assert lake.threshold_ == pytest.approx(ranked[{0.0: 0, 0.5: 2, 1.0: 4}[quantile]])
-    assert lake.score(noise_pictures[6]).threshold == lake.threshold_
+    assert lake.score(noise_images[6]).threshold == lake.threshold_
 
 
-def test_permuting_the_normal_pictures_permutes_their_scores(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+def test_permuting_the_normal_images_permutes_their_scores(backbone: Backbone, noise_images: list[InputImage]) -> None:
     order = [2, 0, 3, 1]
-    one = tiny_lake(backbone).fit(noise_pictures[:4])
-    other = tiny_lake(backbone).fit([noise_pictures[i] for i in order])
+    one = tiny_lake(backbone).fit(noise_images[:4])
+    other = tiny_lake(backbone).fit([noise_images[i] for i in order])
     np.testing.assert_allclose(other.normal_scores_, one.normal_scores_[order], rtol=1e-4)
-    assert other.score(noise_pictures[5]).score == pytest.approx(one.score(noise_pictures[5]).score, rel=1e-4)
+    assert other.score(noise_images[5]).score == pytest.approx(one.score(noise_images[5]).score, rel=1e-4)
 
 
-def test_scoring_in_any_company_and_order_gives_the_same(backbone: Backbone, noise_pictures: list[Picture]) -> None:
-    lake = tiny_lake(backbone).fit(noise_pictures[:3])
-    together = [result.score for result in lake.score_all(noise_pictures[3:])]
-    fresh = tiny_lake(backbone).fit(noise_pictures[:3])
-    alone = [fresh.score(picture).score for picture in reversed(noise_pictures[3:])]
+def test_scoring_in_any_company_and_order_gives_the_same(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    lake = tiny_lake(backbone).fit(noise_images[:3])
+    together = [result.score for result in lake.explain_all(noise_images[3:])]
+    fresh = tiny_lake(backbone).fit(noise_images[:3])
+    alone = [fresh.score(image).score for image in reversed(noise_images[3:])]
     np.testing.assert_allclose(together, alone[::-1], rtol=1e-4)
 
 
 # What it takes -------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_bytes_count_once(backbone: Backbone, noise_pictures: list[Picture]) -> None:
-    twice = tiny_lake(backbone).fit([*noise_pictures[:3], noise_pictures[1], noise_pictures[0]])
-    once = tiny_lake(backbone).fit(noise_pictures[:3])
+def test_the_same_bytes_count_once(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    twice = tiny_lake(backbone).fit([*noise_images[:3], noise_images[1], noise_images[0]])
+    once = tiny_lake(backbone).fit(noise_images[:3])
     assert [p.name for p in twice.normals_] == [p.name for p in once.normals_]
     assert twice.threshold_ == pytest.approx(once.threshold_)
-    assert twice.normality_.layers[0].tau > 0
+    assert twice.memory_bank_.layers[0].tau > 0
 
 
-def test_every_source_of_a_picture_gives_the_same_score(
-    backbone: Backbone, noise_pictures: list[Picture], tmp_path: Path
+def test_every_source_of_a_image_gives_the_same_score(
+    backbone: Backbone, noise_images: list[InputImage], tmp_path: Path
 ) -> None:
-    lake, rgb = tiny_lake(backbone).fit(noise_pictures[:3]), noise_pictures[4].rgb
+    lake, rgb = tiny_lake(backbone).fit(noise_images[:3]), noise_images[4].rgb
     image, buffer = Image.fromarray(rgb), io.BytesIO()
     image.save(buffer, "PNG")
     (tmp_path / "x.png").write_bytes(buffer.getvalue())
     path = tmp_path / "x.png"
-    sources: list[PictureSource] = [noise_pictures[4], rgb, image, buffer.getvalue(), path, str(path)]
+    sources: list[ImageSource] = [noise_images[4], rgb, image, buffer.getvalue(), path, str(path)]
     scores = [lake.score(source).score for source in sources]
     np.testing.assert_allclose(scores, scores[0], rtol=1e-5)
-    fitted = tiny_lake(backbone).fit([rgb, tmp_path / "x.png", noise_pictures[2]])
+    fitted = tiny_lake(backbone).fit([rgb, tmp_path / "x.png", noise_images[2]])
     assert len(fitted.normals_) == 3
 
 
-def test_fit_returns_the_detector_and_reports_progress(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+def test_fit_returns_the_detector_and_reports_progress(backbone: Backbone, noise_images: list[InputImage]) -> None:
     seen: list[tuple[int, int]] = []
     lake = tiny_lake(backbone)
-    assert lake.fit(noise_pictures[:6], lambda done, total: seen.append((done, total))) is lake
+    assert lake.fit(noise_images[:6], lambda done, total: seen.append((done, total))) is lake
     assert seen == [(4, 6), (6, 6)]
 
 
-def test_fitting_again_forgets_what_was_learned(backbone: Backbone, noise_pictures: list[Picture]) -> None:
-    lake = tiny_lake(backbone).fit(noise_pictures[:3])
-    again = lake.fit(noise_pictures[3:6]).score(noise_pictures[7]).score
-    assert again == pytest.approx(tiny_lake(backbone).fit(noise_pictures[3:6]).score(noise_pictures[7]).score, rel=1e-5)
+def test_fitting_again_forgets_what_was_learned(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    lake = tiny_lake(backbone).fit(noise_images[:3])
+    again = lake.fit(noise_images[3:6]).score(noise_images[7]).score
+    assert again == pytest.approx(tiny_lake(backbone).fit(noise_images[3:6]).score(noise_images[7]).score, rel=1e-5)
 
 
 # What it refuses -----------------------------------------------------------------------------------------------------
 
 
-def test_asking_before_fitting_is_refused(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+def test_asking_before_fitting_is_refused(backbone: Backbone, noise_images: list[InputImage]) -> None:
     lake = tiny_lake(backbone)
-    for ask in (lake.score, lake.measure, lambda picture: lake.score_all([picture])):
+    for ask in (lake.score, lake.measure, lambda image: lake.explain_all([image])):
         with pytest.raises(NotFittedError, match="call fit first"):
-            ask(noise_pictures[0])
+            ask(noise_images[0])
     with pytest.raises(NotFittedError):
-        lake.reweighed(text_weight=0.5)
+        lake.with_weights(fusion_weight=0.5)
 
 
-def test_no_picture_at_all_is_refused(backbone: Backbone) -> None:
+def test_no_image_at_all_is_refused(backbone: Backbone) -> None:
     with pytest.raises(LakeError, match="give at least one"):
         tiny_lake(backbone).fit([])
 
 
-def test_a_picture_that_cannot_be_read_is_refused(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+def test_a_image_that_cannot_be_read_is_refused(backbone: Backbone, noise_images: list[InputImage]) -> None:
     with pytest.raises(ImageError):
-        tiny_lake(backbone).fit([noise_pictures[0], b"no picture"])
+        tiny_lake(backbone).fit([noise_images[0], b"no image"])
     with pytest.raises(ImageError):
-        tiny_lake(backbone).fit(noise_pictures[:2]).score(b"no picture")
+        tiny_lake(backbone).fit(noise_images[:2]).score(b"no image")
 
 
 def test_layers_and_kinds_that_the_backbone_lacks_are_refused(open_tiny: OpenTiny) -> None:
     with pytest.raises(BackboneError, match="no layer 9; its layers are 1 to 3"):
         tiny_lake(open_tiny("native-vit"), layers=(9,))
-    with pytest.raises(BackboneError, match="has no hidden units; layers that have: 2, 3, 4, 5"):
+    with pytest.raises(BackboneError, match="has no mlp_hidden neurons; layers that have: 2, 3, 4, 5"):
         tiny_lake(open_tiny("efficientnet"), layers=(1,))
 
 
@@ -211,12 +211,12 @@ def test_a_store_of_another_backbone_is_refused(open_tiny: OpenTiny) -> None:
         Lake(open_tiny("native-vit"), None, FeatureStore(open_tiny("siglip")))
 
 
-def test_only_weights_can_be_changed_without_fitting(backbone: Backbone, noise_pictures: list[Picture]) -> None:
-    lake = tiny_lake(backbone).fit(noise_pictures[:3])
-    with pytest.raises(ConfigError, match="text_weight, threshold_quantile, top_q"):
-        lake.reweighed(top_k=5)
-    with pytest.raises(ConfigError, match="text_weight"):
-        lake.reweighed(text_weight=2)
+def test_only_weights_can_be_changed_without_fitting(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    lake = tiny_lake(backbone).fit(noise_images[:3])
+    with pytest.raises(ConfigError, match="fusion_weight, threshold_quantile, top_q"):
+        lake.with_weights(top_k=5)
+    with pytest.raises(ConfigError, match="fusion_weight"):
+        lake.with_weights(fusion_weight=2)
 
 
 # Constant inputs -----------------------------------------------------------------------------------------------------
@@ -232,51 +232,54 @@ def same_pixels_other_bytes(n: int) -> list[bytes]:
     return found
 
 
-def test_pictures_in_which_nothing_varies_are_refused_with_the_remedy(backbone: Backbone) -> None:
+def test_images_in_which_nothing_varies_are_refused_with_the_remedy(backbone: Backbone) -> None:
     copies = same_pixels_other_bytes(3)
     assert len(set(copies)) == 3
-    for batch_size in (1, 2, 3):  # in another batch the same picture differs by rounding
+    for batch_size in (1, 2, 3):  # in another batch the same image differs by rounding
         lake = Lake(backbone, LakeConfig(layers=(1, 3)), FeatureStore(backbone, batch_size=batch_size))
-        with pytest.raises(LakeError, match="Nothing varies in the normal pictures in the chosen layers; add"):
+        with pytest.raises(LakeError, match="Nothing varies in the normal images in the chosen layers; add"):
             lake.fit(copies)
 
 
-def test_one_neuron_of_length_one_is_told_from_pictures_without_structure(
-    open_tiny: OpenTiny, noise_pictures: list[Picture]
+def test_one_neuron_of_length_one_is_told_from_images_without_structure(
+    open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
     # Its channels are 0 or more, so that one alone has length 1 wherever it is active.
     lake = Lake(open_tiny("native-resnet"), LakeConfig(layers=(1,), top_k=1))
     with pytest.raises(LakeError, match=r"One neuron of a layer alone, .* keep at least 2 \(top K\)"):
-        lake.fit(noise_pictures[:3])
+        lake.fit(noise_images[:3])
 
 
 def test_a_dead_layer_is_left_out_with_a_warning(
-    open_tiny: OpenTiny, noise_pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+    open_tiny: OpenTiny, noise_images: list[InputImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = open_tiny("efficientnet")
     forward = backbone.forward
-    dead = backbone.place(3, "hidden")
+    dead = backbone.hook_point(3, "mlp_hidden")
 
-    def deadened(pixels: torch.Tensor, places: Any, stay: bool) -> Any:
-        return {place: t * 0 if place == dead else t for place, t in forward(pixels, places, stay=stay).items()}
+    def deadened(pixels: torch.Tensor, hook_points: Any, stay: bool) -> Any:
+        return {
+            hook_point: t * 0 if hook_point == dead else t
+            for hook_point, t in forward(pixels, hook_points, stay=stay).items()
+        }
 
     monkeypatch.setattr(backbone, "forward", deadened)
-    lake = tiny_lake(backbone, layers=(3, 4)).fit(noise_pictures[:3])
-    assert lake.normality_.warnings == ("Layer 3 is left out: its neurons do not vary over the normal pictures.",)
+    lake = tiny_lake(backbone, layers=(3, 4)).fit(noise_images[:3])
+    assert lake.memory_bank_.warnings == ("Layer 3 is left out: its neurons do not vary over the normal images.",)
     assert lake.selection_.keys() == {4}
-    result = lake.score(noise_pictures[5])
+    result = lake.score(noise_images[5])
     monkeypatch.undo()
-    alone = tiny_lake(backbone, layers=(4,)).fit(noise_pictures[:3]).score(noise_pictures[5])
+    alone = tiny_lake(backbone, layers=(4,)).fit(noise_images[:3]).score(noise_images[5])
     assert result.score == pytest.approx(alone.score, rel=1e-5)
     assert result.map.shape == (4, 4)
-    assert set(result.ledger()["layer"].dropna()) == {4}
+    assert set(result.contributions()["layer"].dropna()) == {4}
 
 
 def test_one_normal_patch_in_a_hundred_lies_above_one(lake_cnn: Backbone) -> None:
-    normals = [example.picture for example in load_sample("metal").normals[:4]]
-    lake = Lake(lake_cnn, LakeConfig(layers=(15,), text_weight=0.0)).fit(normals)
-    (layer,) = lake.normality_.layers
-    inside = np.stack([layer.grid.inside(lake_cnn.placement(picture)) for picture in normals])
+    normals = [example.image for example in load_sample("metal").normals[:4]]
+    lake = Lake(lake_cnn, LakeConfig(layers=(15,), fusion_weight=0.0)).fit(normals)
+    (layer,) = lake.memory_bank_.layers
+    inside = np.stack([layer.grid.inside(lake_cnn.placement(image)) for image in normals])
     own = layer.own_distance.numpy()[inside] / layer.tau
     assert (own > 1).sum() == np.ceil(0.01 * (len(own) - 1)) == 24
     assert own.max() == pytest.approx(lake.normal_scores_.max())
@@ -284,7 +287,7 @@ def test_one_normal_patch_in_a_hundred_lies_above_one(lake_cnn: Backbone) -> Non
 
 
 @pytest.mark.parametrize("n_normals", [1, 2])
-def test_a_picture_is_very_unlike_constant_ones_but_not_endlessly(
+def test_a_image_is_very_unlike_constant_ones_but_not_endlessly(
     n_normals: int, lake_cnn: Backbone, lake_vit: Backbone
 ) -> None:
     grey = [np.full((64, 64, 3), value, np.uint8) for value in (100, 101)]
@@ -295,17 +298,19 @@ def test_a_picture_is_very_unlike_constant_ones_but_not_endlessly(
 
 
 def test_the_cross_modal_part_is_left_out_when_all_patches_sound_the_same(
-    backbone: Backbone, noise_pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+    backbone: Backbone, noise_images: list[InputImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward, joint = backbone.forward, backbone.joint_place
+    forward, joint = backbone.forward, backbone.joint_hook_point
 
-    def monotonous(pixels: torch.Tensor, places: Any, stay: bool) -> Any:
-        found = forward(pixels, places, stay=stay)
-        return {place: t[:1, :1].expand_as(t).clone() if place == joint else t for place, t in found.items()}
+    def monotonous(pixels: torch.Tensor, hook_points: Any, stay: bool) -> Any:
+        found = forward(pixels, hook_points, stay=stay)
+        return {
+            hook_point: t[:1, :1].expand_as(t).clone() if hook_point == joint else t for hook_point, t in found.items()
+        }
 
     monkeypatch.setattr(backbone, "forward", monotonous)
-    lake = Lake(backbone, LakeConfig(layers=(2,)), FeatureStore(backbone, batch_size=8)).fit(noise_pictures[:3])
-    assert "The cross-modal part is left out: all normal patches sound the same to it." in lake.normality_.warnings
-    result = lake.score(noise_pictures[4])
-    assert (result.text_weight, result.cross_modal) == (0.0, 0.0)
+    lake = Lake(backbone, LakeConfig(layers=(2,)), FeatureStore(backbone, batch_size=8)).fit(noise_images[:3])
+    assert "The text part is left out: all normal patches sound the same to it." in lake.memory_bank_.warnings
+    result = lake.score(noise_images[4])
+    assert (result.fusion_weight, result.text) == (0.0, 0.0)
     assert result.score == pytest.approx(result.visual)

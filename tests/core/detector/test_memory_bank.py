@@ -1,4 +1,4 @@
-"""Galleries, nearest neighbours and calibration, against brute force in double precision."""
+"""Memory banks, nearest neighbours and calibration, against brute force in double precision."""
 
 import itertools
 
@@ -9,7 +9,7 @@ import torch
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.config import Normalise
 from lake_core.detector.memory_bank import (
-    LayerNormality,
+    LayerMemoryBank,
     Neighbours,
     finest,
     fit_layer,
@@ -29,43 +29,43 @@ def rng_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def check(found: Neighbours, patches: torch.Tensor, gallery: torch.Tensor, rtol: float = 1e-5) -> None:
-    expected = brute(patches.numpy(), gallery.numpy())
+def check(found: Neighbours, patches: torch.Tensor, bank: torch.Tensor, rtol: float = 1e-5) -> None:
+    expected = brute(patches.numpy(), bank.numpy())
     np.testing.assert_allclose(found.distance.numpy(), expected, rtol=rtol, atol=1e-6 * max(1.0, expected.max()))
-    own = ((patches.double() - gallery[found.row].double()) ** 2).sum(1)
+    own = ((patches.double() - bank[found.row].double()) ** 2).sum(1)
     np.testing.assert_allclose(found.distance.numpy(), own.numpy(), rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1024])
 @pytest.mark.parametrize(("n", "m", "k"), [(50, 30, 8), (1, 1, 1), (30, 50, 100)])
 def test_nearest_normal_agrees_with_brute_force(chunk: int, n: int, m: int, k: int) -> None:
-    patches, gallery = rng_tensor(n, k, seed=1), rng_tensor(m, k, seed=2)
-    found = nearest_normal(patches, gallery, chunk=chunk)
-    check(found, patches, gallery)
+    patches, bank = rng_tensor(n, k, seed=1), rng_tensor(m, k, seed=2)
+    found = nearest_normal(patches, bank, chunk=chunk)
+    check(found, patches, bank)
     assert found.row.dtype == torch.int64
 
 
 def test_nearest_normal_is_right_far_from_the_origin() -> None:
-    """Residual streams have units with a large constant part, which must not drown the distances."""
+    """Residual streams have neurons with a large constant part, which must not drown the distances."""
     offset = torch.tensor([2000.0, -500.0, 0.0, 30.0])
-    patches, gallery = rng_tensor(60, 4, seed=1) + offset, rng_tensor(200, 4, seed=2) + offset
-    check(nearest_normal(patches, gallery), patches, gallery, rtol=1e-3)
+    patches, bank = rng_tensor(60, 4, seed=1) + offset, rng_tensor(200, 4, seed=2) + offset
+    check(nearest_normal(patches, bank), patches, bank, rtol=1e-3)
 
 
-def test_a_patch_of_the_gallery_is_at_distance_zero() -> None:
-    gallery = rng_tensor(40, 6) * 50
-    found = nearest_normal(gallery, gallery)
+def test_a_patch_of_the_memory_bank_is_at_distance_zero() -> None:
+    bank = rng_tensor(40, 6) * 50
+    found = nearest_normal(bank, bank)
     assert float(found.distance.max()) == 0.0
     assert found.row.tolist() == list(range(40))
 
 
 def test_excluded_patches_are_never_taken() -> None:
-    patches, gallery = rng_tensor(50, 8, seed=1), rng_tensor(30, 8, seed=2)
+    patches, bank = rng_tensor(50, 8, seed=1), rng_tensor(30, 8, seed=2)
     excluded = torch.rand(50, 30, generator=torch.Generator().manual_seed(3)) < 0.7
     excluded[:, 4] = False
-    found = nearest_normal(patches, gallery, excluded, chunk=9)
+    found = nearest_normal(patches, bank, excluded, chunk=9)
     assert not excluded[torch.arange(50), found.row].any()
-    np.testing.assert_allclose(found.distance.numpy(), brute(patches.numpy(), gallery.numpy(), ~excluded.numpy()), 1e-5)
+    np.testing.assert_allclose(found.distance.numpy(), brute(patches.numpy(), bank.numpy(), ~excluded.numpy()), 1e-5)
 
 
 def test_shapes_that_cannot_be_compared_are_refused() -> None:
@@ -81,10 +81,10 @@ def test_shapes_that_cannot_be_compared_are_refused() -> None:
 @pytest.mark.parametrize("smooth", [1, 3, 5])
 @pytest.mark.parametrize("normalise", ["unit", "none"])
 def test_subspace_selects_smooths_and_scales(smooth: int, normalise: Normalise) -> None:
-    acts, units = rng_tensor(3, 20, 12), np.array([7, 0, 11, 3])
-    found = subspace(acts, units, GRID, smooth, normalise)
+    acts, neurons = rng_tensor(3, 20, 12), np.array([7, 0, 11, 3])
+    found = subspace(acts, neurons, GRID, smooth, normalise)
     np.testing.assert_allclose(
-        found, naive_subspace(acts.numpy(), units, GRID, smooth, normalise), rtol=1e-4, atol=1e-5
+        found, naive_subspace(acts.numpy(), neurons, GRID, smooth, normalise), rtol=1e-4, atol=1e-5
     )
 
 
@@ -112,26 +112,26 @@ def test_a_zero_vector_stays_zero_when_scaled() -> None:
 
 def fitted(
     acts: torch.Tensor, inside: torch.Tensor, quantile: float = 0.99, smooth: int = 1, grid: PatchGrid = GRID
-) -> LayerNormality:
-    selection = select(acts[inside], 3, "hidden", "variance", 6)
+) -> LayerMemoryBank:
+    selection = select(acts[inside], 3, "mlp_hidden", "variance", 6)
     return fit_layer(acts, inside, selection, grid, "none", smooth, quantile)
 
 
-@pytest.mark.parametrize("n_pictures", [2, 3, 5])
+@pytest.mark.parametrize("n_images", [2, 3, 5])
 @pytest.mark.parametrize("smooth", [1, 3])
-def test_each_normal_picture_is_measured_against_the_others(n_pictures: int, smooth: int) -> None:
-    acts = rng_tensor(n_pictures, 20, 10)
-    layer = fitted(acts, torch.ones(n_pictures, 20, dtype=torch.bool), smooth=smooth)
-    vectors = naive_subspace(acts.numpy(), layer.selection.units, GRID, smooth, "none")
-    for i in range(n_pictures):
-        others = np.concatenate([vectors[j] for j in range(n_pictures) if j != i])
+def test_each_normal_image_is_measured_against_the_others(n_images: int, smooth: int) -> None:
+    acts = rng_tensor(n_images, 20, 10)
+    layer = fitted(acts, torch.ones(n_images, 20, dtype=torch.bool), smooth=smooth)
+    vectors = naive_subspace(acts.numpy(), layer.selection.neurons, GRID, smooth, "none")
+    for i in range(n_images):
+        others = np.concatenate([vectors[j] for j in range(n_images) if j != i])
         np.testing.assert_allclose(layer.own_distance[i], brute(vectors[i], others), rtol=1e-4)
 
 
-def test_a_single_picture_is_measured_against_its_patches_at_least_two_steps_away() -> None:
+def test_a_single_image_is_measured_against_its_patches_at_least_two_steps_away() -> None:
     acts = rng_tensor(1, 20, 10)
     layer = fitted(acts, torch.ones(1, 20, dtype=torch.bool))
-    vectors = acts[0][:, torch.from_numpy(layer.selection.units)].numpy()
+    vectors = acts[0][:, torch.from_numpy(layer.selection.neurons)].numpy()
     allowed = np.zeros((20, 20), bool)
     for p, q in itertools.product(range(20), range(20)):
         allowed[p, q] = abs(p // 5 - q // 5) >= 2 or abs(p % 5 - q % 5) >= 2
@@ -144,17 +144,17 @@ def test_a_grid_without_distant_patches_leaves_out_only_the_patch_itself(side: i
     grid = PatchGrid(side, side, 32, 32)
     acts = rng_tensor(1, side**2, 10)
     layer = fitted(acts, torch.ones(1, side**2, dtype=torch.bool), grid=grid)
-    vectors = acts[0][:, torch.from_numpy(layer.selection.units)].numpy()
+    vectors = acts[0][:, torch.from_numpy(layer.selection.neurons)].numpy()
     np.testing.assert_allclose(layer.own_distance[0], brute(vectors, vectors, ~np.eye(side**2, dtype=bool)), rtol=1e-4)
 
 
-def test_a_narrow_single_picture_in_its_letterbox_never_compares_with_itself() -> None:
-    """Three patches in a row: the middle one has none two steps away on the picture, though the grid has."""
+def test_a_narrow_single_image_in_its_letterbox_never_compares_with_itself() -> None:
+    """Three patches in a row: the middle one has none two steps away on the image, though the grid has."""
     inside = torch.zeros(1, 20, dtype=torch.bool)
     inside[0, [6, 7, 8]] = True
     acts = rng_tensor(1, 20, 10)
     layer = fitted(acts, inside)
-    vectors = acts[0][:, torch.from_numpy(layer.selection.units)].numpy()[[6, 7, 8]]
+    vectors = acts[0][:, torch.from_numpy(layer.selection.neurons)].numpy()[[6, 7, 8]]
     np.testing.assert_allclose(layer.own_distance[0, 6:9], brute(vectors, vectors, ~np.eye(3, dtype=bool)), rtol=1e-4)
     assert layer.tau > 0
 
@@ -172,28 +172,28 @@ def test_tau_is_the_quantile_of_the_leave_one_out_distances(quantile: float) -> 
     assert layer.tau == pytest.approx(expected, rel=1e-5)
 
 
-def test_patches_off_the_picture_are_neither_in_the_gallery_nor_in_the_calibration() -> None:
+def test_patches_off_the_image_are_neither_in_the_memory_bank_nor_in_the_calibration() -> None:
     acts = rng_tensor(3, 20, 10)
     inside = torch.zeros(3, 20, dtype=torch.bool)
     inside[:, 5:15] = True
     acts[~inside] = 1e4
     layer = fitted(acts, inside)
-    assert len(layer.gallery) == 30
-    assert float(layer.gallery.abs().max()) < 100
+    assert len(layer.bank) == 30
+    assert float(layer.bank.abs().max()) < 100
     assert layer.tau < 1000
-    pairs = set(zip(layer.gallery_picture.tolist(), layer.gallery_patch.tolist(), strict=True))
+    pairs = set(zip(layer.bank_image.tolist(), layer.bank_patch.tolist(), strict=True))
     assert pairs == {(i, p) for i in range(3) for p in range(5, 15)}
 
 
-def test_gallery_rows_say_where_they_came_from() -> None:
+def test_memory_bank_rows_say_where_they_came_from() -> None:
     acts = rng_tensor(3, 20, 10)
     inside = torch.rand(3, 20, generator=torch.Generator().manual_seed(1)) < 0.6
     layer = fitted(acts, inside)
-    units = torch.from_numpy(layer.selection.units)
-    torch.testing.assert_close(layer.gallery, acts[layer.gallery_picture, layer.gallery_patch][:, units])
+    neurons = torch.from_numpy(layer.selection.neurons)
+    torch.testing.assert_close(layer.bank, acts[layer.bank_image, layer.bank_patch][:, neurons])
 
 
-def test_permuting_the_normal_pictures_permutes_their_distances() -> None:
+def test_permuting_the_normal_images_permutes_their_distances() -> None:
     acts, inside = rng_tensor(4, 20, 10), torch.ones(4, 20, dtype=torch.bool)
     order = torch.tensor([2, 0, 3, 1])
     one, other = fitted(acts, inside), fitted(acts[order], inside)
@@ -202,30 +202,30 @@ def test_permuting_the_normal_pictures_permutes_their_distances() -> None:
 
 
 @pytest.mark.parametrize("rounding", [0.0, 1e-6])
-def test_pictures_that_differ_by_rounding_only_have_tau_zero(rounding: float) -> None:
+def test_images_that_differ_by_rounding_only_have_tau_zero(rounding: float) -> None:
     acts = rng_tensor(1, 20, 10).expand(3, 20, 10) * 300 * (1 + rounding * rng_tensor(3, 20, 10, seed=1))
     inside = torch.ones(3, 20, dtype=torch.bool)
     assert fitted(acts, inside).tau == 0.0
     assert fitted(acts * (1 + 1e-3 * rng_tensor(3, 20, 10, seed=2)), inside).tau > 0
 
 
-# The cross-modal part ------------------------------------------------------------------------------------------------
+# The text part ------------------------------------------------------------------------------------------------
 
 
-def unit(tensor: torch.Tensor) -> torch.Tensor:
+def neuron(tensor: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(tensor, dim=-1)
 
 
 def test_margins_are_differences_of_cosines() -> None:
-    joint, directions = unit(rng_tensor(2, 20, 8)), TextDirections(*unit(rng_tensor(2, 8, seed=1)))
+    joint, directions = neuron(rng_tensor(2, 20, 8)), TextDirections(*neuron(rng_tensor(2, 8, seed=1)))
     found = margins(joint, directions)
     a, b = (joint.double().numpy() @ d.double().numpy() for d in (directions.anomalous, directions.normal))
     np.testing.assert_allclose(found, a - b, atol=1e-6)
 
 
 @pytest.mark.parametrize("quantile", [0.9, 0.99, 1.0])
-def test_margins_are_calibrated_by_median_and_quantile_on_the_picture(quantile: float) -> None:
-    joint, directions = unit(rng_tensor(3, 20, 8)), TextDirections(*unit(rng_tensor(2, 8, seed=1)))
+def test_margins_are_calibrated_by_median_and_quantile_on_the_image(quantile: float) -> None:
+    joint, directions = neuron(rng_tensor(3, 20, 8)), TextDirections(*neuron(rng_tensor(2, 8, seed=1)))
     inside = torch.ones(3, 20, dtype=torch.bool)
     inside[2, 4:] = False
     text = fit_text(joint, inside, directions, GRID, quantile)
@@ -238,8 +238,8 @@ def test_margins_are_calibrated_by_median_and_quantile_on_the_picture(quantile: 
 
 
 def test_margins_that_differ_by_rounding_only_count_as_the_same() -> None:
-    joint = unit(rng_tensor(1, 1, 8).expand(3, 20, 8) * (1 + 1e-6 * rng_tensor(3, 20, 8, seed=1)))
-    text = fit_text(joint, torch.ones(3, 20, dtype=torch.bool), TextDirections(*unit(rng_tensor(2, 8))), GRID, 0.99)
+    joint = neuron(rng_tensor(1, 1, 8).expand(3, 20, 8) * (1 + 1e-6 * rng_tensor(3, 20, 8, seed=1)))
+    text = fit_text(joint, torch.ones(3, 20, dtype=torch.bool), TextDirections(*neuron(rng_tensor(2, 8))), GRID, 0.99)
     assert text.m99 == text.m50
 
 

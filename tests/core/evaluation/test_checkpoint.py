@@ -13,7 +13,7 @@ from lake_core.backbones.backbone import Backbone, Opening, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.errors import ConfigError
 from lake_core.evaluation import checkpoint, runner
-from lake_core.evaluation.checkpoint import Journal
+from lake_core.evaluation.checkpoint import Checkpoint
 from lake_core.evaluation.protocol import Outcome
 from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.runner import LocalEngine, evaluate
@@ -34,13 +34,13 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(
         if name == "unmasked" and done > 3:
             raise KeyboardInterrupt
 
-    first = Journal(out, resume=False)
+    first = Checkpoint(out, resume=False)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(stained, small_cnn, **options, journal=first, on_progress=stop)
+        evaluate(stained, small_cnn, **options, checkpoint=first, on_progress=stop)
     assert first.n_kept == 1
     assert not out.exists()
     with pytest.raises(ConfigError, match="go on with --resume, or remove it"):
-        evaluate(stained, small_cnn, **options, journal=Journal(out, resume=False))
+        evaluate(stained, small_cnn, **options, checkpoint=Checkpoint(out, resume=False))
     with first.path.open("a") as file:
         file.write('{"category": "unma')  # killed while it wrote
 
@@ -51,8 +51,8 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(
         return run_task(task, *rest)
 
     monkeypatch.setattr(runner, "run_task", noted)
-    second = Journal(out, resume=True)
-    document = evaluate(stained, small_cnn, **options, journal=second)
+    second = Checkpoint(out, resume=True)
+    document = evaluate(stained, small_cnn, **options, checkpoint=second)
     assert read == ["unmasked"]
     assert without_times(document) == without_times(whole)
     second.finish(document)
@@ -64,17 +64,17 @@ def test_another_plan_does_not_go_on_with_old_work(stained: list[Path], small_cn
     options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
     own = write_category(tmp_path / "set", 0, False)
     out = tmp_path / "out.json"
-    evaluate([own], small_cnn, **options, journal=Journal(out, resume=False))
+    evaluate([own], small_cnn, **options, checkpoint=Checkpoint(out, resume=False))
     for changes, words in (
         ({"shots": (2,)}, r"whose shots differed \(then \[1\], now \[2\]\)"),
         ({"methods": ("lake",)}, "whose methods differed"),
         ({"config": LakeConfig(top_k=7)}, "whose configuration differed"),
     ):
         with pytest.raises(ConfigError, match=words):
-            evaluate([own], small_cnn, **(options | changes), journal=Journal(out, resume=True))
+            evaluate([own], small_cnn, **(options | changes), checkpoint=Checkpoint(out, resume=True))
     Image.fromarray(surface(77)).save(own / "test/good/000.png")
     with pytest.raises(ConfigError, match="whose files of the data sets differed"):
-        evaluate([own], small_cnn, **options, journal=Journal(out, resume=True))
+        evaluate([own], small_cnn, **options, checkpoint=Checkpoint(out, resume=True))
 
 
 @pytest.mark.parametrize("device", ["cpu", "auto"])
@@ -99,19 +99,19 @@ def test_work_of_another_version_of_the_method_is_not_gone_on_with(
 ) -> None:
     options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
     out = tmp_path / "out.json"
-    evaluate(stained[:1], small_cnn, **options, journal=Journal(out, resume=False))
+    evaluate(stained[:1], small_cnn, **options, checkpoint=Checkpoint(out, resume=False))
     monkeypatch.setattr(checkpoint, "METHOD_VERSION", checkpoint.METHOD_VERSION + 1)
     with pytest.raises(ConfigError, match=r"whose version of the method differed \(then \d+, now \d+\)"):
-        evaluate(stained[:1], small_cnn, **options, journal=Journal(out, resume=True))
+        evaluate(stained[:1], small_cnn, **options, checkpoint=Checkpoint(out, resume=True))
 
 
 def test_other_weights_in_the_same_place_do_not_go_on_with_old_work(tmp_path: Path) -> None:
     options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("visual",), "pixel": False}
     own, out = write_category(tmp_path / "set", 0, False), tmp_path / "out.json"
     spec = f"local-dir:{write('native-vit', tmp_path / 'tiny')}"
-    evaluate([own], open_backbone(spec), **options, journal=Journal(out, resume=False))
-    assert evaluate([own], open_backbone(spec), **options, journal=Journal(out, resume=True))["results"]
+    evaluate([own], open_backbone(spec), **options, checkpoint=Checkpoint(out, resume=False))
+    assert evaluate([own], open_backbone(spec), **options, checkpoint=Checkpoint(out, resume=True))["results"]
     weights = tmp_path / "tiny" / "open_clip_model.safetensors"
     os.utime(weights, (0, 0))
     with pytest.raises(ConfigError, match="whose model differed"):
-        evaluate([own], open_backbone(spec), **options, journal=Journal(out, resume=True))
+        evaluate([own], open_backbone(spec), **options, checkpoint=Checkpoint(out, resume=True))

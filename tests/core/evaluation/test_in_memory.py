@@ -1,4 +1,4 @@
-"""The protocol on pictures in memory gives what it gives on their folder; a data folder is not left."""
+"""The protocol on images in memory gives what it gives on their folder; a data folder is not left."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ def backbone() -> Backbone:
     return open_backbone("lake-cnn", image_size=128)
 
 
-def test_pictures_in_memory_are_measured_as_their_folder_is(backbone: Backbone) -> None:
+def test_images_in_memory_are_measured_as_their_folder_is(backbone: Backbone) -> None:
     config = LakeConfig(top_k=20, object_name="flange")
     from_folder = evaluate([METAL], backbone, config, with_scores=True, **ASKED)
     in_memory = evaluate_dataset(load_sample("metal"), FeatureStore(backbone), config, **ASKED)
@@ -46,7 +46,7 @@ def test_stored_activations_are_used_and_progress_reaches_the_end(backbone: Back
     evaluate_dataset(metal, store, pixel=False, on_progress=lambda *step: seen.append(step), **ASKED)
     assert seen[-1][1] == seen[-1][2]
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
-    store.ensure([e.picture for e in (*metal.normals, *metal.tests)], backbone.places)
+    store.ensure([e.image for e in (*metal.normals, *metal.tests)], backbone.hook_points)
     n_forwards = store.n_forwards
     evaluate_dataset(metal, store, pixel=False, **ASKED)
     assert store.n_forwards == n_forwards
@@ -64,7 +64,7 @@ def test_too_few_normals_and_no_labels_are_told(backbone: Backbone) -> None:
     metal, store = load_sample("metal"), FeatureStore(backbone)
     with pytest.raises(DatasetError, match="ask for fewer"):
         evaluate_dataset(metal, store, shots=(99,))
-    with pytest.raises(DatasetError, match="no labelled test picture"):
+    with pytest.raises(DatasetError, match="no labelled test image"):
         evaluate_dataset(Dataset("metal", metal.normals, ()), store, shots=(1,))
 
 

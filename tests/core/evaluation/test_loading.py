@@ -1,4 +1,4 @@
-"""Pictures read ahead: in order, within bounds, by a thread as by processes, and what cannot be read is said."""
+"""Images read ahead: in order, within bounds, by a thread as by processes, and what cannot be read is said."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.data.folders import Entry, index_folder
-from lake_core.data.images import read_picture
+from lake_core.data.images import read_image
 from lake_core.evaluation import loading
 from lake_core.evaluation.loading import Batch, load_ahead
 from lake_core.evaluation.reading import Part
@@ -25,7 +25,7 @@ def backbone(open_tiny: OpenTiny) -> Backbone:
 
 @pytest.fixture(scope="module")
 def entries(tmp_path_factory: pytest.TempPathFactory) -> list[Entry]:
-    """Good and defective test pictures of two sizes, with masks; one file is no picture, one mask does not fit."""
+    """Good and defective test images of two sizes, with masks; one file is no image, one mask does not fit."""
     root = tmp_path_factory.mktemp("set")
     rng = np.random.default_rng(0)
     for i in range(N_TESTS):
@@ -40,7 +40,7 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> list[Entry]:
             truth = root / "ground_truth" / kind / f"{i:02}_mask.png"
             truth.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(mask).save(truth)
-    (root / "test" / "good" / "03.png").write_text("no picture")
+    (root / "test" / "good" / "03.png").write_text("no image")
     return [entry for entry in index_folder(root) if entry.role == "test"]
 
 
@@ -50,13 +50,13 @@ def test_processes_give_what_a_thread_gives(entries: list[Entry], backbone: Back
     for one, other in zip(by_thread, by_processes, strict=True):
         assert torch.equal(one.canvases, other.canvases)
         assert (one.n_entries, one.problems) == (other.n_entries, other.problems)
-        for picture, same in zip(one.pictures, other.pictures, strict=True):
-            assert (picture.entry, picture.sha256, picture.placement) == (same.entry, same.sha256, same.placement)
-            assert (picture.mask is None) == (same.mask is None)
-            if picture.mask is not None and same.mask is not None:
-                np.testing.assert_array_equal(picture.mask.defects.regions, same.mask.defects.regions)
-    assert sum(len(one.pictures) for one in by_thread) == 10
-    assert any(p.mask is not None and p.mask.defects.n_regions > 0 for one in by_thread for p in one.pictures)
+        for image, same in zip(one.images, other.images, strict=True):
+            assert (image.entry, image.sha256, image.placement) == (same.entry, same.sha256, same.placement)
+            assert (image.mask is None) == (same.mask is None)
+            if image.mask is not None and same.mask is not None:
+                np.testing.assert_array_equal(image.mask.defects.regions, same.mask.defects.regions)
+    assert sum(len(one.images) for one in by_thread) == 10
+    assert any(p.mask is not None and p.mask.defects.n_regions > 0 for one in by_thread for p in one.images)
 
 
 @pytest.mark.parametrize("in_processes", [False, True])
@@ -65,14 +65,14 @@ def test_batches_keep_the_order_and_name_what_cannot_be_read(
 ) -> None:
     batches = list(load_ahead(entries, backbone, 4, with_masks=True, in_processes=in_processes))
     assert [batch.n_entries for batch in batches] == [4, 4, 3]
-    names = [picture.entry.name for batch in batches for picture in batch.pictures]
+    names = [image.entry.name for batch in batches for image in batch.images]
     assert names == [entry.name for entry in entries if entry.name != "test/good/03.png"]
     problems = [problem for batch in batches for problem in batch.problems]
     assert len(problems) == 2
     assert any(problem.startswith("test/good/03.png") for problem in problems)
     assert any("04.png is compared without its mask" in problem for problem in problems)
-    for picture, canvas in ((p, c) for batch in batches for p, c in zip(batch.pictures, batch.canvases, strict=True)):
-        expected = backbone.frame.canvas(read_picture(picture.entry.path))
+    for image, canvas in ((p, c) for batch in batches for p, c in zip(batch.images, batch.canvases, strict=True)):
+        expected = backbone.frame.canvas(read_image(image.entry.path))
         np.testing.assert_array_equal(canvas.numpy(), expected)
 
 
@@ -107,9 +107,9 @@ def test_nothing_is_left_behind_by_processes(
     assert list(load_ahead([], backbone, 4, with_masks=False, in_processes=True)) == []
 
 
-def test_a_missing_folder_of_masks_leaves_pictures_without(tmp_path: Path, backbone: Backbone) -> None:
+def test_a_missing_folder_of_masks_leaves_images_without(tmp_path: Path, backbone: Backbone) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (64, 64)).save(path)
     (batch,) = load_ahead([Entry(path, "a.png", "test", "defective")], backbone, 4, with_masks=True)
-    assert batch.pictures[0].mask is None
+    assert batch.images[0].mask is None
     assert batch.problems == ()

@@ -11,7 +11,7 @@ from lake_core.evaluation import maps as map_file
 from lake_core.evaluation.maps import MapFile
 
 
-def test_maps_come_back_for_any_pictures_of_any_detector() -> None:
+def test_maps_come_back_for_any_images_of_any_detector() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.random((3, 9)).astype(np.float32), rng.random((2, 9)).astype(np.float32)
     written = np.concatenate([first, second])

@@ -16,7 +16,7 @@ from PIL import Image
 from lake_core.backbones.backbone import Opening
 from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.evaluation import ray_engine, runner
-from lake_core.evaluation.checkpoint import Journal
+from lake_core.evaluation.checkpoint import Checkpoint
 from lake_core.evaluation.protocol import Outcome
 from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.runner import evaluate
@@ -105,14 +105,14 @@ def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
 
     out = tmp_path / "out.json"
     engine = RayEngine(replace(opening, device="auto"), n_threads=1)
-    after = evaluate(folders, engine, **PLAN, on_progress=kill_it, journal=Journal(out, resume=False))
+    after = evaluate(folders, engine, **PLAN, on_progress=kill_it, checkpoint=Checkpoint(out, resume=False))
     assert without_times(after) == without_times(local)
     assert pids.read_text().count("tile") == 2
     assert sorted(done) == ["cloth", "plate", "tile"]
 
-    # What was kept serves the local engine too: no picture is read again.
+    # What was kept serves the local engine too: no image is read again.
     monkeypatch.setattr(runner, "run_task", lambda *_: pytest.fail("it begins anew"))
-    again = evaluate(folders, opening.open(), **PLAN, journal=Journal(out, resume=True))
+    again = evaluate(folders, opening.open(), **PLAN, checkpoint=Checkpoint(out, resume=True))
     assert without_times(again) == without_times(local)
 
 

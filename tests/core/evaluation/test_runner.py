@@ -1,4 +1,4 @@
-"""The few-shot protocol: nested choices, one forward pass per picture, honest gaps, figures that can be recomputed."""
+"""The few-shot protocol: nested choices, one forward pass per image, honest gaps, figures that can be recomputed."""
 
 import json
 from dataclasses import replace
@@ -42,7 +42,7 @@ def test_the_document_is_complete_and_plain(document: dict[str, Any]) -> None:
     assert LakeConfig.from_dict(document["config"]).top_k == 20
     assert document["object_names"] == {"red_stain": "red stain", "unmasked": "unmasked"}
     assert document["problems"] == [
-        "unmasked: 5 of 5 defective pictures have no usable mask: pixel metrics leave them out."
+        "unmasked: 5 of 5 defective images have no usable mask: pixel metrics leave them out."
     ]
     assert "torch" in document["environment"]
     assert document["environment"]["device"] == "cpu"
@@ -72,16 +72,16 @@ def test_figures_are_those_of_the_detector_itself(
     for method, config in (
         ("lake", own),
         ("all", replace(own, criterion="all")),
-        ("visual", replace(own, text_weight=0.0)),
-        ("text", replace(own, text_weight=1.0)),
+        ("visual", replace(own, fusion_weight=0.0)),
+        ("text", replace(own, fusion_weight=1.0)),
     ):
         lake = Lake(small_cnn, config, store).fit(normals)
-        expected = auroc(labels, [lake.score(example.picture).score for example in tests])
+        expected = auroc(labels, [lake.score(example.image).score for example in tests])
         row = one(document["results"], category="unmasked", shots=3, seed=1, method=method)
         assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_scores_of_each_picture_give_the_figures(
+def test_the_scores_of_each_image_give_the_figures(
     stained: list[Path], small_cnn: Backbone, document: dict[str, Any]
 ) -> None:
     found = evaluate(stained[:1], small_cnn, LakeConfig(top_k=20), shots=(1, 3), seeds=(0, 1), with_scores=True)
@@ -98,7 +98,7 @@ def test_the_scores_of_each_picture_give_the_figures(
             assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_choices_of_normal_pictures_are_nested_seeded_and_told(document: dict[str, Any]) -> None:
+def test_choices_of_normal_images_are_nested_seeded_and_told(document: dict[str, Any]) -> None:
     for seed in (0, 1):
         few = one(document["normals"], category="red_stain", shots=1, seed=seed)["names"]
         more = one(document["normals"], category="red_stain", shots=3, seed=seed)["names"]
@@ -119,7 +119,7 @@ def test_missing_masks_give_null(document: dict[str, Any]) -> None:
     assert mean["image_auroc_mean"] is not None
 
 
-def test_the_text_alone_depends_on_no_normal_picture(document: dict[str, Any]) -> None:
+def test_the_text_alone_depends_on_no_normal_image(document: dict[str, Any]) -> None:
     for category, has_masks in (("red_stain", True), ("unmasked", False)):
         rows = [row for row in document["results"] if (row["category"], row["method"]) == (category, "text")]
         assert len(rows) == 4
@@ -147,7 +147,7 @@ def test_the_summary_is_the_mean_over_seeds_then_over_categories(document: dict[
     assert mean["image_auroc_std"] == pytest.approx(np.std(np.mean(by_category, axis=0)), abs=1e-6)
 
 
-def test_the_network_runs_once_per_picture(
+def test_the_network_runs_once_per_image(
     stained: list[Path], small_cnn: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n_forwards: list[int] = []
@@ -172,7 +172,7 @@ def test_the_network_runs_once_per_picture(
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
 
 
-def test_without_pixel_metrics_the_picture_metrics_stay_the_same(
+def test_without_pixel_metrics_the_image_metrics_stay_the_same(
     stained: list[Path], small_cnn: Backbone, document: dict[str, Any]
 ) -> None:
     quick = evaluate(
@@ -204,11 +204,11 @@ def test_a_given_object_name_is_used(stained: list[Path], small_cnn: Backbone) -
     assert named["object_names"] == {"red_stain": "tile", "unmasked": "plate"}
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_told(tmp_path: Path, small_cnn: Backbone) -> None:
+def test_images_that_cannot_be_read_are_left_out_and_told(tmp_path: Path, small_cnn: Backbone) -> None:
     folder = write_category(tmp_path / "set", 0, True)
-    (folder / "test/stain/000.png").write_bytes(b"no picture")
+    (folder / "test/stain/000.png").write_bytes(b"no image")
     for name in ("000", "001"):
-        (folder / f"train/good/{name}.png").write_bytes(b"no picture")
+        (folder / f"train/good/{name}.png").write_bytes(b"no image")
     found = evaluate([folder], small_cnn, shots=(3,), seeds=(0, 1), methods=("lake",))
     assert {row["n_test"] for row in found["results"]} == {N_GOOD + N_BAD - 1}
     assert sum("000.png" in problem for problem in found["problems"]) == 2
@@ -230,12 +230,12 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path
     found = evaluate([folder], small_cnn, **options)
     assert found["problems"] == [
         "set: test/stain/000.png is compared without its mask: ground_truth/stain/000_mask.png is "
-        "192 x 96 pixels, another aspect than its picture of 96 x 96: use the mask that was drawn on this picture.",
-        "set: 1 of 5 defective pictures have no usable mask: pixel metrics leave them out.",
+        "192 x 96 pixels, another aspect than its image of 96 x 96: use the mask that was drawn on this image.",
+        "set: 1 of 5 defective images have no usable mask: pixel metrics leave them out.",
     ]
     Image.new("L", (SIDE, SIDE)).save(masks / "001_mask.png")
     said = evaluate([folder], small_cnn, **options)["problems"]
-    assert said[2:] == ["set: 1 of 5 defective pictures have an empty mask: all their pixels count as good."]
+    assert said[2:] == ["set: 1 of 5 defective images have an empty mask: all their pixels count as good."]
     row = found["results"][0]
     assert (row["n_test"], row["image_auroc"]) == (N_GOOD + N_BAD, before["image_auroc"])
     assert row["pixel_auroc"] != before["pixel_auroc"]
@@ -247,16 +247,16 @@ def without_time(row: dict[str, Any]) -> dict[str, Any]:
 
 def test_an_empty_folder_and_unreadable_tests_are_told(tmp_path: Path, small_cnn: Backbone) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="holds no pictures"):
+    with pytest.raises(DatasetError, match="holds no images"):
         evaluate([tmp_path / "empty"], small_cnn)
     folder = write_category(tmp_path / "set", 0, False)
     for path in (folder / "test").rglob("*.png"):
-        path.write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match="None of the 9 test pictures of set can be read"):
+        path.write_bytes(b"no image")
+    with pytest.raises(DatasetError, match="None of the 9 test images of set can be read"):
         evaluate([folder], small_cnn, shots=(1,), seeds=(0,), methods=("text",))
 
 
-def test_a_test_picture_that_was_learned_from_runs_once(
+def test_a_test_image_that_was_learned_from_runs_once(
     tmp_path: Path, small_cnn: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_category(tmp_path / "set", 0, False)
@@ -272,10 +272,10 @@ def test_a_test_picture_that_was_learned_from_runs_once(
     found = evaluate([folder], small_cnn, shots=(N_NORMAL,), seeds=(0,), methods=("visual",), with_scores=True)
     assert sum(n_forwards) == N_NORMAL + N_GOOD + N_BAD
     assert one(found["scores"], path="test/good/copy.png")["score"] == pytest.approx(0, abs=1e-4)
-    assert "set: test/good/copy.png is also among the normal pictures" in found["problems"][0]
+    assert "set: test/good/copy.png is also among the normal images" in found["problems"][0]
 
 
-def test_activations_of_test_pictures_are_let_go(
+def test_activations_of_test_images_are_let_go(
     stained: list[Path], small_cnn: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stores: list[FeatureStore] = []
@@ -287,8 +287,8 @@ def test_activations_of_test_pictures_are_let_go(
 
     monkeypatch.setattr(tasks, "FeatureStore", Watched)
     evaluate(stained[:1], small_cnn, shots=(N_NORMAL,), seeds=(0,), methods=("lake",))
-    places = Lake(small_cnn, LakeConfig()).places
-    assert [store.n_bytes for store in stores] == [N_NORMAL * stores[0].bytes_per_picture(places)]
+    hook_points = Lake(small_cnn, LakeConfig()).hook_points
+    assert [store.n_bytes for store in stores] == [N_NORMAL * stores[0].bytes_per_image(hook_points)]
 
 
 def test_the_size_of_batches_changes_nothing_but_rounding(
@@ -312,7 +312,7 @@ def test_one_class_gives_null_metrics(tmp_path: Path, small_cnn: Backbone) -> No
     summary = found["summary"][0]
     assert summary["image_auroc_low"] is None
     assert summary["pixel_auroc_low"] <= summary["pixel_auroc_mean"] <= summary["pixel_auroc_high"]
-    assert found["problems"] == ["set: all 5 test pictures are defective: AUROC, AP and F1 need both kinds."]
+    assert found["problems"] == ["set: all 5 test images are defective: AUROC, AP and F1 need both kinds."]
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ def test_one_class_gives_null_metrics(tmp_path: Path, small_cnn: Backbone) -> No
         ({"shots": (0,)}, ConfigError, "at least 1"),
         ({"seeds": ()}, ConfigError, "seeds"),
         ({"methods": ("magic",)}, ConfigError, "magic"),
-        ({"shots": (N_NORMAL + 1,)}, DatasetError, "red_stain has 5 normal pictures and 6 shots"),
+        ({"shots": (N_NORMAL + 1,)}, DatasetError, "red_stain has 5 normal images and 6 shots"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_the_network_runs(
@@ -352,7 +352,7 @@ def test_what_makes_no_sense_is_refused_before_the_network_runs(
 def test_a_folder_without_labelled_tests_is_refused(tmp_path: Path, small_cnn: Backbone) -> None:
     (tmp_path / "set/train/good").mkdir(parents=True)
     Image.fromarray(surface(0)).save(tmp_path / "set/train/good/a.png")
-    with pytest.raises(DatasetError, match="no labelled test picture"):
+    with pytest.raises(DatasetError, match="no labelled test image"):
         evaluate([tmp_path / "set"], small_cnn, shots=(1,))
     with pytest.raises(DatasetError, match="no data set"):
         evaluate([], small_cnn)

@@ -1,4 +1,4 @@
-"""A defective picture among the normal ones: with real numbers from the metal sample, and against fitting by hand."""
+"""A defective image among the normal ones: with real numbers from the metal sample, and against fitting by hand."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ def tests() -> tuple[Example, ...]:
 
 @pytest.fixture(scope="module")
 def lake(lake_cnn: Backbone, tests: tuple[Example, ...]) -> Lake:
-    normals = [example.picture for example in load_sample("metal").normals]
+    normals = [example.image for example in load_sample("metal").normals]
     fitted = Lake(lake_cnn, LakeConfig(object_name="metal plate")).fit(normals)
-    fitted.store.ensure([example.picture for example in tests], fitted.places)
+    fitted.store.ensure([example.image for example in tests], fitted.hook_points)
     return fitted
 
 
-def of_kind(tests: tuple[Example, ...], kind: str) -> Example:
-    return next(example for example in tests if example.kind == kind)
+def of_kind(tests: tuple[Example, ...], site: str) -> Example:
+    return next(example for example in tests if example.kind == site)
 
 
 def labels_of(tests: tuple[Example, ...]) -> list[bool]:
@@ -36,7 +36,7 @@ def labels_of(tests: tuple[Example, ...]) -> list[bool]:
 
 def test_a_rusty_plate_among_the_normal_ones_raises_the_threshold(lake: Lake, tests: tuple[Example, ...]) -> None:
     rusty = of_kind(tests, "rust")
-    found = contaminate(lake, [rusty.picture], [e.picture for e in tests], labels_of(tests))
+    found = contaminate(lake, [rusty.image], [e.image for e in tests], labels_of(tests))
     assert found.threshold_before == lake.threshold_ == pytest.approx(1.088, abs=0.02)
     assert found.threshold_after == pytest.approx(1.46, abs=0.05)
     (shift,) = found.layers
@@ -48,76 +48,76 @@ def test_a_rusty_plate_among_the_normal_ones_raises_the_threshold(lake: Lake, te
 
 
 def test_a_bolt_hole_changes_the_selection(lake: Lake, tests: tuple[Example, ...]) -> None:
-    found = contaminate(lake, [of_kind(tests, "bolt_hole").picture])
+    found = contaminate(lake, [of_kind(tests, "bolt_hole").image])
     (shift,) = found.layers
     assert 0.8 < shift.jaccard < 1
     assert len(shift.gained) == len(shift.lost) > 0
-    before, after = set(lake.selection_[15].units.tolist()), set(found.after.selection_[15].units.tolist())
+    before, after = set(lake.selection_[15].neurons.tolist()), set(found.after.selection_[15].neurons.tolist())
     assert set(shift.gained.tolist()) == after - before
     assert set(shift.lost.tolist()) == before - after
     assert shift.jaccard == pytest.approx(len(before & after) / len(before | after))
     assert (len(found.table), found.auroc_before, found.n_missed) == (0, None, 0)
 
 
-def test_it_is_fitting_again_by_hand_and_the_added_picture_is_no_test(lake: Lake, tests: tuple[Example, ...]) -> None:
+def test_it_is_fitting_again_by_hand_and_the_added_image_is_no_test(lake: Lake, tests: tuple[Example, ...]) -> None:
     added, labels, done = of_kind(tests, "scratch"), labels_of(tests), []
     n_before = lake.store.n_forwards
-    found = contaminate(lake, [added.picture], [e.picture for e in tests], labels, lambda *step: done.append(step))
+    found = contaminate(lake, [added.image], [e.image for e in tests], labels, lambda *step: done.append(step))
     assert lake.store.n_forwards == n_before
     assert done == [(n, len(tests) - 1) for n in range(1, len(tests))]
-    by_hand = Lake(lake.backbone, lake.config, lake.store).fit([*lake.normals_, added.picture])
+    by_hand = Lake(lake.backbone, lake.config, lake.store).fit([*lake.normals_, added.image])
     others = [example for example in tests if example is not added]
-    assert found.table["picture"].tolist() == [e.picture.name for e in others]
-    assert added.picture.name not in found.table["picture"].tolist()
-    np.testing.assert_allclose(found.table["before"], [lake.score(e.picture).score for e in others])
-    np.testing.assert_allclose(found.table["after"], [by_hand.score(e.picture).score for e in others])
+    assert found.table["image"].tolist() == [e.image.name for e in others]
+    assert added.image.name not in found.table["image"].tolist()
+    np.testing.assert_allclose(found.table["before"], [lake.score(e.image).score for e in others])
+    np.testing.assert_allclose(found.table["after"], [by_hand.score(e.image).score for e in others])
     np.testing.assert_allclose(found.table["change"], found.table["after"] - found.table["before"])
     assert found.auroc_after == known_auroc(labels_of(tuple(others)), found.table["after"].to_numpy())
     assert len(lake.normals_) == 8
-    assert [p.sha256 for p in found.added] == [added.picture.sha256]
+    assert [p.sha256 for p in found.added] == [added.image.sha256]
     missed = [
         e
         for e in others
-        if e.label == "defective" and lake.score(e.picture).is_anomalous and not by_hand.score(e.picture).is_anomalous
+        if e.label == "defective" and lake.score(e.image).is_anomalous and not by_hand.score(e.image).is_anomalous
     ]
     assert found.n_missed == len(missed)
 
 
-def test_what_was_heard_before_is_not_measured_again(
+def test_what_was_computed_before_is_not_measured_again(
     lake: Lake, tests: tuple[Example, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    added, pictures = [tests[1].picture, tests[-1].picture], [e.picture for e in tests]
-    expected = contaminate(lake, added, pictures, labels_of(tests))
-    heard = [lake.measure(picture) for picture in pictures]
+    added, images = [tests[1].image, tests[-1].image], [e.image for e in tests]
+    expected = contaminate(lake, added, images, labels_of(tests))
+    computed = [lake.measure(image) for image in images]
     monkeypatch.setattr(lake, "measure", None)  # the detector that learns again is another one
-    found = contaminate(lake, added, pictures, labels_of(tests), heard=heard)
+    found = contaminate(lake, added, images, labels_of(tests), computed=computed)
     assert found.table.equals(expected.table)
     assert (found.auroc_before, found.auroc_after) == (expected.auroc_before, expected.auroc_after)
     assert found.sentence == expected.sentence
 
 
-def test_a_picture_given_twice_is_added_once(lake: Lake, tests: tuple[Example, ...]) -> None:
-    rusty = of_kind(tests, "rust").picture
+def test_a_image_given_twice_is_added_once(lake: Lake, tests: tuple[Example, ...]) -> None:
+    rusty = of_kind(tests, "rust").image
     twice = contaminate(lake, [rusty, rusty])
     assert twice.added == (rusty,)
-    assert "With one picture more" in twice.sentence
+    assert "With one image more" in twice.sentence
 
 
 def test_what_is_normal_already_or_nothing_is_refused(lake: Lake) -> None:
-    with pytest.raises(LakeError, match="is among the normal pictures already"):
+    with pytest.raises(LakeError, match="is among the normal images already"):
         contaminate(lake, [lake.normals_[2]])
     with pytest.raises(LakeError, match="choose at least one"):
         contaminate(lake, [])
 
 
 def test_cancelling_leaves_the_detector_as_it_was(lake: Lake, tests: tuple[Example, ...]) -> None:
-    before = lake.score(tests[0].picture).score
+    before = lake.score(tests[0].image).score
 
     def stop(done: int, _in_all: int) -> None:
         if done == 2:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        contaminate(lake, [tests[1].picture], [e.picture for e in tests], on_progress=stop)
-    assert lake.score(tests[0].picture).score == before
+        contaminate(lake, [tests[1].image], [e.image for e in tests], on_progress=stop)
+    assert lake.score(tests[0].image).score == before
     assert len(lake.normals_) == 8

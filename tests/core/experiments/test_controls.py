@@ -10,16 +10,16 @@ import torch
 from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.selection import jaccard, select
 from lake_core.errors import LakeError, NotFittedError
 from lake_core.experiments.controls import (
     compare_criteria,
     effective_dimension,
-    gallery_bytes,
-    knee,
+    elbow,
     log_scale,
+    memory_bank_bytes,
     random_control,
     random_draws,
     separation,
@@ -27,7 +27,7 @@ from lake_core.experiments.controls import (
     stability,
     sweep_k,
 )
-from tests.core.pictures import spotted
+from tests.core.images import spotted
 from tests.core.running import Cancelled
 from tests.core.tiny import OpenTiny
 
@@ -40,36 +40,38 @@ def small_cnn(one_thread: None) -> Backbone:
 
 
 @pytest.fixture(scope="module")
-def tests() -> list[Picture]:
+def tests() -> list[InputImage]:
     return [spotted(seed, defect) for seed, defect in zip(range(20, 26), LABELS, strict=True)]
 
 
 @pytest.fixture(scope="module")
-def lake(small_cnn: Backbone, tests: list[Picture]) -> Lake:
+def lake(small_cnn: Backbone, tests: list[InputImage]) -> Lake:
     fitted = Lake(small_cnn, LakeConfig(top_k=30, layers=(12, 15))).fit([spotted(seed) for seed in range(4)])
-    fitted.score_all(tests)
+    fitted.explain_all(tests)
     return fitted
 
 
 def normal_acts(lake: Lake, layer: int) -> torch.Tensor:
-    """(n_normals, n_patches, n_units) of hidden units."""
-    return torch.stack([lake.store.get(picture, lake.backbone.place(layer, "hidden")) for picture in lake.normals_])
+    """(n_normals, n_patches, n_neurons) of hidden neurons."""
+    return torch.stack(
+        [lake.store.get(image, lake.backbone.hook_point(layer, "mlp_hidden")) for image in lake.normals_]
+    )
 
 
-def planted(backbone: Backbone, normals: list[Picture], acts_ipu: torch.Tensor, **options: object) -> Lake:
+def planted(backbone: Backbone, normals: list[InputImage], acts_ipu: torch.Tensor, **options: object) -> Lake:
     """A detector whose store holds these activations of layer 2 instead of the network's."""
     store = FeatureStore(backbone)
-    lake = Lake(backbone, LakeConfig(**({"layers": (2,), "kind": "hidden"} | options)), store)  # type: ignore[arg-type]
-    store.ensure(normals, lake.places)
-    for picture, acts_pu in zip(normals, acts_ipu, strict=True):
-        store._held[picture.sha256][backbone.place(2, "hidden")] = acts_pu
+    lake = Lake(backbone, LakeConfig(**({"layers": (2,), "site": "mlp_hidden"} | options)), store)  # type: ignore[arg-type]
+    store.ensure(normals, lake.hook_points)
+    for image, acts_pu in zip(normals, acts_ipu, strict=True):
+        store._held[image.sha256][backbone.hook_point(2, "mlp_hidden")] = acts_pu
     return lake.fit(normals)
 
 
 # Separation ----------------------------------------------------------------------------------------------------------
 
 
-def test_with_labels_separation_is_the_auroc_of_the_labelled_pictures(lake: Lake) -> None:
+def test_with_labels_separation_is_the_auroc_of_the_labelled_images(lake: Lake) -> None:
     assert separation(lake, [1.0, 2.0, 3.0, 4.0], [False, True, False, True]) == pytest.approx(0.75)
     assert separation(lake, [1.0, 9.0, 3.0, 2.0], [False, None, False, True]) == pytest.approx(0.5)
 
@@ -82,7 +84,7 @@ def test_without_both_classes_it_is_the_gap_to_the_normals_own_scores(lake: Lake
     assert separation(lake, lake.normal_scores_) == pytest.approx(0)
 
 
-def test_no_test_picture_is_refused(lake: Lake) -> None:
+def test_no_test_image_is_refused(lake: Lake) -> None:
     with pytest.raises(LakeError, match="add at least one"):
         separation(lake, [], None)
     with pytest.raises(ValueError, match="3 labels for 2"):
@@ -94,16 +96,16 @@ def test_no_test_picture_is_refused(lake: Lake) -> None:
 
 @pytest.mark.parametrize("labels", [LABELS, None])
 def test_the_random_control_equals_detectors_made_by_hand(
-    lake: Lake, tests: list[Picture], labels: list[bool] | None
+    lake: Lake, tests: list[InputImage], labels: list[bool] | None
 ) -> None:
     control = random_control(lake, tests, labels, n_draws=3)
     expected = []
     for seed in (1, 2, 3):
         by_hand = Lake(lake.backbone, replace(lake.config, criterion="random", seed=seed), lake.store)
         by_hand.fit(lake.normals_)
-        expected.append(separation(by_hand, [r.score for r in by_hand.score_all(tests)], labels))
+        expected.append(separation(by_hand, [r.score for r in by_hand.explain_all(tests)], labels))
     np.testing.assert_allclose(control.draws, expected)
-    own = separation(lake, [lake.score(picture).score for picture in tests], labels)
+    own = separation(lake, [lake.score(image).score for image in tests], labels)
     assert control.selected == pytest.approx(own)
     assert control.place == pytest.approx(np.mean([(own > e) + 0.5 * (own == e) for e in expected]))
     assert control.measure == ("auroc" if labels else "gap")
@@ -112,7 +114,7 @@ def test_the_random_control_equals_detectors_made_by_hand(
     np.testing.assert_array_equal(random_control(lake, tests, labels, n_draws=3).draws, control.draws)
 
 
-def test_all_units_are_no_better_than_as_many_random_ones(lake: Lake, tests: list[Picture]) -> None:
+def test_all_neurons_are_no_better_than_as_many_random_ones(lake: Lake, tests: list[InputImage]) -> None:
     for config in (replace(lake.config, criterion="all"), replace(lake.config, top_k=5000)):
         everything = Lake(lake.backbone, config, lake.store).fit(lake.normals_)
         control = random_control(everything, tests, LABELS, n_draws=2)
@@ -120,24 +122,24 @@ def test_all_units_are_no_better_than_as_many_random_ones(lake: Lake, tests: lis
         np.testing.assert_allclose(control.draws, control.selected)
 
 
-def test_the_control_keeps_the_detectors_weights(lake: Lake, tests: list[Picture]) -> None:
-    text_alone = lake.reweighed(text_weight=1.0)
+def test_the_control_keeps_the_detectors_weights(lake: Lake, tests: list[InputImage]) -> None:
+    text_alone = lake.with_weights(fusion_weight=1.0)
     assert len(set(random_draws(text_alone, tests, None, 3))) == 1
     assert len(set(random_draws(lake, tests, None, 3))) == 3
 
 
-def test_a_draw_in_which_nothing_varies_is_at_chance(open_tiny: OpenTiny, noise_pictures: list[Picture]) -> None:
+def test_a_draw_in_which_nothing_varies_is_at_chance(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
     backbone = open_tiny("native-vit")
-    grid, n_units = backbone.layer(2).grid, backbone.layer(2).n_units["hidden"]
-    acts = torch.ones(3, grid.n_patches, n_units)
+    grid, n_neurons = backbone.layer(2).grid, backbone.layer(2).n_neurons["mlp_hidden"]
+    acts = torch.ones(3, grid.n_patches, n_neurons)
     acts[:, :, 5] = torch.randn(3, grid.n_patches, generator=torch.Generator().manual_seed(0))
-    lake = planted(backbone, noise_pictures[:3], acts, top_k=1, normalise="none", smooth=1)
-    assert list(lake.selection_[2].units) == [5]
-    assert list(random_draws(lake, noise_pictures[3:5], [True, False], 3)) == [0.5] * 3
-    assert list(random_draws(lake, noise_pictures[3:5], None, 3)) == [0.0] * 3
+    lake = planted(backbone, noise_images[:3], acts, top_k=1, normalise="none", smooth=1)
+    assert list(lake.selection_[2].neurons) == [5]
+    assert list(random_draws(lake, noise_images[3:5], [True, False], 3)) == [0.5] * 3
+    assert list(random_draws(lake, noise_images[3:5], None, 3)) == [0.0] * 3
 
 
-def test_nothing_runs_the_network_again(lake: Lake, tests: list[Picture]) -> None:
+def test_nothing_runs_the_network_again(lake: Lake, tests: list[InputImage]) -> None:
     n_forwards = lake.store.n_forwards
     random_control(lake, tests, LABELS, n_draws=2)
     compare_criteria(lake)
@@ -146,7 +148,7 @@ def test_nothing_runs_the_network_again(lake: Lake, tests: list[Picture]) -> Non
     assert lake.store.n_forwards == n_forwards
 
 
-def test_long_work_can_be_cancelled(lake: Lake, tests: list[Picture]) -> None:
+def test_long_work_can_be_cancelled(lake: Lake, tests: list[InputImage]) -> None:
     for work in (
         lambda stop: random_control(lake, tests, LABELS, n_draws=9, on_progress=stop),
         lambda stop: sweep_k(lake, tests, LABELS, ks=range(2, 11), n_draws=1, on_progress=stop),
@@ -174,14 +176,14 @@ def test_an_unfitted_detector_is_refused(small_cnn: Backbone) -> None:
 # The sweep -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_sweep_equals_detectors_made_by_hand(lake: Lake, tests: list[Picture]) -> None:
+def test_the_sweep_equals_detectors_made_by_hand(lake: Lake, tests: list[InputImage]) -> None:
     table = sweep_k(lake, tests, None, ks=[40, 5, 5000], n_draws=2)
-    assert list(table.columns) == ["k", "selected", "random_mean", "random_std", "gallery_bytes"]
+    assert list(table.columns) == ["k", "selected", "random_mean", "random_std", "memory_bank_bytes"]
     assert list(table["k"]) == [5, 40, 5000]
 
     def by_hand(**changes: object) -> float:
         other = Lake(lake.backbone, replace(lake.config, **changes), lake.store).fit(lake.normals_)  # type: ignore[arg-type]
-        return separation(other, [r.score for r in other.score_all(tests)])
+        return separation(other, [r.score for r in other.explain_all(tests)])
 
     for row in table.itertuples():
         assert row.selected == pytest.approx(by_hand(top_k=row.k))
@@ -189,8 +191,8 @@ def test_the_sweep_equals_detectors_made_by_hand(lake: Lake, tests: list[Picture
         assert row.random_mean == pytest.approx(np.mean(draws))
         assert row.random_std == pytest.approx(np.std(draws), abs=1e-6)
     assert table["random_std"].iloc[-1] == 0
-    fitted = sum(layer.gallery.numel() * 4 for layer in lake.normality_.layers)
-    assert gallery_bytes(lake, lake.config.top_k) == fitted
+    fitted = sum(layer.bank.numel() * 4 for layer in lake.memory_bank_.layers)
+    assert memory_bank_bytes(lake, lake.config.top_k) == fitted
     pd.testing.assert_frame_equal(table, sweep_k(lake, tests, None, ks=[40, 5, 5000], n_draws=2))
 
 
@@ -211,14 +213,14 @@ def test_criteria_are_compared_over_the_normal_patches(lake: Lake) -> None:
         assert list(table.index) == list(table.columns) == ["variance", "robust", "range", "random"]
         np.testing.assert_array_equal(table, table.T)
         np.testing.assert_array_equal(np.diag(table), 1)
-        np.testing.assert_array_equal(compared.selections[layer]["variance"].units, lake.selection_[layer].units)
-        robust = select(acts, layer, "hidden", "robust", 30).units
-        expected = jaccard(robust, lake.selection_[layer].units)
+        np.testing.assert_array_equal(compared.selections[layer]["variance"].neurons, lake.selection_[layer].neurons)
+        robust = select(acts, layer, "mlp_hidden", "robust", 30).neurons
+        expected = jaccard(robust, lake.selection_[layer].neurons)
         assert table.loc["variance", "robust"] == pytest.approx(expected)
         assert 0 < expected < 1
 
 
-def test_effective_dimension_counts_units_that_share_the_sensitivity() -> None:
+def test_effective_dimension_counts_neurons_that_share_the_sensitivity() -> None:
     assert effective_dimension(np.array([0, 3, 3, 0, 3], np.float32)) == pytest.approx(3)
     assert effective_dimension(np.array([7, 0, 0])) == pytest.approx(1)
     assert effective_dimension(np.array([2.0, 1.0])) == pytest.approx(9 / 5)
@@ -226,13 +228,13 @@ def test_effective_dimension_counts_units_that_share_the_sensitivity() -> None:
     assert effective_dimension(np.zeros(4)) == 0
 
 
-def test_the_knee_is_farthest_above_the_chord() -> None:
-    assert knee(np.array([1, 10, 1, 9, 1, 8], np.float32)) == 3
+def test_the_elbow_is_farthest_above_the_chord() -> None:
+    assert elbow(np.array([1, 10, 1, 9, 1, 8], np.float32)) == 3
     values = np.random.default_rng(0).pareto(2, 500)
     cumulative = np.cumsum(np.sort(values)[::-1]) / values.sum()
-    assert knee(values) == int(np.argmax(cumulative - np.arange(1, 501) / 500)) + 1
-    assert knee(np.full(7, 0.1, np.float32)) == 7
-    assert knee(np.zeros(7)) == 7
+    assert elbow(values) == int(np.argmax(cumulative - np.arange(1, 501) / 500)) + 1
+    assert elbow(np.full(7, 0.1, np.float32)) == 7
+    assert elbow(np.zeros(7)) == 7
 
 
 # Stability -----------------------------------------------------------------------------------------------------------
@@ -244,21 +246,21 @@ def test_stability_equals_selections_made_by_hand(lake: Lake) -> None:
     overlaps = []
     for layer in (12, 15):
         acts_ipu = normal_acts(lake, layer)
-        units = [
-            select(acts_ipu[[i for i in range(4) if i != out]].flatten(0, 1), layer, "hidden", top_k=30).units
+        neurons = [
+            select(acts_ipu[[i for i in range(4) if i != out]].flatten(0, 1), layer, "mlp_hidden", top_k=30).neurons
             for out in range(4)
         ]
         runs = found.runs[(found.runs["layer"] == layer) & (found.runs["what"] == "leave one out")]
         assert list(runs["left_out"]) == [0, 1, 2, 3]
         assert set(runs["n_normals"]) == {3}
-        overlaps += [jaccard(one, lake.selection_[layer].units) for one in units]
+        overlaps += [jaccard(one, lake.selection_[layer].neurons) for one in neurons]
         np.testing.assert_allclose(runs["jaccard"], overlaps[-4:])
-        table = found.units[found.units["layer"] == layer].set_index("unit")
-        times = np.bincount(np.concatenate(units), minlength=720)
-        assert set(table.index) == set(np.flatnonzero(times)) | set(lake.selection_[layer].units)
+        table = found.neurons[found.neurons["layer"] == layer].set_index("neuron")
+        times = np.bincount(np.concatenate(neurons), minlength=720)
+        assert set(table.index) == set(np.flatnonzero(times)) | set(lake.selection_[layer].neurons)
         np.testing.assert_allclose(table["share"], times[table.index] / 4)
-        assert set(table.index[table["always"]]) == set.intersection(*[set(one) for one in units])
-        assert set(table.index[table["selected"]]) == set(lake.selection_[layer].units)
+        assert set(table.index[table["always"]]) == set.intersection(*[set(one) for one in neurons])
+        assert set(table.index[table["selected"]]) == set(lake.selection_[layer].neurons)
     assert found.mean_jaccard == pytest.approx(np.mean(overlaps))
     fewer = found.runs[found.runs["what"] == "fewer"]
     assert sorted(set(fewer["n_normals"])) == [1, 2]
@@ -267,41 +269,41 @@ def test_stability_equals_selections_made_by_hand(lake: Lake) -> None:
 
 @pytest.mark.parametrize(("n_odd", "verdict"), [(0, "hardly"), (2, "hardly"), (4, "partly"), (8, "much")])
 def test_says_in_words_whether_another_photo_would_change_the_story(
-    open_tiny: OpenTiny, noise_pictures: list[Picture], n_odd: int, verdict: str
+    open_tiny: OpenTiny, noise_images: list[InputImage], n_odd: int, verdict: str
 ) -> None:
-    """Of 10 selected units, some per picture owe their place to that picture alone; others stand ready."""
+    """Of 10 selected neurons, some per image owe their place to that image alone; others stand ready."""
     backbone, n_normals = open_tiny("native-vit"), 2
-    grid, n_units = backbone.layer(2).grid, backbone.layer(2).n_units["hidden"]
-    acts = torch.randn(n_normals, grid.n_patches, n_units, generator=torch.Generator().manual_seed(0)) * 0.1
+    grid, n_neurons = backbone.layer(2).grid, backbone.layer(2).n_neurons["mlp_hidden"]
+    acts = torch.randn(n_normals, grid.n_patches, n_neurons, generator=torch.Generator().manual_seed(0)) * 0.1
     steady = 10 - n_odd
     acts[:, :, :steady] *= 100
-    for picture in range(n_normals):
-        mine = slice(steady + picture * (n_odd // 2), steady + (picture + 1) * (n_odd // 2))
-        acts[picture, :, mine] *= 100
-        acts[1 - picture, :, 40 + picture * 10 : 40 + picture * 10 + n_odd] *= 50
-    lake = planted(backbone, noise_pictures[:2], acts, top_k=10)
+    for image in range(n_normals):
+        mine = slice(steady + image * (n_odd // 2), steady + (image + 1) * (n_odd // 2))
+        acts[image, :, mine] *= 100
+        acts[1 - image, :, 40 + image * 10 : 40 + image * 10 + n_odd] *= 50
+    lake = planted(backbone, noise_images[:2], acts, top_k=10)
     found = stability(lake, n_seeds=1)
-    assert set(lake.selection_[2].units) == set(range(10))
+    assert set(lake.selection_[2].neurons) == set(range(10))
     assert found.mean_jaccard == pytest.approx((10 - n_odd // 2) / (10 + n_odd // 2))
     assert found.would_change == verdict
     assert f"{steady} of the 10 selected neurons stay" in found.sentence
     assert found.sentence.startswith("Another normal photo")
-    assert int(found.units["always"].sum()) == steady
+    assert int(found.neurons["always"].sum()) == steady
 
 
-def test_one_normal_picture_says_that_nobody_can_tell(open_tiny: OpenTiny, noise_pictures: list[Picture]) -> None:
-    lake = Lake(open_tiny("native-vit"), LakeConfig(layers=(2,), top_k=10)).fit(noise_pictures[:1])
+def test_one_normal_image_says_that_nobody_can_tell(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
+    lake = Lake(open_tiny("native-vit"), LakeConfig(layers=(2,), top_k=10)).fit(noise_images[:1])
     found = stability(lake)
     assert found.would_change == "unknown"
     assert "add a second one" in found.sentence
     assert found.mean_jaccard is None
-    assert len(found.runs) == len(found.units) == 0
+    assert len(found.runs) == len(found.neurons) == 0
 
 
 def test_a_random_selection_does_not_claim_to_depend_on_the_photos(
-    open_tiny: OpenTiny, noise_pictures: list[Picture]
+    open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
     config = LakeConfig(layers=(2,), top_k=10, criterion="random")
-    found = stability(Lake(open_tiny("native-vit"), config).fit(noise_pictures[:3]))
+    found = stability(Lake(open_tiny("native-vit"), config).fit(noise_images[:3]))
     assert found.mean_jaccard == 1
-    assert "does not look at the pictures" in found.sentence
+    assert "does not look at the images" in found.sentence

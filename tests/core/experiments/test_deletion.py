@@ -11,23 +11,23 @@ import torch
 from lake_core.backbones.backbone import open_backbone
 from lake_core.backbones.patch_grid import PatchGrid, place
 from lake_core.config import LakeConfig
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.errors import ConfigError
 from lake_core.experiments.deletion import Curve, curve, faithfulness, patch_of_pixels, replacement_of, scored
 from lake_core.experiments.occlusion import occlusion, regions
 from lake_core.neurons.attribution import baseline_of
-from tests.core.method import kind_or_channel, layers_of
-from tests.core.pictures import spotted
+from tests.core.images import spotted
+from tests.core.method import layers_of, site_of
 from tests.core.running import Cancelled, in_threads
 from tests.core.tiny import OpenTiny, Tiny
 
 
 @pytest.fixture
-def lake(tiny: Tiny, noise_pictures: list[Picture]) -> Lake:
-    kind = kind_or_channel(tiny.backbone, "hidden")
-    layers = layers_of(tiny.backbone, kind, 8)
-    return Lake(tiny.backbone, LakeConfig(kind=kind, layers=layers, top_k=8)).fit(noise_pictures[:3])
+def lake(tiny: Tiny, noise_images: list[InputImage]) -> Lake:
+    site = site_of(tiny.backbone, "mlp_hidden")
+    layers = layers_of(tiny.backbone, site, 8)
+    return Lake(tiny.backbone, LakeConfig(site=site, layers=layers, top_k=8)).fit(noise_images[:3])
 
 
 @pytest.fixture(scope="module")
@@ -36,60 +36,60 @@ def spots(one_thread: None) -> Lake:
     return Lake(backbone, LakeConfig(layers=(12, 15), top_k=50)).fit([spotted(seed) for seed in range(4)])
 
 
-def score_of(lake: Lake, picture: Picture, pixels: torch.Tensor) -> float:
-    """The score of another input than the picture's own, in one pass of its own."""
-    found = lake.backbone.forward(pixels[None], lake.places)
-    return lake.fuse(lake.measure_activations(picture, {place: t[0] for place, t in found.items()})).score
+def score_of(lake: Lake, image: InputImage, pixels: torch.Tensor) -> float:
+    """The score of another input than the image's own, in one pass of its own."""
+    found = lake.backbone.forward(pixels[None], lake.hook_points)
+    return lake.aggregate(lake.compute_maps_from(image, {hook_point: t[0] for hook_point, t in found.items()})).score
 
 
 def handmade(direction: str, by_map: list[float], at_random: list[float]) -> Curve:
-    picture = read_picture(np.zeros((16, 16, 3), np.uint8))
+    image = read_image(np.zeros((16, 16, 3), np.uint8))
     shares = np.linspace(0, 1, len(by_map))
-    return Curve(picture, direction, "blurred", shares, np.array(by_map), np.array([at_random]))  # type: ignore[arg-type]
+    return Curve(image, direction, "blurred", shares, np.array(by_map), np.array([at_random]))  # type: ignore[arg-type]
 
 
 # Curves --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("replacement", ["blurred", "normal"])
-def test_deletion_goes_from_the_picture_to_its_replacement_and_insertion_back(
-    lake: Lake, noise_pictures: list[Picture], replacement: Any
+def test_deletion_goes_from_the_image_to_its_replacement_and_insertion_back(
+    lake: Lake, noise_images: list[InputImage], replacement: Any
 ) -> None:
-    picture, backbone = noise_pictures[5], lake.backbone
-    own = backbone.prepare(picture)
+    image, backbone = noise_images[5], lake.backbone
+    own = backbone.prepare(image)
     if replacement == "blurred":
-        other = baseline_of(own, backbone.placement(picture), "blurred")
+        other = baseline_of(own, backbone.placement(image), "blurred")
     else:
-        normals = [backbone.prepare(normal) for normal in noise_pictures[:3]]
+        normals = [backbone.prepare(normal) for normal in noise_images[:3]]
         other = min(normals, key=lambda normal: float((normal - own).square().sum()))
-    deletion = curve(lake, picture, "deletion", replacement, n_steps=4, n_orders=2)
-    insertion = curve(lake, picture, "insertion", replacement, n_steps=4, n_orders=2)
+    deletion = curve(lake, image, "deletion", replacement, n_steps=4, n_orders=2)
+    insertion = curve(lake, image, "insertion", replacement, n_steps=4, n_orders=2)
     for one, first, last in ((deletion, own, other), (insertion, other, own)):
-        assert one.by_map[0] == pytest.approx(score_of(lake, picture, first), rel=1e-4, abs=1e-6)
-        assert one.by_map[-1] == pytest.approx(score_of(lake, picture, last), rel=1e-4, abs=1e-6)
+        assert one.by_map[0] == pytest.approx(score_of(lake, image, first), rel=1e-4, abs=1e-6)
+        assert one.by_map[-1] == pytest.approx(score_of(lake, image, last), rel=1e-4, abs=1e-6)
         assert (one.at_random[:, [0, -1]] == one.by_map[[0, -1]]).all()
         assert one.by_map.shape == (5,)
         assert one.at_random.shape == (2, 5)
         assert (one.shares[0], one.shares[-1]) == (0, 1)
-    assert deletion.by_map[0] == pytest.approx(lake.score(picture).score, rel=1e-4)
+    assert deletion.by_map[0] == pytest.approx(lake.score(image).score, rel=1e-4)
     assert deletion.by_map[0] != pytest.approx(deletion.by_map[-1], rel=1e-2)
 
 
-def test_each_step_exchanges_the_hottest_patches_first(open_tiny: OpenTiny, noise_pictures: list[Picture]) -> None:
+def test_each_step_exchanges_the_hottest_patches_first(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
     """On a ViT of 8-pixel patches, exchanging a patch is exchanging its square of pixels."""
     backbone = open_tiny("native-vit")
-    lake = Lake(backbone, LakeConfig(layers=(2, 3), kind="hidden", top_k=8)).fit(noise_pictures[:3])
-    picture = noise_pictures[5]
-    result, pixels = lake.score(picture), backbone.prepare(picture)
-    other = replacement_of(lake, picture, "blurred")
-    found = curve(lake, picture, "deletion", "blurred", n_steps=5, n_orders=1)
+    lake = Lake(backbone, LakeConfig(layers=(2, 3), site="mlp_hidden", top_k=8)).fit(noise_images[:3])
+    image = noise_images[5]
+    result, pixels = lake.score(image), backbone.prepare(image)
+    other = replacement_of(lake, image, "blurred")
+    found = curve(lake, image, "deletion", "blurred", n_steps=5, n_orders=1)
     np.testing.assert_allclose(found.shares, [0, 0.2, 0.4, 0.6, 0.8, 1])
     for step, n in ((1, 5), (3, 15)):
         changed = pixels.clone()
         for patch in sorted(range(25), key=lambda patch: -result.map.reshape(-1)[patch])[:n]:
             rows, cols = slice(patch // 5 * 8, patch // 5 * 8 + 8), slice(patch % 5 * 8, patch % 5 * 8 + 8)
             changed[:, rows, cols] = other[:, rows, cols]
-        assert found.by_map[step] == pytest.approx(score_of(lake, picture, changed), rel=1e-4)
+        assert found.by_map[step] == pytest.approx(score_of(lake, image, changed), rel=1e-4)
 
 
 def test_areas_are_positive_where_the_map_does_better() -> None:
@@ -108,7 +108,7 @@ def test_scores_beyond_the_ends_count_as_the_ends() -> None:
 def test_a_replacement_that_scores_higher_is_warned_of() -> None:
     warned = handmade("deletion", [1.0, 3.0, 2.0], [1.0, 3.0, 2.0])
     assert warned.warning is not None
-    assert "blurred replacement itself scores 2.00, no less than the picture's 1.00" in warned.sentence
+    assert "blurred replacement itself scores 2.00, no less than the image's 1.00" in warned.sentence
     assert handmade("insertion", [2.0, 3.0, 1.0], [2.0, 3.0, 1.0]).warning is not None
     assert handmade("deletion", [2.0, 1.0, 1.0], [2.0, 3.0, 1.0]).warning is None
 
@@ -120,19 +120,19 @@ def test_on_a_drawn_spot_the_map_beats_random_orders(spots: Lake) -> None:
     each = 2 + 4 * 5
     assert done[-1] == (2 * each, 2 * each)
     assert [n for n, _ in done] == sorted(n for n, _ in done)
-    assert [one.picture.sha256 for one in found.curves] == [picture.sha256 for picture in defective]
+    assert [one.image.sha256 for one in found.curves] == [image.sha256 for image in defective]
     assert found.mean_area == pytest.approx(np.mean([one.area for one in found.curves]))
     for one in found.curves:
         assert one.warning is None
         assert one.area > 0.02 * (one.by_map[0] - one.by_map[-1])
-    assert "2 of 2 pictures" in found.sentence
+    assert "2 of 2 images" in found.sentence
 
 
 def test_curves_are_reproducible_and_leave_the_store_alone(spots: Lake) -> None:
-    picture = spotted(30, defect=True)
-    spots.score(picture)
+    image = spotted(30, defect=True)
+    spots.score(image)
     n_before, n_bytes = spots.store.n_forwards, spots.store.n_bytes
-    one, again, other = (curve(spots, picture, n_steps=3, n_orders=1, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (curve(spots, image, n_steps=3, n_orders=1, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.at_random, again.at_random)
     np.testing.assert_array_equal(one.by_map, other.by_map)
     assert not np.array_equal(one.at_random, other.at_random)
@@ -140,30 +140,30 @@ def test_curves_are_reproducible_and_leave_the_store_alone(spots: Lake) -> None:
 
 
 def test_cancelling_leaves_everything_usable(spots: Lake) -> None:
-    picture = spotted(30, defect=True)
-    before = curve(spots, picture, n_steps=3, n_orders=1)
+    image = spotted(30, defect=True)
+    before = curve(spots, image, n_steps=3, n_orders=1)
 
     def stop(_done: int, _in_all: int) -> None:
         raise Cancelled
 
     for work in (curve, occlusion):
         with pytest.raises(Cancelled):
-            work(spots, picture, on_progress=stop)
-    np.testing.assert_array_equal(curve(spots, picture, n_steps=3, n_orders=1).by_map, before.by_map)
+            work(spots, image, on_progress=stop)
+    np.testing.assert_array_equal(curve(spots, image, n_steps=3, n_orders=1).by_map, before.by_map)
 
 
 def test_threads_get_their_own_curves(spots: Lake) -> None:
-    pictures = [spotted(seed, defect=True) for seed in (30, 31, 32, 33)]
-    expected = [curve(spots, picture, n_steps=3, n_orders=1).by_map for picture in pictures]
+    images = [spotted(seed, defect=True) for seed in (30, 31, 32, 33)]
+    expected = [curve(spots, image, n_steps=3, n_orders=1).by_map for image in images]
 
     def work(index: int) -> None:
-        np.testing.assert_array_equal(curve(spots, pictures[index], n_steps=3, n_orders=1).by_map, expected[index])
+        np.testing.assert_array_equal(curve(spots, images[index], n_steps=3, n_orders=1).by_map, expected[index])
 
     in_threads(work)
 
 
 def test_what_is_not_allowed_is_refused(spots: Lake) -> None:
-    picture = spotted(30)
+    image = spotted(30)
     for options, said in (
         ({"direction": "sideways"}, "deletion, insertion"),
         ({"replacement": "black"}, "normal, blurred, mean"),
@@ -171,17 +171,17 @@ def test_what_is_not_allowed_is_refused(spots: Lake) -> None:
         ({"n_orders": 0}, "n_orders is 0"),
     ):
         with pytest.raises(ConfigError, match=said):
-            curve(spots, picture, **options)
+            curve(spots, image, **options)
     with pytest.raises(ConfigError, match="give at least one"):
         faithfulness(spots, [])
     with pytest.raises(ConfigError, match="score, map"):
-        occlusion(spots, picture, "colour")  # type: ignore[arg-type]
+        occlusion(spots, image, "colour")  # type: ignore[arg-type]
 
 
 # Pixels --------------------------------------------------------------------------------------------------------------
 
 
-def test_pixels_belong_to_the_patch_they_lie_on_or_the_nearest_on_the_picture() -> None:
+def test_pixels_belong_to_the_patch_they_lie_on_or_the_nearest_on_the_image() -> None:
     grid = PatchGrid(5, 5, 40, 40)
     own = patch_of_pixels(grid, place(44, 44, 44, 44, "squash"))
     assert own.shape == (44, 44)
@@ -193,12 +193,12 @@ def test_pixels_belong_to_the_patch_they_lie_on_or_the_nearest_on_the_picture() 
     assert letterboxed[0, 0] == 5
 
 
-def test_normal_content_fills_the_pictures_place_in_a_letterbox(
-    open_tiny: OpenTiny, noise_pictures: list[Picture]
+def test_normal_content_fills_the_images_place_in_a_letterbox(
+    open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
     backbone = open_tiny("native-vit", resize="letterbox")
-    upright = read_picture(np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8))
-    lake = Lake(backbone, LakeConfig(layers=(2,), kind="hidden", top_k=8)).fit(noise_pictures[:2])
+    upright = read_image(np.random.default_rng(0).integers(0, 256, (50, 30, 3), dtype=np.uint8))
+    lake = Lake(backbone, LakeConfig(layers=(2,), site="mlp_hidden", top_k=8)).fit(noise_images[:2])
     filled = replacement_of(lake, upright, "normal")
     box = backbone.placement(upright)
     outside = torch.ones(40, 40, dtype=torch.bool)
@@ -206,65 +206,67 @@ def test_normal_content_fills_the_pictures_place_in_a_letterbox(
     assert not filled[:, outside].any()
     assert filled[:, ~outside].std() > 0.1
     found = curve(lake, upright, n_steps=30, n_orders=1)
-    assert len(found.shares) == 16  # 15 patches lie on the picture
+    assert len(found.shares) == 16  # 15 patches lie on the image
 
 
 def test_scored_inputs_come_back_one_by_one(spots: Lake) -> None:
-    pictures = [spotted(seed) for seed in range(5)]
+    images = [spotted(seed) for seed in range(5)]
 
     def inputs() -> Iterator[torch.Tensor]:
-        yield from (spots.backbone.prepare(picture) for picture in pictures)
+        yield from (spots.backbone.prepare(image) for image in images)
 
-    found = [one.score for one in scored(spots, pictures[0], inputs(), 5)]
-    np.testing.assert_allclose(found, [spots.score(picture).score for picture in pictures], rtol=1e-4)
+    found = [one.score for one in scored(spots, images[0], inputs(), 5)]
+    np.testing.assert_allclose(found, [spots.score(image).score for image in images], rtol=1e-4)
 
 
 # Occlusion -----------------------------------------------------------------------------------------------------------
 
 
-def test_occlusion_is_the_loss_when_a_region_is_covered(lake: Lake, noise_pictures: list[Picture]) -> None:
-    picture, backbone = noise_pictures[5], lake.backbone
+def test_occlusion_is_the_loss_when_a_region_is_covered(lake: Lake, noise_images: list[InputImage]) -> None:
+    image, backbone = noise_images[5], lake.backbone
     for target in ("score", "map"):
-        found = occlusion(lake, picture, target, "blurred", n_regions=4)
-        own, other = backbone.prepare(picture), replacement_of(lake, picture, "blurred")
-        patch_of = patch_of_pixels(found.grid, backbone.placement(picture))
+        found = occlusion(lake, image, target, "blurred", n_regions=4)
+        own, other = backbone.prepare(image), replacement_of(lake, image, "blurred")
+        patch_of = patch_of_pixels(found.grid, backbone.placement(image))
         assert len(found.importance) <= 4
         for number in range(len(found.importance)):
             covered = torch.where(torch.from_numpy(found.region[patch_of] == number), other, own)
             results = []
             for pixels in (own, covered):
-                acts = backbone.forward(pixels[None], lake.places)
-                result = lake.fuse(lake.measure_activations(picture, {place: t[0] for place, t in acts.items()}))
+                acts = backbone.forward(pixels[None], lake.hook_points)
+                result = lake.aggregate(
+                    lake.compute_maps_from(image, {hook_point: t[0] for hook_point, t in acts.items()})
+                )
                 results.append(result.score if target == "score" else float(np.nanmean(result.map)))
             assert found.importance[number] == pytest.approx(results[0] - results[1], abs=1e-4)
-        assert found.region[lake.score(picture).patch] == found.deciding_region
+        assert found.region[lake.score(image).patch] == found.max_scoring_region
         assert found.importance_map.shape == (found.grid.rows, found.grid.cols)
 
 
 def test_covering_a_drawn_spot_matters_most(spots: Lake) -> None:
     rgb = spotted(30).rgb.copy()
     rgb[68:92, 68:92] = 20  # smaller than a region, wherever its borders are
-    picture, done = read_picture(rgb), []
-    found = occlusion(spots, picture, n_regions=16, on_progress=lambda *step: done.append(step))
+    image, done = read_image(rgb), []
+    found = occlusion(spots, image, n_regions=16, on_progress=lambda *step: done.append(step))
     n = len(found.importance)
     assert done[-1] == (n + 1, n + 1)
-    assert found.rank_of_deciding_region == 1
-    own = found.deciding_region
+    assert found.rank_of_max_scoring_region == 1
+    own = found.max_scoring_region
     assert found.importance[own] > 5 * np.delete(found.importance, own).max()
-    assert found.sentence.startswith("Covering the region of the deciding patch lowers the score more than")
+    assert found.sentence.startswith("Covering the region of the max-scoring patch lowers the score more than")
     assert -1 <= found.correlation <= 1  # type: ignore[operator]
 
 
 def test_covering_that_does_not_help_is_told_as_such(spots: Lake) -> None:
     found = occlusion(spots, spotted(30), n_regions=16)
     worse = replace(found, importance=-np.abs(found.importance) - 0.25)
-    raised = -worse.importance[worse.deciding_region]
+    raised = -worse.importance[worse.max_scoring_region]
     assert worse.sentence.startswith(
-        f"Covering the region of the deciding patch does not lower the score (+{raised:.2f}): what is put there"
+        f"Covering the region of the max-scoring patch does not lower the score (+{raised:.2f}): what is put there"
     )
 
 
-def test_regions_are_squares_of_patches_on_the_picture() -> None:
+def test_regions_are_squares_of_patches_on_the_image() -> None:
     grid = PatchGrid(24, 24, 384, 384)
     found = regions(grid, np.ones(576, bool), 64, 25).reshape(24, 24)
     assert found.max() == 63

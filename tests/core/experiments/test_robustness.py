@@ -10,7 +10,7 @@ from PIL import Image
 from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import load_sample
-from lake_core.data.images import Picture
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.experiments.robustness import as_jpeg, rotated, score_stability, shifted
 from tests.core.tiny import OpenTiny
@@ -19,19 +19,19 @@ N_NORMALS = 3
 
 
 @pytest.fixture(params=["siglip", "efficientnet", "native-vit-attention-pool"], scope="module")
-def lake(request: pytest.FixtureRequest, open_tiny: OpenTiny, noise_pictures: list[Picture]) -> Lake:
-    return Lake(open_tiny(request.param), LakeConfig(top_k=9, text_weight=0.4)).fit(noise_pictures[:N_NORMALS])
+def lake(request: pytest.FixtureRequest, open_tiny: OpenTiny, noise_images: list[InputImage]) -> Lake:
+    return Lake(open_tiny(request.param), LakeConfig(top_k=9, fusion_weight=0.4)).fit(noise_images[:N_NORMALS])
 
 
-def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_pictures: list[Picture]) -> None:
-    picture, normals = noise_pictures[5], noise_pictures[:N_NORMALS]
-    before = lake.score(picture)
+def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_images: list[InputImage]) -> None:
+    image, normals = noise_images[5], noise_images[:N_NORMALS]
+    before = lake.score(image)
     n_forwards, n_bytes = lake.store.n_forwards, lake.store.n_bytes
     steps: list[tuple[int, int]] = []
-    found = score_stability(lake, picture, n_seeds=2, on_progress=lambda *step: steps.append(step))
+    found = score_stability(lake, image, n_seeds=2, on_progress=lambda *step: steps.append(step))
     assert (lake.store.n_forwards, lake.store.n_bytes) == (n_forwards, n_bytes)
     assert steps == [(i, 19) for i in range(1, 20)]
-    assert list(found.table.columns) == ["family", "what", "score", "cross_modal", "threshold", "is_anomalous"]
+    assert list(found.table.columns) == ["family", "what", "score", "text", "threshold", "is_anomalous"]
     assert found.by_family()[["family", "n"]].to_numpy().tolist() == [
         ["leave one normal out", 3],
         ["number of normals", 4],
@@ -42,16 +42,16 @@ def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_pictures: lis
     assert found.table["score"].iloc[0] == before.score
     for left_out in range(N_NORMALS):
         kept = [normal for i, normal in enumerate(normals) if i != left_out]
-        fresh = Lake(lake.backbone, lake.config).fit(kept).score(picture)
+        fresh = Lake(lake.backbone, lake.config).fit(kept).score(image)
         row = found.table.iloc[1 + left_out]
         assert row["score"] == pytest.approx(fresh.score, rel=1e-4)
         assert row["threshold"] == pytest.approx(fresh.threshold, rel=1e-4)
         assert row["is_anomalous"] == fresh.is_anomalous
     changed = {
-        "1 px left": np.concatenate([picture.rgb[:, 1:], picture.rgb[:, -1:]], axis=1),
-        "1 px down": np.concatenate([picture.rgb[:1], picture.rgb[:-1]]),
-        "+5°": rotated(picture.rgb, 5),
-        "30": as_jpeg(picture.rgb, 30),
+        "1 px left": np.concatenate([image.rgb[:, 1:], image.rgb[:, -1:]], axis=1),
+        "1 px down": np.concatenate([image.rgb[:1], image.rgb[:-1]]),
+        "+5°": rotated(image.rgb, 5),
+        "30": as_jpeg(image.rgb, 30),
     }
     rows = found.table.set_index("what")
     for what, rgb in changed.items():
@@ -61,25 +61,25 @@ def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_pictures: lis
     assert ("never turns" in found.sentence) == (len(found.turned) == 0)
 
 
-def test_a_turned_decision_is_said(lake: Lake, noise_pictures: list[Picture]) -> None:
+def test_a_turned_decision_is_said(lake: Lake, noise_images: list[InputImage]) -> None:
     # With the threshold between its own score and that of a changed copy, at least one decision must turn.
-    plain = score_stability(lake, noise_pictures[5], n_seeds=1)
+    plain = score_stability(lake, noise_images[5], n_seeds=1)
     shifts = plain.table.loc[plain.table["family"] == "shift", "score"]
     between = copy(lake)
     between.threshold_ = (plain.table["score"].iloc[0] + shifts.iloc[0]) / 2
-    found = score_stability(between, noise_pictures[5], n_seeds=1)
+    found = score_stability(between, noise_images[5], n_seeds=1)
     assert "1 px right" in found.turned["what"].tolist()
     assert "turns in" in found.sentence
     assert found.by_family()["n_turned"].sum() == len(found.turned)
 
 
-def test_it_can_be_cancelled(lake: Lake, noise_pictures: list[Picture]) -> None:
+def test_it_can_be_cancelled(lake: Lake, noise_images: list[InputImage]) -> None:
     def stop(done: int, total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        score_stability(lake, noise_pictures[5], on_progress=stop)
+        score_stability(lake, noise_images[5], on_progress=stop)
 
 
 def test_edges_are_continued_and_no_corner_is_black() -> None:
@@ -108,7 +108,7 @@ def test_jpeg_is_that_of_a_file() -> None:
     assert error == sorted(error)
 
 
-def test_a_picture_of_one_pixel_can_be_turned() -> None:
+def test_a_image_of_one_pixel_can_be_turned() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     assert rotated(noise[:1, :1], 5).shape == (1, 1, 3)
     assert rotated(noise[:1], 5).shape == (1, 60, 3)
@@ -116,8 +116,8 @@ def test_a_picture_of_one_pixel_can_be_turned() -> None:
 
 def test_turning_a_good_part_makes_no_defect(lake_cnn: Backbone) -> None:
     sample = load_sample("metal")
-    detector = Lake(lake_cnn, LakeConfig(object_name="metal flange")).fit([e.picture for e in sample.normals[:4]])
-    good = next(example.picture for example in sample.tests if example.label == "good")
+    detector = Lake(lake_cnn, LakeConfig(object_name="metal flange")).fit([e.image for e in sample.normals[:4]])
+    good = next(example.image for example in sample.tests if example.label == "good")
     before = detector.score(good).score
     for degrees in (-5, 5):
         assert abs(detector.score(rotated(good.rgb, degrees)).score - before) < 1.0

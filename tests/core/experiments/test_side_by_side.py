@@ -1,4 +1,4 @@
-"""Two detectors side by side: shared units, what chance would share, and paired intervals."""
+"""Two detectors side by side: shared neurons, what chance would share, and paired intervals."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from lake_core.visualization.overlays import ScoreScale, overlay
 def lake() -> Lake:
     torch.set_num_threads(1)
     store = FeatureStore(open_backbone("lake-cnn", image_size=128))
-    return Lake(store.backbone, LakeConfig(top_k=20), store).fit([e.picture for e in load_sample("metal").normals[:3]])
+    return Lake(store.backbone, LakeConfig(top_k=20), store).fit([e.image for e in load_sample("metal").normals[:3]])
 
 
 def other(lake: Lake, **changes: object) -> Lake:
@@ -32,7 +32,7 @@ def test_a_larger_selection_contains_the_smaller_one(lake: Lake) -> None:
     (found,) = overlaps(lake, other(lake, top_k=50))
     assert (len(found.common), len(found.only_first), len(found.only_second)) == (20, 0, 30)
     assert found.jaccard == pytest.approx(0.4)
-    assert found.common.tolist() == lake.selection_[found.layer].units.tolist()
+    assert found.common.tolist() == lake.selection_[found.layer].neurons.tolist()
 
 
 def test_chance_is_what_random_selections_share_on_average(lake: Lake) -> None:
@@ -43,7 +43,7 @@ def test_chance_is_what_random_selections_share_on_average(lake: Lake) -> None:
 
 def test_different_kinds_and_layers_have_nothing_in_common_and_it_is_said(lake: Lake) -> None:
     with pytest.raises(LakeError, match="different neurons"):
-        overlaps(lake, other(lake, kind="channel"))
+        overlaps(lake, other(lake, site="residual_channel"))
     with pytest.raises(LakeError, match="no layer in common"):
         overlaps(lake, other(lake, layers=(12,)))
 
@@ -67,11 +67,11 @@ def test_the_difference_of_aurocs_is_judged_on_the_same_draws() -> None:
 
 
 def test_maps_of_several_thresholds_have_the_same_colours(lake: Lake) -> None:
-    score = lake.score(load_sample("metal").tests[0].picture)
-    found = score.witnesses
+    score = lake.score(load_sample("metal").tests[0].image)
+    found = score.patch_scores
 
     def drawn(threshold: float) -> np.ndarray:
         scale = ScoreScale(3.0, threshold, fades_at=1.0)
-        return np.asarray(overlay(found.picture, score.map, found.grid, found.placement, scale, contour=False))
+        return np.asarray(overlay(found.image, score.map, found.grid, found.placement, scale, contour=False))
 
     assert (drawn(1.0) == drawn(1.7)).all()

@@ -1,4 +1,4 @@
-"""Bootstrap draws are what drawing pictures by hand gives, for every figure."""
+"""Bootstrap draws are what drawing images by hand gives, for every figure."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def resampling(labels: np.ndarray, n_draws: int = 1000, seed: int = 0) -> Resamp
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_each_draw_has_the_figures_of_the_pictures_that_it_takes(seed: int) -> None:
+def test_each_draw_has_the_figures_of_the_images_that_it_takes(seed: int) -> None:
     labels, scores = tied_case(seed, 25)
     drawn = resampling(labels, 40, seed)
     found = drawn.figures(scores)
@@ -55,7 +55,7 @@ def test_one_class_has_no_interval(labels: list[bool]) -> None:
     assert auroc_interval(labels, [0.5] * len(labels)) is None
 
 
-def test_the_interval_holds_the_auroc_and_narrows_with_more_pictures() -> None:
+def test_the_interval_holds_the_auroc_and_narrows_with_more_images() -> None:
     rng = np.random.default_rng(0)
     widths = []
     for n in (20, 320):

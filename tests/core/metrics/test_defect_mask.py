@@ -25,7 +25,7 @@ def test_many_regions_keep_their_numbers() -> None:
     assert np.array_equal(np.bincount(packed.regions.ravel()), [80 * 80 - 1600, *[1] * 1600])
 
 
-def test_a_good_picture_costs_nothing_and_a_usual_defect_little() -> None:
+def test_a_good_image_costs_nothing_and_a_usual_defect_little() -> None:
     mask = np.zeros((256, 256), dtype=bool)
     assert DefectMask.of(mask).runs.size == 0
     mask[40:90, 100:180] = True

@@ -27,7 +27,7 @@ def brute_average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_picture_metrics_agree_with_brute_force(seed: int) -> None:
+def test_image_metrics_agree_with_brute_force(seed: int) -> None:
     labels, scores = tied_case(seed)
     assert auroc(labels, scores) == pytest.approx(brute_auroc(labels, scores))
     assert f1_max(labels, scores) == pytest.approx(brute_f1(labels, scores))

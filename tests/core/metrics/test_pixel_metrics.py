@@ -1,4 +1,4 @@
-"""Pixel figures agree with brute force, whole or in pieces, and their bootstrap draws with pictures drawn by hand."""
+"""Pixel figures agree with brute force, whole or in pieces, and their bootstrap draws with images drawn by hand."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +17,7 @@ from tests.core.scores import brute_auroc
 
 
 def case(seed: int, decimals: int = 1) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Maps and masks of seven pictures, two of them good, one of another size; many scores are tied."""
+    """Maps and masks of seven images, two of them good, one of another size; many scores are tied."""
     rng = np.random.default_rng(seed)
     shapes = [(9, 12)] * 6 + [(7, 5)]
     masks = [np.zeros(shape, bool) if i % 3 == 0 else rng.random(shape) < 0.1 for i, shape in enumerate(shapes)]
@@ -97,7 +97,7 @@ def test_masks_made_ready_once_serve_many_maps() -> None:
 
 
 @pytest.mark.parametrize("pixels_at_once", [1, 100, 300])
-def test_pictures_looked_at_a_few_at_a_time_give_the_same_figures(pixels_at_once: int) -> None:
+def test_images_looked_at_a_few_at_a_time_give_the_same_figures(pixels_at_once: int) -> None:
     maps, masks = case(1)
     asked: list[int] = []
 
@@ -129,7 +129,7 @@ def test_scores_of_any_size_are_told_apart(scale: float, outlier: float) -> None
 
 
 @pytest.mark.parametrize("decimals", [1, 7])
-def test_each_draw_has_about_the_figures_of_the_pictures_that_it_takes(decimals: int) -> None:
+def test_each_draw_has_about_the_figures_of_the_images_that_it_takes(decimals: int) -> None:
     rng = np.random.default_rng(3)
     masks = [np.zeros((40, 40), bool) for _ in range(12)]
     for i in range(0, 12, 2):

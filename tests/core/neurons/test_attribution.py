@@ -1,4 +1,4 @@
-"""The pixels behind a unit: exact where the answer is known, and without a trace on the shared model."""
+"""The pixels behind a neuron: exact where the answer is known, and without a trace on the shared model."""
 
 import threading
 from typing import Any
@@ -11,19 +11,19 @@ from torch import nn
 
 from lake_core.backbones.backbone import _FORWARD_LOCK, Backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import Place, Tap
-from lake_core.data.images import Picture
+from lake_core.backbones.hooks import Hook, HookPoint
+from lake_core.data.images import InputImage
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.neurons.attribution import (
     BATCH,
     Baseline,
-    Neuron,
+    NeuronOutput,
     baseline_of,
     completeness_error,
     gradient,
     integrated_gradients,
+    neuron_attribution,
     private_copy,
-    unit_attribution,
 )
 from tests.core.tiny import OpenTiny, Tiny
 
@@ -52,15 +52,15 @@ def state_of(backbone: Backbone) -> list[object]:
 @pytest.mark.parametrize("takes", ["output", "input"])
 def test_on_a_linear_toy_both_methods_equal_the_analytic_result(toy: nn.Sequential, takes: str) -> None:
     first: Any = toy[0]
-    tap = Tap(first, "output") if takes == "output" else Tap(toy[1], "input")
-    neuron = Neuron(toy, tap, lambda maps: maps[:, 3, 1, 0])
+    hook = Hook(first, "output") if takes == "output" else Hook(toy[1], "input")
+    output = NeuronOutput(toy, hook, lambda maps: maps[:, 3, 1, 0])
     pixels, start = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
     weight = torch.zeros(1, 3, 4, 4)
     weight[0, :, 2:4, 0:2] = first.weight[3].detach()
-    value, found = gradient(neuron, pixels.clone())
+    value, found = gradient(output, pixels.clone())
     torch.testing.assert_close(found, weight)
     assert value == pytest.approx(float((weight * pixels).sum() + first.bias[3].detach()), rel=1e-5)
-    value, start_value, found = integrated_gradients(neuron, pixels, start, steps=1)
+    value, start_value, found = integrated_gradients(output, pixels, start, steps=1)
     torch.testing.assert_close(found, weight * (pixels - start))
     assert value - start_value == pytest.approx(float(found.sum()), rel=1e-5)
 
@@ -71,18 +71,18 @@ def test_of_a_square_the_gradient_is_twice_the_input_and_the_integral_is_exact()
             return x**2
 
     net = nn.Sequential(Square(), nn.Flatten())
-    neuron = Neuron(net, Tap(net[0], "output"), lambda maps: maps.sum((1, 2, 3)))
+    output = NeuronOutput(net, Hook(net[0], "output"), lambda maps: maps.sum((1, 2, 3)))
     pixels, start = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 4, 4)
-    torch.testing.assert_close(gradient(neuron, pixels.clone())[1], 2 * pixels)
-    torch.testing.assert_close(integrated_gradients(neuron, pixels, start, 3)[2], pixels**2 - start**2)
+    torch.testing.assert_close(gradient(output, pixels.clone())[1], 2 * pixels)
+    torch.testing.assert_close(integrated_gradients(output, pixels, start, 3)[2], pixels**2 - start**2)
 
 
 def test_batches_of_steps_change_nothing(toy: nn.Sequential) -> None:
     net = nn.Sequential(toy[0], nn.Tanh(), nn.Flatten())
-    neuron = Neuron(net, Tap(net[1], "output"), lambda maps: maps[:, 2].mean((1, 2)))
+    output = NeuronOutput(net, Hook(net[1], "output"), lambda maps: maps[:, 2].mean((1, 2)))
     pixels, start = 3 * torch.randn(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
-    at_once = NeuronIntegratedGradients(net, net[1]).attribute(pixels, neuron.pick, start, n_steps=2 * BATCH + 1)
-    torch.testing.assert_close(integrated_gradients(neuron, pixels, start, 2 * BATCH + 1)[2], at_once.detach())
+    at_once = NeuronIntegratedGradients(net, net[1]).attribute(pixels, output.pick, start, n_steps=2 * BATCH + 1)
+    torch.testing.assert_close(integrated_gradients(output, pixels, start, 2 * BATCH + 1)[2], at_once.detach())
 
 
 def test_the_completeness_error_is_relative_and_missing_where_nothing_differs() -> None:
@@ -94,19 +94,19 @@ def test_the_completeness_error_is_relative_and_missing_where_nothing_differs() 
 # Real towers ---------------------------------------------------------------------------------------------------------
 
 
-def test_explains_the_activation_that_the_store_holds(tiny: Tiny, noise_pictures: list[Picture]) -> None:
-    picture, store = noise_pictures[0], FeatureStore(tiny.backbone)
+def test_explains_the_activation_that_the_store_holds(tiny: Tiny, noise_images: list[InputImage]) -> None:
+    image, store = noise_images[0], FeatureStore(tiny.backbone)
     before = state_of(tiny.backbone)
     for layer in (1, len(tiny.backbone.layers)):
-        for kind in tiny.backbone.layer(layer).n_units:
-            acts_pu = store.get(picture, tiny.backbone.place(layer, kind))
-            unit = int(acts_pu.var(0).argmax())  # a ReLU may leave others at 0 everywhere
-            one = unit_attribution(tiny.backbone, picture, layer, kind, unit, patch=2)
-            whole = unit_attribution(
-                tiny.backbone, picture, layer, kind, unit, None, "integrated_gradients", "blurred", steps=2
+        for site in tiny.backbone.layer(layer).n_neurons:
+            acts_pu = store.get(image, tiny.backbone.hook_point(layer, site))
+            neuron = int(acts_pu.var(0).argmax())  # a ReLU may leave others at 0 everywhere
+            one = neuron_attribution(tiny.backbone, image, layer, site, neuron, patch=2)
+            whole = neuron_attribution(
+                tiny.backbone, image, layer, site, neuron, None, "integrated_gradients", "blurred", steps=2
             )
-            assert one.value == pytest.approx(float(acts_pu[2, unit]), rel=1e-3, abs=1e-4)
-            assert whole.value == pytest.approx(float(acts_pu[:, unit].mean()), rel=1e-3, abs=1e-4)
+            assert one.value == pytest.approx(float(acts_pu[2, neuron]), rel=1e-3, abs=1e-4)
+            assert whole.value == pytest.approx(float(acts_pu[:, neuron].mean()), rel=1e-3, abs=1e-4)
             assert one.map.shape == whole.map.shape == tiny.backbone.input_size
             assert one.map.dtype == np.float32
             assert np.isfinite(one.map).all()
@@ -115,29 +115,29 @@ def test_explains_the_activation_that_the_store_holds(tiny: Tiny, noise_pictures
     assert state_of(tiny.backbone) == before
 
 
-def test_the_gradient_is_the_slope_of_the_activation(tiny: Tiny, noise_pictures: list[Picture]) -> None:
-    backbone, pixels = tiny.backbone, tiny.backbone.prepare(noise_pictures[1])
+def test_the_gradient_is_the_slope_of_the_activation(tiny: Tiny, noise_images: list[InputImage]) -> None:
+    backbone, pixels = tiny.backbone, tiny.backbone.prepare(noise_images[1])
     for layer in (1, len(backbone.layers)):
-        for kind in backbone.layer(layer).n_units:
-            place = backbone.place(layer, kind)
-            unit = int(backbone.forward(pixels[None], [place])[place][0].var(0).argmax())
-            slope = torch.from_numpy(unit_attribution(backbone, noise_pictures[1], layer, kind, unit).map)
+        for site in backbone.layer(layer).n_neurons:
+            hook_point = backbone.hook_point(layer, site)
+            neuron = int(backbone.forward(pixels[None], [hook_point])[hook_point][0].var(0).argmax())
+            slope = torch.from_numpy(neuron_attribution(backbone, noise_images[1], layer, site, neuron).map)
             step = 0.01 * slope / slope.norm()
-            found = backbone.forward(torch.stack([pixels - step, pixels + step]), [place])[place]
-            low, high = found[:, :, unit].double().mean(1)
+            found = backbone.forward(torch.stack([pixels - step, pixels + step]), [hook_point])[hook_point]
+            low, high = found[:, :, neuron].double().mean(1)
             assert float(slope.norm()) == pytest.approx(float(high - low) / 0.02, rel=0.02)
 
 
 @pytest.mark.parametrize("baseline", ["blurred", "mean"])
 def test_the_completeness_error_falls_with_steps(
-    backbone: Backbone, noise_pictures: list[Picture], baseline: Baseline
+    backbone: Backbone, noise_images: list[InputImage], baseline: Baseline
 ) -> None:
     few, many = (
-        unit_attribution(
+        neuron_attribution(
             backbone,
-            noise_pictures[0],
+            noise_images[0],
             2,
-            "hidden",
+            "mlp_hidden",
             5,
             7,
             "integrated_gradients",
@@ -153,27 +153,29 @@ def test_the_completeness_error_falls_with_steps(
     assert many.baseline_value is not None
     assert many.map.sum() == pytest.approx(many.value - many.baseline_value, rel=0.03)
     assert many.baseline == baseline
-    place = backbone.place(2, "hidden")
-    pixels = backbone.prepare(noise_pictures[0])
-    start = baseline_of(pixels, backbone.placement(noise_pictures[0]), baseline)
-    assert many.baseline_value == pytest.approx(float(backbone.forward(start[None], [place])[place][0, 7, 5]), rel=1e-3)
+    hook_point = backbone.hook_point(2, "mlp_hidden")
+    pixels = backbone.prepare(noise_images[0])
+    start = baseline_of(pixels, backbone.placement(noise_images[0]), baseline)
+    assert many.baseline_value == pytest.approx(
+        float(backbone.forward(start[None], [hook_point])[hook_point][0, 7, 5]), rel=1e-3
+    )
 
 
-def test_only_pixels_of_a_letterboxed_picture_differ_from_the_baseline(
-    open_tiny: OpenTiny, noise_pictures: list[Picture]
+def test_only_pixels_of_a_letterboxed_image_differ_from_the_baseline(
+    open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
-    backbone, picture = open_tiny("efficientnet", resize="letterbox"), noise_pictures[0]
-    placement, pixels = backbone.placement(picture), backbone.prepare(picture)
+    backbone, image = open_tiny("efficientnet", resize="letterbox"), noise_images[0]
+    placement, pixels = backbone.placement(image), backbone.prepare(image)
     for name in ("blurred", "mean"):
         start = baseline_of(pixels, placement, name)
         box = start[:, placement.top : placement.top + placement.height]
         assert not start[:, : placement.top].any()
         assert box.std() < 0.4 * pixels[:, placement.top : placement.top + placement.height].std()
-    found = unit_attribution(backbone, picture, 2, "channel", 0, None, "integrated_gradients", steps=4)
+    found = neuron_attribution(backbone, image, 2, "residual_channel", 0, None, "integrated_gradients", steps=4)
     assert not found.map[: placement.top].any()
     assert not found.map[placement.top + placement.height :].any()
     inside = backbone.layer(2).grid.inside(placement)
-    acts_pu = FeatureStore(backbone).get(picture, backbone.place(2, "channel"))
+    acts_pu = FeatureStore(backbone).get(image, backbone.hook_point(2, "residual_channel"))
     assert found.value == pytest.approx(float(acts_pu[torch.from_numpy(inside), 0].mean()), rel=1e-3)
 
 
@@ -181,7 +183,7 @@ def test_only_pixels_of_a_letterboxed_picture_differ_from_the_baseline(
 
 
 def test_the_private_copy_shares_weights_and_nothing_else(backbone: Backbone) -> None:
-    own, private = backbone._tower.visual, private_copy(backbone._tower).visual
+    own, private = backbone._adapter.visual, private_copy(backbone._adapter).visual
     assert not {id(m) for m in own.modules()} & {id(m) for m in private.modules()}
     assert not {id(p) for p in own.parameters()} & {id(p) for p in private.parameters()}
     assert [p.data_ptr() for p in own.parameters()] == [p.data_ptr() for p in private.parameters()]
@@ -189,28 +191,28 @@ def test_the_private_copy_shares_weights_and_nothing_else(backbone: Backbone) ->
     assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in private.modules()) == 0
 
 
-def test_captures_of_another_thread_stay_right_meanwhile(backbone: Backbone, noise_pictures: list[Picture]) -> None:
-    places = backbone.places
-    pixels = torch.stack([backbone.prepare(picture) for picture in noise_pictures[:2]])
-    right, is_done = backbone.forward(pixels, places), threading.Event()
-    wrong: list[Place] = []
+def test_captures_of_another_thread_stay_right_meanwhile(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    hook_points = backbone.hook_points
+    pixels = torch.stack([backbone.prepare(image) for image in noise_images[:2]])
+    right, is_done = backbone.forward(pixels, hook_points), threading.Event()
+    wrong: list[HookPoint] = []
     n_captures: list[int] = []
     started = threading.Event()
 
     def capture() -> None:
         while not is_done.is_set():
-            found = backbone.forward(pixels, places)
-            wrong.extend(p for p in places if p not in found or not torch.equal(found[p], right[p]))
+            found = backbone.forward(pixels, hook_points)
+            wrong.extend(p for p in hook_points if p not in found or not torch.equal(found[p], right[p]))
             n_captures.append(1)
             started.set()
 
-    alone = unit_attribution(backbone, noise_pictures[2], 2, "hidden", 5, 7, "integrated_gradients")
+    alone = neuron_attribution(backbone, noise_images[2], 2, "mlp_hidden", 5, 7, "integrated_gradients")
     thread = threading.Thread(target=capture)
     thread.start()
     started.wait(60)
     try:
         n_before = len(n_captures)
-        together = unit_attribution(backbone, noise_pictures[2], 2, "hidden", 5, 7, "integrated_gradients")
+        together = neuron_attribution(backbone, noise_images[2], 2, "mlp_hidden", 5, 7, "integrated_gradients")
         n_meanwhile = len(n_captures) - n_before
     finally:
         is_done.set()
@@ -220,7 +222,7 @@ def test_captures_of_another_thread_stay_right_meanwhile(backbone: Backbone, noi
     np.testing.assert_array_equal(alone.map, together.map)
 
 
-def test_leaves_no_trace_even_when_cancelled(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+def test_leaves_no_trace_even_when_cancelled(backbone: Backbone, noise_images: list[InputImage]) -> None:
     before, seen = state_of(backbone), []
 
     def cancel(done: int, total: int) -> None:
@@ -229,37 +231,37 @@ def test_leaves_no_trace_even_when_cancelled(backbone: Backbone, noise_pictures:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        unit_attribution(
-            backbone, noise_pictures[0], 2, "hidden", 5, None, "integrated_gradients", steps=32, on_progress=cancel
+        neuron_attribution(
+            backbone, noise_images[0], 2, "mlp_hidden", 5, None, "integrated_gradients", steps=32, on_progress=cancel
         )
     assert seen == [(0, 32), (BATCH, 32), (2 * BATCH, 32)]
     assert state_of(backbone) == before
     assert not _FORWARD_LOCK.locked()
 
 
-def test_progress_ends_at_the_last_step(backbone: Backbone, noise_pictures: list[Picture]) -> None:
+def test_progress_ends_at_the_last_step(backbone: Backbone, noise_images: list[InputImage]) -> None:
     seen: list[tuple[int, int]] = []
     for method in ("gradient", "integrated_gradients"):
-        unit_attribution(
-            backbone, noise_pictures[0], 2, "hidden", 5, None, method, steps=6,
+        neuron_attribution(
+            backbone, noise_images[0], 2, "mlp_hidden", 5, None, method, steps=6,
             on_progress=lambda done, total: seen.append((done, total)),
         )  # fmt: skip
     assert seen == [(0, 1), (1, 1), (0, 6), (4, 6), (6, 6)]
 
 
-def test_works_where_gradients_are_switched_off(backbone: Backbone, noise_pictures: list[Picture]) -> None:
-    outside = unit_attribution(backbone, noise_pictures[0], 2, "hidden", 5)
+def test_works_where_gradients_are_switched_off(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    outside = neuron_attribution(backbone, noise_images[0], 2, "mlp_hidden", 5)
     with torch.inference_mode():
-        inside = unit_attribution(backbone, noise_pictures[0], 2, "hidden", 5)
-        unit_attribution(backbone, noise_pictures[0], 2, "hidden", 5, None, "integrated_gradients", steps=2)
+        inside = neuron_attribution(backbone, noise_images[0], 2, "mlp_hidden", 5)
+        neuron_attribution(backbone, noise_images[0], 2, "mlp_hidden", 5, None, "integrated_gradients", steps=2)
     np.testing.assert_array_equal(outside.map, inside.map)
 
 
-def test_what_does_not_exist_is_refused_in_one_sentence(backbone: Backbone, noise_pictures: list[Picture]) -> None:
-    n_units, n_patches = backbone.layer(2).n_units["hidden"], backbone.layer(2).grid.n_patches
+def test_what_does_not_exist_is_refused_in_one_sentence(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    n_neurons, n_patches = backbone.layer(2).n_neurons["mlp_hidden"], backbone.layer(2).grid.n_patches
     refused: list[tuple[dict[str, Any], str]] = [
-        ({"unit": n_units}, f"has no hidden unit {n_units}; choose 0 to {n_units - 1}"),
-        ({"unit": -1}, "has no hidden unit -1"),
+        ({"neuron": n_neurons}, f"has no mlp_hidden neuron {n_neurons}; choose 0 to {n_neurons - 1}"),
+        ({"neuron": -1}, "has no mlp_hidden neuron -1"),
         ({"patch": n_patches}, f"has no patch {n_patches}; choose 0 to {n_patches - 1}"),
         ({"layer": 99}, "has no layer 99"),
         ({"method": "magic"}, "method is 'magic'; it must be one of gradient, integrated_gradients"),
@@ -268,6 +270,6 @@ def test_what_does_not_exist_is_refused_in_one_sentence(backbone: Backbone, nois
     ]
     for options, message in refused:
         with pytest.raises((BackboneError, ConfigError), match=message) as caught:
-            unit_attribution(backbone, noise_pictures[0], **{"layer": 2, "kind": "hidden", "unit": 0, **options})
+            neuron_attribution(backbone, noise_images[0], **{"layer": 2, "site": "mlp_hidden", "neuron": 0, **options})
         assert str(caught.value).count(". ") == 0
         assert str(caught.value).endswith(".")

@@ -1,4 +1,4 @@
-"""Words for units: a planted one is found by both routes, and chance gets no more words than it is allowed."""
+"""Words for neurons: a planted one is found by both routes, and chance gets no more words than it is allowed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from scipy import ndimage
 from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone, open_backbone
-from lake_core.backbones.hooks import Place
+from lake_core.backbones.hooks import HookPoint
 from lake_core.config import LakeConfig
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.errors import ConfigError
 from lake_core.neurons.concepts import (
-    NO_WORD,
-    Description,
-    WordScore,
+    NO_CONCEPT,
+    ConceptLabels,
+    ConceptScore,
     agreement,
+    concept_directions,
     effect,
     load_concepts,
-    word_directions,
 )
 from lake_core.neurons.effects import ablation_effects, clipped, describe, written_directions
 from tests.core.tiny import Tiny, write
@@ -51,32 +51,32 @@ class RedBackbone(Backbone):
 
 
 @pytest.fixture(scope="module")
-def mosaics() -> list[Picture]:
-    """Eight pictures of 5 x 5 patches of coloured grain; one colour in six is red."""
+def mosaics() -> list[InputImage]:
+    """Eight images of 5 x 5 patches of coloured grain; one colour in six is red."""
     rng = np.random.default_rng(3)
     found = []
     for i in range(8):
         colours = PALETTE[rng.integers(0, len(PALETTE), (5, 5))].repeat(8, 0).repeat(8, 1)
         rgb = (colours + rng.normal(0, 60, colours.shape)).clip(0, 255).astype(np.uint8)
-        found.append(read_picture(rgb, f"mosaic {i}"))
+        found.append(read_image(rgb, f"mosaic {i}"))
     return found
 
 
-def is_red(picture: Picture) -> np.ndarray:
-    mean = picture.rgb.reshape(5, 8, 5, 8, 3).mean((1, 3)).reshape(25, 3)
+def is_red(image: InputImage) -> np.ndarray:
+    mean = image.rgb.reshape(5, 8, 5, 8, 3).mean((1, 3)).reshape(25, 3)
     return np.asarray((mean[:, 0] > 190) & (mean[:, 1] < 80))
 
 
 @pytest.fixture
-def planted(tmp_path: Path, mosaics: list[Picture]) -> RedBackbone:
-    """Hidden unit 17 of layer 2 fires on red patches and writes what its text side calls "red".
+def planted(tmp_path: Path, mosaics: list[InputImage]) -> RedBackbone:
+    """Hidden neuron 17 of layer 2 fires on red patches and writes what its text side calls "red".
 
     Channel 0 of the stem is redness. "red" is the direction of the joint space that tells red patches from others best.
     """
     backbone = open_backbone(f"local-dir:{write('native-vit', tmp_path / 'red')}")
     backbone.__class__ = RedBackbone
     assert isinstance(backbone, RedBackbone)
-    visual = backbone._tower.visual
+    visual = backbone._adapter.visual
     mlp = visual.transformer.resblocks[LAYER - 1].mlp
     with torch.no_grad():
         visual.positional_embedding.mul_(0.1)
@@ -87,29 +87,29 @@ def planted(tmp_path: Path, mosaics: list[Picture]) -> RedBackbone:
         mlp.c_fc.weight[PLANTED] = 0
         mlp.c_fc.weight[PLANTED, 0], mlp.c_fc.bias[PLANTED] = 8.0, -8.0
         mlp.c_proj.weight[:, PLANTED] = 0
-        joint_place = backbone.joint_place
-        assert joint_place is not None
-        pixels = torch.stack([backbone.prepare(picture) for picture in mosaics])
-        directions = backbone.forward(pixels, {joint_place})[joint_place].flatten(0, 1)
-        red = torch.from_numpy(np.concatenate([is_red(picture) for picture in mosaics]))
+        joint_hook_point = backbone.joint_hook_point
+        assert joint_hook_point is not None
+        pixels = torch.stack([backbone.prepare(image) for image in mosaics])
+        directions = backbone.forward(pixels, {joint_hook_point})[joint_hook_point].flatten(0, 1)
+        red = torch.from_numpy(np.concatenate([is_red(image) for image in mosaics]))
         centred = directions - directions.mean(0)
         backbone.red = F.normalize(
             torch.linalg.lstsq(centred, (red.float() - red.float().mean())[:, None]).solution[:, 0], dim=0
         )
-        channel_writes = written_directions(backbone, Place(LAYER, "channel"))
+        channel_writes = written_directions(backbone, HookPoint(LAYER, "residual_channel"))
         assert channel_writes is not None
         mlp.c_proj.weight[:, PLANTED] = 0.2 * F.normalize(torch.linalg.pinv(channel_writes.T) @ backbone.red, dim=0)
     return backbone
 
 
-def fitted(backbone: Backbone, pictures: Sequence[Picture]) -> Lake:
-    return Lake(backbone, LakeConfig(layers=(LAYER,), kind="hidden", top_k=20)).fit(pictures)
+def fitted(backbone: Backbone, images: Sequence[InputImage]) -> Lake:
+    return Lake(backbone, LakeConfig(layers=(LAYER,), site="mlp_hidden", top_k=20)).fit(images)
 
 
-def test_a_planted_unit_gets_its_word_by_both_routes(planted: RedBackbone, mosaics: list[Picture]) -> None:
+def test_a_planted_neuron_gets_its_word_by_both_routes(planted: RedBackbone, mosaics: list[InputImage]) -> None:
     lake = fitted(planted, mosaics)
-    acts = torch.cat([lake.store.get(picture, Place(LAYER, "hidden"))[:, PLANTED] for picture in mosaics]).numpy()
-    red = np.concatenate([is_red(picture) for picture in mosaics])
+    acts = torch.cat([lake.store.get(image, HookPoint(LAYER, "mlp_hidden"))[:, PLANTED] for image in mosaics]).numpy()
+    red = np.concatenate([is_red(image) for image in mosaics])
     assert acts[red].min() > acts[~red].max()
     one = describe(lake, LAYER, [PLANTED], mosaics, WORDS)[0]
     assert one.words == ("red",)
@@ -122,8 +122,8 @@ def test_a_planted_unit_gets_its_word_by_both_routes(planted: RedBackbone, mosai
         assert [score.score for score in route] == sorted((score.score for score in route), reverse=True)
 
 
-def test_the_planted_unit_with_shuffled_weights_gets_no_word(planted: RedBackbone, mosaics: list[Picture]) -> None:
-    mlp = planted._tower.visual.transformer.resblocks[LAYER - 1].mlp
+def test_the_planted_neuron_with_shuffled_weights_gets_no_word(planted: RedBackbone, mosaics: list[InputImage]) -> None:
+    mlp = planted._adapter.visual.transformer.resblocks[LAYER - 1].mlp
     reads, writes = mlp.c_fc.weight[PLANTED].detach().clone(), mlp.c_proj.weight[:, PLANTED].detach().clone()
     found: list[tuple[str, ...]] = []
     for seed in range(12):
@@ -137,22 +137,22 @@ def test_the_planted_unit_with_shuffled_weights_gets_no_word(planted: RedBackbon
     assert sum(map(bool, found)) <= 1
 
 
-def test_ablation_at_zero_is_what_taking_the_units_weights_away_does(
-    planted: RedBackbone, mosaics: list[Picture]
+def test_ablation_at_zero_is_what_taking_the_neurons_weights_away_does(
+    planted: RedBackbone, mosaics: list[InputImage]
 ) -> None:
-    image = planted.image_place
-    found = ablation_effects(planted, mosaics, Place(LAYER, "hidden"), [PLANTED], np.zeros(128))[0]
-    pixels = torch.stack([planted.prepare(picture) for picture in mosaics])
-    whole = planted.forward(pixels, {image})[image][:, 0]
+    point = planted.image_hook_point
+    found = ablation_effects(planted, mosaics, HookPoint(LAYER, "mlp_hidden"), [PLANTED], np.zeros(128))[0]
+    pixels = torch.stack([planted.prepare(image) for image in mosaics])
+    whole = planted.forward(pixels, {point})[point][:, 0]
     with torch.no_grad():
-        planted._tower.visual.transformer.resblocks[LAYER - 1].mlp.c_proj.weight[:, PLANTED] = 0
-    wanted = (whole - planted.forward(pixels, {image})[image][:, 0]).mean(0).numpy()
+        planted._adapter.visual.transformer.resblocks[LAYER - 1].mlp.c_proj.weight[:, PLANTED] = 0
+    wanted = (whole - planted.forward(pixels, {point})[point][:, 0]).mean(0).numpy()
     assert np.linalg.norm(wanted) > 1e-3
     np.testing.assert_allclose(found, wanted, atol=0.01 * float(np.linalg.norm(wanted)))
 
 
 def test_where_the_write_is_not_linear_the_effect_is_measured(
-    planted: RedBackbone, mosaics: list[Picture], monkeypatch: pytest.MonkeyPatch
+    planted: RedBackbone, mosaics: list[InputImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lake_core.neurons.effects.written_directions", lambda *_: None)
     one = describe(fitted(planted, mosaics), LAYER, [PLANTED], mosaics, WORDS)[0]
@@ -162,31 +162,33 @@ def test_where_the_write_is_not_linear_the_effect_is_measured(
     assert min(score.p_value for score in one.effect) >= 1 / 45
 
 
-def test_clipping_changes_one_unit_at_patches_and_what_comes_after(tiny: Tiny) -> None:
+def test_clipping_changes_one_neuron_at_patches_and_what_comes_after(tiny: Tiny) -> None:
     backbone = tiny.backbone
     pixels = torch.randn(2, 3, *backbone.input_size, generator=torch.Generator().manual_seed(0))
     layer = len(backbone.layers) - 1
-    place = Place(layer, "hidden" if "hidden" in backbone.layer(layer).n_units else "channel")
-    after, image = Place(layer + 1, "channel"), backbone.image_place
-    before = backbone.forward(pixels, {place, after, image})
-    unit = int(before[place].flatten(0, 1).std(0).argmax())
-    ceiling = float(before[place][:, :, unit].mean())
-    during = backbone.forward(pixels, {place, after, image}, {place: clipped(unit, ceiling)})
-    wanted = before[place].clone()
-    wanted[:, :, unit] = wanted[:, :, unit].clamp(max=ceiling)
-    torch.testing.assert_close(during[place], wanted)
-    assert not torch.equal(during[place], before[place])
+    hook_point = HookPoint(
+        layer, "mlp_hidden" if "mlp_hidden" in backbone.layer(layer).n_neurons else "residual_channel"
+    )
+    after, image = HookPoint(layer + 1, "residual_channel"), backbone.image_hook_point
+    before = backbone.forward(pixels, {hook_point, after, image})
+    neuron = int(before[hook_point].flatten(0, 1).std(0).argmax())
+    ceiling = float(before[hook_point][:, :, neuron].mean())
+    during = backbone.forward(pixels, {hook_point, after, image}, {hook_point: clipped(neuron, ceiling)})
+    wanted = before[hook_point].clone()
+    wanted[:, :, neuron] = wanted[:, :, neuron].clamp(max=ceiling)
+    torch.testing.assert_close(during[hook_point], wanted)
+    assert not torch.equal(during[hook_point], before[hook_point])
     assert not torch.allclose(during[after], before[after], rtol=0, atol=1e-7)
-    again = backbone.forward(pixels, {place, after, image})
+    again = backbone.forward(pixels, {hook_point, after, image})
     torch.testing.assert_close(again[image], before[image])
 
 
-def test_a_unit_never_above_its_ceiling_has_no_effect(tiny: Tiny, noise_pictures: list[Picture]) -> None:
-    place = Place(1, "channel")
-    ceilings = np.full(tiny.backbone.layer(1).n_units["channel"], 1e9)
+def test_a_neuron_never_above_its_ceiling_has_no_effect(tiny: Tiny, noise_images: list[InputImage]) -> None:
+    hook_point = HookPoint(1, "residual_channel")
+    ceilings = np.full(tiny.backbone.layer(1).n_neurons["residual_channel"], 1e9)
     done: list[tuple[int, int]] = []
     found = ablation_effects(
-        tiny.backbone, noise_pictures[:2], place, [0, 5], ceilings, lambda *step: done.append(step)
+        tiny.backbone, noise_images[:2], hook_point, [0, 5], ceilings, lambda *step: done.append(step)
     )
     np.testing.assert_allclose(found, 0, atol=1e-6)
     assert done == [(1, 2), (2, 2)]
@@ -196,9 +198,9 @@ def test_a_unit_never_above_its_ceiling_has_no_effect(tiny: Tiny, noise_pictures
     )
 
 
-def smooth_maps(rng: np.random.Generator, n_maps: int, n_pictures: int, aligned: bool) -> np.ndarray:
-    """(n_maps, n_pictures * 144): smooth noise; aligned, most of it is the same in all pictures."""
-    maps = rng.normal(size=(n_maps, n_pictures, 12, 12))
+def smooth_maps(rng: np.random.Generator, n_maps: int, n_images: int, aligned: bool) -> np.ndarray:
+    """(n_maps, n_images * 144): smooth noise; aligned, most of it is the same in all images."""
+    maps = rng.normal(size=(n_maps, n_images, 12, 12))
     if aligned:
         maps = 0.4 * maps + rng.normal(size=(n_maps, 1, 12, 12))
     return ndimage.gaussian_filter(maps, (0, 0, 1.2, 1.2), mode="wrap").reshape(n_maps, -1)
@@ -207,14 +209,14 @@ def smooth_maps(rng: np.random.Generator, n_maps: int, n_pictures: int, aligned:
 @pytest.mark.parametrize("aligned", [False, True])
 def test_random_maps_get_a_word_no_more_often_than_allowed(aligned: bool) -> None:
     rng = np.random.default_rng(11)
-    n_labelled = n_units = 0
+    n_labelled = n_neurons = 0
     for draw in range(4):
-        units, joint = smooth_maps(rng, 60, 6, aligned), smooth_maps(rng, 16, 6, aligned).T
+        neurons, joint = smooth_maps(rng, 60, 6, aligned), smooth_maps(rng, 16, 6, aligned).T
         words = F.normalize(torch.from_numpy(rng.normal(size=(40, 16))), dim=1).numpy()
-        found = agreement(units, joint, words, [(12, 12)] * 6, 99, draw)
+        found = agreement(neurons, joint, words, [(12, 12)] * 6, 99, draw)
         n_labelled += int((found.p_value.min(1) <= 0.05).sum())
-        n_units += 60
-    assert n_labelled / n_units <= 0.1
+        n_neurons += 60
+    assert n_labelled / n_neurons <= 0.1
 
 
 def test_random_effects_get_a_word_no_more_often_than_allowed() -> None:
@@ -228,14 +230,14 @@ def test_random_effects_get_a_word_no_more_often_than_allowed() -> None:
 
 def test_scores_are_correlations_with_the_words_maps() -> None:
     rng = np.random.default_rng(2)
-    units, joint = smooth_maps(rng, 5, 3, False), rng.normal(size=(3 * 144, 8))
+    neurons, joint = smooth_maps(rng, 5, 3, False), rng.normal(size=(3 * 144, 8))
     words = F.normalize(torch.from_numpy(rng.normal(size=(7, 8))), dim=1).numpy()
-    found = agreement(units, joint, words, [(12, 12)] * 3, 9)
-    np.testing.assert_allclose(found.score, np.corrcoef(units, words @ joint.T)[:5, 5:], atol=1e-9)
+    found = agreement(neurons, joint, words, [(12, 12)] * 3, 9)
+    np.testing.assert_allclose(found.score, np.corrcoef(neurons, words @ joint.T)[:5, 5:], atol=1e-9)
     assert found.p_value.min() >= 0.1
 
 
-def test_a_dead_unit_and_a_word_that_no_patch_hears_say_nothing() -> None:
+def test_a_dead_neuron_and_a_word_that_no_patch_hears_say_nothing() -> None:
     rng = np.random.default_rng(2)
     joint = rng.normal(size=(50, 8))
     joint[:, 0] = 1
@@ -245,29 +247,29 @@ def test_a_dead_unit_and_a_word_that_no_patch_hears_say_nothing() -> None:
     assert found.score[1, 0] == 0
 
 
-def test_a_unit_is_not_held_against_itself() -> None:
+def test_a_neuron_is_not_held_against_itself() -> None:
     effects = np.eye(6)[:3]
     found = effect(effects, effects, np.eye(3, dtype=bool), np.eye(6)[:3])
     np.testing.assert_allclose(np.diag(found.score), 1)
     np.testing.assert_allclose(np.diag(found.p_value), 1)
     others = effect(effects[:1], effects[1:] * 0, np.zeros((1, 2), bool), np.eye(6)[:3])
-    assert others.p_value[0, 0] == 1  # random units without any effect are no null
+    assert others.p_value[0, 0] == 1  # random neurons without any effect are no null
 
 
-def test_pictures_of_different_shapes_in_a_letterbox(planted: RedBackbone, mosaics: list[Picture]) -> None:
-    wide = [read_picture(picture.rgb[:24], f"wide {picture.name}") for picture in mosaics[:3]]
+def test_images_of_different_shapes_in_a_letterbox(planted: RedBackbone, mosaics: list[InputImage]) -> None:
+    wide = [read_image(image.rgb[:24], f"wide {image.name}") for image in mosaics[:3]]
     backbone = open_backbone(planted.spec, resize="letterbox")
     lake = fitted(backbone, mosaics[:3])
     found = describe(lake, LAYER, [3, 4], [*mosaics[:3], *wide], WORDS, with_effect=False, n_draws=19)
-    assert [one.unit for one in found] == [3, 4]
+    assert [one.neuron for one in found] == [3, 4]
     assert all(len(one.agreement) == 5 and one.effect == () and one.level == 0.05 for one in found)
 
 
 def test_only_words_that_beat_chance_are_reported() -> None:
-    scores = (WordScore("red", 0.9, 0.01), WordScore("rust", 0.8, 0.04), WordScore("blue", 0.1, 0.9))
-    assert Description(1, scores, (), None, 0.05).words == ("red", "rust")
-    assert Description(1, scores, scores, "ablation", 0.025).text == "red"
-    assert Description(1, scores[2:], ()).text == NO_WORD
+    scores = (ConceptScore("red", 0.9, 0.01), ConceptScore("rust", 0.8, 0.04), ConceptScore("blue", 0.1, 0.9))
+    assert ConceptLabels(1, scores, (), None, 0.05).words == ("red", "rust")
+    assert ConceptLabels(1, scores, scores, "ablation", 0.025).text == "red"
+    assert ConceptLabels(1, scores[2:], ()).text == NO_CONCEPT
 
 
 def test_the_vocabulary_is_large_and_without_repetition() -> None:
@@ -289,7 +291,7 @@ def test_a_vocabulary_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_word_directions_are_told_from_the_others() -> None:
-    rows = word_directions(lambda texts: torch.stack([random_text(text) + 5 for text in texts]), WORDS)
+    rows = concept_directions(lambda texts: torch.stack([random_text(text) + 5 for text in texts]), WORDS)
     assert rows.shape == (len(WORDS), 24)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1)
     assert abs((rows @ rows.T)[~np.eye(len(WORDS), dtype=bool)].mean()) < 0.2

@@ -1,23 +1,23 @@
-"""A clean part looks clean, one value has one colour on every picture, and no meaning hangs on colour alone."""
+"""A clean part looks clean, one value has one colour on every image, and no meaning hangs on colour alone."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lake_core.backbones.patch_grid import PatchGrid, Placement, place
-from lake_core.data.images import Picture, read_picture
+from lake_core.data.images import InputImage, read_image
 from lake_core.visualization.overlays import (
     ScoreScale,
     colour_bar,
     crop_with_box,
     mark_box,
+    neuron_overlay,
     nice_ceiling,
     overlay,
     score_scale,
     signed_colour_bar,
     symmetric_limit,
     thumbnail,
-    unit_overlay,
 )
 
 GRID = PatchGrid(rows=8, cols=8, covered_height=128, covered_width=128)
@@ -25,12 +25,12 @@ SQUASHED = place(128, 128, 128, 128, "squash")
 SCALE = ScoreScale(vmax=4.0, threshold=1.0)
 
 
-def picture(height: int = 128, width: int = 128) -> Picture:
-    return read_picture(np.random.default_rng(7).integers(40, 200, (height, width, 3), dtype=np.uint8))
+def image(height: int = 128, width: int = 128) -> InputImage:
+    return read_image(np.random.default_rng(7).integers(40, 200, (height, width, 3), dtype=np.uint8))
 
 
-def grey(height: int = 128, width: int = 128) -> Picture:
-    return read_picture(np.full((height, width, 3), 120, dtype=np.uint8))
+def grey(height: int = 128, width: int = 128) -> InputImage:
+    return read_image(np.full((height, width, 3), 120, dtype=np.uint8))
 
 
 def with_peak(value: float, row: int = 2, col: int = 5, rest: float = 0.0) -> np.ndarray:
@@ -39,8 +39,8 @@ def with_peak(value: float, row: int = 2, col: int = 5, rest: float = 0.0) -> np
     return values
 
 
-def changed(image: Image.Image, shown: Picture) -> np.ndarray:
-    """(height, width) int: how far each pixel is from the picture's own."""
+def changed(image: Image.Image, shown: InputImage) -> np.ndarray:
+    """(height, width) int: how far each pixel is from the image's own."""
     return np.abs(np.asarray(image).astype(int) - np.asarray(thumbnail(shown)).astype(int)).max(axis=2)
 
 
@@ -66,15 +66,15 @@ def test_the_scale_covers_every_map_and_twice_the_threshold() -> None:
 
 
 @pytest.mark.parametrize("smooth", [True, False])
-def test_a_value_of_zero_leaves_the_picture_as_it_is(smooth: bool) -> None:
-    shown = picture()
+def test_a_value_of_zero_leaves_the_image_as_it_is(smooth: bool) -> None:
+    shown = image()
     assert not changed(overlay(shown, with_peak(0.0), GRID, SQUASHED, SCALE, smooth=smooth), shown).any()
     low = overlay(shown, with_peak(0.5, rest=0.5), GRID, SQUASHED, SCALE, smooth=smooth)
     assert not changed(low, shown).any()
 
 
 def test_a_value_below_the_threshold_shows_less_than_one_above() -> None:
-    shown = picture()
+    shown = image()
     means = [
         changed(overlay(shown, with_peak(v, rest=v), GRID, SQUASHED, SCALE, contour=False), shown).mean()
         for v in (0.5, 0.7, 0.9, 1.1, 2.0)
@@ -103,7 +103,7 @@ def test_the_hottest_pixels_lie_in_the_box_of_the_hottest_patch(smooth: bool, re
 
 
 @pytest.mark.parametrize("smooth", [True, False])
-def test_the_same_value_has_the_same_colour_whatever_else_is_on_the_picture(smooth: bool) -> None:
+def test_the_same_value_has_the_same_colour_whatever_else_is_on_the_image(smooth: bool) -> None:
     weak = overlay(grey(), with_peak(1.5), GRID, SQUASHED, SCALE, smooth=smooth)
     strong_values = with_peak(1.5)
     strong_values[6, 1] = 4.0
@@ -114,8 +114,8 @@ def test_the_same_value_has_the_same_colour_whatever_else_is_on_the_picture(smoo
 
 
 @pytest.mark.parametrize("smooth", [True, False])
-def test_where_there_is_no_value_the_picture_stays(smooth: bool) -> None:
-    shown = picture()
+def test_where_there_is_no_value_the_image_stays(smooth: bool) -> None:
+    shown = image()
     values = np.full((8, 8), 3.0, dtype=np.float32)
     values[:, :4] = np.nan
     far = changed(overlay(shown, values, GRID, SQUASHED, SCALE, smooth=smooth, contour=False), shown)
@@ -139,7 +139,7 @@ def test_a_line_surrounds_what_is_above_the_threshold_and_nothing_else(smooth: b
 
 
 def test_the_line_has_a_dark_casing_so_that_it_shows_on_white() -> None:
-    white = read_picture(np.full((256, 256, 3), 255, dtype=np.uint8))
+    white = read_image(np.full((256, 256, 3), 255, dtype=np.uint8))
     image = np.asarray(overlay(white, with_peak(3.0), GRID, SQUASHED, SCALE, smooth=False).convert("L")).astype(int)
     left, top, _, bottom = (int(edge) for edge in GRID.box(2 * 8 + 5, SQUASHED, (256, 256)))
     across = image[(top + bottom) // 2, left - 5 : left + 5]
@@ -147,7 +147,7 @@ def test_the_line_has_a_dark_casing_so_that_it_shows_on_white() -> None:
     assert across.min() < 100
 
 
-def test_a_picture_that_is_above_the_threshold_everywhere_has_a_line_along_its_border() -> None:
+def test_a_image_that_is_above_the_threshold_everywhere_has_a_line_along_its_border() -> None:
     image = overlay(grey(), with_peak(3.0, rest=3.0), GRID, SQUASHED, SCALE)
     line = white_line(image)
     assert line[0].all()
@@ -155,39 +155,39 @@ def test_a_picture_that_is_above_the_threshold_everywhere_has_a_line_along_its_b
     assert not line[8:-8, 8:-8].any()
 
 
-def test_patches_off_the_picture_draw_no_line() -> None:
+def test_patches_off_the_image_draw_no_line() -> None:
     placement = place(128, 64, 128, 128, "letterbox")
     values = with_peak(9.0, row=0, col=3)
-    shown = picture(64, 128)
+    shown = image(64, 128)
     assert not changed(overlay(shown, values, GRID, placement, SCALE), shown).any()
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 50.0])
-def test_odd_thresholds_give_a_picture(threshold: float) -> None:
+def test_odd_thresholds_give_a_image(threshold: float) -> None:
     scale = score_scale([with_peak(3.0)], threshold)
     assert overlay(grey(), with_peak(3.0), GRID, SQUASHED, scale).size == (128, 128)
     assert colour_bar(scale).size == (360, 56)
 
 
-def test_large_pictures_are_reduced_and_small_ones_not_enlarged() -> None:
-    large = overlay(picture(300, 600), with_peak(3.0), GRID, place(600, 300, 128, 128, "squash"), SCALE, max_side=256)
+def test_large_images_are_reduced_and_small_ones_not_enlarged() -> None:
+    large = overlay(image(300, 600), with_peak(3.0), GRID, place(600, 300, 128, 128, "squash"), SCALE, max_side=256)
     assert large.size == (256, 128)
-    assert overlay(picture(), with_peak(3.0), GRID, SQUASHED, SCALE, max_side=256).size == (128, 128)
+    assert overlay(image(), with_peak(3.0), GRID, SQUASHED, SCALE, max_side=256).size == (128, 128)
 
 
 def test_signed_values_are_blue_below_zero_and_red_above_on_one_limit() -> None:
     values = with_peak(2.0, row=1, col=1)
     values[6, 6] = -2.0
-    image = np.asarray(unit_overlay(grey(), values, GRID, SQUASHED, limit=2.0)).astype(int)
+    image = np.asarray(neuron_overlay(grey(), values, GRID, SQUASHED, limit=2.0)).astype(int)
     red, _, blue = image[24, 24]
     assert red > blue + 60
     red, _, blue = image[104, 104]
     assert blue > red + 60
     assert (image[64, 64] == 120).all()
-    half = np.asarray(unit_overlay(grey(), values, GRID, SQUASHED, limit=4.0)).astype(int)
+    half = np.asarray(neuron_overlay(grey(), values, GRID, SQUASHED, limit=4.0)).astype(int)
     assert not np.array_equal(half[24, 24], image[24, 24])
     with pytest.raises(ValueError, match="limit"):
-        unit_overlay(grey(), values, GRID, SQUASHED, limit=0.0)
+        neuron_overlay(grey(), values, GRID, SQUASHED, limit=0.0)
 
 
 def test_the_symmetric_limit_covers_both_signs() -> None:
@@ -206,7 +206,7 @@ def test_the_bar_runs_from_dark_to_light_with_the_threshold_marked() -> None:
     assert (bar[40:, 60:140, 3] > 0).any()
 
 
-def test_the_bars_colours_are_those_of_the_pictures() -> None:
+def test_the_bars_colours_are_those_of_the_images() -> None:
     bar = np.asarray(colour_bar(SCALE, width=401)).astype(int)
     image = np.asarray(overlay(grey(), with_peak(3.0, rest=3.0), GRID, SQUASHED, SCALE, opacity=1.0)).astype(int)
     assert np.abs(image[64, 64] - bar[4, 300, :3]).max() <= 1
@@ -218,7 +218,7 @@ def test_a_crop_shows_the_patch_within_its_box(box: tuple[float, float, float, f
     array = np.full((128, 128, 3), 90, dtype=np.uint8)
     left, top, right, bottom = (round(edge) for edge in box)
     array[top:bottom, left:right] = (200, 30, 30)
-    crop = crop_with_box(read_picture(array), box, context=3.0, side=160)
+    crop = crop_with_box(read_image(array), box, context=3.0, side=160)
     assert crop.size == (160, 160)
     pixels = np.asarray(crop).astype(int)
     reddish = (pixels[..., 0] > 150) & (pixels[..., 1] < 60)
@@ -232,7 +232,7 @@ def test_a_crop_shows_the_patch_within_its_box(box: tuple[float, float, float, f
     assert abs((cols.min() + cols.max()) - (red_cols.min() + red_cols.max())) <= 8
 
 
-def test_a_crop_larger_than_the_picture_keeps_the_aspect() -> None:
+def test_a_crop_larger_than_the_image_keeps_the_aspect() -> None:
     crop = np.asarray(crop_with_box(grey(32, 128), (50.0, 4.0, 70.0, 24.0), context=5.0, side=100))
     assert crop.shape == (100, 100, 3)
     assert (crop[:33] == 128).all()
@@ -251,7 +251,7 @@ def test_a_marked_box_leaves_the_given_image_alone_and_stays_on_it() -> None:
 
 def test_a_covered_area_smaller_than_the_input_leaves_the_rim() -> None:
     grid = PatchGrid(rows=7, cols=7, covered_height=112, covered_width=112)
-    shown = picture()
+    shown = image()
     far = changed(
         overlay(shown, np.full((7, 7), 3.0), grid, Placement(128, 128, 0, 0, 128, 128), SCALE, contour=False), shown
     )
