@@ -16,13 +16,12 @@ import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from lake_core.backbones.hooks import SITES, Site
 from lake_core.backbones.loading import SHIPPED
-from lake_core.config import Criterion, Normalise
+from lake_core.config import Normalise
 from lake_core.data.datasets import Dataset, Example, free_path
-from lake_core.data.labels import Label
 from lake_core.errors import LakeError
 from lake_core.prompts import PromptEnsemble
+from lake_core.types import SITES, Label, Site
 
 Side = Literal["normals", "tests"]
 MAX_IMAGES = 400
@@ -101,7 +100,7 @@ class Settings:
     layers: tuple[int, ...] | None = None
     site: Site | None = None
     top_k: int = 100
-    criterion: Criterion = "variance"
+    criterion: str = "variance"
     fusion_weight: float = 0.3
     object_name: str = ""
     normalise: Normalise | None = None

@@ -49,7 +49,6 @@ __all__ = [
     "read_folder",
     "read_image",
     "read_images",
-    "reworded",
     "sample_names",
     "score_stability",
 ]

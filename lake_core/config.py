@@ -2,21 +2,25 @@
 
 Everything here acts *after* the network: changing a parameter never runs the model again. What changes the network's
 input (backbone, input size, way of resizing) belongs to `open_backbone`.
+
+Parameters are split by what depends on them, so that each part is the key of what is computed from it: `FitConfig` for
+the selection and the memory bank, `TextConfig` for the text side, `WeightConfig` for what only weighs. `LakeConfig` is
+the three together.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from lake_core.backbones.hooks import SITES, Site
+from lake_core.criteria import criteria
 from lake_core.errors import ConfigError
 from lake_core.prompts import PromptEnsemble
+from lake_core.types import SITES, Site
 
-Criterion = Literal["variance", "robust", "range", "random", "all"]
 Normalise = Literal["unit", "none"]
-CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 NORMALISATIONS: tuple[Normalise, ...] = get_args(Normalise)
+Part = TypeVar("Part", "FitConfig", "TextConfig", "WeightConfig")
 
 
 @dataclass(frozen=True)
@@ -29,71 +33,45 @@ class Recommended:
     smooth: int = 3
 
 
-@dataclass(frozen=True)
-class LakeConfig:
-    """All parameters of sections 1 to 5 of the method.
+@dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """What the selection, the memory bank and its calibration depend on.
 
     Attributes:
         layers: Layers whose visual maps are averaged, numbered from 1; None takes the backbone's recommendation.
-        kind: "hidden" or "channel" neurons; None takes the backbone's recommendation.
+        site: "mlp_hidden" or "residual_channel"; None takes the backbone's recommendation.
         top_k: Neurons kept per layer, >= 1; more than a layer has means all of them.
-        criterion: Sensitivity by which neurons are ranked; "random" and "all" are controls.
+        criterion: Name of the criterion by which neurons are ranked; "random" and "all" are controls.
         seed: Seed of the "random" criterion.
-        normalise: "unit" scales vectors of selected units to length 1 before distances, "none" leaves them;
+        normalise: "unit" scales vectors of selected neurons to length 1 before distances, "none" leaves them;
             None takes the backbone's recommendation.
         smooth: Side of the square of patches that activations are averaged over, odd; 1 switches it off; None takes
             the backbone's recommendation.
         calibration_quantile: Quantile of the normal patches' leave-one-out distances that becomes tau, in (0, 1].
-        fusion_weight: Weight w of the text map in the fused map, in [0, 1].
-        object_name: What the images show, as it stands in the prompts.
-        prompts: The prompt ensemble.
-        top_q: The image score is the mean of the fused map's top q patches; 1 means the maximum.
-        threshold_quantile: Quantile of the normal images' leave-one-out scores that becomes the decision
-            threshold, in [0, 1].
     """
 
     layers: tuple[int, ...] | None = None
     site: Site | None = None
     top_k: int = 100
-    criterion: Criterion = "variance"
+    criterion: str = "variance"
     seed: int = 0
     normalise: Normalise | None = None
     smooth: int | None = None
     calibration_quantile: float = 0.99
-    fusion_weight: float = 0.3
-    object_name: str = "object"
-    prompts: PromptEnsemble = field(default_factory=PromptEnsemble)
-    top_q: int = 1
-    threshold_quantile: float = 0.9
 
     def __post_init__(self) -> None:
         if self.layers is not None:
             are_numbers = len(self.layers) > 0 and all(_is_whole(layer, 1) for layer in self.layers)
             _require(are_numbers, "layers", self.layers, "at least one layer number, from 1")
             object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
-        _require(self.site is None or self.site in SITES, "site", self.site, f"one of {', '.join(SITES)}")
+        _require_one_of("site", self.site, (None, *SITES))
         _require(_is_whole(self.top_k, 1), "top_k", self.top_k, "a whole number of at least 1")
-        _require(self.criterion in CRITERIA, "criterion", self.criterion, f"one of {', '.join(CRITERIA)}")
+        _require_one_of("criterion", self.criterion, tuple(criteria()))
         _require(_is_whole(self.seed, 0), "seed", self.seed, "a whole number of at least 0")
-        _require(
-            self.normalise is None or self.normalise in NORMALISATIONS,
-            "normalise",
-            self.normalise,
-            f"one of {', '.join(NORMALISATIONS)}",
-        )
-        _require(
-            self.smooth is None or (_is_whole(self.smooth, 1) and self.smooth % 2 == 1),
-            "smooth",
-            self.smooth,
-            "1, 3, 5 ...",
-        )
+        _require_one_of("normalise", self.normalise, (None, *NORMALISATIONS))
+        is_odd = self.smooth is None or (_is_whole(self.smooth, 1) and self.smooth % 2 == 1)
+        _require(is_odd, "smooth", self.smooth, "1, 3, 5 ...")
         _require(0 < self.calibration_quantile <= 1, "calibration_quantile", self.calibration_quantile, "in (0, 1]")
-        _require(0 <= self.fusion_weight <= 1, "fusion_weight", self.fusion_weight, "between 0 and 1")
-        _require(_is_whole(self.top_q, 1), "top_q", self.top_q, "a whole number of at least 1")
-        _require(0 <= self.threshold_quantile <= 1, "threshold_quantile", self.threshold_quantile, "between 0 and 1")
-        _require(isinstance(self.object_name, str), "object_name", self.object_name, "a text")
-        _require(isinstance(self.prompts, PromptEnsemble), "prompts", self.prompts, "a PromptEnsemble")
-        object.__setattr__(self, "object_name", " ".join(self.object_name.split()) or "object")
 
     @property
     def calibration_percentile(self) -> str:
@@ -102,6 +80,58 @@ class LakeConfig:
         is_teen = percent[-2:] in ("11", "12", "13")
         ending = "th" if is_teen or "." in percent else {"1": "st", "2": "nd", "3": "rd"}.get(percent[-1], "th")
         return f"{percent}{ending} percentile"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """What the text side depends on.
+
+    Attributes:
+        object_name: What the images show, as it stands in the prompts.
+        prompts: The prompt ensemble.
+    """
+
+    object_name: str = "object"
+    prompts: PromptEnsemble = field(default_factory=PromptEnsemble)
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.object_name, str), "object_name", self.object_name, "a text")
+        _require(isinstance(self.prompts, PromptEnsemble), "prompts", self.prompts, "a PromptEnsemble")
+        object.__setattr__(self, "object_name", " ".join(self.object_name.split()) or "object")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightConfig:
+    """What only weighs maps that are computed already.
+
+    Attributes:
+        fusion_weight: Weight w of the text map in the fused map, in [0, 1].
+        top_q: The image score is the mean of the fused map's top q patches; 1 means the maximum.
+        threshold_quantile: Quantile of the normal images' leave-one-out scores that becomes the decision threshold,
+            in [0, 1].
+    """
+
+    fusion_weight: float = 0.3
+    top_q: int = 1
+    threshold_quantile: float = 0.9
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.fusion_weight <= 1, "fusion_weight", self.fusion_weight, "between 0 and 1")
+        _require(_is_whole(self.top_q, 1), "top_q", self.top_q, "a whole number of at least 1")
+        _require(0 <= self.threshold_quantile <= 1, "threshold_quantile", self.threshold_quantile, "between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LakeConfig(FitConfig, TextConfig, WeightConfig):
+    """All parameters of sections 1 to 5 of docs/method.md: those of `FitConfig`, `TextConfig` and `WeightConfig`."""
+
+    def __post_init__(self) -> None:
+        for part in (FitConfig, TextConfig, WeightConfig):
+            part.__post_init__(self)
+
+    def part(self, kind: type[Part]) -> Part:
+        """The parameters of one of the three parts alone."""
+        return kind(**{f.name: getattr(self, f.name) for f in fields(kind)})
 
     def resolved(self, recommended: Recommended) -> "ResolvedConfig":
         """The same parameters with every None filled in from a backbone's recommendation."""
@@ -137,7 +167,7 @@ class LakeConfig:
             ) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ResolvedConfig(LakeConfig):
     """A `LakeConfig` in which nothing is left open."""
 
@@ -154,3 +184,8 @@ def _is_whole(value: object, lowest: int) -> bool:
 def _require(holds: bool, name: str, value: object, allowed: str) -> None:
     if not holds:
         raise ConfigError(f"{name} is {value!r}; it must be {allowed}.")
+
+
+def _require_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+    names = [str(one) for one in allowed if one is not None]
+    _require(value in allowed, name, value, f"one of {', '.join(names)}")

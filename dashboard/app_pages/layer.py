@@ -9,11 +9,11 @@ from dashboard import session
 from dashboard.components import common, sidebar
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
-from lake_core.backbones.feature_store import Progress
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
+from lake_core.types import Progress
 from lake_core.visualization.overlays import colour_bar, overlay, score_scale, symmetric_limit
 
 CARD, CARD_WIDTH, MOST = 200, 124, 100
@@ -77,7 +77,7 @@ def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[i
     for index, layer in enumerate(layers):
         config = replace(lake.config, layers=(layer,), fusion_weight=0.0)
         alone = Lake(lake.backbone, config, lake.store).fit(lake.normals_)
-        maps[layer] = alone.score(score.image)
+        maps[layer] = alone.explain(score.image)
         show(index + 1, len(layers))
     return maps
 

@@ -8,8 +8,8 @@ from dashboard.services import compute
 from dashboard.session import Side
 from dashboard.text import escaped
 from lake_core.data.datasets import Example, read_members
-from lake_core.data.labels import Label
 from lake_core.errors import LakeError
+from lake_core.types import Label
 
 LABELS: dict[Label | None, str] = {None: "no label", "good": "good", "defective": "defective"}
 THUMBNAIL = 220

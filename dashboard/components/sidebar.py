@@ -7,10 +7,11 @@ from dashboard.services import compute
 from dashboard.session import Settings
 from dashboard.text import escaped
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.hooks import SITES, Site
 from lake_core.backbones.loading import DEFAULT_BACKBONE
-from lake_core.config import CRITERIA, NORMALISATIONS
+from lake_core.config import NORMALISATIONS
+from lake_core.criteria import criteria
 from lake_core.errors import LakeError
+from lake_core.types import SITES, Site
 
 OTHER = "another model …"
 ABOUT = {
@@ -19,13 +20,6 @@ ABOUT = {
     "for latent knowledge of defects.",
 }
 SITE_NAMES: dict[Site, str] = {"mlp_hidden": "hidden neurons", "residual_channel": "channels"}
-CRITERION_NAMES = {
-    "variance": "variance (LAKE)",
-    "robust": "robust variance (MAD)",
-    "range": "range (q99 − q01)",
-    "random": "random neurons (control)",
-    "all": "all neurons (control)",
-}
 SIZES = (224, 256, 288, 320, 384, 448, 512)
 
 
@@ -64,9 +58,9 @@ def draw(kept: Settings) -> Settings | None:
         )
         st.selectbox(
             "Sensitivity criterion",
-            CRITERIA,
+            list(criteria()),
             key="criterion",
-            format_func=CRITERION_NAMES.__getitem__,
+            format_func=lambda name: criteria()[name].title,
             help="How neurons are ranked. The two controls show what is gained by selecting at all.",
         )
         st.slider(

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from dashboard.text import in_figure
 from lake_core.backbones.patch_grid import PatchGrid, Placement
+from lake_core.criteria import criteria
 from lake_core.detector.selection import Selection
 
 NORMAL, TEST, VISUAL, TEXT, TOTAL, MUTED, LINE = (
@@ -102,7 +103,6 @@ def ranking(selection: Selection, highlighted: int | None = None, elbow: int | N
     marks = [(n_kept, f"cut at K = {n_kept}", "dash", LINE, 1.0)]
     if elbow is not None and elbow != n_kept:
         marks.append((elbow, f"elbow at K = {elbow}, a suggestion", "dot", TOTAL, 0.86))
-    is_range = selection.criterion == "range"
     layout = {
         "shapes": [
             {
@@ -130,7 +130,7 @@ def ranking(selection: Selection, highlighted: int | None = None, elbow: int | N
         ],
         "bargap": 0,
         "xaxis": {"title": {"text": "rank of the neuron (1 = most sensitive)"}},
-        "yaxis": {"title": {"text": f"sensitivity: {'range' if is_range else 'variance'} of the activation"}},
+        "yaxis": {"title": {"text": f"sensitivity: {criteria()[selection.criterion].statistic}"}},
         "height": 320,
         "margin": MARGIN,
         "legend": {"orientation": "h", "y": -0.3},

@@ -7,7 +7,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.plots.figures import LINE, MARGIN, MUTED, VISUAL
-from lake_core.config import Criterion
 from lake_core.detector.selection import Selection
 
 N_BINS = 60
@@ -103,7 +102,7 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
     return go.Figure([heat, cut, targets], layout)
 
 
-def side_by_side(selections: Mapping[Criterion, Selection]) -> go.Figure:
+def side_by_side(selections: Mapping[str, Selection]) -> go.Figure:
     """Which of a layer's neurons each criterion selects: criteria as rows, neurons in the first criterion's order."""
     names = list(selections)
     order = selections[names[0]].order

@@ -10,8 +10,8 @@ import streamlit as st
 from dashboard.services import compute
 from dashboard.services.jobs import Job, Workers
 from dashboard.text import escaped
-from lake_core.backbones.feature_store import Progress
 from lake_core.evaluation.protocol import Report
+from lake_core.types import Progress
 
 T = TypeVar("T")
 

@@ -22,7 +22,6 @@ from streamlit import runtime
 from dashboard.session import Registry, Settings, Workspace
 from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import HookPoint
 from lake_core.backbones.loading import SHIPPED, cached_pretrained
 from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.data.datasets import Dataset, Example, load_sample, sample_names
@@ -34,9 +33,9 @@ from lake_core.experiments.ablated import ablated
 from lake_core.experiments.random_draws import Neurons
 from lake_core.experiments.text_similarity import patch_scores_with_prompts, with_prompts
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.neurons.effects import activations
 from lake_core.neurons.statistics import Flags, flags, would_select
 from lake_core.prompts import PromptEnsemble, text_directions
+from lake_core.types import HookPoint
 from lake_core.visualization.overlays import (
     ScoreScale,
     neuron_overlay,
@@ -467,8 +466,7 @@ def _reduced_images(shas: Key, max_side: int, _images: Sequence[InputImage]) -> 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def neuron_flags(key: FitKey, layer: int, _lake: Lake) -> Flags:
     """What is odd about the neurons of a layer."""
-    acts_ipu, inside_ip = activations(_lake, _lake.normals_, _lake.backbone.hook_point(layer, key.config.site))
-    return flags(acts_ipu.numpy(), inside_ip)
+    return flags(*_lake.normal_patches(layer).numpy())
 
 
 @st.cache_data(max_entries=1000, show_spinner=False)

@@ -10,11 +10,12 @@ from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from dashboard.session import Settings
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.hooks import Site
+from lake_core.config import LakeConfig
+from lake_core.criteria import criteria
+from lake_core.types import Site
 from lake_core.visualization.overlays import ScoreScale, score_scale
 
 LETTERS = "ABCD"
-_RANKED = {"variance": "", "robust": " by robust variance", "range": " by range"}
 
 
 def selection_words(settings: Settings) -> str:
@@ -23,7 +24,8 @@ def selection_words(settings: Settings) -> str:
         return "all neurons"
     if settings.criterion == "random":
         return f"{settings.top_k} random"
-    return f"top {settings.top_k}{_RANKED[settings.criterion]}"
+    by = "" if settings.criterion == LakeConfig().criterion else f" by {criteria()[settings.criterion].title}"
+    return f"top {settings.top_k}{by}"
 
 
 def parts(settings: Settings) -> dict[str, str]:
@@ -64,7 +66,8 @@ def names(configurations: Sequence[Settings]) -> list[str]:
 
 def pairs(settings: Settings, backbone: Backbone) -> dict[str, tuple[Settings, Settings]]:
     """Pairs worth a look, made from the present settings: title -> two configurations."""
-    ranked = settings if settings.criterion in _RANKED else replace(settings, criterion="variance")
+    is_ranked = not criteria()[settings.criterion].is_control
+    ranked = settings if is_ranked else replace(settings, criterion=LakeConfig().criterion)
     found = {
         "Selected against random": (ranked, replace(ranked, criterion="random")),
         f"Top {ranked.top_k} against all": (ranked, replace(ranked, criterion="all")),

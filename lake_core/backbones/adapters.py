@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lake_core.backbones.hooks import Hook, HookPoint
+from lake_core.backbones.hooks import Hook
 from lake_core.errors import BackboneError
+from lake_core.types import HookPoint
 
 MAX_GRID = 48
 """Finest patch grid that is kept, per side. The first blocks of convolutional towers have grids of 96 or 192 a side,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,18 +18,19 @@ from lake_core.backbones.devices import (
     convert_weights,
     exact_convolutions,
 )
-from lake_core.backbones.hooks import SITES, HookPoint, Hooks, Site
+from lake_core.backbones.hooks import Hooks
 from lake_core.backbones.loading import DEFAULT_BACKBONE, Opened, open_spec, weights_mark
 from lake_core.backbones.patch_grid import Frame, PatchGrid, Placement, Resize
 from lake_core.backbones.preprocessing import normalised
 from lake_core.config import Recommended
 from lake_core.data.images import InputImage
 from lake_core.errors import BackboneError
+from lake_core.types import SITES, HookPoint, Site
 
 Change = Callable[[Tensor], None]
 """Writes other values into (batch, neurons, rows, cols) maps of a place: the tower's own, without class tokens."""
 
-_FORWARD_LOCK = threading.Lock()
+FORWARD_LOCK = threading.Lock()
 """One forward pass at a time in a process: two at once on busy cores are many times slower than one after the other."""
 
 _TEXT_BATCH = 64
@@ -91,11 +93,11 @@ class Backbone:
         self._tokenize = opened.tokenize
         self._preprocess = opened.preprocess
         self._text_rows: dict[str, Tensor] = {}
-        self._adapter = adapter_of(opened.model)
-        self.input_size = _input_size(spec, self._adapter, opened, size)
+        self.adapter = adapter_of(opened.model)
+        self.input_size = _input_size(spec, self.adapter, opened, size)
         self.frame = Frame(*self.input_size, resize, opened.preprocess.get("interpolation", "bicubic"))
-        self._hooks = Hooks(self._adapter.hooks(), self._adapter.patches)
-        self.family = self._adapter.family
+        self._hooks = Hooks(self.adapter.hooks(), self.adapter.patches)
+        self.family = self.adapter.family
         self.layers, self.joint_grid, self.joint_width = self._probe()
         scale = getattr(opened.model, "logit_scale", None)
         self.logit_scale = float(scale.exp()) if scale is not None else 100.0
@@ -139,7 +141,7 @@ class Backbone:
     @property
     def takes_any_size(self) -> bool:
         """Whether the input size can be chosen freely (convolutional towers)."""
-        return self._adapter.sizes == "any"
+        return self.adapter.sizes == "any"
 
     @property
     def hook_points(self) -> frozenset[HookPoint]:
@@ -177,6 +179,11 @@ class Backbone:
     def placement(self, image: InputImage) -> Placement:
         """Where the image lies in the model's input."""
         return self.frame.placement(image)
+
+    def inside(self, images: Sequence[InputImage], hook_point: HookPoint) -> Tensor:
+        """(n_images, n_patches) bool: which patches of a hook point's grid lie on each image."""
+        grid = self.grid(hook_point)
+        return torch.from_numpy(np.stack([grid.inside(self.placement(image)) for image in images]))
 
     def prepare(self, image: InputImage) -> Tensor:
         """The image as the model's input, (3, height, width) float32, preprocessed as the model was trained."""
@@ -228,8 +235,8 @@ class Backbone:
         put = {key: self._written(key, change) for key, change in (changes or {}).items()}
         exactly = exact_convolutions() if self.device.type == "cuda" and self.precision == "fp32" else nullcontext()
         collecting = self._hooks.collecting(wanted - self.text_hook_points)
-        with _FORWARD_LOCK, exactly, self._hooks.replacing(put), collecting as found:
-            image, directions = self._adapter.forward(pixels.to(self.device, self._dtype))
+        with FORWARD_LOCK, exactly, self._hooks.replacing(put), collecting as found:
+            image, directions = self.adapter.forward(pixels.to(self.device, self._dtype))
             maps = dict(found)
             if directions is not None and self.joint_hook_point in wanted:
                 maps[HookPoint(len(self.layers), "joint")] = F.normalize(directions.float(), dim=1)
@@ -242,7 +249,7 @@ class Backbone:
         def put(raw: Tensor) -> Tensor:
             changed = raw.clone()
             # Maps are views of the tower's own tensor in every family, so writing to them writes to `changed`.
-            change(self._adapter.maps(changed, key))
+            change(self.adapter.maps(changed, key))
             return changed
 
         return put
@@ -252,7 +259,7 @@ class Backbone:
 
         Each text runs through the text tower once; its embedding is kept (the latest few thousand).
         """
-        with _FORWARD_LOCK:
+        with FORWARD_LOCK:
             new = [text for text in dict.fromkeys(texts) if text not in self._text_rows]
             for start in range(0, len(new), _TEXT_BATCH):
                 batch = new[start : start + _TEXT_BATCH]
@@ -271,11 +278,11 @@ class Backbone:
         """Layers, grid and width of the joint space, read off one forward pass of an empty image."""
         height, width = self.input_size
         with torch.inference_mode(), self._hooks.collecting(self._hooks.hook_points) as found:
-            image, directions = self._adapter.forward(
+            image, directions = self.adapter.forward(
                 torch.zeros(1, 3, height, width, device=self.device, dtype=self._dtype)
             )
         layers = []
-        for number in range(1, self._adapter.n_layers + 1):
+        for number in range(1, self.adapter.n_layers + 1):
             maps: dict[str, Tensor] = {key.site: value for key, value in found.items() if key.layer == number}
             grid = self._grid(*maps["residual_channel"].shape[-2:])
             layers.append(Layer(number, grid, {site: maps[site].shape[1] for site in SITES if site in maps}))
@@ -283,7 +290,7 @@ class Backbone:
         return tuple(layers), joint_grid, image.shape[1]
 
     def _grid(self, rows: int, cols: int) -> PatchGrid:
-        patch = self._adapter.patch_size()
+        patch = self.adapter.patch_size()
         if patch is None:
             return PatchGrid(rows, cols, *self.input_size)
         return PatchGrid(rows, cols, rows * patch[0], cols * patch[1])

@@ -7,18 +7,42 @@ the model again.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.hooks import HookPoint
 from lake_core.data.images import InputImage
+from lake_core.types import HookPoint, Progress
 
 DEFAULT_MAX_BYTES = 2 * 1024**3
-Progress = Callable[[int, int], None]
-"""Called with the number of images done and the number in all; it may raise to cancel."""
+
+
+class Patches(NamedTuple):
+    """Activations of several images at one hook point.
+
+    Attributes:
+        acts_ipn: (n_images, n_patches, n_neurons) float32.
+        inside_ip: (n_images, n_patches) bool, patches that lie on the image.
+    """
+
+    acts_ipn: Tensor
+    inside_ip: Tensor
+
+    def of(self, images: Sequence[int]) -> "Patches":
+        """Those of some of the images, by their indices."""
+        return Patches(self.acts_ipn[images], self.inside_ip[images])
+
+    def numpy(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both as arrays that share their memory."""
+        return self.acts_ipn.numpy(), self.inside_ip.numpy()
+
+    def on_image(self) -> Tensor:
+        """(n, n_neurons) float32: the patches that lie on the images, image by image."""
+        return self.acts_ipn[self.inside_ip]
 
 
 class FeatureStore:
@@ -112,6 +136,11 @@ class FeatureStore:
         with self._lock:
             found = self._held.get(sha256, {})
             return {hook_point: found[hook_point] for hook_point in wanted} if wanted <= found.keys() else None
+
+    def patches(self, images: Sequence[InputImage], hook_point: HookPoint) -> Patches:
+        """Activations of several images at one hook point, with the patches that lie on them; computed if not held."""
+        self.ensure(images, {hook_point})
+        return Patches(self.stack(images, hook_point), self.backbone.inside(images, hook_point))
 
     def stack(self, images: Sequence[InputImage], hook_point: HookPoint) -> Tensor:
         """Activations of several images at one place, (n_images, n_patches, n_neurons) float32."""

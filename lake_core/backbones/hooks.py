@@ -10,23 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-Site = Literal["residual_channel", "mlp_hidden"]
-SITES: tuple[Site, ...] = ("residual_channel", "mlp_hidden")
-
-
-class HookPoint(NamedTuple):
-    """Where activations are taken: a layer, numbered from 1 at the input, and a activation site.
-
-    Two more kinds stand for what the tower says in the joint space of images and texts, both at its last layer:
-    "joint" (one unit vector per patch) and "image" (the whole-image vector).
-    """
-
-    layer: int
-    site: Literal["residual_channel", "mlp_hidden", "joint", "image"]
+from lake_core.types import HookPoint
 
 
 @dataclass(frozen=True)

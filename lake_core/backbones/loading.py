@@ -30,11 +30,11 @@ from huggingface_hub.errors import HFValidationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from lake_core.backbones.hooks import Site
 from lake_core.backbones.model_configs import read_config
 from lake_core.config import Normalise, Recommended
 from lake_core.data.assets import assets_folder
 from lake_core.errors import BackboneError
+from lake_core.types import Site
 
 SHIPPED = ("lake-cnn", "lake-vit")
 DEFAULT_BACKBONE = "lake-cnn"

@@ -68,7 +68,7 @@ def neurons_command(
     from lake_core.detector.lake import Lake
     from lake_core.neurons.concepts import load_concepts
     from lake_core.neurons.effects import describe as label_concepts
-    from lake_core.neurons.statistics import with_concepts
+    from lake_core.neurons.statistics import neuron_table, with_concepts
 
     if not json_out.resolve().parent.is_dir():
         raise ConfigError(f"The folder of {json_out} does not exist; make it first.")
@@ -88,7 +88,7 @@ def neurons_command(
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("Learning what is normal", total=len(normals))
         lake.fit([one.image for one in normals], lambda done, all_: progress.update(task, completed=done, total=all_))
-        table = lake.neurons(number, tests, top=top)
+        table = neuron_table(lake, number, tests, top=top)
         if describe:
             task = progress.add_task("Describing", total=None)
             descriptions = label_concepts(

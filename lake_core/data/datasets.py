@@ -13,8 +13,9 @@ from lake_core.data.archives import ARCHIVE_SUFFIXES, Archive
 from lake_core.data.assets import assets_folder
 from lake_core.data.folders import REMEDY, Entry, categories, index_folder, list_ignored, list_images, placed_in
 from lake_core.data.images import InputImage, duplicates, read_image, read_mask
-from lake_core.data.labels import Label, Placed, Role, arrange, is_hidden, is_image_name, label_of, role_of, safe_path
+from lake_core.data.labels import Placed, Role, arrange, is_hidden, is_image_name, label_of, role_of, safe_path
 from lake_core.errors import DatasetError, LakeError
+from lake_core.types import Label
 
 __all__ = [
     "Dataset",

@@ -7,17 +7,9 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
 
 from lake_core.data.label_tables import with_tables
-from lake_core.data.labels import (
-    Label,
-    Placed,
-    arrange,
-    is_hidden,
-    is_image_name,
-    is_part_folder,
-    natural_key,
-    role_of,
-)
+from lake_core.data.labels import Placed, arrange, is_hidden, is_image_name, is_part_folder, natural_key, role_of
 from lake_core.errors import DatasetError
+from lake_core.types import Label
 
 REMEDY = "put normal ones into a folder 'train/good' or 'normal'"
 

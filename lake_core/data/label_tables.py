@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from lake_core.data.labels import Label, Placed, Role, bare_stem, is_bad_word, is_good_word
+from lake_core.data.labels import Placed, Role, bare_stem, is_bad_word, is_good_word
 from lake_core.errors import DatasetError
+from lake_core.types import Label
 
 VISA_TABLE = PurePosixPath("split_csv/1cls.csv")
 LABELS_TABLE = PurePosixPath("labels.csv")

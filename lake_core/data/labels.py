@@ -7,7 +7,8 @@ from functools import lru_cache
 from pathlib import PurePath, PurePosixPath
 from typing import Literal, TypeAlias
 
-Label: TypeAlias = Literal["good", "defective"]
+from lake_core.types import Label
+
 _Masks: TypeAlias = dict[tuple[tuple[str, ...], tuple[str, ...], str | None], tuple[PurePosixPath, ...]]
 """(folders before the data set's parts, folders below the part, stem) -> a mask; without a stem, all in the folder."""
 

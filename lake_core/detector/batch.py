@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import HookPoint
 from lake_core.backbones.patch_grid import PatchGrid, Placement, coarse_of_fine
 from lake_core.detector.galleries import FloatBank, HalfPrecisionBank, SearchBank, Vectors
 from lake_core.detector.lake import Lake
 from lake_core.detector.memory_bank import LayerMemoryBank, subspace
+from lake_core.types import HookPoint
 
 _MAX_COMPARED = 2**22
 """Distances that are held at once on the CPU; on a GPU 32 times as many."""
@@ -196,13 +196,13 @@ class _Search:
         site = HalfPrecisionBank if device.type == "cuda" and backbone.precision != "fp32" else FloatBank
         self._bank: SearchBank = site(torch.cat(rows), grid, config.smooth, config.normalise)
 
-    def distances(self, acts_ipu: Tensor) -> list[tuple[Lake, LayerMemoryBank, Tensor]]:
+    def distances(self, acts_ipn: Tensor) -> list[tuple[Lake, LayerMemoryBank, Tensor]]:
         """Squared distance of each patch to each member's nearest normal patch, (n_images, n_patches) float32."""
-        acts_ipk = acts_ipu if len(self._neurons) == acts_ipu.shape[2] else acts_ipu[:, :, self._neurons]
-        at_once = max(1, _MAX_COMPARED * (32 if acts_ipu.is_cuda else 1) // sum(self._lengths))
+        acts_ipk = acts_ipn if len(self._neurons) == acts_ipn.shape[2] else acts_ipn[:, :, self._neurons]
+        at_once = max(1, _MAX_COMPARED * (32 if acts_ipn.is_cuda else 1) // sum(self._lengths))
         found = [self._nearest(patches) for patches in self._bank.vectors(acts_ipk).split(at_once)]
         return [
-            (detector, layer, torch.cat([part[i] for part in found]).view(acts_ipu.shape[:2]))
+            (detector, layer, torch.cat([part[i] for part in found]).view(acts_ipn.shape[:2]))
             for i, (detector, layer) in enumerate(self._members)
         ]
 

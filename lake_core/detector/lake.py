@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.feature_store import FeatureStore, Progress
-from lake_core.backbones.hooks import HookPoint
+from lake_core.backbones.feature_store import FeatureStore, Patches
 from lake_core.config import LakeConfig
 from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.memory_bank import LayerMemoryBank, MemoryBank, TextCalibration, finest, fit_layer, fit_text
@@ -25,8 +24,8 @@ from lake_core.detector.scoring import (
 )
 from lake_core.detector.selection import Selection, select
 from lake_core.errors import ConfigError, LakeError, NotFittedError
-from lake_core.neurons.statistics import NeuronTable, Tested, neuron_table
 from lake_core.prompts import TextDirections, text_directions
+from lake_core.types import HookPoint, Progress
 
 TEXT_LEFT_OUT = "The text part is left out"
 """How a warning of `fit` about the text part begins."""
@@ -109,7 +108,7 @@ class Lake:
         self._weigh()
         return self
 
-    def score(self, image: ImageSource) -> ImageResult:
+    def explain(self, image: ImageSource) -> ImageResult:
         """Scores one image.
 
         Raises:
@@ -122,11 +121,11 @@ class Lake:
         """Scores images, running the model on those not seen before in batches."""
         read = [read_image(image) for image in images]
         self.store.ensure(read, self.hook_points, on_progress)
-        return [self.score(image) for image in read]
+        return [self.explain(image) for image in read]
 
     def measure(self, image: InputImage) -> PatchScores:
         """What both witnesses say of a image, whatever their weights."""
-        self._fitted()
+        self.fitted()
         self.store.ensure([image], self.hook_points)
         return self.compute_maps_from(
             image, {hook_point: self.store.get(image, hook_point) for hook_point in self.hook_points}
@@ -142,7 +141,7 @@ class Lake:
             image: Which image they stand for; it gives the placement and the name.
             acts: For each of `hook_points`, (n_patches, n_neurons) float32.
         """
-        memory_bank = self._fitted()
+        memory_bank = self.fitted()
         text, joint_hook_point = memory_bank.text, self.backbone.joint_hook_point
         return measure(
             image,
@@ -151,12 +150,12 @@ class Lake:
             self.config,
             {hook_point.layer: acts[hook_point] for hook_point in self._layer_hook_points},
             None if text is None or joint_hook_point is None else acts[joint_hook_point],
-            None if text is None else self._image_probability(acts[self.backbone.image_hook_point][0], text.directions),
+            None if text is None else self.image_probability(acts[self.backbone.image_hook_point][0], text.directions),
         )
 
     def aggregate(self, patch_scores: PatchScores) -> ImageResult:
         """The image score of what the witnesses said, with this detector's weights and threshold."""
-        self._fitted()
+        self.fitted()
         return ImageResult(patch_scores, self.config.fusion_weight, self.config.top_q, self.threshold_)
 
     def with_weights(self, **changes: Any) -> "Lake":
@@ -167,7 +166,7 @@ class Lake:
         """
         if not changes.keys() <= _WEIGHING:
             raise ConfigError(f"Only {', '.join(sorted(_WEIGHING))} can be changed without fitting again.")
-        self._fitted()
+        self.fitted()
         other = copy(self)
         other.config = replace(self.config, **changes)
         other._weigh()
@@ -179,7 +178,7 @@ class Lake:
         Args:
             threshold: Of image scores; None takes the normal images'.
         """
-        self._fitted()
+        self.fitted()
         other = copy(self)
         other.own_threshold = threshold
         other._weigh()
@@ -193,46 +192,39 @@ class Lake:
         Args:
             normality: Of the same normal images, for instance with fewer neurons.
         """
-        self._fitted()
+        self.fitted()
         other = copy(self)
         other.memory_bank_ = memory_bank
         other.selection_ = {layer.selection.layer: layer.selection for layer in memory_bank.layers}
         other._weigh()
         return other
 
-    def neurons(
-        self,
-        layer: int,
-        tests: Sequence[Tested] | None = None,
-        describe: bool = False,
-        top: int | None = None,
-        on_progress: Progress | None = None,
-    ) -> NeuronTable:
-        """The neurons of a layer, most sensitive first; see `lake_core.neurons.statistics.neuron_table`."""
-        self._fitted()
-        return neuron_table(self, layer, tests, describe, top, on_progress=on_progress)
+    def normal_patches(self, layer: int) -> Patches:
+        """Activations of the normal images at a layer, at this detector's site."""
+        self.fitted()
+        return self.store.patches(self.normals_, self.backbone.hook_point(layer, self.config.site))
 
-    def _fitted(self) -> MemoryBank:
+    def fitted(self) -> MemoryBank:
+        """What was learned.
+
+        Raises:
+            NotFittedError: before `fit`.
+        """
         if not hasattr(self, "memory_bank_"):
             raise NotFittedError("This detector has seen no normal image yet; call fit first.")
         return self.memory_bank_
-
-    def _inside(self, images: Sequence[InputImage], hook_point: HookPoint) -> torch.Tensor:
-        grid = self.backbone.grid(hook_point)
-        return torch.from_numpy(np.stack([grid.inside(self.backbone.placement(image)) for image in images]))
 
     def _fit_layers(self, images: Sequence[InputImage], warnings: list[str]) -> list[LayerMemoryBank]:
         config = self.config
         layers = []
         for hook_point in self._layer_hook_points:
-            acts_ipu = self.store.stack(images, hook_point).to(self.backbone.device)
-            inside_ip = self._inside(images, hook_point).to(self.backbone.device)
+            acts_ipn, inside_ip = (values.to(self.backbone.device) for values in self.store.patches(images, hook_point))
             selection = select(
-                acts_ipu[inside_ip], hook_point.layer, config.site, config.criterion, config.top_k, config.seed
+                acts_ipn, inside_ip, hook_point.layer, config.site, config.criterion, config.top_k, config.seed
             )
             grid = self.backbone.grid(hook_point)
             layer = fit_layer(
-                acts_ipu,
+                acts_ipn,
                 inside_ip,
                 selection,
                 grid,
@@ -255,7 +247,7 @@ class Lake:
             return None
         text = fit_text(
             self.store.stack(images, hook_point).cpu(),
-            self._inside(images, hook_point),
+            self.backbone.inside(images, hook_point),
             text_directions(self.backbone.encode_text, self.config.prompts, self.config.object_name),
             self.backbone.grid(hook_point),
             self.config.calibration_quantile,
@@ -267,7 +259,7 @@ class Lake:
 
     def _weigh(self) -> None:
         """Scores the normal images by leaving each one out, and sets the decision threshold."""
-        memory_bank = self._fitted()
+        memory_bank = self.fitted()
         visual = visual_map(memory_bank, {layer.selection.layer: layer.own_distance for layer in memory_bank.layers})
         text_part = None if memory_bank.text is None else text_map(memory_bank, memory_bank.text.own_margin)
         fused = fused_map(visual, text_part, self.config.fusion_weight)
@@ -280,6 +272,6 @@ class Lake:
         learned = float(np.quantile(self.normal_scores_, self.config.threshold_quantile))
         self.threshold_ = learned if self.own_threshold is None else self.own_threshold
 
-    def _image_probability(self, image: torch.Tensor, directions: TextDirections) -> float:
+    def image_probability(self, image: torch.Tensor, directions: TextDirections) -> float:
         logits = self.backbone.logit_scale * (image @ torch.stack([directions.normal, directions.anomalous]).T)
         return float(logits.softmax(0)[1])

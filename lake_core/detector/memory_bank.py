@@ -27,11 +27,11 @@ class Neighbours(NamedTuple):
     row: Tensor
 
 
-def subspace(acts_ipu: Tensor, neurons: np.ndarray, grid: PatchGrid, smooth: int, normalise: Normalise) -> Tensor:
+def subspace(acts_ipn: Tensor, neurons: np.ndarray, grid: PatchGrid, smooth: int, normalise: Normalise) -> Tensor:
     """Patch vectors as distances see them: selected neurons, averaged over neighbouring patches, scaled.
 
     Args:
-        acts_ipu: (n_images, n_patches, n_neurons) float32.
+        acts_ipn: (n_images, n_patches, n_neurons) float32.
         neurons: (k,) int64, the selected neurons. Without any, vectors have length 0 and all distances are 0.
         grid: Of the patches.
         smooth: Side of the square of patches to average over; at the border over the patches that exist.
@@ -39,7 +39,7 @@ def subspace(acts_ipu: Tensor, neurons: np.ndarray, grid: PatchGrid, smooth: int
     Returns:
         (n_images, n_patches, k) float32.
     """
-    acts_ipk = acts_ipu[:, :, torch.from_numpy(neurons).to(acts_ipu.device)]
+    acts_ipk = acts_ipn[:, :, torch.from_numpy(neurons).to(acts_ipn.device)]
     return scaled(smoothed(acts_ipk, grid, smooth) if smooth > 1 else acts_ipk, normalise)
 
 
@@ -113,7 +113,7 @@ class LayerMemoryBank:
 
 
 def fit_layer(
-    acts_ipu: Tensor,
+    acts_ipn: Tensor,
     inside_ip: Tensor,
     selection: Selection,
     grid: PatchGrid,
@@ -127,7 +127,7 @@ def fit_layer(
     2 grid steps away (in rows or in columns).
 
     Args:
-        acts_ipu: (n_images, n_patches, n_neurons) float32 of the normal images, on the device that computes. What
+        acts_ipn: (n_images, n_patches, n_neurons) float32 of the normal images, on the device that computes. What
             is learned lies on the CPU.
         inside_ip: (n_images, n_patches) bool on that device, patches that lie on the image; the others are no
             normal patches.
@@ -137,11 +137,11 @@ def fit_layer(
         smooth: Side of the square of patches to average over.
         calibration_quantile: Quantile of the distances that becomes tau.
     """
-    patches_ipk = subspace(acts_ipu, selection.neurons, grid, smooth, normalise)
+    patches_ipk = subspace(acts_ipn, selection.neurons, grid, smooth, normalise)
     n_images = len(patches_ipk)
     bank = patches_ipk[inside_ip]
     bank_image, bank_patch = inside_ip.nonzero(as_tuple=True)
-    own = torch.zeros(inside_ip.shape, device=acts_ipu.device)
+    own = torch.zeros(inside_ip.shape, device=acts_ipn.device)
     for image in range(n_images):
         if n_images > 1:
             others = bank[bank_image != image]

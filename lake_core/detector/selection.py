@@ -4,15 +4,13 @@ Variance over normal patches as the mark of an anomaly-sensitive neuron is from 
 other criteria are ours, as alternatives and controls.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from lake_core.backbones.hooks import Site
-from lake_core.config import Criterion
+from lake_core.criteria import criteria
+from lake_core.types import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +28,7 @@ class Selection:
 
     layer: int
     site: Site
-    criterion: Criterion
+    criterion: str
     sensitivity: np.ndarray = field(repr=False)
     neurons: np.ndarray = field(repr=False)
     order: np.ndarray = field(repr=False)
@@ -47,7 +45,7 @@ class Selection:
 
     def cut(self, top_k: int) -> "Selection":
         """The same ranking cut at another K; "all" stays all."""
-        k = self.n_neurons if self.criterion == "all" else min(top_k, self.n_neurons)
+        k = self.n_neurons if criteria()[self.criterion].keeps_all else min(top_k, self.n_neurons)
         return replace(self, neurons=self.order[:k].copy())
 
     def rank_of(self, neuron: int) -> int:
@@ -55,66 +53,30 @@ class Selection:
         return int(np.flatnonzero(self.order == neuron)[0]) + 1
 
 
-def variance(acts_nu: Tensor) -> Tensor:
-    """Sample variance of each neuron; 0 for a single patch."""
-    return acts_nu.var(0, correction=1) if len(acts_nu) > 1 else acts_nu.new_zeros(acts_nu.shape[1])
-
-
-def robust_variance(acts_nu: Tensor) -> Tensor:
-    """Squared 1.4826 x MAD: the variance of a normal distribution with that median absolute deviation."""
-    values = acts_nu.cpu().numpy()
-    deviations = np.abs(values - np.median(values, axis=0))
-    return torch.from_numpy((1.4826 * np.median(deviations, axis=0)) ** 2)
-
-
-def spread(acts_nu: Tensor) -> Tensor:
-    """Range from the 0.01 to the 0.99 quantile."""
-    low, high = np.quantile(acts_nu.cpu().numpy(), [0.01, 0.99], axis=0)
-    return torch.from_numpy(high - low)
-
-
-_MEASURES: dict[Criterion, Callable[[Tensor], Tensor]] = {
-    "variance": variance,
-    "robust": robust_variance,
-    "range": spread,
-    "random": variance,
-    "all": variance,
-}
-
-
-def sensitivity(acts_nu: Tensor, criterion: Criterion) -> np.ndarray:
-    """Sensitivity of each neuron of a layer.
-
-    Args:
-        acts_nu: (n_patches, n_neurons) float32, all patches of all normal images, not smoothed.
-        criterion: "variance", "robust" or "range". The controls "random" and "all" do not rank by sensitivity; they
-            report the variance.
-    Returns:
-        (n_neurons,) float32, >= 0.
-    """
-    return _MEASURES[criterion](acts_nu).cpu().numpy().astype(np.float32)
-
-
 def select(
-    acts_nu: Tensor, layer: int, site: Site, criterion: Criterion = "variance", top_k: int = 100, seed: int = 0
+    acts_ipn: Tensor,
+    inside_ip: Tensor,
+    layer: int,
+    site: Site,
+    criterion: str = "variance",
+    top_k: int = 100,
+    seed: int = 0,
 ) -> Selection:
     """Selects the K most sensitive neurons; ties go to the lower index.
 
     Args:
-        acts_nu: (n_patches, n_neurons) float32, all patches of all normal images.
+        acts_ipn: (n_images, n_patches, n_neurons) float32 activations of the normal images.
+        inside_ip: (n_images, n_patches) bool, patches that lie on the image.
         layer: Layer number, kept with the result; it also goes into the seed of "random".
-        kind: Activation site, kept with the result.
-        criterion: "random" selects K neurons by the seed alone, "all" selects every neuron.
+        site: Activation site, kept with the result.
+        criterion: Name of the criterion.
         top_k: K; more than the layer has means all.
-        seed: For "random".
+        seed: For criteria that draw at random.
     """
-    values = sensitivity(acts_nu, criterion)
-    n_neurons = len(values)
-    if criterion == "random":
-        order = np.random.default_rng([seed, layer]).permutation(n_neurons)
-    else:
-        order = np.argsort(-values, kind="stable")
-    return Selection(layer, site, criterion, values, order, order).cut(top_k)
+    ranking = criteria()[criterion]
+    sensitivity = ranking.sensitivity(acts_ipn, inside_ip, layer)
+    order = ranking.order(sensitivity, layer, seed)
+    return Selection(layer, site, criterion, sensitivity, order, order).cut(top_k)
 
 
 def jaccard(neurons_a: np.ndarray, neurons_b: np.ndarray) -> float:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import HookPoint
 from lake_core.detector.batch import BatchScorer, BatchScores
 from lake_core.evaluation.loading import Batch
 from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.reading import Loaded
+from lake_core.types import HookPoint
 
 
 @dataclass(frozen=True, eq=False)

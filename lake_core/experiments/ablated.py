@@ -15,7 +15,6 @@ from lake_core.detector.memory_bank import LayerMemoryBank, fit_layer
 from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.experiments.random_draws import Neurons
-from lake_core.neurons.effects import activations
 
 # Which neurons
 # ---------------------------------------------------------------------------------------------------------
@@ -42,13 +41,13 @@ def whole_layer(lake: Lake, layer: int) -> dict[int, np.ndarray]:
 
 def all_selected(lake: Lake) -> dict[int, np.ndarray]:
     """All selected neurons of all layers."""
-    lake._fitted()
+    lake.fitted()
     return {layer: selection.neurons for layer, selection in lake.selection_.items()}
 
 
 def selected_among(lake: Lake, neurons: Neurons) -> dict[int, np.ndarray]:
     """Those of any neurons, such as pinned ones, that are selected and so take part in the score."""
-    lake._fitted()
+    lake.fitted()
     found = {
         layer: np.intersect1d(neurons[layer], lake.selection_[layer].neurons)
         for layer in neurons
@@ -77,7 +76,7 @@ def ablated(lake: Lake, neurons: Neurons) -> Lake:
         ConfigError: if a neuron is not selected.
     """
     off = checked(lake, neurons)
-    memory_bank = lake._fitted()
+    memory_bank = lake.fitted()
     warnings = list(memory_bank.warnings)
     layers = [
         _without(lake, layer, off[layer.selection.layer], warnings) if layer.selection.layer in off else layer
@@ -87,7 +86,7 @@ def ablated(lake: Lake, neurons: Neurons) -> Lake:
 
 
 def _neurons_of(lake: Lake, layer: int) -> np.ndarray:
-    lake._fitted()
+    lake.fitted()
     if layer not in lake.selection_:
         having = ", ".join(map(str, lake.selection_))
         raise ConfigError(f"Layer {layer} takes no part in the score; layers that do: {having}.")
@@ -114,10 +113,8 @@ def _without(lake: Lake, layer: LayerMemoryBank, off: np.ndarray, warnings: list
     config, number = lake.config, layer.selection.layer
     left = layer.selection.neurons[~np.isin(layer.selection.neurons, off)]
     if len(left):
-        acts_ipu, inside_ip = activations(lake, lake.normals_, lake.backbone.hook_point(number, config.site))
         again = fit_layer(
-            acts_ipu,
-            torch.from_numpy(inside_ip),
+            *lake.normal_patches(number),
             replace(layer.selection, neurons=left),
             layer.grid,
             config.normalise,

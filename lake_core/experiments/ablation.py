@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from lake_core.backbones.feature_store import Progress
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.layer_matches import Evidence
@@ -39,6 +38,7 @@ from lake_core.experiments.patching import (
 from lake_core.experiments.random_draws import N_DRAWS, Neurons, Rank, is_mixed, matched_draws, rank_among
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
+from lake_core.types import Progress
 
 __all__ = [
     "CausalChange",
@@ -149,7 +149,7 @@ def ablate(lake: Lake, neurons: Neurons, image: InputImage, reduced: Lake | None
     off = checked(lake, neurons)
     without = ablated(lake, off) if reduced is None else reduced
     new = tuple(said for said in without.memory_bank_.warnings if said not in lake.memory_bank_.warnings)
-    return ScoreAblation(off, lake.score(image), without.score(image), new)
+    return ScoreAblation(off, lake.explain(image), without.explain(image), new)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,8 +194,8 @@ def ablate_tests(
     known = _labels(images, labels)
     rows = []
     for n_done, (image, label) in enumerate(zip(images, known, strict=True), start=1):
-        before = lake.score(image) if computed is None else lake.aggregate(computed[n_done - 1])
-        after = without.score(image)
+        before = lake.explain(image) if computed is None else lake.aggregate(computed[n_done - 1])
+        after = without.explain(image)
         rows.append(
             (
                 image.name,
@@ -321,7 +321,7 @@ def _outcome(
     known = {found.image.sha256: found for found in computed}
     wanted = {one.sha256: one for one in ([image, *images] if with_auroc else [image])}
     scores = {
-        sha256: (lake.aggregate(known[sha256]) if sha256 in known else lake.score(one)).score
+        sha256: (lake.aggregate(known[sha256]) if sha256 in known else lake.explain(one)).score
         for sha256, one in wanted.items()
     }
     auroc = known_auroc(labels, [scores[one.sha256] for one in images]) if with_auroc else None

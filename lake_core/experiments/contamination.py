@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from lake_core.backbones.feature_store import Progress
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import PatchScores
@@ -14,6 +13,7 @@ from lake_core.detector.selection import jaccard
 from lake_core.errors import LakeError
 from lake_core.experiments.controls import Labels
 from lake_core.metrics.image_metrics import known_auroc
+from lake_core.types import Progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def contaminate(
     Raises:
         LakeError: if there is nothing to add, or it is among the normal images already.
     """
-    lake._fitted()
+    lake.fitted()
     added = list({image.sha256: image for image in added}.values())
     normal = {image.sha256 for image in lake.normals_}
     for image in added:
@@ -129,8 +129,8 @@ def contaminate(
     rows = []
     for n_done, (place, label) in enumerate(zip(kept, known, strict=True), start=1):
         image = tests[place]
-        own = lake.score(image) if computed is None else lake.aggregate(computed[place])
-        other = after.score(image)
+        own = lake.explain(image) if computed is None else lake.aggregate(computed[place])
+        other = after.explain(image)
         rows.append(
             (
                 image.name,

@@ -12,16 +12,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from lake_core.backbones.feature_store import Progress
-from lake_core.config import CRITERIA, Criterion
+from lake_core.criteria import criteria
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import PatchScores
 from lake_core.detector.selection import Selection, jaccard, select
 from lake_core.errors import LakeError
-from lake_core.experiments.stability import Stability, normal_patches, stability, stacked
+from lake_core.experiments.stability import Stability, stability
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
+from lake_core.types import Progress
 
 __all__ = [
     "CriteriaComparison",
@@ -46,7 +46,7 @@ Labels = Sequence[bool | None]
 """One per image: True where defective, False where good, None where nobody knows."""
 
 Measure = Literal["auroc", "gap"]
-RANKINGS: tuple[Criterion, ...] = tuple(name for name in CRITERIA if name != "all")
+RANKINGS = tuple(name for name, one in criteria().items() if not one.keeps_all)
 
 
 # Separation ----------------------------------------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def sweep_k(
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
     n_neurons = max(selection.n_neurons for selection in _selections(lake))
     wanted = sorted(set(log_scale(n_neurons) if ks is None else ks))
-    criterion: Criterion = "variance" if lake.config.criterion == "all" else lake.config.criterion
+    criterion = "variance" if lake.config.criterion == "all" else lake.config.criterion
 
     def rows() -> Iterator[dict[str, float]]:
         for k in wanted:
@@ -212,24 +212,24 @@ class CriteriaComparison:
         jaccard: Layer number -> square table of the overlaps, criteria as rows and columns, 1 on the diagonal.
     """
 
-    selections: dict[int, dict[Criterion, Selection]] = field(repr=False)
+    selections: dict[int, dict[str, Selection]] = field(repr=False)
     jaccard: dict[int, pd.DataFrame]
 
 
-def compare_criteria(lake: Lake, criteria: Sequence[Criterion] = RANKINGS) -> CriteriaComparison:
+def compare_criteria(lake: Lake, names: Sequence[str] = RANKINGS) -> CriteriaComparison:
     """Selects neurons by each criterion from the fitted normal images; K and seed are the detector's own."""
     config = lake.config
-    selections: dict[int, dict[Criterion, Selection]] = {}
+    selections: dict[int, dict[str, Selection]] = {}
     for layer in (selection.layer for selection in _selections(lake)):
-        acts_nu = stacked(normal_patches(lake, layer), range(len(lake.normals_)))
+        patches = lake.normal_patches(layer)
         selections[layer] = {
-            name: select(acts_nu, layer, config.site, name, config.top_k, config.seed) for name in criteria
+            name: select(*patches, layer, config.site, name, config.top_k, config.seed) for name in names
         }
     overlaps = {
         layer: pd.DataFrame(
-            [[jaccard(found[a].neurons, found[b].neurons) for b in criteria] for a in criteria],
-            index=list(criteria),
-            columns=list(criteria),
+            [[jaccard(found[a].neurons, found[b].neurons) for b in names] for a in names],
+            index=list(names),
+            columns=list(names),
         )
         for layer, found in selections.items()
     }
@@ -272,7 +272,7 @@ def elbow(sensitivity: np.ndarray) -> int:
 
 
 def _scores(lake: Lake, images: Sequence[InputImage]) -> list[float]:
-    return [lake.score(image).score for image in images]
+    return [lake.explain(image).score for image in images]
 
 
 def _separation_of(lake: Lake, images: Sequence[InputImage], labels: Labels | None, **changes: Any) -> float:
@@ -293,7 +293,7 @@ def _counted(results: Iterable[Any], n_in_all: int, on_progress: Progress | None
 
 
 def _selections(lake: Lake) -> list[Selection]:
-    lake._fitted()
+    lake.fitted()
     return list(lake.selection_.values())
 
 

@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lake_core.backbones.feature_store import Progress
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.neurons.attribution import baseline_of
+from lake_core.types import Progress
 
 Direction = Literal["deletion", "insertion"]
 Replacement = Literal["normal", "blurred", "mean"]
@@ -154,7 +154,7 @@ def curve(
     for name, number in (("n_steps", n_steps), ("n_orders", n_orders)):
         if number < 1:
             raise ConfigError(f"{name} is {number}; it must be a whole number of at least 1.")
-    result = lake.score(image)
+    result = lake.explain(image)
     grid, inside = result.patch_scores.grid, result.patch_scores.inside
     own, other = lake.backbone.prepare(image), replacement_of(lake, image, replacement)
     first, last = (own, other) if direction == "deletion" else (other, own)

@@ -47,13 +47,13 @@ def without_each_prompt(lake: Lake, before: ImageResult) -> list[WithoutPrompt]:
     Raises:
         LakeError: if the backbone has no patch directions.
     """
-    memory_bank, config, hook_point = lake._fitted(), lake.config, joint_hook_point(lake)
+    memory_bank, config, hook_point = lake.fitted(), lake.config, joint_hook_point(lake)
     names, directions_de = _directions(lake)
     if not names:
         return []
     own_idp = directions_de @ lake.store.stack(lake.normals_, hook_point).transpose(1, 2)
     known_dn = torch.cat(
-        [own[:, on] for own, on in zip(own_idp, lake._inside(lake.normals_, hook_point), strict=True)], 1
+        [own[:, on] for own, on in zip(own_idp, lake.backbone.inside(lake.normals_, hook_point), strict=True)], 1
     )
     m50_d, m99_d = margin_range(known_dn.numpy(), config.calibration_quantile)
     speaks = (m99_d > m50_d)[:, None]

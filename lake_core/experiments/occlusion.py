@@ -13,13 +13,13 @@ from captum.attr import FeatureAblation
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from lake_core.backbones.feature_store import Progress
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.experiments.deletion import Replacement, patch_of_pixels, replacement_of, scored
+from lake_core.types import Progress
 
 Target = Literal["score", "map"]
 N_REGIONS = 64
@@ -118,7 +118,7 @@ def occlusion(
         raise ConfigError(f"target is {target!r}; it must be one of {', '.join(get_args(Target))}.")
     if n_regions < 1:
         raise ConfigError(f"n_regions is {n_regions}; it must be a whole number of at least 1.")
-    result = lake.score(image)
+    result = lake.explain(image)
     grid, inside = result.patch_scores.grid, result.patch_scores.inside
     region = regions(grid, inside, n_regions, result.patch)
     n_found = int(region.max()) + 1

@@ -13,8 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import HookPoint, Site
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
@@ -22,8 +20,8 @@ from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.experiments.random_draws import N_DRAWS, Neurons, Rank, is_mixed, matched_draws, rank_among
 from lake_core.experiments.replacing import Patches, Pool, check_patches, hook_points_of, patches_at, pools_of, replaced
-from lake_core.neurons.effects import activations
 from lake_core.prompts import text_directions
+from lake_core.types import HookPoint, Progress, Site
 
 
 class Source(NamedTuple):
@@ -174,8 +172,7 @@ def causal_ablation(
     hook_points = hook_points_of(lake, neurons, site)
     values = {}
     for layer, hook_point in hook_points.items():
-        acts_ipu, inside_ip = activations(lake, lake.normals_, hook_point)
-        values[layer] = acts_ipu[torch.from_numpy(inside_ip)].double().mean(0).float()
+        values[layer] = lake.store.patches(lake.normals_, hook_point).on_image().double().mean(0).float()
     return _run(lake, image, neurons, hook_points, site, values, patches, pool, n_draws, seed, on_progress)
 
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pandas as pd
 
-from lake_core.backbones.feature_store import Progress
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import ImageResult, PatchScores
@@ -13,6 +12,7 @@ from lake_core.experiments.leave_one_prompt_out import WithoutPrompt, without_ea
 from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, side, some
 from lake_core.experiments.text_similarity import joint_hook_point, patch_scores_with_prompts, with_prompts
 from lake_core.prompts import PromptEnsemble
+from lake_core.types import Progress
 
 WITHOUT_PROMPT = "without one prompt"
 WITHOUT_PHRASE = "without a phrase"
@@ -57,7 +57,7 @@ def prompt_sensitivity(
     """
     joint_hook_point(lake)
     plan = list(_wordings(lake.config.prompts, lake.config.object_name, state_words, object_names))
-    before = lake.score(image) if computed is None else lake.aggregate(computed)
+    before = lake.explain(image) if computed is None else lake.aggregate(computed)
     rows = [_row(AS_IS, AS_IS, before)]
     rows += [_row(WITHOUT_PROMPT, one.prompt, one) for one in without_each_prompt(lake, before)]
     if on_progress is not None:

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.backbone import Change
-from lake_core.backbones.hooks import HookPoint, Site
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.experiments.random_draws import Neurons
-from lake_core.neurons.effects import activations
+from lake_core.types import HookPoint, Site
 
 Patches: TypeAlias = Mapping[int, Sequence[int] | np.ndarray]
 """Layer number -> patches of that layer's own grid."""
@@ -43,7 +42,7 @@ def replaced(neurons: np.ndarray, values: Tensor, patches: np.ndarray, grid: Pat
 
 def hook_points_of(lake: Lake, neurons: Neurons, site: Site | None) -> dict[int, HookPoint]:
     """The places of the layers that have neurons to replace."""
-    lake._fitted()
+    lake.fitted()
     hook_points = {}
     for layer in sorted(neurons):
         hook_point = lake.backbone.hook_point(layer, site or lake.config.site)
@@ -96,8 +95,9 @@ def pools_of(lake: Lake, hook_points: Mapping[int, HookPoint], pool: Pool) -> di
     """
     pools = {}
     for layer, hook_point in hook_points.items():
-        acts_ipu, inside_ip = activations(lake, lake.normals_, hook_point)
-        pools[layer] = np.flatnonzero(np.ptp(acts_ipu.numpy()[inside_ip], axis=0) > 0)
+        pools[layer] = np.flatnonzero(
+            np.ptp(lake.store.patches(lake.normals_, hook_point).on_image().numpy(), axis=0) > 0
+        )
         if pool == "selected":
             is_scored = layer in lake.selection_ and hook_point.site == lake.config.site
             pools[layer] = np.intersect1d(pools[layer], lake.selection_[layer].neurons if is_scored else [])

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lake_core.backbones.feature_store import FeatureStore, Progress
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import ImageResult
 from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, side, some
 from lake_core.experiments.stability import fewer_normals
+from lake_core.types import Progress
 
 LEAVE_ONE_OUT = "leave one normal out"
 FEWER = "number of normals"
@@ -48,7 +49,7 @@ def score_stability(
         A table with the families "leave one normal out", "number of normals", "shift", "rotation", "JPEG quality".
         The first row, "as it is", is also the one with all normal images.
     """
-    before = lake.score(image)
+    before = lake.explain(image)
     runs = [*_other_normals(lake, image, n_seeds), *_perturbed(lake, image)]
     rows = [_row(AS_IS, f"all {len(lake.normals_)} normal images", before)]
     for n_done, (family, what, run) in enumerate(runs, start=1):
@@ -89,7 +90,7 @@ def _other_normals(lake: Lake, image: InputImage, n_seeds: int) -> Iterator[Run]
         def run(chosen: list[int] = chosen) -> ImageResult:
             other = Lake(lake.backbone, lake.config, lake.store)
             other = other.fit([lake.normals_[i] for i in chosen]).with_threshold(lake.own_threshold)
-            return other.score(image)
+            return other.explain(image)
 
         if left_out is not None:
             yield LEAVE_ONE_OUT, f"without {lake.normals_[left_out].name}", run

@@ -3,18 +3,16 @@
 Selections depend on the normal images' activations alone, so nothing is scored here and no network runs.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
-from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import HookPoint
+from lake_core.backbones.feature_store import Patches
 from lake_core.detector.lake import Lake
 from lake_core.detector.selection import Selection, jaccard, select
+from lake_core.types import Progress
 
 STEADY = 0.8
 """Mean Jaccard from which a selection counts as steady: of two selections of one size, 89 % of the neurons are
@@ -61,15 +59,15 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
         n_seeds: Random choices of images for each number of images.
         on_progress: Called after each choice of images (all layers); may raise to cancel.
     """
-    lake._fitted()
+    lake.fitted()
     n_normals = len(lake.normals_)
     plan = fewer_normals(n_normals, n_seeds)
-    patches = {layer: normal_patches(lake, layer) for layer in lake.selection_}
+    patches = {layer: lake.normal_patches(layer) for layer in lake.selection_}
     rows: list[dict[str, object]] = []
     left_out_neurons: dict[int, list[np.ndarray]] = {layer: [] for layer in patches}
     for n_done, (images, left_out, seed) in enumerate(plan, start=1):
         for layer, full in lake.selection_.items():
-            found = _select(lake, stacked(patches[layer], images), full)
+            found = _select(lake, patches[layer].of(images), full)
             rows.append(
                 {
                     "what": "fewer" if left_out is None else "leave one out",
@@ -98,33 +96,18 @@ def left_out_selections(lake: Lake, layer: int) -> list[np.ndarray]:
     Returns:
         One (k,) int64 per normal image, most sensitive first; with a single normal image one, from all of it.
     """
-    config, patches = lake.config, normal_patches(lake, layer)
-    n_normals = len(patches)
+    config, patches = lake.config, lake.normal_patches(layer)
+    n_normals = len(lake.normals_)
     choices = [[i for i in range(n_normals) if i != left_out] for left_out in range(n_normals)]
     return [
-        select(stacked(patches, kept), layer, config.site, config.criterion, config.top_k, config.seed).neurons
+        select(*patches.of(kept), layer, config.site, config.criterion, config.top_k, config.seed).neurons
         for kept in (choices if n_normals > 1 else [[0]])
     ]
 
 
-def normal_patches(lake: Lake, layer: int) -> list[Tensor]:
-    """For each fitted normal image, (n_patches on the image, n_neurons) float32."""
-    hook_point = HookPoint(layer, lake.config.site)
-    grid = lake.backbone.grid(hook_point)
-    return [
-        lake.store.get(image, hook_point)[torch.from_numpy(grid.inside(lake.backbone.placement(image)))]
-        for image in lake.normals_
-    ]
-
-
-def stacked(patches: Sequence[Tensor], images: Iterable[int]) -> Tensor:
-    """(n_patches, n_neurons) float32 of the images with these indices."""
-    return torch.cat([patches[image] for image in images])
-
-
-def _select(lake: Lake, acts_nu: Tensor, full: Selection) -> np.ndarray:
+def _select(lake: Lake, patches: Patches, full: Selection) -> np.ndarray:
     config = lake.config
-    return select(acts_nu, full.layer, full.site, full.criterion, config.top_k, config.seed).neurons
+    return select(*patches, full.layer, full.site, full.criterion, config.top_k, config.seed).neurons
 
 
 def fewer_normals(n_normals: int, n_seeds: int) -> list[tuple[list[int], int | None, int | None]]:

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lake_core.backbones.hooks import HookPoint
 from lake_core.backbones.patch_grid import PatchGrid, Placement, coarse_of_fine
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import TEXT_LEFT_OUT, Lake
@@ -20,6 +19,7 @@ from lake_core.detector.memory_bank import margins
 from lake_core.detector.scoring import PatchScores, text_map
 from lake_core.errors import ConfigError, LakeError
 from lake_core.prompts import PromptEnsemble, text_directions
+from lake_core.types import HookPoint
 
 _ROUNDING = 1e-5
 
@@ -97,7 +97,7 @@ def with_prompts(lake: Lake, prompts: PromptEnsemble | None = None, object_name:
     Raises:
         LakeError: if the backbone has no patch directions.
     """
-    memory_bank = lake._fitted()
+    memory_bank = lake.fitted()
     joint_hook_point(lake)
     other = copy(lake)
     other.config = replace(
@@ -117,7 +117,7 @@ def patch_scores_with_prompts(lake: Lake, patch_scores: PatchScores) -> PatchSco
         lake: From `with_prompts`.
         witnesses: What the detector measured from which `lake` was made; of the image itself, not of an experiment.
     """
-    memory_bank = lake._fitted()
+    memory_bank = lake.fitted()
     if memory_bank.text is None:
         return replace(patch_scores, text=None, margin=None, image_probability=None)
     directions = memory_bank.text.directions
@@ -127,7 +127,7 @@ def patch_scores_with_prompts(lake: Lake, patch_scores: PatchScores) -> PatchSco
         patch_scores,
         text=text_map(memory_bank, margin),
         margin=margin.numpy(),
-        image_probability=lake._image_probability(image, directions),
+        image_probability=lake.image_probability(image, directions),
     )
 
 
@@ -141,13 +141,13 @@ def phrase_map(lake: Lake, image: InputImage, text: str) -> PhraseMap:
     words = " ".join(text.split())
     if not words:
         raise ConfigError("The text is empty; type a phrase, as in 'a scratch on metal'.")
-    lake._fitted()
+    lake.fitted()
     hook_point = joint_hook_point(lake)
     lake.store.ensure([image], lake.backbone.text_hook_points)
     direction = lake.backbone.encode_text([words])[0]
     grid, placement = lake.backbone.grid(hook_point), lake.backbone.placement(image)
     normals_ipe = torch.stack([lake.store.get(normal, hook_point) for normal in lake.normals_])
-    normal = (normals_ipe @ direction)[lake._inside(lake.normals_, hook_point)]
+    normal = (normals_ipe @ direction)[lake.backbone.inside(lake.normals_, hook_point)]
     m50, m99 = np.quantile(normal.numpy(), [0.5, lake.config.calibration_quantile])
     cosine = (lake.store.get(image, hook_point) @ direction).numpy()
     cosine = np.where(grid.inside(placement), cosine, np.nan).astype(np.float32).reshape(grid.rows, grid.cols)
@@ -169,7 +169,7 @@ def anomalous_probability(lake: Lake, image: InputImage, patch: int | None = Non
     joint = joint_of_patch(lake, image, patch)
     directions = text_directions(lake.backbone.encode_text, lake.config.prompts, lake.config.object_name)
     whole = lake.store.get(image, lake.backbone.image_hook_point)[0]
-    return Probabilities(*(lake._image_probability(vector, directions) for vector in (joint, whole)))
+    return Probabilities(*(lake.image_probability(vector, directions) for vector in (joint, whole)))
 
 
 def joint_hook_point(lake: Lake) -> HookPoint:
@@ -193,10 +193,10 @@ def joint_of_patch(lake: Lake, image: InputImage, patch: int | None) -> Tensor:
     Raises:
         ValueError: if the patch is not on the image.
     """
-    memory_bank, hook_point = lake._fitted(), joint_hook_point(lake)
+    memory_bank, hook_point = lake.fitted(), joint_hook_point(lake)
     lake.store.ensure([image], lake.hook_points)
     if patch is None:
-        patch = lake.score(image).patch
+        patch = lake.explain(image).patch
     inside = memory_bank.grid.inside(lake.backbone.placement(image))
     if not (0 <= patch < len(inside) and inside[patch]):
         raise ValueError(f"patch {patch} is not on the image {image.name}")

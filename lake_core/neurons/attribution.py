@@ -23,12 +23,12 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from lake_core.backbones.adapters import Adapter
-from lake_core.backbones.backbone import _FORWARD_LOCK, Backbone
-from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import Hook, HookPoint, Site
+from lake_core.backbones.backbone import FORWARD_LOCK, Backbone
+from lake_core.backbones.hooks import Hook
 from lake_core.backbones.patch_grid import Placement
 from lake_core.data.images import InputImage
 from lake_core.errors import BackboneError, ConfigError
+from lake_core.types import HookPoint, Progress, Site
 
 Method = Literal["gradient", "integrated_gradients"]
 Baseline = Literal["blurred", "mean"]
@@ -127,7 +127,7 @@ def neuron_attribution(
     weights[grid.inside(placement) if patch is None else patch] = 1
     # Captum cannot work in inference mode, which the caller may be in.
     with torch.inference_mode(False), torch.enable_grad():
-        adapter = private_copy(backbone._adapter)
+        adapter = private_copy(backbone.adapter)
         weights_rc = torch.from_numpy(weights / weights.sum()).reshape(grid.rows, grid.cols).to(backbone.device)
 
         def activation(raw: Tensor | tuple[Tensor, ...]) -> Tensor:
@@ -182,7 +182,7 @@ class NeuronOutput:
 
 def gradient(output: NeuronOutput, pixels: Tensor, on_progress: Progress | None = None) -> tuple[float, Tensor]:
     """The neuron's value and its gradient with respect to the pixels, (1, 3, height, width)."""
-    with _FORWARD_LOCK:
+    with FORWARD_LOCK:
         forward = _taking_turns(output.net, 1, on_progress)
         captum = NeuronGradient(forward, output.hook.module)
         found = captum.attribute(
@@ -206,7 +206,7 @@ def integrated_gradients(
         steps: Nodes of the Gauss-Legendre rule on the straight path.
         on_progress: See `neuron_attribution`.
     """
-    with _FORWARD_LOCK:
+    with FORWARD_LOCK:
         forward = _taking_turns(output.net, steps, on_progress)
         captum = NeuronIntegratedGradients(forward, output.hook.module)
         found = captum.attribute(
@@ -281,13 +281,13 @@ def _taking_turns(net: nn.Module, n_in_all: int, on_progress: Progress | None) -
 
     def forward(pixels: Tensor) -> Tensor:
         nonlocal n_begun
-        _FORWARD_LOCK.release()
+        FORWARD_LOCK.release()
         try:
             if on_progress is not None:
                 on_progress(min(n_begun, n_in_all), n_in_all)
             time.sleep(0.001)  # a released lock that is asked for again at once never reaches those who wait
         finally:
-            _FORWARD_LOCK.acquire()
+            FORWARD_LOCK.acquire()
         n_begun += len(pixels)
         return _run(net, pixels)
 

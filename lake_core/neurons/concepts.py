@@ -243,6 +243,6 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
     return np.divide(rows, length, out=np.full_like(rows, np.nan), where=length > 1e-6)
 
 
-def inside_maps(values_ipu: Tensor, inside_ip: np.ndarray) -> np.ndarray:
+def inside_maps(values_ipn: Tensor, inside_ip: np.ndarray) -> np.ndarray:
     """(n_neurons, n_patches on images) float32: maps of all images one after the other, patches off them left out."""
-    return values_ipu[torch.from_numpy(inside_ip)].numpy().T
+    return values_ipn[torch.from_numpy(inside_ip)].numpy().T

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from lake_core.backbones.adapters import NativeViT
 from lake_core.backbones.backbone import Backbone, Change
-from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import HookPoint
 from lake_core.backbones.patch_grid import PatchGrid, coarse_of_fine
 from lake_core.data.images import InputImage
 from lake_core.detector.memory_bank import finest
@@ -28,6 +26,7 @@ from lake_core.neurons.concepts import (
     inside_maps,
     load_concepts,
 )
+from lake_core.types import HookPoint, Progress
 
 if TYPE_CHECKING:
     from lake_core.detector.lake import Lake
@@ -44,7 +43,7 @@ def written_directions(backbone: Backbone, hook_point: HookPoint) -> Tensor | No
     Returns:
         (n_neurons, joint) float32, or None where the path is not linear or not known here: there only ablation tells.
     """
-    adapter = backbone._adapter
+    adapter = backbone.adapter
     if not isinstance(adapter, NativeViT) or adapter.visual.attn_pool is not None or adapter.visual.proj is None:
         return None
     visual: Any = adapter.visual
@@ -161,8 +160,7 @@ def describe(
             own, null = writes.numpy()[rows], writes.numpy()
         else:
             effect_by = "ablation"
-            acts_ipu, inside_ip = activations(lake, lake.normals_, hook_point)
-            normal_up = inside_maps(acts_ipu, inside_ip)
+            normal_up = lake.store.patches(lake.normals_, hook_point).on_image().numpy().T
             ceilings = normal_up.mean(1, dtype=np.float64)
             living = np.flatnonzero(np.ptp(normal_up, axis=1) > 0)
             null_neurons = np.random.default_rng([seed, layer]).permutation(living)[:n_random]
@@ -182,14 +180,6 @@ def describe(
         )
         for row, neuron in enumerate(rows)
     ]
-
-
-def activations(lake: "Lake", images: Sequence[InputImage], hook_point: HookPoint) -> tuple[Tensor, np.ndarray]:
-    """Activations of images at a place, (n_images, n_patches, n_neurons) float32, and which patches lie on them."""
-    grid = lake.backbone.grid(hook_point)
-    lake.store.ensure(images, {hook_point})
-    inside_ip = np.stack([grid.inside(lake.backbone.placement(image)) for image in images])
-    return lake.store.stack(images, hook_point), inside_ip
 
 
 def _agreement(

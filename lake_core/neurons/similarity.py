@@ -13,8 +13,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import SITES, HookPoint, Site
 from lake_core.backbones.patch_grid import coarse_of_fine
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
@@ -22,6 +20,7 @@ from lake_core.detector.memory_bank import finest
 from lake_core.errors import LakeError
 from lake_core.experiments.stability import left_out_selections
 from lake_core.neurons.statistics import selection_of
+from lake_core.types import SITES, HookPoint, Progress, Site
 
 CORRELATED = 0.7
 """Absolute correlation from which two maps are called alike: half of the variance of one is explained by the other."""

@@ -1,6 +1,6 @@
 """Facts about single neurons: flags, quantiles, how well each detects by itself, its strongest patches, and a table.
 
-All but `neuron_table` are functions of arrays: `acts_ipu` (n_images, n_patches, n_neurons) and `inside_ip` (n_images,
+All but `neuron_table` are functions of arrays: `acts_ipn` (n_images, n_patches, n_neurons) and `inside_ip` (n_images,
 n_patches) bool, the patches that lie on the images; at least one of each image does.
 """
 
@@ -13,15 +13,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 
-from lake_core.backbones.feature_store import Progress
-from lake_core.backbones.hooks import Site
 from lake_core.data.datasets import Example
 from lake_core.data.images import ImageSource, InputImage, read_image
-from lake_core.data.labels import Label
 from lake_core.detector.selection import Selection, select
 from lake_core.neurons.concepts import ConceptLabels
-from lake_core.neurons.effects import activations
 from lake_core.neurons.effects import describe as label_concepts
+from lake_core.types import Label, Progress, Site
 
 if TYPE_CHECKING:
     from lake_core.detector.lake import Lake
@@ -65,12 +62,12 @@ class ExtremePatch(NamedTuple):
     value: float
 
 
-def peaks(acts_ipu: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
+def peaks(acts_ipn: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
     """(n_images, n_neurons): the greatest activation of each neuron on each image."""
-    return _on_image(acts_ipu, inside_ip).max(1)
+    return _on_image(acts_ipn, inside_ip).max(1)
 
 
-def flags(acts_ipu: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 0.2, outlying: float = 4.0) -> Flags:
+def flags(acts_ipn: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 0.2, outlying: float = 4.0) -> Flags:
     """Flags of neurons over the normal images.
 
     A neuron counts as register-like (arXiv 2506.08010) if its maxima on n normal images sit on at most min(3, n // 2)
@@ -80,28 +77,28 @@ def flags(acts_ipu: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 
     images taken from one stand looks the same.
 
     Args:
-        acts_ipu, inside_ip: Of the normal images.
+        acts_ipn, inside_ip: Of the normal images.
         saturated_share: Share of patches at the greatest value from which a neuron that varies counts as saturated.
         outlying: 4 was set by looking at the built-in samples, where images are aligned and a rule by place alone
             flags up to a third of a layer.
     """
-    on_image = _on_image(acts_ipu, inside_ip)
-    values_nu = acts_ipu[inside_ip]
-    low, high = values_nu.min(0), values_nu.max(0)
+    on_image = _on_image(acts_ipn, inside_ip)
+    values_pn = acts_ipn[inside_ip]
+    low, high = values_pn.min(0), values_pn.max(0)
     tolerance = _STILL * np.maximum(1, np.abs(high))
     dead = high - low <= tolerance
-    saturated = ~dead & ((values_nu >= high - tolerance).mean(0) >= saturated_share)
-    few = min(_MOST_PEAKS, len(acts_ipu) // 2)
-    at_peak_ipu = on_image >= (on_image.max(1, keepdims=True) - tolerance)
-    n_places = at_peak_ipu.any(0).sum(0)
-    median, usually_below = np.quantile(values_nu, [0.5, 0.95], axis=0)
+    saturated = ~dead & ((values_pn >= high - tolerance).mean(0) >= saturated_share)
+    few = min(_MOST_PEAKS, len(acts_ipn) // 2)
+    at_peak_ipn = on_image >= (on_image.max(1, keepdims=True) - tolerance)
+    n_places = at_peak_ipn.any(0).sum(0)
+    median, usually_below = np.quantile(values_pn, [0.5, 0.95], axis=0)
     is_outlying = on_image.max(1).min(0) - median >= outlying * (usually_below - median)
     return Flags((n_places <= few) & is_outlying & ~dead, dead, saturated)
 
 
-def quantiles(acts_ipu: np.ndarray, inside_ip: np.ndarray, levels: Sequence[float] = QUANTILES) -> np.ndarray:
+def quantiles(acts_ipn: np.ndarray, inside_ip: np.ndarray, levels: Sequence[float] = QUANTILES) -> np.ndarray:
     """(n_levels, n_neurons) float64: quantiles of each neuron over all patches on the images."""
-    return np.quantile(acts_ipu[inside_ip].astype(np.float64), levels, axis=0)
+    return np.quantile(acts_ipn[inside_ip].astype(np.float64), levels, axis=0)
 
 
 def neuron_aurocs(peaks_iu: np.ndarray, labels: ArrayLike) -> np.ndarray:
@@ -155,6 +152,7 @@ def selection_of(lake: "Lake", layer: int, site: Site | None = None) -> Selectio
         layer: Layer number.
         kind: Activation site; None means the detector's.
     """
+    lake.fitted()
     config = lake.config
     site = site or config.site
     if layer in lake.selection_ and site == config.site:
@@ -173,8 +171,8 @@ def would_select(lake: "Lake", layer: int, normals: Sequence[InputImage], site: 
     """
     config = lake.config
     site = site or config.site
-    acts_ipu, inside_ip = activations(lake, normals, lake.backbone.hook_point(layer, site))
-    return select(acts_ipu[inside_ip], layer, site, config.criterion, config.top_k, config.seed)
+    patches = lake.store.patches(normals, lake.backbone.hook_point(layer, site))
+    return select(*patches, layer, site, config.criterion, config.top_k, config.seed)
 
 
 def neuron_table(
@@ -209,22 +207,22 @@ def neuron_table(
     order = selection.order if top is None else selection.order[:top]
     images, labels = read_tests(tests or ())
     hook_point = lake.backbone.hook_point(layer, lake.config.site)
-    acts_ipu, inside_ip = activations(lake, lake.normals_, hook_point)
-    values_nu = acts_ipu.numpy()[inside_ip].astype(np.float64)
-    flagged = flags(acts_ipu.numpy(), inside_ip)
+    patches = lake.store.patches(lake.normals_, hook_point)
+    values_pn = patches.on_image().numpy().astype(np.float64)
+    flagged = flags(*patches.numpy())
     aurocs = np.full(selection.n_neurons, np.nan)
     labelled = [i for i, label in enumerate(labels) if label is not None]
     if labelled:
-        acts, inside = activations(lake, [images[i] for i in labelled], hook_point)
-        aurocs = neuron_aurocs(peaks(acts.numpy(), inside), [labels[i] == "defective" for i in labelled])
-    deviation = values_nu.std(0, ddof=1) if len(values_nu) > 1 else np.zeros(selection.n_neurons)
+        tested = lake.store.patches([images[i] for i in labelled], hook_point)
+        aurocs = neuron_aurocs(peaks(*tested.numpy()), [labels[i] == "defective" for i in labelled])
+    deviation = values_pn.std(0, ddof=1) if len(values_pn) > 1 else np.zeros(selection.n_neurons)
     table = pd.DataFrame(
         {
             "neuron": order,
             "rank": np.arange(1, len(order) + 1),
             "sensitivity": selection.sensitivity[order],
             "selected": np.isin(order, selection.neurons),
-            "mean": values_nu.mean(0)[order],
+            "mean": values_pn.mean(0)[order],
             "std": deviation[order],
             "flags": [",".join(flagged.of(int(neuron))) for neuron in order],
             "words": "",
@@ -251,5 +249,5 @@ def read_tests(tests: Sequence[Tested]) -> tuple[list[InputImage], list[Label | 
     return [one.image for one in examples], [one.label for one in examples]
 
 
-def _on_image(acts_ipu: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
-    return np.where(inside_ip[:, :, None], acts_ipu, -np.inf)
+def _on_image(acts_ipn: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
+    return np.where(inside_ip[:, :, None], acts_ipn, -np.inf)

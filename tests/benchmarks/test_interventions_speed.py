@@ -87,7 +87,7 @@ def measured(
 def test_switching_neurons_off_for_the_image_on_screen(
     benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    neurons = top_contributing_neurons(lake.score(tests[14]), 10)
+    neurons = top_contributing_neurons(lake.explain(tests[14]), 10)
     what = "10 neurons ablated for one image, 8 normals learned again"
     assert measured(benchmark, lake, lambda: ablate(lake, neurons, tests[14]), what, one_forward, ratios) < 6
 
@@ -95,7 +95,7 @@ def test_switching_neurons_off_for_the_image_on_screen(
 def test_switching_neurons_off_for_all_tests(
     benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    neurons = top_contributing_neurons(lake.score(tests[14]), 10)
+    neurons = top_contributing_neurons(lake.explain(tests[14]), 10)
     what = f"10 neurons ablated for {N_TESTS} tests"
     assert measured(benchmark, lake, lambda: ablate_tests(lake, neurons, tests), what, one_forward, ratios) < 30
 
@@ -103,7 +103,7 @@ def test_switching_neurons_off_for_all_tests(
 def test_the_contributions_of_a_clicked_patch(
     benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    result = lake.score(tests[14])
+    result = lake.explain(tests[14])
     ratio = measured(
         benchmark, lake, lambda: result.contributions(100), "contributions of a patch", one_forward, ratios
     )

@@ -59,7 +59,7 @@ def computed() -> dict[str, dict[str, list[float]]]:
             lake = Lake(backbone, LakeConfig(object_name=sample, **case.options))
             lake.fit([example.image for example in data.normals[:3]])
             for example in (data.tests[0], data.tests[-1]):
-                result = lake.score(example.image)
+                result = lake.explain(example.image)
                 rows[f"{sample}/{example.image.name}"] = [result.score, result.visual, result.text]
     return found
 

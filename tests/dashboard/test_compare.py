@@ -69,9 +69,9 @@ def test_one_click_compares_selected_with_random_neurons(small: Dataset) -> None
     rows = app.dataframe[1].value.set_index("image")
     decided = []
     for letter, criterion in (("A", "variance"), ("B", "random")):
-        lake = Lake(store.backbone, LakeConfig(criterion=criterion), store)  # type: ignore[arg-type]
+        lake = Lake(store.backbone, LakeConfig(criterion=criterion), store)
         lake.fit([example.image for example in small.normals])
-        scores = [lake.score(example.image) for example in small.tests]
+        scores = [lake.explain(example.image) for example in small.tests]
         decided.append([score.is_anomalous for score in scores])
         for example, score in zip(small.tests, scores, strict=True):
             shown, sign = str(rows.loc[example.image.name, letter]).split()

@@ -143,7 +143,7 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
     assert held.settings.object_name == "metal"
     focused = next(e for e in held.workspace.tests if e.image.sha256 == app.session_state.focus.image)
     lake = Lake(compute.model(compute.ModelKey("lake-cnn", None)).backbone, LakeConfig(object_name="metal"))
-    score = lake.fit([e.image for e in held.workspace.normals]).score(focused.image).score
+    score = lake.fit([e.image for e in held.workspace.normals]).explain(focused.image).score
     row = next(r for r in job.result["scores"] if r["seed"] == 0 and r["path"] == focused.image.name)
     assert score == pytest.approx(row["score"], rel=1e-4)
 

@@ -21,6 +21,7 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.neurons.concepts import ConceptLabels, ConceptScore
 from lake_core.neurons.similarity import correlated_neurons
+from lake_core.neurons.statistics import neuron_table
 from tests.dashboard.visit import full, opened, texts
 
 SECTIONS = ("Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned")
@@ -79,7 +80,7 @@ def test_the_image_in_full_says_its_greatest_activation(page: AppTest, lake: Lak
 
 
 def test_the_pages_numbers_are_those_of_the_table(page: AppTest, lake: Lake, small: Dataset) -> None:
-    row = lake.neurons(15, tests=small.tests).set_index("neuron").loc[276]
+    row = neuron_table(lake, 15, tests=small.tests).set_index("neuron").loc[276]
     shown = {metric.label: metric.value for metric in page.metric}
     assert shown["Place in the ranking"] == f"{row['rank']} of 720"
     assert shown["Selected"] == ("yes" if row["selected"] else "no")

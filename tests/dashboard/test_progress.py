@@ -17,7 +17,7 @@ def two_of_one_title() -> None:
     import streamlit as st
 
     from dashboard.components import common
-    from lake_core.backbones.feature_store import Progress
+    from lake_core.types import Progress
 
     def work(key: str, show: Progress) -> str:
         show(1, 2)

@@ -12,10 +12,10 @@ from dashboard import session
 from dashboard.plots import selection
 from dashboard.services import compute
 from dashboard.services.background import Background, background
-from lake_core.backbones.feature_store import Progress
 from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
 from lake_core.experiments.controls import elbow, random_control
+from lake_core.types import Progress
 from tests.dashboard.visit import full, over, press, texts, when_done
 
 GLANCE = "Layers at a glance"

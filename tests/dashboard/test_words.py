@@ -78,7 +78,7 @@ def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -
     table = app.dataframe[0].value
     for example in small.tests:
         row = table[table["path"] == example.image.name].iloc[0]
-        expected = lake.score(example.image)
+        expected = lake.explain(example.image)
         assert row["score"] == pytest.approx(expected.score, abs=1e-5)
         assert row["text"] == pytest.approx(expected.text, abs=1e-5)
 

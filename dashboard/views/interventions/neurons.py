@@ -13,7 +13,6 @@ from dashboard.services import compute
 from dashboard.services.background import asked_beside, computed_beside
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from lake_core.backbones.feature_store import Progress
 from lake_core.detector.scoring import ImageResult
 from lake_core.experiments.ablated import selected_among, top_contributing_neurons, whole_layer
 from lake_core.experiments.ablation import (
@@ -33,6 +32,7 @@ from lake_core.experiments.patching import (
 )
 from lake_core.experiments.random_draws import N_DRAWS
 from lake_core.experiments.replacing import Pool
+from lake_core.types import Progress
 from lake_core.visualization.overlays import ScoreScale, colour_bar, crop_with_box, overlay, symmetric_limit
 
 T = TypeVar("T", bound=str)

@@ -9,11 +9,11 @@ from dashboard.components.sidebar import SITE_NAMES
 from dashboard.plots import figures
 from dashboard.services import compute
 from dashboard.views.neurons.view import NeuronView, flat, open_neuron
-from lake_core.backbones.hooks import Site
 from lake_core.metrics.bootstrap import auroc_interval
 from lake_core.metrics.image_metrics import auroc
 from lake_core.neurons.similarity import correlated_neurons, selected_together
 from lake_core.neurons.statistics import QUANTILES
+from lake_core.types import Site
 
 N_CORRELATED = 12
 NORMAL, TEST, INSIDE, OUTSIDE = "normal patches", "test patches", "inside of masks", "outside of masks"

@@ -11,7 +11,7 @@ from dashboard.services.compute import ModelKey
 from dashboard.text import escaped
 from dashboard.views.neurons.maps import CARD, CARD_WIDTH, looked_at
 from dashboard.views.neurons.view import NeuronView, open_neuron
-from lake_core.backbones.hooks import Site
+from lake_core.types import Site
 from lake_core.visualization.overlays import symmetric_limit
 
 MAX_PINS = 8

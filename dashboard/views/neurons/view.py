@@ -9,10 +9,10 @@ from dashboard import session
 from dashboard.components import sidebar
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
-from lake_core.backbones.hooks import HookPoint, Site
 from lake_core.backbones.patch_grid import PatchGrid, mask_to_patches
 from lake_core.data.datasets import Example
 from lake_core.detector.selection import Selection
+from lake_core.types import HookPoint, Site
 
 
 @dataclass(frozen=True, eq=False)

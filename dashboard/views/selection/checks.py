@@ -8,10 +8,10 @@ from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
 from dashboard.views.selection.overview import MEASURES
-from lake_core.backbones.hooks import SITES
 from lake_core.experiments.controls import compare_criteria, separation_measure, sweep_k
 from lake_core.experiments.stability import stability
 from lake_core.neurons.similarity import CORRELATED, sites_overlap
+from lake_core.types import SITES
 
 
 def criteria(found: Analysis) -> None:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from lake_core.backbones.adapters import MAX_GRID, adapter_of
 from lake_core.backbones.backbone import Backbone, open_backbone
-from lake_core.backbones.hooks import HookPoint
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.errors import BackboneError
+from lake_core.types import HookPoint
 from tests.core.tiny import FAMILIES, OpenTiny, Tiny
 
 BLOCKS = {
@@ -153,7 +153,7 @@ def test_early_layers_are_averaged_to_at_most_48_patches_a_side(open_tiny: OpenT
 @pytest.mark.parametrize("side", [96, 98, 196, 784])
 def test_a_grid_that_is_averaged_still_covers_the_whole_input(open_tiny: OpenTiny, side: int) -> None:
     """At 1568 pixels the first blocks have 784 locations a side, which no power of two takes to 48 or less evenly."""
-    adapter = open_tiny("timm-resnet")._adapter
+    adapter = open_tiny("timm-resnet").adapter
     ramp = torch.arange(side, dtype=torch.float32).expand(1, 1, side, side)
     maps = adapter.patches(HookPoint(1, "residual_channel"), ramp)
     cols = maps.shape[-1]
@@ -192,7 +192,7 @@ def test_joint_directions_have_length_one_and_are_absent_where_the_head_pools_by
 def test_directions_of_a_linear_head_average_to_the_image_vector(open_tiny: OpenTiny, name: str) -> None:
     backbone = open_tiny(name)
     with torch.inference_mode():
-        image, directions = backbone._adapter.forward(pixels_for(backbone))
+        image, directions = backbone.adapter.forward(pixels_for(backbone))
     assert directions is not None
     close(directions.mean((2, 3)), image)
 

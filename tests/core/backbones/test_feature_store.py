@@ -10,10 +10,10 @@ from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import HookPoint
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
+from lake_core.types import HookPoint
 from tests.core.running import Cancelled, in_threads
 from tests.core.tiny import OpenTiny
 
@@ -27,13 +27,13 @@ def backbone(open_tiny: OpenTiny) -> Backbone:
 def passes(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of images in each pass through the network, counted at the network itself."""
     batches: list[int] = []
-    forward = backbone._adapter.forward
+    forward = backbone.adapter.forward
 
     def counted(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         batches.append(len(pixels))
         return forward(pixels)
 
-    monkeypatch.setattr(backbone._adapter, "forward", counted)
+    monkeypatch.setattr(backbone.adapter, "forward", counted)
     return batches
 
 
@@ -82,7 +82,7 @@ def test_one_pass_per_image_whatever_is_changed_afterwards(
     for changes in several:
         lake = Lake(backbone, LakeConfig(**changes), store).fit(noise_images[:4])
         lake.explain_all(noise_images[4:])
-        lake.with_weights(fusion_weight=0.0).score(noise_images[5])
+        lake.with_weights(fusion_weight=0.0).explain(noise_images[5])
     assert passes == [3, 3, 2]
     assert store.n_forwards == 8
 
@@ -145,7 +145,7 @@ def test_what_was_forgotten_comes_back_equal(backbone: Backbone, noise_images: l
     assert small.n_forwards > 8
     config = LakeConfig(layers=(1, 3), top_k=9)
     one, other = (Lake(backbone, config, store).fit(noise_images[:4]) for store in (small, large))
-    assert one.score(noise_images[5]).score == pytest.approx(other.score(noise_images[5]).score, rel=1e-4)
+    assert one.explain(noise_images[5]).score == pytest.approx(other.explain(noise_images[5]).score, rel=1e-4)
 
 
 def test_everything_is_kept_only_where_it_fits(backbone: Backbone) -> None:

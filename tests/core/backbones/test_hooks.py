@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.hooks import _COLLECTOR, Hook, HookPoint, Hooks
+from lake_core.backbones.hooks import _COLLECTOR, Hook, Hooks
+from lake_core.types import HookPoint
 from tests.core.running import in_threads
 from tests.core.tiny import OpenTiny
 
@@ -60,7 +61,7 @@ def test_adapters_give_copies(open_tiny: OpenTiny, name: str) -> None:
         raws[hook_point] = raw
         return adapter.patches(hook_point, raw)
 
-    adapter = backbone._adapter
+    adapter = backbone.adapter
     hooks = Hooks(adapter.hooks(), patches)
     with torch.inference_mode(), hooks.collecting(hooks.hook_points) as found:
         adapter.forward(torch.randn(1, 3, *backbone.input_size))
@@ -123,7 +124,7 @@ def test_four_threads_on_one_model_never_see_each_other(open_tiny: OpenTiny, nam
     def capture(index: int) -> dict[HookPoint, Tensor]:
         # Without the lock of `Backbone.forward`, which would keep the threads from ever meeting.
         with torch.inference_mode(), backbone._hooks.collecting(backbone._hooks.hook_points) as found:
-            backbone._adapter.forward(inputs[index])
+            backbone.adapter.forward(inputs[index])
         return found
 
     references = [capture(index) for index in range(4)]

@@ -131,7 +131,7 @@ def test_the_maps_lie_at_the_images_paths_on_one_scale(scored: tuple[Result, Pat
     assert scale.threshold == document["threshold"] == float(rows[0]["threshold"])
     detector = refit(document)
     for row, name in zip(rows, ("bad spot/a.png", "bad spot/deep/b.png", "good/2.png", "good/10.png"), strict=True):
-        result = detector.score(parts / "test" / row["path"])
+        result = detector.explain(parts / "test" / row["path"])
         drawn = overlay(result.image, result.map, result.patch_scores.grid, result.patch_scores.placement, scale)
         with Image.open(out / "maps" / name) as file:
             difference = np.abs(np.asarray(file).astype(int) - np.asarray(drawn).astype(int))
@@ -165,7 +165,7 @@ def test_the_settings_repeat_the_run(scored: tuple[Result, Path]) -> None:
     detector = refit(document)
     assert detector.threshold_ == pytest.approx(document["threshold"], abs=1e-5)
     for row in rows_of(out):
-        result = detector.score(Path(document["test"], row["path"]))
+        result = detector.explain(Path(document["test"], row["path"]))
         assert result.score == pytest.approx(float(row["score"]), abs=1e-5)
         assert result.visual == pytest.approx(float(row["visual"]), abs=1e-5)
         assert result.text == pytest.approx(float(row["text"]), abs=1e-5)
@@ -440,7 +440,7 @@ def test_contributions_add_up_to_the_scores_of_the_table(parts: Path, tmp_path: 
         assert sum(item["parts"].values()) == pytest.approx(item["score"], rel=1e-4)
         assert sum(layer["contribution"] for layer in item["layers"]) == pytest.approx(item["parts"]["visual"])
         assert [layer["layer"] for layer in item["layers"]] == [12, 15]
-        again = lake_again.score(parts / "test" / item["path"])
+        again = lake_again.explain(parts / "test" / item["path"])
         assert item["patch"] == again.patch
         assert [item["grid"]["rows"], item["grid"]["cols"]] == list(again.map.shape)
         for layer in item["layers"]:

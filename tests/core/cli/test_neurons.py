@@ -12,7 +12,7 @@ import lake_core as lk
 from lake_core.cli import app
 from lake_core.data.datasets import Example
 from lake_core.neurons.concepts import NO_CONCEPT
-from lake_core.neurons.statistics import COLUMNS
+from lake_core.neurons.statistics import COLUMNS, neuron_table
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_writes_the_numbers_of_the_api(parts: Path, tmp_path: Path) -> None:
         Example(lk.read_image(parts / "test/good/2.png"), "good"),
         Example(lk.read_image(parts / "test/spot/3.png"), "defective"),
     ]
-    table = lake.neurons(12, tests)
+    table = neuron_table(lake, 12, tests)
     assert len(document["neurons"]) == len(table) == lake.backbone.layer(12).n_neurons["mlp_hidden"]
     for name in COLUMNS:
         found = [row[name] for row in document["neurons"]]

@@ -54,7 +54,7 @@ def test_a_batch_scorer_agrees_with_its_detectors(
             continue
         weight = base.fusion_weight if variant.weight is None else variant.weight
         for i, image in enumerate(tests):
-            alone = variant.detector.with_weights(fusion_weight=weight).score(image)
+            alone = variant.detector.with_weights(fusion_weight=weight).explain(image)
             assert float(one.scores[i]) == pytest.approx(alone.score, rel=1e-4)
             np.testing.assert_allclose(one.maps[i].numpy(), alone.map.ravel(), rtol=1e-3, atol=1e-5)
 

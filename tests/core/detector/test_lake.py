@@ -54,8 +54,8 @@ def backbone(open_tiny: OpenTiny) -> Backbone:
 
 
 def test_images_with_a_defect_score_higher_than_clean_ones(weave: Lake) -> None:
-    clean = [weave.score(texture(seed)) for seed in range(10, 14)]
-    defective = [weave.score(texture(seed, defect=True)) for seed in range(10, 14)]
+    clean = [weave.explain(texture(seed)) for seed in range(10, 14)]
+    defective = [weave.explain(texture(seed, defect=True)) for seed in range(10, 14)]
     assert min(r.score for r in defective) > 1.2 * max(r.score for r in clean)
     assert all(result.is_anomalous for result in defective)
     assert 0.5 < np.median([r.score for r in clean]) < 1.3
@@ -63,7 +63,7 @@ def test_images_with_a_defect_score_higher_than_clean_ones(weave: Lake) -> None:
 
 def test_the_hottest_patch_lies_on_the_defect(weave: Lake) -> None:
     for seed in range(10, 14):
-        result = weave.score(texture(seed, defect=True))
+        result = weave.explain(texture(seed, defect=True))
         left, top, right, bottom = result.patch_scores.grid.box(result.patch, result.patch_scores.placement, (256, 256))
         assert left < DEFECT[2] + 11
         assert right > DEFECT[0] - 11
@@ -77,7 +77,7 @@ def test_one_normal_image_is_enough(weave: Lake, lake_cnn: Backbone) -> None:
     lake = Lake(lake_cnn, LakeConfig(object_name="woven texture"), weave.store).fit([texture(0)])
     assert len(lake.normal_scores_) == 1
     assert lake.memory_bank_.layers[0].tau > 0
-    assert lake.score(texture(10, defect=True)).score > lake.score(texture(10)).score
+    assert lake.explain(texture(10, defect=True)).score > lake.explain(texture(10)).score
 
 
 def test_resolved_parameters_come_from_the_measured_settings(weave: Lake) -> None:
@@ -91,7 +91,7 @@ def test_resolved_parameters_come_from_the_measured_settings(weave: Lake) -> Non
 
 def test_lake_vit_finds_the_defect_too(lake_vit: Backbone) -> None:
     lake = Lake(lake_vit).fit([texture(seed) for seed in range(4)])
-    assert lake.score(texture(10, defect=True)).score > lake.score(texture(10)).score
+    assert lake.explain(texture(10, defect=True)).score > lake.explain(texture(10)).score
 
 
 # Leave one out -------------------------------------------------------------------------------------------------------
@@ -105,9 +105,9 @@ def test_normal_scores_are_those_of_each_image_against_the_others(
     tau = lake.memory_bank_.layers[0].tau
     for i, image in enumerate(normals):
         others = tiny_lake(backbone, fusion_weight=0.0, criterion="all").fit(normals[:i] + normals[i + 1 :])
-        distance = float(others.score(image).patch_scores.layers[0].distance.max())
+        distance = float(others.explain(image).patch_scores.layers[0].distance.max())
         assert lake.normal_scores_[i] == pytest.approx(distance / tau, rel=1e-4)
-        assert lake.score(image).visual == pytest.approx(0, abs=1e-6)
+        assert lake.explain(image).visual == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("quantile", [0.0, 0.5, 1.0])
@@ -117,7 +117,7 @@ def test_the_threshold_is_a_quantile_of_the_normal_scores(
     lake = tiny_lake(backbone, threshold_quantile=quantile).fit(noise_images[:5])
     ranked = sorted(lake.normal_scores_)
     assert lake.threshold_ == pytest.approx(ranked[{0.0: 0, 0.5: 2, 1.0: 4}[quantile]])
-    assert lake.score(noise_images[6]).threshold == lake.threshold_
+    assert lake.explain(noise_images[6]).threshold == lake.threshold_
 
 
 def test_permuting_the_normal_images_permutes_their_scores(backbone: Backbone, noise_images: list[InputImage]) -> None:
@@ -125,14 +125,14 @@ def test_permuting_the_normal_images_permutes_their_scores(backbone: Backbone, n
     one = tiny_lake(backbone).fit(noise_images[:4])
     other = tiny_lake(backbone).fit([noise_images[i] for i in order])
     np.testing.assert_allclose(other.normal_scores_, one.normal_scores_[order], rtol=1e-4)
-    assert other.score(noise_images[5]).score == pytest.approx(one.score(noise_images[5]).score, rel=1e-4)
+    assert other.explain(noise_images[5]).score == pytest.approx(one.explain(noise_images[5]).score, rel=1e-4)
 
 
 def test_scoring_in_any_company_and_order_gives_the_same(backbone: Backbone, noise_images: list[InputImage]) -> None:
     lake = tiny_lake(backbone).fit(noise_images[:3])
     together = [result.score for result in lake.explain_all(noise_images[3:])]
     fresh = tiny_lake(backbone).fit(noise_images[:3])
-    alone = [fresh.score(image).score for image in reversed(noise_images[3:])]
+    alone = [fresh.explain(image).score for image in reversed(noise_images[3:])]
     np.testing.assert_allclose(together, alone[::-1], rtol=1e-4)
 
 
@@ -156,7 +156,7 @@ def test_every_source_of_a_image_gives_the_same_score(
     (tmp_path / "x.png").write_bytes(buffer.getvalue())
     path = tmp_path / "x.png"
     sources: list[ImageSource] = [noise_images[4], rgb, image, buffer.getvalue(), path, str(path)]
-    scores = [lake.score(source).score for source in sources]
+    scores = [lake.explain(source).score for source in sources]
     np.testing.assert_allclose(scores, scores[0], rtol=1e-5)
     fitted = tiny_lake(backbone).fit([rgb, tmp_path / "x.png", noise_images[2]])
     assert len(fitted.normals_) == 3
@@ -171,8 +171,8 @@ def test_fit_returns_the_detector_and_reports_progress(backbone: Backbone, noise
 
 def test_fitting_again_forgets_what_was_learned(backbone: Backbone, noise_images: list[InputImage]) -> None:
     lake = tiny_lake(backbone).fit(noise_images[:3])
-    again = lake.fit(noise_images[3:6]).score(noise_images[7]).score
-    assert again == pytest.approx(tiny_lake(backbone).fit(noise_images[3:6]).score(noise_images[7]).score, rel=1e-5)
+    again = lake.fit(noise_images[3:6]).explain(noise_images[7]).score
+    assert again == pytest.approx(tiny_lake(backbone).fit(noise_images[3:6]).explain(noise_images[7]).score, rel=1e-5)
 
 
 # What it refuses -----------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def test_fitting_again_forgets_what_was_learned(backbone: Backbone, noise_images
 
 def test_asking_before_fitting_is_refused(backbone: Backbone, noise_images: list[InputImage]) -> None:
     lake = tiny_lake(backbone)
-    for ask in (lake.score, lake.measure, lambda image: lake.explain_all([image])):
+    for ask in (lake.explain, lake.measure, lambda image: lake.explain_all([image])):
         with pytest.raises(NotFittedError, match="call fit first"):
             ask(noise_images[0])
     with pytest.raises(NotFittedError):
@@ -196,7 +196,7 @@ def test_a_image_that_cannot_be_read_is_refused(backbone: Backbone, noise_images
     with pytest.raises(ImageError):
         tiny_lake(backbone).fit([noise_images[0], b"no image"])
     with pytest.raises(ImageError):
-        tiny_lake(backbone).fit(noise_images[:2]).score(b"no image")
+        tiny_lake(backbone).fit(noise_images[:2]).explain(b"no image")
 
 
 def test_layers_and_kinds_that_the_backbone_lacks_are_refused(open_tiny: OpenTiny) -> None:
@@ -267,9 +267,9 @@ def test_a_dead_layer_is_left_out_with_a_warning(
     lake = tiny_lake(backbone, layers=(3, 4)).fit(noise_images[:3])
     assert lake.memory_bank_.warnings == ("Layer 3 is left out: its neurons do not vary over the normal images.",)
     assert lake.selection_.keys() == {4}
-    result = lake.score(noise_images[5])
+    result = lake.explain(noise_images[5])
     monkeypatch.undo()
-    alone = tiny_lake(backbone, layers=(4,)).fit(noise_images[:3]).score(noise_images[5])
+    alone = tiny_lake(backbone, layers=(4,)).fit(noise_images[:3]).explain(noise_images[5])
     assert result.score == pytest.approx(alone.score, rel=1e-5)
     assert result.map.shape == (4, 4)
     assert set(result.contributions()["layer"].dropna()) == {4}
@@ -292,7 +292,7 @@ def test_a_image_is_very_unlike_constant_ones_but_not_endlessly(
 ) -> None:
     grey = [np.full((64, 64, 3), value, np.uint8) for value in (100, 101)]
     for backbone in (lake_cnn, lake_vit):
-        result = Lake(backbone).fit(grey[:n_normals]).score(texture(0))
+        result = Lake(backbone).fit(grey[:n_normals]).explain(texture(0))
         assert np.isfinite(result.map).all()
         assert 5 < result.score < 1e6
 
@@ -311,6 +311,6 @@ def test_the_cross_modal_part_is_left_out_when_all_patches_sound_the_same(
     monkeypatch.setattr(backbone, "forward", monotonous)
     lake = Lake(backbone, LakeConfig(layers=(2,)), FeatureStore(backbone, batch_size=8)).fit(noise_images[:3])
     assert "The text part is left out: all normal patches sound the same to it." in lake.memory_bank_.warnings
-    result = lake.score(noise_images[4])
+    result = lake.explain(noise_images[4])
     assert (result.fusion_weight, result.text) == (0.0, 0.0)
     assert result.score == pytest.approx(result.visual)

@@ -32,7 +32,7 @@ def on_image(result: object, n: int) -> list[int]:
 def test_the_account_of_a_region_is_the_mean_of_its_patches_and_adds_up(
     lake: Lake, noise_images: list[InputImage]
 ) -> None:
-    result, expected = lake.score(noise_images[4]), naive(lake, noise_images[:N_NORMALS], noise_images[4])
+    result, expected = lake.explain(noise_images[4]), naive(lake, noise_images[:N_NORMALS], noise_images[4])
     region = on_image(result, 3)
     contributions = result.contributions(region)
     assert total(contributions) == pytest.approx(float(np.mean(expected.fused[region])), rel=1e-3)
@@ -47,7 +47,7 @@ def test_the_account_of_a_region_is_the_mean_of_its_patches_and_adds_up(
 
 
 def test_a_region_of_one_patch_is_that_patch(lake: Lake, noise_images: list[InputImage]) -> None:
-    result = lake.score(noise_images[4])
+    result = lake.explain(noise_images[4])
     patch = on_image(result, 1)[0]
     pd.testing.assert_frame_equal(result.contributions([patch]), result.contributions(patch))
     pd.testing.assert_frame_equal(result.contributions((np.int64(patch),)), result.contributions(patch))  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_a_region_of_one_patch_is_that_patch(lake: Lake, noise_images: list[Inpu
 
 
 def test_the_nearest_normal_patches_are_those_of_a_search_by_hand(lake: Lake, noise_images: list[InputImage]) -> None:
-    result, config = lake.score(noise_images[4]), lake.config
+    result, config = lake.explain(noise_images[4]), lake.config
     patch = on_image(result, 2)[-1]
     for number, selection in lake.selection_.items():
         hook_point, grid = lake.backbone.hook_point(number, config.site), lake.backbone.layer(number).grid
@@ -77,7 +77,7 @@ def test_the_nearest_normal_patches_are_those_of_a_search_by_hand(lake: Lake, no
 
 
 def test_one_neighbour_is_the_first_of_several_and_none_is_refused(lake: Lake, noise_images: list[InputImage]) -> None:
-    result = lake.score(noise_images[4])
+    result = lake.explain(noise_images[4])
     several = result.evidence(n=3)
     assert result.evidence() == [several[i] for i in range(0, len(several), 3)]
     n_bank = sum(len(layer.bank) for layer in lake.memory_bank_.layers)
@@ -87,7 +87,7 @@ def test_one_neighbour_is_the_first_of_several_and_none_is_refused(lake: Lake, n
 
 
 def test_carriers_show_the_two_values_behind_each_contribution(lake: Lake, noise_images: list[InputImage]) -> None:
-    result = lake.score(noise_images[4])
+    result = lake.explain(noise_images[4])
     patch = on_image(result, 1)[0]
     contributions = result.contributions(patch)
     for evidence in result.evidence(patch):
@@ -109,7 +109,7 @@ def test_carriers_show_the_two_values_behind_each_contribution(lake: Lake, noise
 def test_the_maps_of_all_neurons_and_of_the_text_add_up_to_the_score_map(
     lake: Lake, noise_images: list[InputImage]
 ) -> None:
-    result = lake.score(noise_images[5])
+    result = lake.explain(noise_images[5])
     text = np.zeros(result.map.shape) if result.text_map is None else result.text_map.astype(float)
     total = result.fusion_weight * text
     for layer, selection in lake.selection_.items():

@@ -113,7 +113,7 @@ def test_a_zero_vector_stays_zero_when_scaled() -> None:
 def fitted(
     acts: torch.Tensor, inside: torch.Tensor, quantile: float = 0.99, smooth: int = 1, grid: PatchGrid = GRID
 ) -> LayerMemoryBank:
-    selection = select(acts[inside], 3, "mlp_hidden", "variance", 6)
+    selection = select(acts, inside, 3, "mlp_hidden", "variance", 6)
     return fit_layer(acts, inside, selection, grid, "none", smooth, quantile)
 
 

@@ -57,7 +57,7 @@ def fitted(request: pytest.FixtureRequest, lakes: Any) -> Lake:
 
 def test_maps_and_score_agree_with_the_method_written_again(fitted_each: Lake, noise_images: list[InputImage]) -> None:
     for image in noise_images[N_NORMALS : N_NORMALS + 2]:
-        result, expected = fitted_each.score(image), naive(fitted_each, noise_images[:N_NORMALS], image)
+        result, expected = fitted_each.explain(image), naive(fitted_each, noise_images[:N_NORMALS], image)
         grid = result.patch_scores.grid
         hidden = np.where(expected.inside, 1, np.nan).reshape(grid.rows, grid.cols)
         agree(result.visual_map, expected.visual.reshape(hidden.shape) * hidden)
@@ -75,7 +75,7 @@ def test_contributions_names_the_neurons_that_the_method_names(
     fitted_each: Lake, noise_images: list[InputImage]
 ) -> None:
     image = noise_images[N_NORMALS]
-    result, expected = fitted_each.score(image), naive(fitted_each, noise_images[:N_NORMALS], image)
+    result, expected = fitted_each.explain(image), naive(fitted_each, noise_images[:N_NORMALS], image)
     for patch in (result.patch, int(np.flatnonzero(expected.inside)[0])):
         contributions = result.contributions(patch)
         visual = contributions[contributions["part"] == "visual"]
@@ -114,7 +114,7 @@ def test_contributions_adds_up_to_the_score_whatever_the_weights(fitted: Lake, n
 
 
 def test_levels_of_the_contributions_are_sums_of_each_other(fitted: Lake, noise_images: list[InputImage]) -> None:
-    result = fitted.with_weights(fusion_weight=0.3).score(noise_images[4])
+    result = fitted.with_weights(fusion_weight=0.3).explain(noise_images[4])
     neuron, layer, part = (
         result.contributions(),
         result.contributions(level="layer"),
@@ -148,7 +148,7 @@ def test_levels_of_the_contributions_are_sums_of_each_other(fitted: Lake, noise_
 def test_contributions_of_the_mean_of_the_top_q_is_the_mean_of_theirs(
     lakes: Any, noise_images: list[InputImage]
 ) -> None:
-    result = lakes("convnext", "channel, neuron, letterbox", top_q=5).score(noise_images[5])
+    result = lakes("convnext", "channel, neuron, letterbox", top_q=5).explain(noise_images[5])
     assert len(result.patches) == 5
     each = [result.contributions(int(patch)).set_index(["layer", "neuron"])["contribution"] for patch in result.patches]
     mean = pd.concat(each).groupby(level=[0, 1], dropna=False).mean()
@@ -157,7 +157,7 @@ def test_contributions_of_the_mean_of_the_top_q_is_the_mean_of_theirs(
 
 
 def test_contributions_adds_up_on_a_fine_grid_over_coarse_layers(lakes: Any, noise_images: list[InputImage]) -> None:
-    result = lakes("efficientnet", "hidden, text off", finest=16, fusion_weight=0.3).score(noise_images[6])
+    result = lakes("efficientnet", "hidden, text off", finest=16, fusion_weight=0.3).explain(noise_images[6])
     assert result.map.shape == (16, 16)
     grids = {w.memory_bank.grid.rows for w in result.patch_scores.layers}
     assert grids == {16, 8, 4, 2}
@@ -169,7 +169,7 @@ def test_coarse_layers_give_each_fine_patch_a_value_that_was_computed(
     lakes: Any, noise_images: list[InputImage]
 ) -> None:
     lake = lakes("efficientnet", "hidden, text off", finest=16)
-    patch_scores = lake.score(noise_images[6]).patch_scores
+    patch_scores = lake.explain(noise_images[6]).patch_scores
     expected = np.zeros((16, 16))
     for layer in patch_scores.layers:
         side = layer.memory_bank.grid.rows
@@ -182,7 +182,7 @@ def test_coarse_layers_give_each_fine_patch_a_value_that_was_computed(
 
 
 def test_evidence_points_to_the_normal_patch_at_that_distance(fitted: Lake, noise_images: list[InputImage]) -> None:
-    result = fitted.with_weights(fusion_weight=0.3).score(noise_images[4])
+    result = fitted.with_weights(fusion_weight=0.3).explain(noise_images[4])
     config = fitted.config
     for found in result.evidence():
         hook_point = fitted.backbone.hook_point(found.layer, config.site)
@@ -212,7 +212,7 @@ def test_other_weights_equals_fitting_again(fitted: Lake, noise_images: list[Inp
     assert isinstance(with_weights.config, ResolvedConfig)
     np.testing.assert_allclose(with_weights.normal_scores_, again.normal_scores_)
     assert with_weights.threshold_ == pytest.approx(again.threshold_)
-    one, other = with_weights.score(noise_images[5]), again.score(noise_images[5])
+    one, other = with_weights.explain(noise_images[5]), again.explain(noise_images[5])
     assert one.score == pytest.approx(other.score)
     np.testing.assert_allclose(one.map, other.map)
     assert one.threshold == again.threshold_
@@ -224,14 +224,14 @@ def test_the_same_patch_scores_can_be_fused_with_any_weight(lakes: Any, noise_im
     patch_scores = lake.measure(noise_images[5])
     for weight in (0.0, 0.4, 1.0):
         other = lake.with_weights(fusion_weight=weight)
-        assert other.aggregate(patch_scores).score == pytest.approx(other.score(noise_images[5]).score)
+        assert other.aggregate(patch_scores).score == pytest.approx(other.explain(noise_images[5]).score)
 
 
 # Borders -------------------------------------------------------------------------------------------------------------
 
 
 def test_patches_off_a_letterboxed_image_are_nan_and_never_decide(lakes: Any, noise_images: list[InputImage]) -> None:
-    result = lakes("native-vit", "channel, neuron, letterbox", top_q=20).score(noise_images[5])
+    result = lakes("native-vit", "channel, neuron, letterbox", top_q=20).explain(noise_images[5])
     # 50 x 30 pixels in 40 x 40: 24 rows from 8 on, so the rows of patches 1 to 3 of 0 to 4.
     expected = np.zeros((5, 5), bool)
     expected[1:4] = True
@@ -253,7 +253,7 @@ def test_the_memory_bank_of_letterboxed_images_has_only_patches_on_them(lakes: A
 def test_without_patch_directions_the_cross_modal_part_is_left_out(lakes: Any, noise_images: list[InputImage]) -> None:
     lake = lakes("native-vit-attention-pool", "channel, neuron, letterbox")
     assert [w for w in lake.memory_bank_.warnings if "text part is left out" in w]
-    result = lake.score(noise_images[5])
+    result = lake.explain(noise_images[5])
     assert (result.fusion_weight, result.text) == (0.0, 0.0)
     assert result.score == pytest.approx(result.visual)
     assert result.patch_scores.image_probability is None
@@ -269,7 +269,7 @@ def test_the_image_probability_is_the_softmax_of_the_whole_image(lakes: Any, noi
     directions = lake.memory_bank_.text.directions
     logits = np.exp(3.0) * torch.stack([vector @ directions.normal, vector @ directions.anomalous]).double().numpy()
     expected = np.exp(logits[1]) / np.exp(logits).sum()
-    assert lake.score(image).patch_scores.image_probability == pytest.approx(expected, rel=1e-4)
+    assert lake.explain(image).patch_scores.image_probability == pytest.approx(expected, rel=1e-4)
     assert 0.02 < expected < 0.98
 
 

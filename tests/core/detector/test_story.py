@@ -23,7 +23,7 @@ def scratched() -> Example:
 
 
 def test_the_hot_patch_lies_on_the_scratch_and_the_score_is_above_the_threshold(lake: Lake, scratched: Example) -> None:
-    result = lake.score(scratched.image)
+    result = lake.explain(scratched.image)
     assert scratched.mask is not None
     share = mask_to_patches(scratched.mask, result.patch_scores.grid, result.patch_scores.placement)
     assert share[result.patch] > 0
@@ -32,14 +32,14 @@ def test_the_hot_patch_lies_on_the_scratch_and_the_score_is_above_the_threshold(
 
 
 def test_the_evidence_is_a_normal_patch_farther_away_than_normal_patches_are(lake: Lake, scratched: Example) -> None:
-    result = lake.score(scratched.image)
+    result = lake.explain(scratched.image)
     (item,) = result.evidence()
     assert 0 <= item.normal_image < len(lake.normals_)
     assert item.distance > item.tau
 
 
 def test_what_the_top_neurons_add_to_the_score_lies_on_the_scratch(lake: Lake, scratched: Example) -> None:
-    result = lake.score(scratched.image)
+    result = lake.explain(scratched.image)
     assert scratched.mask is not None
     on = mask_to_patches(scratched.mask, result.patch_scores.grid, result.patch_scores.placement) > 0
     off = result.patch_scores.inside & ~on
@@ -53,7 +53,7 @@ def test_what_the_top_neurons_add_to_the_score_lies_on_the_scratch(lake: Lake, s
 
 
 def test_the_top_neurons_are_more_active_on_the_scratch_than_off_it(lake: Lake, scratched: Example) -> None:
-    result = lake.score(scratched.image)
+    result = lake.explain(scratched.image)
     assert scratched.mask is not None
     share = mask_to_patches(scratched.mask, result.patch_scores.grid, result.patch_scores.placement)
     inside, on = result.patch_scores.inside, share > 0

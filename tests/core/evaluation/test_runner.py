@@ -76,7 +76,7 @@ def test_figures_are_those_of_the_detector_itself(
         ("text", replace(own, fusion_weight=1.0)),
     ):
         lake = Lake(small_cnn, config, store).fit(normals)
-        expected = auroc(labels, [lake.score(example.image).score for example in tests])
+        expected = auroc(labels, [lake.explain(example.image).score for example in tests])
         row = one(document["results"], category="unmasked", shots=3, seed=1, method=method)
         assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
 

@@ -186,7 +186,7 @@ def test_a_layer_that_is_off_counts_nothing_and_keeps_its_place_in_the_mean(
     lake = lakes("native-vit", fusion_weight=0.0)
     first, *others = lake.selection_
     found = ablate(lake, whole_layer(lake, first), noise_images[5])
-    alone = lakes("native-vit", fusion_weight=0.0, layers=tuple(others)).score(noise_images[5])
+    alone = lakes("native-vit", fusion_weight=0.0, layers=tuple(others)).explain(noise_images[5])
     np.testing.assert_allclose(found.after.map, alone.map * len(others) / (len(others) + 1), rtol=1e-5)
     assert {e.layer for e in found.after.evidence()} == set(others) == {e.layer for e in found.evidence_before}
     assert first not in set(found.after.contributions()["layer"].dropna())
@@ -224,11 +224,11 @@ def test_nothing_off_changes_nothing(lakes: Any, noise_images: list[InputImage])
 
 def test_the_detector_and_its_store_stay_as_they_were(lakes: Any, noise_images: list[InputImage]) -> None:
     lake = lakes("siglip")
-    before = lake.score(noise_images[5])
+    before = lake.explain(noise_images[5])
     held = {key: {hook_point: t.clone() for hook_point, t in row.items()} for key, row in lake.store._held.items()}
     neurons = {layer: s.neurons.copy() for layer, s in lake.selection_.items()}
     ablation_control(lake, some(lake), noise_images[5], noise_images[4:], LABELS, n_draws=3)
-    after = lake.score(noise_images[5])
+    after = lake.explain(noise_images[5])
     assert (after.score, after.threshold) == (before.score, before.threshold)
     assert all(np.array_equal(neurons[layer], s.neurons) for layer, s in lake.selection_.items())
     assert held.keys() == lake.store._held.keys()
@@ -243,7 +243,7 @@ def test_the_top_of_the_contributions_are_its_greatest_contributions(
     lakes: Any, noise_images: list[InputImage]
 ) -> None:
     lake = lakes("convnext")
-    result = lake.score(noise_images[5])
+    result = lake.explain(noise_images[5])
     for patch in (None, 0 if result.patch_scores.inside[0] else int(np.flatnonzero(result.patch_scores.inside)[0])):
         chosen = top_contributing_neurons(result, 5, patch)
         contributions = result.contributions(patch)

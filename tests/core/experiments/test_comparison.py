@@ -27,7 +27,7 @@ def lake(request: pytest.FixtureRequest, open_tiny: OpenTiny, noise_images: list
 def test_differences_add_up_to_the_difference_of_the_scores(
     lake: Lake, noise_images: list[InputImage], level: str
 ) -> None:
-    a, b = lake.score(noise_images[4]), lake.score(noise_images[5])
+    a, b = lake.explain(noise_images[4]), lake.explain(noise_images[5])
     table = compare_contributions(a, b, level)  # type: ignore[arg-type]
     assert table["difference"].sum() == pytest.approx(a.score - b.score, rel=1e-3, abs=1e-4)
     assert table["contribution_a"].sum() == pytest.approx(a.score, rel=1e-4)
@@ -42,7 +42,7 @@ def test_each_neuron_has_the_two_contributions_that_the_method_gives_it(
     lake: Lake, noise_images: list[InputImage]
 ) -> None:
     pair = noise_images[4], noise_images[5]
-    a, b = map(lake.score, pair)
+    a, b = map(lake.explain, pair)
     naive_a, naive_b = (naive(lake, noise_images[:N_NORMALS], image) for image in pair)
     table = compare_contributions(a, b)
     visual = table[table["part"] == "visual"]
@@ -57,8 +57,8 @@ def test_detectors_with_other_neurons_and_without_text_are_compared_all_the_same
     open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
     backbone, normals = open_tiny("siglip"), noise_images[:N_NORMALS]
-    one = Lake(backbone, LakeConfig(layers=(1,), site="mlp_hidden", top_k=5)).fit(normals).score(noise_images[5])
-    two = Lake(backbone, LakeConfig(layers=(1, 2), site="mlp_hidden", top_k=9)).fit(normals).score(noise_images[5])
+    one = Lake(backbone, LakeConfig(layers=(1,), site="mlp_hidden", top_k=5)).fit(normals).explain(noise_images[5])
+    two = Lake(backbone, LakeConfig(layers=(1, 2), site="mlp_hidden", top_k=9)).fit(normals).explain(noise_images[5])
     table = compare_contributions(one, two)
     assert table["difference"].sum() == pytest.approx(one.score - two.score, rel=1e-4)
     assert (table.loc[table["layer"] == 2, "contribution_a"] == 0).all()
@@ -67,7 +67,7 @@ def test_detectors_with_other_neurons_and_without_text_are_compared_all_the_same
 
 
 def test_regions_can_be_compared(lake: Lake, noise_images: list[InputImage]) -> None:
-    a, b = lake.score(noise_images[4]), lake.score(noise_images[5])
+    a, b = lake.explain(noise_images[4]), lake.explain(noise_images[5])
     table = compare_contributions(a, b, "part", patch_a=[0, 1], patch_b=2)
     flat_a, flat_b = a.map.reshape(-1), b.map.reshape(-1)
     assert table["difference"].sum() == pytest.approx(float(flat_a[:2].mean() - flat_b[2]), rel=1e-3, abs=1e-4)

@@ -69,8 +69,8 @@ def test_it_is_fitting_again_by_hand_and_the_added_image_is_no_test(lake: Lake, 
     others = [example for example in tests if example is not added]
     assert found.table["image"].tolist() == [e.image.name for e in others]
     assert added.image.name not in found.table["image"].tolist()
-    np.testing.assert_allclose(found.table["before"], [lake.score(e.image).score for e in others])
-    np.testing.assert_allclose(found.table["after"], [by_hand.score(e.image).score for e in others])
+    np.testing.assert_allclose(found.table["before"], [lake.explain(e.image).score for e in others])
+    np.testing.assert_allclose(found.table["after"], [by_hand.explain(e.image).score for e in others])
     np.testing.assert_allclose(found.table["change"], found.table["after"] - found.table["before"])
     assert found.auroc_after == known_auroc(labels_of(tuple(others)), found.table["after"].to_numpy())
     assert len(lake.normals_) == 8
@@ -78,7 +78,7 @@ def test_it_is_fitting_again_by_hand_and_the_added_image_is_no_test(lake: Lake, 
     missed = [
         e
         for e in others
-        if e.label == "defective" and lake.score(e.image).is_anomalous and not by_hand.score(e.image).is_anomalous
+        if e.label == "defective" and lake.explain(e.image).is_anomalous and not by_hand.explain(e.image).is_anomalous
     ]
     assert found.n_missed == len(missed)
 
@@ -111,7 +111,7 @@ def test_what_is_normal_already_or_nothing_is_refused(lake: Lake) -> None:
 
 
 def test_cancelling_leaves_the_detector_as_it_was(lake: Lake, tests: tuple[Example, ...]) -> None:
-    before = lake.score(tests[0].image).score
+    before = lake.explain(tests[0].image).score
 
     def stop(done: int, _in_all: int) -> None:
         if done == 2:
@@ -119,5 +119,5 @@ def test_cancelling_leaves_the_detector_as_it_was(lake: Lake, tests: tuple[Examp
 
     with pytest.raises(Cancelled):
         contaminate(lake, [tests[1].image], [e.image for e in tests], on_progress=stop)
-    assert lake.score(tests[0].image).score == before
+    assert lake.explain(tests[0].image).score == before
     assert len(lake.normals_) == 8

@@ -58,12 +58,12 @@ def normal_acts(lake: Lake, layer: int) -> torch.Tensor:
     )
 
 
-def planted(backbone: Backbone, normals: list[InputImage], acts_ipu: torch.Tensor, **options: object) -> Lake:
+def planted(backbone: Backbone, normals: list[InputImage], acts_ipn: torch.Tensor, **options: object) -> Lake:
     """A detector whose store holds these activations of layer 2 instead of the network's."""
     store = FeatureStore(backbone)
     lake = Lake(backbone, LakeConfig(**({"layers": (2,), "site": "mlp_hidden"} | options)), store)  # type: ignore[arg-type]
     store.ensure(normals, lake.hook_points)
-    for image, acts_pu in zip(normals, acts_ipu, strict=True):
+    for image, acts_pu in zip(normals, acts_ipn, strict=True):
         store._held[image.sha256][backbone.hook_point(2, "mlp_hidden")] = acts_pu
     return lake.fit(normals)
 
@@ -105,7 +105,7 @@ def test_the_random_control_equals_detectors_made_by_hand(
         by_hand.fit(lake.normals_)
         expected.append(separation(by_hand, [r.score for r in by_hand.explain_all(tests)], labels))
     np.testing.assert_allclose(control.draws, expected)
-    own = separation(lake, [lake.score(image).score for image in tests], labels)
+    own = separation(lake, [lake.explain(image).score for image in tests], labels)
     assert control.selected == pytest.approx(own)
     assert control.place == pytest.approx(np.mean([(own > e) + 0.5 * (own == e) for e in expected]))
     assert control.measure == ("auroc" if labels else "gap")
@@ -208,13 +208,12 @@ def test_the_default_ks_go_from_one_to_all_on_a_log_scale() -> None:
 def test_criteria_are_compared_over_the_normal_patches(lake: Lake) -> None:
     compared = compare_criteria(lake)
     for layer in (12, 15):
-        acts = normal_acts(lake, layer).flatten(0, 1)
         table = compared.jaccard[layer]
-        assert list(table.index) == list(table.columns) == ["variance", "robust", "range", "random"]
+        assert list(table.index) == list(table.columns) == ["variance", "range", "robust", "random"]
         np.testing.assert_array_equal(table, table.T)
         np.testing.assert_array_equal(np.diag(table), 1)
         np.testing.assert_array_equal(compared.selections[layer]["variance"].neurons, lake.selection_[layer].neurons)
-        robust = select(acts, layer, "mlp_hidden", "robust", 30).neurons
+        robust = select(*lake.normal_patches(layer), layer, "mlp_hidden", "robust", 30).neurons
         expected = jaccard(robust, lake.selection_[layer].neurons)
         assert table.loc["variance", "robust"] == pytest.approx(expected)
         assert 0 < expected < 1
@@ -245,9 +244,9 @@ def test_stability_equals_selections_made_by_hand(lake: Lake) -> None:
     assert len(found.runs) == 2 * (4 + 2 * 2)
     overlaps = []
     for layer in (12, 15):
-        acts_ipu = normal_acts(lake, layer)
+        patches = lake.normal_patches(layer)
         neurons = [
-            select(acts_ipu[[i for i in range(4) if i != out]].flatten(0, 1), layer, "mlp_hidden", top_k=30).neurons
+            select(*patches.of([i for i in range(4) if i != out]), layer, "mlp_hidden", top_k=30).neurons
             for out in range(4)
         ]
         runs = found.runs[(found.runs["layer"] == layer) & (found.runs["what"] == "leave one out")]

@@ -71,7 +71,7 @@ def test_deletion_goes_from_the_image_to_its_replacement_and_insertion_back(
         assert one.by_map.shape == (5,)
         assert one.at_random.shape == (2, 5)
         assert (one.shares[0], one.shares[-1]) == (0, 1)
-    assert deletion.by_map[0] == pytest.approx(lake.score(image).score, rel=1e-4)
+    assert deletion.by_map[0] == pytest.approx(lake.explain(image).score, rel=1e-4)
     assert deletion.by_map[0] != pytest.approx(deletion.by_map[-1], rel=1e-2)
 
 
@@ -80,7 +80,7 @@ def test_each_step_exchanges_the_hottest_patches_first(open_tiny: OpenTiny, nois
     backbone = open_tiny("native-vit")
     lake = Lake(backbone, LakeConfig(layers=(2, 3), site="mlp_hidden", top_k=8)).fit(noise_images[:3])
     image = noise_images[5]
-    result, pixels = lake.score(image), backbone.prepare(image)
+    result, pixels = lake.explain(image), backbone.prepare(image)
     other = replacement_of(lake, image, "blurred")
     found = curve(lake, image, "deletion", "blurred", n_steps=5, n_orders=1)
     np.testing.assert_allclose(found.shares, [0, 0.2, 0.4, 0.6, 0.8, 1])
@@ -130,7 +130,7 @@ def test_on_a_drawn_spot_the_map_beats_random_orders(spots: Lake) -> None:
 
 def test_curves_are_reproducible_and_leave_the_store_alone(spots: Lake) -> None:
     image = spotted(30, defect=True)
-    spots.score(image)
+    spots.explain(image)
     n_before, n_bytes = spots.store.n_forwards, spots.store.n_bytes
     one, again, other = (curve(spots, image, n_steps=3, n_orders=1, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.at_random, again.at_random)
@@ -216,7 +216,7 @@ def test_scored_inputs_come_back_one_by_one(spots: Lake) -> None:
         yield from (spots.backbone.prepare(image) for image in images)
 
     found = [one.score for one in scored(spots, images[0], inputs(), 5)]
-    np.testing.assert_allclose(found, [spots.score(image).score for image in images], rtol=1e-4)
+    np.testing.assert_allclose(found, [spots.explain(image).score for image in images], rtol=1e-4)
 
 
 # Occlusion -----------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_occlusion_is_the_loss_when_a_region_is_covered(lake: Lake, noise_images
                 )
                 results.append(result.score if target == "score" else float(np.nanmean(result.map)))
             assert found.importance[number] == pytest.approx(results[0] - results[1], abs=1e-4)
-        assert found.region[lake.score(image).patch] == found.max_scoring_region
+        assert found.region[lake.explain(image).patch] == found.max_scoring_region
         assert found.importance_map.shape == (found.grid.rows, found.grid.cols)
 
 

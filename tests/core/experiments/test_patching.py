@@ -11,7 +11,6 @@ from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import HookPoint
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
@@ -26,6 +25,7 @@ from lake_core.experiments.patching import (
     max_scoring_patches,
 )
 from lake_core.prompts import text_directions
+from lake_core.types import HookPoint
 from tests.core.method import agree, layers_of, naive, site_of
 from tests.core.running import Cancelled, in_threads
 from tests.core.tiny import OpenTiny, Tiny
@@ -73,7 +73,7 @@ def as_held(backbone: Backbone, name: str, hook_point: HookPoint, raw: Tensor) -
 @contextmanager
 def by_hand(backbone: Backbone, name: str, hook_point: HookPoint, write: Callable[[Tensor], None]) -> Iterator[None]:
     """Hooks of the test's own that write into the patch tokens at a place."""
-    hook = backbone._adapter.hooks()[hook_point]
+    hook = backbone.adapter.hooks()[hook_point]
 
     def written(raw: Tensor) -> Tensor:
         changed = raw.clone()
@@ -95,10 +95,10 @@ def by_hand(backbone: Backbone, name: str, hook_point: HookPoint, write: Callabl
 @contextmanager
 def without_outgoing_weights(backbone: Backbone, hook_point: HookPoint, neuron: int) -> Iterator[None]:
     """While it lasts, nothing that comes after the neuron reads it."""
-    visual = backbone._adapter.visual
+    visual = backbone.adapter.visual
     weights: list[Any]
     if hook_point.site == "mlp_hidden":
-        weights = [backbone._adapter.hooks()[hook_point].module.weight]
+        weights = [backbone.adapter.hooks()[hook_point].module.weight]
     elif hasattr(visual, "attnpool"):
         weights = [getattr(visual.attnpool, name).weight for name in ("q_proj", "k_proj", "v_proj")]
     elif hasattr(visual.head, "pool"):
@@ -168,7 +168,7 @@ def test_mean_ablation_is_what_a_hook_written_by_hand_does(
         assert (one.unusual_before is None) == (one.layer not in lake.selection_)
     assert found.layers[-1].relative > 1e-4
     assert abs(found.text_change) > 1e-7
-    assert found.before.score == pytest.approx(lake.score(image).score, rel=1e-4)
+    assert found.before.score == pytest.approx(lake.explain(image).score, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["native-vit", "siglip"])
@@ -179,7 +179,7 @@ def test_a_blocks_output_changes_by_the_neurons_outgoing_weights(
     backbone = open_tiny(name)
     lake, neuron, hook_point = lakes(backbone), 7, HookPoint(1, "mlp_hidden")
     found = causal_ablation(lake, noise_images[6], {1: [neuron]}, n_draws=0).layers[0]
-    module: Any = backbone._adapter.hooks()[hook_point].module
+    module: Any = backbone.adapter.hooks()[hook_point].module
     down = module.weight[:, neuron].detach().double()
     acts = lake.store.get(noise_images[6], hook_point).double()[:, neuron]
     mean = float(mean_over_normals(lake, hook_point, noise_images[:N_NORMALS])[neuron])
@@ -236,7 +236,7 @@ def test_a_patched_patch_has_the_values_of_its_source(open_tiny: OpenTiny) -> No
     lake = Lake(backbone, LakeConfig(layers=(2,), site="mlp_hidden", smooth=1, top_k=20, fusion_weight=0.0)).fit(
         images[:3]
     )
-    result = lake.score(images[3])
+    result = lake.explain(images[3])
     found = activation_patching(
         lake, images[3], all_selected(lake), evidence_sources(lake, result), max_scoring_patches(result), n_draws=0
     )
@@ -315,14 +315,14 @@ def test_the_pool_of_selected_neurons_has_only_those(
 
 def test_nothing_of_it_reaches_the_store(lake: Lake, noise_images: list[InputImage]) -> None:
     held = {key: {hook_point: t.clone() for hook_point, t in row.items()} for key, row in lake.store._held.items()}
-    before, n_before = lake.score(noise_images[5]), lake.store.n_forwards
+    before, n_before = lake.explain(noise_images[5]), lake.store.n_forwards
     small(lake, noise_images)
     assert lake.store.n_forwards == n_before
     assert held.keys() == lake.store._held.keys()
     for key, row in held.items():
         assert row.keys() == lake.store._held[key].keys()
         assert all(torch.equal(t, lake.store._held[key][hook_point]) for hook_point, t in row.items())
-    assert lake.score(noise_images[5]).score == before.score
+    assert lake.explain(noise_images[5]).score == before.score
 
 
 @pytest.mark.parametrize("name", ["native-vit", "efficientnet", "timm-resnet"])

@@ -25,7 +25,7 @@ def lake(request: pytest.FixtureRequest, open_tiny: OpenTiny, noise_images: list
 
 def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_images: list[InputImage]) -> None:
     image, normals = noise_images[5], noise_images[:N_NORMALS]
-    before = lake.score(image)
+    before = lake.explain(image)
     n_forwards, n_bytes = lake.store.n_forwards, lake.store.n_bytes
     steps: list[tuple[int, int]] = []
     found = score_stability(lake, image, n_seeds=2, on_progress=lambda *step: steps.append(step))
@@ -42,7 +42,7 @@ def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_images: list[
     assert found.table["score"].iloc[0] == before.score
     for left_out in range(N_NORMALS):
         kept = [normal for i, normal in enumerate(normals) if i != left_out]
-        fresh = Lake(lake.backbone, lake.config).fit(kept).score(image)
+        fresh = Lake(lake.backbone, lake.config).fit(kept).explain(image)
         row = found.table.iloc[1 + left_out]
         assert row["score"] == pytest.approx(fresh.score, rel=1e-4)
         assert row["threshold"] == pytest.approx(fresh.threshold, rel=1e-4)
@@ -55,7 +55,7 @@ def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_images: list[
     }
     rows = found.table.set_index("what")
     for what, rgb in changed.items():
-        assert rows.loc[what, "score"] == pytest.approx(lake.score(rgb).score, rel=1e-4)
+        assert rows.loc[what, "score"] == pytest.approx(lake.explain(rgb).score, rel=1e-4)
         assert rows.loc[what, "threshold"] == lake.threshold_
     assert found.spread == (found.table["score"].min(), found.table["score"].max())
     assert ("never turns" in found.sentence) == (len(found.turned) == 0)
@@ -118,6 +118,6 @@ def test_turning_a_good_part_makes_no_defect(lake_cnn: Backbone) -> None:
     sample = load_sample("metal")
     detector = Lake(lake_cnn, LakeConfig(object_name="metal flange")).fit([e.image for e in sample.normals[:4]])
     good = next(example.image for example in sample.tests if example.label == "good")
-    before = detector.score(good).score
+    before = detector.explain(good).score
     for degrees in (-5, 5):
-        assert abs(detector.score(rotated(good.rgb, degrees)).score - before) < 1.0
+        assert abs(detector.explain(rotated(good.rgb, degrees)).score - before) < 1.0

@@ -67,7 +67,7 @@ def test_the_difference_of_aurocs_is_judged_on_the_same_draws() -> None:
 
 
 def test_maps_of_several_thresholds_have_the_same_colours(lake: Lake) -> None:
-    score = lake.score(load_sample("metal").tests[0].image)
+    score = lake.explain(load_sample("metal").tests[0].image)
     found = score.patch_scores
 
     def drawn(threshold: float) -> np.ndarray:

@@ -43,7 +43,7 @@ def same(one: Lake, other: Lake, image: InputImage) -> None:
     assert one.config == other.config
     assert one.memory_bank_.warnings == other.memory_bank_.warnings
     np.testing.assert_array_equal(one.normal_scores_, other.normal_scores_)
-    a, b = one.score(image), other.score(image)
+    a, b = one.explain(image), other.explain(image)
     assert (a.score, a.threshold, a.text) == (b.score, b.threshold, b.text)
     np.testing.assert_array_equal(a.map, b.map)
     assert a.patch_scores.image_probability == b.patch_scores.image_probability
@@ -56,7 +56,7 @@ def test_other_prompts_equals_fitting_with_the_other_words(
     lake: Lake, noise_images: list[InputImage], change: dict[str, object]
 ) -> None:
     image = noise_images[5]
-    before = lake.score(image)
+    before = lake.explain(image)
     n_forwards = lake.store.n_forwards
     other = with_prompts(lake, **change)  # type: ignore[arg-type]
     config = LakeConfig(**{name: getattr(lake.config, name) for name in LakeConfig.__dataclass_fields__} | change)
@@ -65,11 +65,11 @@ def test_other_prompts_equals_fitting_with_the_other_words(
     assert all(a is b for a, b in zip(other.memory_bank_.layers, lake.memory_bank_.layers, strict=True))
     assert lake.store.n_forwards == n_forwards
     again = other.aggregate(patch_scores_with_prompts(other, before.patch_scores))
-    assert again.score == fresh.score(image).score
+    assert again.score == fresh.explain(image).score
     assert again.score != before.score
     assert again.patch_scores.layers is before.patch_scores.layers
-    assert again.patch_scores.image_probability == fresh.score(image).patch_scores.image_probability
-    assert lake.score(image).score == before.score
+    assert again.patch_scores.image_probability == fresh.explain(image).patch_scores.image_probability
+    assert lake.explain(image).score == before.score
 
 
 def test_other_prompts_may_lose_the_text_part_and_find_it_again(lake: Lake, noise_images: list[InputImage]) -> None:
@@ -83,7 +83,7 @@ def test_other_prompts_may_lose_the_text_part_and_find_it_again(lake: Lake, nois
 
 def test_prompts_have_the_similarities_of_their_own_texts(lake: Lake, noise_images: list[InputImage]) -> None:
     image, backbone = noise_images[5], lake.backbone
-    result = lake.score(image)
+    result = lake.explain(image)
     patch = int(np.flatnonzero(result.patch_scores.inside)[-1])
     assert backbone.joint_hook_point is not None
     under = int(coarse_of_fine(result.patch_scores.grid, backbone.grid(backbone.joint_hook_point))[patch])
@@ -139,7 +139,7 @@ def test_where_all_normal_patches_sound_alike_a_text_has_no_scale(
     backbone = open_backbone(f"local-dir:{write_monotone(tmp_path / 'monotone')}", resize="letterbox")
     lake = Lake(backbone, LakeConfig(top_k=9)).fit(noise_images[:N_NORMALS])
     assert any("all normal patches sound the same" in warning for warning in lake.memory_bank_.warnings)
-    assert lake.score(noise_images[5]).score != lake.score(noise_images[6]).score
+    assert lake.explain(noise_images[5]).score != lake.explain(noise_images[6]).score
     found = phrase_map(lake, noise_images[5], "a hole")
     assert found.relative is None
     assert found.m50 == pytest.approx(found.m99, abs=1e-6)
@@ -173,7 +173,7 @@ def test_each_prompt_is_a_detector_fitted_with_it(lake: Lake, noise_images: list
     assert len(others) == len(expected)
     for row, (prompts, name) in zip(others.itertuples(), expected, strict=True):
         config = LakeConfig(top_k=9, fusion_weight=0.6, prompts=prompts, object_name=name, top_q=2)
-        fresh = Lake(lake.backbone, config, lake.store).fit(noise_images[:N_NORMALS]).score(noise_images[5])
+        fresh = Lake(lake.backbone, config, lake.store).fit(noise_images[:N_NORMALS]).explain(noise_images[5])
         assert (row.score, row.text, row.threshold) == (fresh.score, fresh.text, fresh.threshold)
         assert row.is_anomalous == fresh.is_anomalous
     assert others["what"].tolist()[1:] == [
@@ -254,7 +254,7 @@ def test_each_prompt_left_out_is_a_detector_fitted_with_the_others(
 ) -> None:
     """SILENCED without its last prompt has the same words for both states, so that the text part is left out."""
     image, asked = noise_images[5], with_prompts(lake, prompts)
-    before = asked.score(image)
+    before = asked.explain(image)
     found = without_each_prompt(asked, before)
     texts = {"normal": prompts.normal_texts("plate"), "anomalous": prompts.anomalous_texts("plate")}
     left = [(state, i) for state, whole in texts.items() for i in range(len(whole)) if len(whole) > 1]
@@ -263,7 +263,7 @@ def test_each_prompt_left_out_is_a_detector_fitted_with_the_others(
         others = one_less(prompts, state, i)
         expected = naive_without(asked, before, others)
         assert (one.score, one.text, one.threshold) == pytest.approx(expected, rel=2e-4, abs=2e-5)
-        fresh = with_prompts(lake, others).score(image)
+        fresh = with_prompts(lake, others).explain(image)
         assert one.score == pytest.approx(fresh.score, rel=1e-4)
         assert one.text == pytest.approx(fresh.text, rel=1e-4, abs=1e-5)
         assert one.threshold == pytest.approx(fresh.threshold, rel=1e-4)
@@ -275,7 +275,7 @@ def test_each_prompt_left_out_is_a_detector_fitted_with_the_others(
 def test_a_prompt_that_turns_the_decision_is_named(lake: Lake, noise_images: list[InputImage]) -> None:
     """With a threshold of the user's own, by which the decision is another one than without the first prompt."""
     own = copy(lake)
-    before = lake.score(noise_images[5])
+    before = lake.explain(noise_images[5])
     one = without_each_prompt(lake, before)[0]
     own.threshold_ = before.score + (1 if one.is_anomalous else -1)
     found = prompt_sensitivity(own, noise_images[5])

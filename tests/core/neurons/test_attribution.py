@@ -9,9 +9,9 @@ import torch
 from captum.attr import NeuronIntegratedGradients
 from torch import nn
 
-from lake_core.backbones.backbone import _FORWARD_LOCK, Backbone
+from lake_core.backbones.backbone import FORWARD_LOCK, Backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.hooks import Hook, HookPoint
+from lake_core.backbones.hooks import Hook
 from lake_core.data.images import InputImage
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.neurons.attribution import (
@@ -25,6 +25,7 @@ from lake_core.neurons.attribution import (
     neuron_attribution,
     private_copy,
 )
+from lake_core.types import HookPoint
 from tests.core.tiny import OpenTiny, Tiny
 
 
@@ -183,7 +184,7 @@ def test_only_pixels_of_a_letterboxed_image_differ_from_the_baseline(
 
 
 def test_the_private_copy_shares_weights_and_nothing_else(backbone: Backbone) -> None:
-    own, private = backbone._adapter.visual, private_copy(backbone._adapter).visual
+    own, private = backbone.adapter.visual, private_copy(backbone.adapter).visual
     assert not {id(m) for m in own.modules()} & {id(m) for m in private.modules()}
     assert not {id(p) for p in own.parameters()} & {id(p) for p in private.parameters()}
     assert [p.data_ptr() for p in own.parameters()] == [p.data_ptr() for p in private.parameters()]
@@ -236,7 +237,7 @@ def test_leaves_no_trace_even_when_cancelled(backbone: Backbone, noise_images: l
         )
     assert seen == [(0, 32), (BATCH, 32), (2 * BATCH, 32)]
     assert state_of(backbone) == before
-    assert not _FORWARD_LOCK.locked()
+    assert not FORWARD_LOCK.locked()
 
 
 def test_progress_ends_at_the_last_step(backbone: Backbone, noise_images: list[InputImage]) -> None:

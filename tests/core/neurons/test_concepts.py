@@ -12,7 +12,6 @@ from scipy import ndimage
 from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone, open_backbone
-from lake_core.backbones.hooks import HookPoint
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
@@ -27,6 +26,7 @@ from lake_core.neurons.concepts import (
     load_concepts,
 )
 from lake_core.neurons.effects import ablation_effects, clipped, describe, written_directions
+from lake_core.types import HookPoint
 from tests.core.tiny import Tiny, write
 
 WORDS = ("red", "blue", "rust", "scratch", "hole", "wood", "steel", "stripes", "shadow", "screw")
@@ -76,7 +76,7 @@ def planted(tmp_path: Path, mosaics: list[InputImage]) -> RedBackbone:
     backbone = open_backbone(f"local-dir:{write('native-vit', tmp_path / 'red')}")
     backbone.__class__ = RedBackbone
     assert isinstance(backbone, RedBackbone)
-    visual = backbone._adapter.visual
+    visual = backbone.adapter.visual
     mlp = visual.transformer.resblocks[LAYER - 1].mlp
     with torch.no_grad():
         visual.positional_embedding.mul_(0.1)
@@ -123,7 +123,7 @@ def test_a_planted_neuron_gets_its_word_by_both_routes(planted: RedBackbone, mos
 
 
 def test_the_planted_neuron_with_shuffled_weights_gets_no_word(planted: RedBackbone, mosaics: list[InputImage]) -> None:
-    mlp = planted._adapter.visual.transformer.resblocks[LAYER - 1].mlp
+    mlp = planted.adapter.visual.transformer.resblocks[LAYER - 1].mlp
     reads, writes = mlp.c_fc.weight[PLANTED].detach().clone(), mlp.c_proj.weight[:, PLANTED].detach().clone()
     found: list[tuple[str, ...]] = []
     for seed in range(12):
@@ -145,7 +145,7 @@ def test_ablation_at_zero_is_what_taking_the_neurons_weights_away_does(
     pixels = torch.stack([planted.prepare(image) for image in mosaics])
     whole = planted.forward(pixels, {point})[point][:, 0]
     with torch.no_grad():
-        planted._adapter.visual.transformer.resblocks[LAYER - 1].mlp.c_proj.weight[:, PLANTED] = 0
+        planted.adapter.visual.transformer.resblocks[LAYER - 1].mlp.c_proj.weight[:, PLANTED] = 0
     wanted = (whole - planted.forward(pixels, {point})[point][:, 0]).mean(0).numpy()
     assert np.linalg.norm(wanted) > 1e-3
     np.testing.assert_allclose(found, wanted, atol=0.01 * float(np.linalg.norm(wanted)))

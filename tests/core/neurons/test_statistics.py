@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from lake_core.backbones.hooks import HookPoint
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.errors import NotFittedError
-from lake_core.neurons.statistics import COLUMNS, extreme_patches, flags, neuron_aurocs, peaks, quantiles
+from lake_core.neurons.statistics import COLUMNS, extreme_patches, flags, neuron_aurocs, neuron_table, peaks, quantiles
+from lake_core.types import HookPoint
 from tests.core.tiny import OpenTiny
 
 N_IMAGES, N_PATCHES = 6, 25
@@ -91,7 +91,7 @@ def test_the_table_says_what_numpy_finds(open_tiny: OpenTiny, noise_images: list
         hook_point = HookPoint(layer, "residual_channel")
         inside = np.concatenate([backbone.grid(hook_point).inside(backbone.placement(p)) for p in lake.normals_])
         acts = lake.store.stack(lake.normals_, hook_point).flatten(0, 1).numpy()[inside]
-        table = lake.neurons(layer, tests)
+        table = neuron_table(lake, layer, tests)
         assert tuple(table.columns) == COLUMNS
         assert sorted(table["neuron"]) == list(range(acts.shape[1]))
         by_neuron = table.sort_values("neuron")
@@ -112,15 +112,15 @@ def test_the_table_says_what_numpy_finds(open_tiny: OpenTiny, noise_images: list
         )
         wanted = [roc_auc_score(labels, highest[:, neuron]) for neuron in table["neuron"]]
         np.testing.assert_allclose(table["auroc"], wanted)
-        pdt = lake.neurons(layer, tests, top=3)
+        pdt = neuron_table(lake, layer, tests, top=3)
         assert pdt.equals(table.head(3))
 
 
 def test_before_fit_there_is_no_table(open_tiny: OpenTiny) -> None:
     with pytest.raises(NotFittedError):
-        Lake(open_tiny("native-vit")).neurons(1)
+        neuron_table(Lake(open_tiny("native-vit")), 1)
 
 
 def test_without_labels_there_is_no_auroc(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
     lake = Lake(open_tiny("native-vit")).fit(noise_images[:2])
-    assert lake.neurons(2, noise_images[2:4])["auroc"].isna().all()
+    assert neuron_table(lake, 2, noise_images[2:4])["auroc"].isna().all()

@@ -1,0 +1,26 @@
+"""Names that several rooms share: activation sites, hook points, labels, progress."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias, get_args
+
+Site = Literal["residual_channel", "mlp_hidden"]
+"""Where in a block activations are read: "residual_channel" is the block's output, "mlp_hidden" the input of its
+down-projection. Convolutional towers use the same two names for their blocks."""
+SITES: tuple[Site, ...] = get_args(Site)
+
+
+class HookPoint(NamedTuple):
+    """Where activations are read: a layer, numbered from 1 at the input, and a site.
+
+    Two more sites stand for the joint space of images and texts, both at the last layer: "joint" (one vector of length
+    1 per patch) and "image" (the vector of the whole image).
+    """
+
+    layer: int
+    site: Literal["residual_channel", "mlp_hidden", "joint", "image"]
+
+
+Label: TypeAlias = Literal["good", "defective"]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the steps done and the steps in all; it may raise to cancel."""
