@@ -4,7 +4,7 @@ from .config import LakeConfig
 from .data.datasets import Dataset, Example, load_sample, read_folder, sample_names
 from .data.images import InputImage, read_image, read_images
 from .detector.lake import Lake
-from .detector.scoring import ImageResult
+from .detector.result import ImageResult
 from .detector.selection import Selection
 from .errors import LakeError
 from .evaluation.checkpoint import Checkpoint

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 
 SCHEMA = 1
 
