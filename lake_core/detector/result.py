@@ -24,7 +24,7 @@ class Split(NamedTuple):
 
 
 class ImageResult:
-    """One image's score, its maps and its account.
+    """One image's score, its maps and its contributions.
 
     Attributes:
         image: The image.
@@ -79,7 +79,7 @@ class ImageResult:
 
     @property
     def text_map(self) -> np.ndarray | None:
-        """C, (rows, cols) float32, or None where the text part is left out."""
+        """T, (rows, cols) float32, or None where the text part is left out."""
         return None if self.patch_scores.text is None else self._on_grid(self.patch_scores.text)
 
     def split(self, patch: int) -> Split:
@@ -94,11 +94,11 @@ class ImageResult:
         return Split(float(self._fused[patch]), float(self.patch_scores.visual[patch]), text_part)
 
     def contributions(self, patch: int | Sequence[int] | None = None, level: Level = "neuron") -> pd.DataFrame:
-        """The exact additive account of the image score, or of the fused value of any patch or region.
+        """The exact additive decomposition of the image score, or of the fused value of any patch or region.
 
         Args:
-            patch: Index into the flattened map; several account for the mean of their fused values; None accounts
-                for the image score (the mean of its top q patches).
+            patch: Index into the flattened map; several decompose the mean of their fused values; None
+                decomposes the image score (the mean of its top q patches).
             level: "neuron" has a row per layer and neuron, "layer" a row per layer, "part" one row per part.
         Returns:
             Columns part ("visual" or "text"), layer, neuron (missing where they do not apply) and contribution
@@ -110,7 +110,7 @@ class ImageResult:
             raise ValueError(f"level is {level!r}; choose from {', '.join(get_args(Level))}")
         patches = self.patches if patch is None else np.atleast_1d(np.asarray(patch, dtype=np.int64))
         if not len(patches):
-            raise ValueError("an account needs at least one patch")
+            raise ValueError("a decomposition needs at least one patch")
         for index in patches:
             self.split(int(index))
         w = self.patch_scores
@@ -141,7 +141,7 @@ class ImageResult:
         return table.groupby(keys, sort=False, dropna=False)["contribution"].sum().reset_index()
 
     def evidence(self, patch: int | None = None, n: int = 1) -> list[Evidence]:
-        """The nearest normal patches in each layer, for a patch of the fused map (default: the deciding one).
+        """The nearest normal patches in each layer, for a patch of the fused map (default: the max-scoring one).
 
         A layer whose neurons are all ablated has none: to it every patch is equally near.
 
@@ -162,10 +162,10 @@ class ImageResult:
         ]
 
     def top_neurons(self, patch: int | None, layer: int, top: int = 5) -> pd.DataFrame:
-        """The neurons of a layer that carry most of a patch's distance to its nearest normal patch.
+        """The neurons of a layer that contribute most to a patch's distance to its nearest normal patch.
 
         Args:
-            patch: Index into the flattened map; None takes the deciding one.
+            patch: Index into the flattened map; None takes the max-scoring one.
             layer: Number of a layer that takes part.
             top: How many neurons at most.
         Returns:
@@ -180,7 +180,7 @@ class ImageResult:
         return own.top_neurons(int(fine_to_layer[index]), self._layer_weight, top)
 
     def contribution_map(self, layer: int, neuron: int) -> np.ndarray:
-        """What one neuron contributes to the fused value of every patch; all neurons' maps and w C add up to `map`.
+        """What one neuron contributes to the fused value of every patch; all neurons' maps and w T add up to `map`.
 
         Args:
             layer: Number of a layer that takes part.
@@ -195,7 +195,7 @@ class ImageResult:
         return self._on_grid(own.shares_of_neuron(neuron)[fine_to_layer] * self._layer_weight)
 
     def _layer(self, number: int) -> tuple[LayerMatches, np.ndarray]:
-        """What a layer says, and its patch under each patch of the fused grid."""
+        """A layer's matches, and its patch under each patch of the fused grid."""
         for own, fine_to_layer in zip(self.patch_scores.layers, self.patch_scores.fine_to_layer, strict=True):
             if own.memory_bank.selection.layer == number:
                 return own, fine_to_layer

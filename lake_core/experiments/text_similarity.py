@@ -39,7 +39,7 @@ class PhraseMap:
         cosine: (rows, cols) float32 in [-1, 1]; NaN where a patch is not on the image.
         relative: (rows, cols) float32, (cosine - m50) / (m99 - m50): 0 is the median of the normal patches, 1 their
             calibration quantile; negative values are less similar to the text than that. None where all normal patches
-            sound the same.
+            are equally similar.
         m50, m99: Median and calibration quantile (default 0.99) of the cosine over the normal patches.
         cos_image: Cosine of the whole image with the text.
     """
