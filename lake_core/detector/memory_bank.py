@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -45,6 +46,11 @@ class LayerMemoryBank:
     def grid(self) -> PatchGrid:
         """Of the layer's patches."""
         return self.geometry.grid
+
+    @cached_property
+    def search(self) -> FloatBank:
+        """The bank ready to be searched, made once for all images."""
+        return FloatBank(self.bank, self.geometry)
 
 
 def fit_layer(

@@ -17,7 +17,7 @@ from lake_core.backbones.patch_grid import PatchGrid, Placement, coarse_of_fine
 from lake_core.data.images import InputImage
 from lake_core.detector.layer_matches import LayerMatches
 from lake_core.detector.memory_bank import MemoryBank
-from lake_core.detector.search import FloatBank, subspace
+from lake_core.detector.search import subspace
 from lake_core.detector.text import calibrated, margins
 
 
@@ -135,8 +135,7 @@ def compute_maps(
     matches = []
     for layer in memory_bank.layers:
         patches = subspace(acts[layer.selection.layer][None], layer.selection.neurons, layer.geometry)[0]
-        bank = FloatBank(layer.bank, layer.geometry)
-        matches.append(LayerMatches(layer, patches, *bank.nearest(bank.as_vectors(patches))))
+        matches.append(LayerMatches(layer, patches, *layer.search.nearest(layer.search.as_vectors(patches))))
     margin = None if joint is None or memory_bank.text is None else margins(joint, memory_bank.text.directions)
     return PatchScores(
         image=image,
