@@ -64,7 +64,9 @@ def planted(backbone: Backbone, normals: list[InputImage], acts_ipn: torch.Tenso
     lake = Lake(backbone, LakeConfig(**({"layers": (2,), "site": "mlp_hidden"} | options)), store)  # type: ignore[arg-type]
     store.ensure(normals, lake.hook_points)
     for image, acts_pu in zip(normals, acts_ipn, strict=True):
-        store._held[image.sha256][backbone.hook_point(2, "mlp_hidden")] = acts_pu
+        held = store.held(image.sha256, lake.hook_points)
+        assert held is not None
+        held[backbone.hook_point(2, "mlp_hidden")].copy_(acts_pu)
     return lake.fit(normals)
 
 
