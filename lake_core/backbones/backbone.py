@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lake_core.backbones.adapters import Adapter, adapter_of
+from lake_core.backbones.adapters import adapter_of
+from lake_core.backbones.adapters.base import Adapter
 from lake_core.backbones.devices import (
     Precision,
     checked_device,
