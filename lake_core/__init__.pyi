@@ -1,5 +1,7 @@
-from .backbones.backbone import Backbone, Opening, open_backbone
+from .backbones.backbone import Backbone
+from .backbones.budget import MemoryBudget
 from .backbones.feature_store import FeatureStore
+from .backbones.opening import Opening, open_backbone
 from .config import LakeConfig
 from .data.datasets import Dataset, Example, load_sample, read_folder, sample_names
 from .data.images import InputImage, read_image, read_images
@@ -30,6 +32,7 @@ __all__ = [
     "Lake",
     "LakeConfig",
     "LakeError",
+    "MemoryBudget",
     "Opening",
     "PromptEnsemble",
     "RayEngine",

@@ -20,9 +20,10 @@ from PIL import Image
 from streamlit import runtime
 
 from dashboard.session import Registry, Settings, Workspace
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.loading import SHIPPED, cached_pretrained
+from lake_core.backbones.opening import open_backbone
+from lake_core.backbones.registry import SHIPPED, cached_pretrained
 from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.data.datasets import Dataset, Example, load_sample, sample_names
 from lake_core.data.images import InputImage, read_image

@@ -125,10 +125,9 @@ def evaluate_command(
 
     Example: lake evaluate data --shots 1 4 --seeds 0 1 2 --json result.json
     """
-    from lake_core.backbones.backbone import Opening
     from lake_core.backbones.devices import PRECISIONS
-    from lake_core.backbones.garbage import spare_what_was_imported
-    from lake_core.backbones.threads import limit_threads
+    from lake_core.backbones.opening import Opening
+    from lake_core.backbones.process import freeze_imports, limit_threads
     from lake_core.cli.console import progress_bars
     from lake_core.config import LakeConfig
     from lake_core.evaluation.checkpoint import Checkpoint
@@ -152,7 +151,7 @@ def evaluate_command(
     if known is None:
         raise ConfigError(f"--precision is {precision!r}; choose from {', '.join(PRECISIONS)}.")
     limit_threads()
-    spare_what_was_imported()
+    freeze_imports()
     opening = Opening(model, device=device, precision=known)
     checkpoint = Checkpoint(json_out, resume) if json_out is not None else None
     with (

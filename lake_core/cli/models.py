@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import open_clip
 
-from lake_core.backbones.loading import DEFAULT_BACKBONE, SHIPPED, cached_pretrained
+from lake_core.backbones.registry import DEFAULT_BACKBONE, SHIPPED, cached_pretrained
 from lake_core.data.assets import assets_folder
 
 ABOUT = {

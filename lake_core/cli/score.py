@@ -21,9 +21,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.patch_grid import PatchGrid, Placement, Resize
-from lake_core.backbones.threads import limit_threads
+from lake_core.backbones.process import limit_threads
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import label_of, list_images, role_of
 from lake_core.data.images import InputImage, read_image

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import load_sample
 from lake_core.data.images import InputImage, read_image

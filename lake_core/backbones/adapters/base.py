@@ -107,8 +107,7 @@ class TokenAdapter(Adapter):
     def spread(self, raw: Tensor) -> Tensor:
         """(batch, prefix + patches, neurons) to (batch, neurons, rows, cols)."""
         tokens = raw[:, self.n_prefix_tokens() :]
-        rows, cols = self.grid()
-        return tokens.transpose(1, 2).unflatten(2, (rows, cols))
+        return tokens.transpose(1, 2).view(len(tokens), -1, *self.grid())
 
     @abstractmethod
     def grid(self) -> tuple[int, int]:

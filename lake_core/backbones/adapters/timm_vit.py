@@ -49,5 +49,4 @@ class TimmViT(TokenAdapter):
         if str(trunk.global_pool).startswith("avg"):
             alone = torch.cat([alone.new_zeros(len(alone), self.n_prefix_tokens(), width), alone], dim=1)
         directions = head(trunk.forward_head(alone)).reshape(batch, n_patches, -1)
-        rows, cols = self.grid()
-        return image, directions.transpose(1, 2).unflatten(2, (rows, cols))
+        return image, directions.transpose(1, 2).view(batch, -1, *self.grid())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lake_core.backbones.patch_grid import PatchGrid, Placement, place
+from lake_core.backbones.patch_grid import PatchGrid, Placement, placement_in
 from lake_core.data.images import InputImage, read_image
 from lake_core.visualization.overlays import (
     ScoreScale,
@@ -21,7 +21,7 @@ from lake_core.visualization.overlays import (
 )
 
 GRID = PatchGrid(rows=8, cols=8, covered_height=128, covered_width=128)
-SQUASHED = place(128, 128, 128, 128, "squash")
+SQUASHED = placement_in(128, 128, 128, 128, "squash")
 SCALE = ScoreScale(vmax=4.0, threshold=1.0)
 
 
@@ -87,7 +87,7 @@ def test_a_value_below_the_threshold_shows_less_than_one_above() -> None:
 @pytest.mark.parametrize("resize", ["squash", "letterbox"])
 def test_the_hottest_pixels_lie_in_the_box_of_the_hottest_patch(smooth: bool, resize: str) -> None:
     shown = grey(96, 240)
-    placement = place(240, 96, 128, 128, "squash" if resize == "squash" else "letterbox")
+    placement = placement_in(240, 96, 128, 128, "squash" if resize == "squash" else "letterbox")
     values = with_peak(3.9, row=3, col=6)
     image = overlay(shown, values, GRID, placement, SCALE, smooth=smooth, contour=False)
     rows, cols = np.nonzero(changed(image, shown) == changed(image, shown).max())
@@ -156,7 +156,7 @@ def test_a_image_that_is_above_the_threshold_everywhere_has_a_line_along_its_bor
 
 
 def test_patches_off_the_image_draw_no_line() -> None:
-    placement = place(128, 64, 128, 128, "letterbox")
+    placement = placement_in(128, 64, 128, 128, "letterbox")
     values = with_peak(9.0, row=0, col=3)
     shown = image(64, 128)
     assert not changed(overlay(shown, values, GRID, placement, SCALE), shown).any()
@@ -170,7 +170,9 @@ def test_odd_thresholds_give_a_image(threshold: float) -> None:
 
 
 def test_large_images_are_reduced_and_small_ones_not_enlarged() -> None:
-    large = overlay(image(300, 600), with_peak(3.0), GRID, place(600, 300, 128, 128, "squash"), SCALE, max_side=256)
+    large = overlay(
+        image(300, 600), with_peak(3.0), GRID, placement_in(600, 300, 128, 128, "squash"), SCALE, max_side=256
+    )
     assert large.size == (256, 128)
     assert overlay(image(), with_peak(3.0), GRID, SQUASHED, SCALE, max_side=256).size == (128, 128)
 
