@@ -3,8 +3,9 @@ from .backbones.budget import MemoryBudget
 from .backbones.feature_store import FeatureStore
 from .backbones.opening import Opening, open_backbone
 from .config import LakeConfig
-from .data.datasets import Dataset, Example, load_sample, read_folder, sample_names
+from .data.datasets import Dataset, Example, read_folder
 from .data.images import InputImage, read_image, read_images
+from .data.samples import load_sample, sample_names
 from .detector.lake import Lake
 from .detector.scoring import ImageResult
 from .detector.selection import Selection

@@ -22,7 +22,7 @@ from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, hub_file, weight
 from lake_core.backbones.model_configs import read_config
 from lake_core.backbones.registry import parse_spec, pretrained_cfg
 from lake_core.config import Normalise, Recommended
-from lake_core.data.assets import assets_folder
+from lake_core.data.samples import assets_folder
 from lake_core.errors import BackboneError, first_line
 from lake_core.types import Site
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from lake_core.data.assets import samples_if_named
 from lake_core.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def joined_lists(args: Sequence[str]) -> list[str]:
 def _may_be_folder(option: str, word: str) -> bool:
     if option in _NUMBER_LISTS:
         return not word.replace(",", "").isdigit()
+    from lake_core.data.samples import samples_if_named
+
     return samples_if_named(Path(word)).is_dir()
 
 
@@ -263,6 +264,7 @@ def _cell(row: Mapping[str, Any], metric: str) -> str:
 def _chosen(folder: Path, only: str) -> list[Path]:
     """The data sets in a folder, or those that are named; names that hold spaces stand between commas."""
     from lake_core.data.folders import categories
+    from lake_core.data.samples import samples_if_named
 
     found = categories(samples_if_named(folder))
     if not found:

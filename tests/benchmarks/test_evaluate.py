@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from lake_core.backbones.opening import open_backbone
-from lake_core.data.assets import assets_folder
-from lake_core.data.datasets import index_folder, read_example
+from lake_core.data.datasets import read_example
+from lake_core.data.folders import index_folder
+from lake_core.data.samples import assets_folder
 from lake_core.evaluation.protocol import choose_normals
 from lake_core.evaluation.runner import evaluate
 from tests.benchmarks import gpu_throughput, ray_gpus

@@ -14,7 +14,7 @@ from typing import Any
 
 from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import load_sample, sample_names
+from lake_core.data.samples import load_sample, sample_names
 from lake_core.detector.lake import Lake
 from lake_core.version import METHOD_VERSION
 

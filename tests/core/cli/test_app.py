@@ -27,7 +27,8 @@ from lake_core.backbones import process, registry
 from lake_core.cli import app, dashboard, models
 from lake_core.cli.score import map_names
 from lake_core.errors import ConfigError
-from lake_core.visualization.overlays import ScoreScale, overlay
+from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.overlays import overlay
 
 COLUMNS = ["path", "score", "visual", "text", "threshold", "is_anomalous"]
 ROOT = Path(__file__).resolve().parents[3]
