@@ -8,15 +8,14 @@ import streamlit as st
 from dashboard import session
 from dashboard.components import common, sidebar
 from dashboard.services import compute
-from lake_core.backbones.garbage import spare_what_was_imported
-from lake_core.backbones.threads import limit_threads
+from lake_core.backbones.process import freeze_imports, limit_threads
 from lake_core.data.data_root import data_root
 from lake_core.errors import LakeError
 
 FOLDER = Path(__file__).parent
 PAGES, LOGO, STYLE = FOLDER / "app_pages", FOLDER / "logo.svg", FOLDER / "style.css"
 limit_threads()
-spare_what_was_imported()
+freeze_imports()
 st.set_page_config(page_title="LAKE Explorer", page_icon=str(FOLDER / "icon.png"), layout="wide")
 
 arguments = sys.argv[1:]

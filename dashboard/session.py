@@ -16,7 +16,7 @@ import numpy as np
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from lake_core.backbones.loading import SHIPPED
+from lake_core.backbones.registry import SHIPPED
 from lake_core.config import Normalise
 from lake_core.data.datasets import Dataset, Example, free_path
 from lake_core.errors import LakeError

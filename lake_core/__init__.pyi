@@ -1,8 +1,11 @@
-from .backbones.backbone import Backbone, Opening, open_backbone
+from .backbones.backbone import Backbone
+from .backbones.budget import MemoryBudget
 from .backbones.feature_store import FeatureStore
+from .backbones.opening import Opening, open_backbone
 from .config import LakeConfig
-from .data.datasets import Dataset, Example, load_sample, read_folder, sample_names
+from .data.datasets import Dataset, Example, read_folder
 from .data.images import InputImage, read_image, read_images
+from .data.samples import load_sample, sample_names
 from .detector.lake import Lake
 from .detector.result import ImageResult
 from .detector.selection import Selection
@@ -34,6 +37,7 @@ __all__ = [
     "Lake",
     "LakeConfig",
     "LakeError",
+    "MemoryBudget",
     "NotFittedError",
     "Opening",
     "PromptEnsemble",

@@ -11,7 +11,7 @@ from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
 from lake_core.metrics.image_metrics import best_f1
-from lake_core.visualization.overlays import nice_ceiling
+from lake_core.visualization.colours import nice_ceiling
 
 SORTS = {
     "score, highest first": lambda item: -item[1].score,

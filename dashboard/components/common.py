@@ -14,13 +14,13 @@ from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from dashboard.session import Settings
 from dashboard.text import escaped
-from lake_core.data.datasets import sample_names
+from lake_core.data.samples import sample_names
 from lake_core.detector.result import ImageResult
 from lake_core.errors import LakeError
 from lake_core.experiments.perturbation_table import PerturbationTable
 from lake_core.sentences import sentence
 from lake_core.types import Progress
-from lake_core.visualization.overlays import colour_bar, signed_colour_bar
+from lake_core.visualization.legends import colour_bar, signed_colour_bar
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ from dashboard.services import compute
 from dashboard.session import Settings
 from dashboard.text import escaped
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.loading import DEFAULT_BACKBONE
+from lake_core.backbones.registry import DEFAULT_BACKBONE
 from lake_core.config import NORMALISATIONS
 from lake_core.criteria import criteria
 from lake_core.errors import LakeError

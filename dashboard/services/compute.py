@@ -20,12 +20,14 @@ from PIL import Image
 from streamlit import runtime
 
 from dashboard.session import Registry, Settings, Workspace
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.loading import SHIPPED, cached_pretrained
+from lake_core.backbones.opening import open_backbone
+from lake_core.backbones.registry import SHIPPED, cached_pretrained
 from lake_core.config import LakeConfig, ResolvedConfig, TextConfig
-from lake_core.data.datasets import Dataset, Example, load_sample, sample_names
+from lake_core.data.datasets import Dataset, Example
 from lake_core.data.images import InputImage, read_image
+from lake_core.data.samples import load_sample, sample_names
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import PatchScores
@@ -37,14 +39,8 @@ from lake_core.metrics.image_metrics import known_auroc
 from lake_core.neurons.statistics import Flags, flags, would_select
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import HookPoint
-from lake_core.visualization.overlays import (
-    ScoreScale,
-    neuron_overlay,
-    overlay,
-    score_scale,
-    symmetric_limit,
-    thumbnail,
-)
+from lake_core.visualization.colours import ScoreScale, score_scale, symmetric_limit
+from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 T = TypeVar("T")
 Key = tuple[str, ...]
@@ -398,7 +394,7 @@ def score_image(
     """A test image with its fused map, as JPEG; the key stands for all that the map depends on but the weight."""
     found = _score.patch_scores
     reduced = reduced_image(sha256, max_side, found.image)
-    return _jpeg(overlay(reduced, _score.map, found.grid, found.placement, scale, opacity=opacity, max_side=max_side))
+    return _jpeg(overlay(reduced, _score.map, found.grid, found.placement, scale, Style(opacity, max_side=max_side)))
 
 
 @st.cache_data(max_entries=600, show_spinner=False)
@@ -450,7 +446,7 @@ def _neuron_jpeg(
 ) -> bytes:
     values = store.get(image, hook_point)[:, neuron].numpy()
     grid, placement = store.backbone.grid(hook_point), store.backbone.placement(image)
-    return _jpeg(neuron_overlay(reduced, values, grid, placement, limit, opacity, smooth, max(reduced.size)))
+    return _jpeg(neuron_overlay(reduced, values, grid, placement, limit, Style(opacity, smooth, max(reduced.size))))
 
 
 @st.cache_resource(max_entries=800, show_spinner=False)

@@ -6,7 +6,6 @@ the model again.
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -15,10 +14,9 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.budget import BoundedStore, MemoryBudget
 from lake_core.data.images import InputImage
 from lake_core.types import HookPoint, Progress
-
-DEFAULT_MAX_BYTES = 2 * 1024**3
 
 
 class Patches(NamedTuple):
@@ -48,60 +46,58 @@ class Patches(NamedTuple):
 class FeatureStore:
     """Patch activations of images for one backbone.
 
-    Thread-safe. When the bound is reached the images used longest ago are forgotten; asking for one again runs the
-    model again, so the bound costs time, never correctness.
+    Thread-safe. When its memory budget runs out the images used longest ago are dropped; asking for one again runs the
+    network again, so the bound costs time, never correctness.
 
     Args:
         backbone: Whose activations.
-        max_bytes: Bound on the activations held.
+        budget: Bound on the activations held, which other stores may share; by default one of its own.
         batch_size: Images in one forward pass.
         on_device: Keep activations on the backbone's device, for detectors that are only fitted and asked by a batch
             scorer.
 
     Attributes:
-        n_forwards: Images that ran through the network so far.
-        forward_seconds: Time that they took, with the waiting for other threads' forward passes.
+        n_forwards: Images that went through the network so far.
+        forward_seconds: Time that this took, waiting for other threads' forward passes included.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        max_bytes: int = DEFAULT_MAX_BYTES,
+        budget: MemoryBudget | None = None,
         batch_size: int = 4,
         on_device: bool = False,
     ) -> None:
         self.backbone = backbone
-        self._on_device = on_device
-        self.max_bytes = max_bytes
+        self.budget = budget if budget is not None else MemoryBudget()
         self.batch_size = batch_size
         self.n_forwards = 0
         self.forward_seconds = 0.0
-        self._held: OrderedDict[str, dict[HookPoint, Tensor]] = OrderedDict()
-        self._n_bytes = 0
-        self._lock = threading.RLock()
+        self._on_device = on_device
+        self._images: BoundedStore[str, dict[HookPoint, Tensor]] = BoundedStore(self.budget)
+        self._lock = threading.Lock()
 
     @property
     def n_bytes(self) -> int:
         """Bytes of activations held now."""
-        return self._n_bytes
+        return self._images.n_bytes
 
     def bytes_per_image(self, hook_points: Iterable[HookPoint]) -> int:
-        """Bytes that the places of one image take."""
+        """Bytes that one image's activations at the hook points take."""
         return sum(
             4 * self.backbone.grid(hook_point).n_patches * self._n_neurons(hook_point) for hook_point in hook_points
         )
 
     def hook_points_that_fit(self, n_images: int, needed: Iterable[HookPoint]) -> frozenset[HookPoint]:
-        """All places of the backbone if those of n images fit into the bound, else only the needed ones."""
+        """All of the backbone's hook points if n images fit into the budget with them, else only the needed ones."""
         everything = self.backbone.hook_points
-        fits = n_images * self.bytes_per_image(everything) <= self.max_bytes
+        fits = n_images * self.bytes_per_image(everything) <= self.budget.max_bytes
         return everything if fits else frozenset(needed)
 
     def missing(self, images: Iterable[InputImage], hook_points: Iterable[HookPoint]) -> list[InputImage]:
-        """The images for which at least one of the places is not held, each once."""
+        """The images for which at least one of the hook points is not held, each once."""
         wanted = set(hook_points)
-        with self._lock:
-            lacking = {p.sha256: p for p in images if not wanted <= self._held.get(p.sha256, {}).keys()}
+        lacking = {image.sha256: image for image in images if self.held(image.sha256, wanted) is None}
         return list(lacking.values())
 
     def ensure(
@@ -110,8 +106,8 @@ class FeatureStore:
         """Computes what is not held yet, in batches.
 
         Args:
-            images: Any number; those with the same bytes are computed once.
-            places: Places of the backbone.
+            images: Any number; those with the same pixels are computed once.
+            hook_points: Hook points of the backbone.
             on_progress: Called after each batch; whatever it raises ends the work, what is done stays.
         """
         wanted = frozenset(hook_points)
@@ -122,20 +118,17 @@ class FeatureStore:
                 on_progress(min(start + self.batch_size, len(todo)), len(todo))
 
     def get(self, image: InputImage, hook_point: HookPoint) -> Tensor:
-        """Activations of one image at one place, (n_patches, n_neurons) float32; computed if not held."""
-        with self._lock:
-            held = self._held.get(image.sha256)
-            if held is not None and hook_point in held:
-                self._held.move_to_end(image.sha256)
-                return held[hook_point]
+        """Activations of one image at one hook point, (n_patches, n_neurons) float32; computed if not held."""
+        held = self._images.get(image.sha256)
+        if held is not None and hook_point in held:
+            return held[hook_point]
         return self._compute([image], frozenset({hook_point}))[0][hook_point]
 
     def held(self, sha256: str, hook_points: Iterable[HookPoint]) -> dict[HookPoint, Tensor] | None:
-        """Activations of the image with that hash, or None if one of the places is not held; nothing is computed."""
+        """Activations of the image with that hash, or None if one is not held; nothing is computed."""
         wanted = set(hook_points)
-        with self._lock:
-            found = self._held.get(sha256, {})
-            return {hook_point: found[hook_point] for hook_point in wanted} if wanted <= found.keys() else None
+        found = self._images.peek(sha256) or {}
+        return {hook_point: found[hook_point] for hook_point in wanted} if wanted <= found.keys() else None
 
     def patches(self, images: Sequence[InputImage], hook_point: HookPoint) -> Patches:
         """Activations of several images at one hook point, with the patches that lie on them; computed if not held."""
@@ -143,7 +136,7 @@ class FeatureStore:
         return Patches(self.stack(images, hook_point), self.backbone.inside(images, hook_point))
 
     def stack(self, images: Sequence[InputImage], hook_point: HookPoint) -> Tensor:
-        """Activations of several images at one place, (n_images, n_patches, n_neurons) float32."""
+        """Activations of several images at one hook point, (n_images, n_patches, n_neurons) float32."""
         return torch.stack([self.get(image, hook_point) for image in images])
 
     def _n_neurons(self, hook_point: HookPoint) -> int:
@@ -161,17 +154,12 @@ class FeatureStore:
             {hook_point: tensor[i].to(torch.float32, copy=True) for hook_point, tensor in found.items()}
             for i in range(len(images))
         ]
-        with self._lock:
+        with self._lock:  # what another thread has computed of the same image meanwhile is joined, not lost
             self.n_forwards += len(images)
             self.forward_seconds += time.perf_counter() - started
             for image, row in zip(images, rows, strict=True):
-                held = self._held.setdefault(image.sha256, {})
-                self._n_bytes += sum(_n_bytes(row[hook_point]) for hook_point in row.keys() - held.keys())
-                held.update(row)
-                self._held.move_to_end(image.sha256)
-            while self._n_bytes > self.max_bytes and len(self._held) > 1:
-                _, forgotten = self._held.popitem(last=False)
-                self._n_bytes -= sum(_n_bytes(tensor) for tensor in forgotten.values())
+                joined = (self._images.peek(image.sha256) or {}) | row
+                self._images.keep(image.sha256, joined, sum(map(_n_bytes, joined.values())))
         return rows
 
 

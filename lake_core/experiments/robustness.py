@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from lake_core.backbones.budget import MemoryBudget
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
@@ -99,7 +100,7 @@ def _other_normals(lake: Lake, image: InputImage, n_seeds: int) -> Iterator[Run]
 
 
 def _perturbed(lake: Lake, image: InputImage) -> Iterator[Run]:
-    store = FeatureStore(lake.backbone, _PRIVATE_BYTES, batch_size=1)
+    store = FeatureStore(lake.backbone, MemoryBudget(_PRIVATE_BYTES), batch_size=1)
 
     def run(change: Callable[..., np.ndarray], *amount: float) -> Callable[[], ImageResult]:
         def scored() -> ImageResult:

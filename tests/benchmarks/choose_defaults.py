@@ -24,6 +24,7 @@ import torch.nn.functional as F
 
 import lake_core as lk
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.budget import MemoryBudget
 from lake_core.backbones.patch_grid import PatchGrid, Resize, coarse_of_fine
 from lake_core.data.datasets import Dataset
 from lake_core.data.folders import categories
@@ -80,7 +81,7 @@ class Bench:
         store: lk.FeatureStore | None = None,
     ) -> None:
         self.data, self.backbone, self.shots, self.seeds = data, backbone, shots, seeds
-        self.store = store or lk.FeatureStore(backbone, max_bytes=12 * 1024**3)
+        self.store = store or lk.FeatureStore(backbone, MemoryBudget(12 * 1024**3))
         self.name = data.name.replace("_", " ")
         self.tests = [example.image for example in data.tests]
         self.labels = np.array([example.label == "defective" for example in data.tests])

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import load_sample
 from lake_core.data.images import InputImage, read_image
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.experiments.ablation import ablate, ablate_tests, top_contributing_neurons
 

@@ -21,8 +21,9 @@ from dashboard.services import compute
 from dashboard.services.background import background
 from dashboard.services.compute import ModelKey
 from dashboard.services.jobs import Job
-from lake_core.data.datasets import Example, load_sample
+from lake_core.data.datasets import Example
 from lake_core.data.images import read_image
+from lake_core.data.samples import load_sample
 from tests.dashboard.visit import over
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"

@@ -1,9 +1,16 @@
-"""Ways to run what is tested: in several threads at once, cancelled in the middle, twice with the same outcome."""
+"""Ways to run what is tested: in threads, cancelled in the middle, twice with the same outcome, without a trace."""
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import torch
+from torch import Tensor
+
+from lake_core.data.images import InputImage
+from lake_core.detector.lake import Lake
+from lake_core.types import HookPoint
 
 
 class Cancelled(BaseException):
@@ -36,3 +43,21 @@ def without_times(document: dict[str, Any]) -> dict[str, Any]:
     rows = [{key: value for key, value in row.items() if key != "seconds"} for row in document["results"]]
     plain: dict[str, Any] = json.loads(json.dumps(document | {"results": rows, "seconds": None}))
     return plain
+
+
+def held_activations(lake: Lake, images: Sequence[InputImage]) -> dict[tuple[str, HookPoint], Tensor]:
+    """Copies of all activations of the images that the detector's store holds."""
+    return {key: tensor.clone() for key, tensor in _held(lake, images).items()}
+
+
+def assert_unchanged(lake: Lake, images: Sequence[InputImage], before: Mapping[tuple[str, HookPoint], Tensor]) -> None:
+    """The store holds what it held, bit for bit, and nothing else of these images."""
+    now = _held(lake, images)
+    assert now.keys() == before.keys()
+    assert all(torch.equal(tensor, before[key]) for key, tensor in now.items())
+
+
+def _held(lake: Lake, images: Sequence[InputImage]) -> dict[tuple[str, HookPoint], Tensor]:
+    hook_points = lake.backbone.hook_points
+    rows = {(image.sha256, point): lake.store.held(image.sha256, {point}) for image in images for point in hook_points}
+    return {key: row[key[1]] for key, row in rows.items() if row is not None}

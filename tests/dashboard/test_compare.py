@@ -14,8 +14,8 @@ from dashboard.plots.compare import scores_against_scores
 from dashboard.services import compute, configurations
 from dashboard.session import Settings
 from lake_core.config import LakeConfig
-from lake_core.data.assets import assets_folder
-from lake_core.data.datasets import Dataset, load_sample
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import assets_folder, load_sample
 from lake_core.detector.lake import Lake
 from tests.dashboard.visit import opened, press, texts
 

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard import session
 from dashboard.services import compute
 from dashboard.services.compute import ModelKey
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example
 from lake_core.detector.lake import Lake

@@ -11,7 +11,8 @@ from dashboard.plots import decomposition, figures
 from dashboard.services import compute
 from dashboard.session import Registry, Settings, Workspace
 from lake_core.backbones.patch_grid import PatchGrid, Placement
-from lake_core.data.datasets import Dataset, load_sample
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import load_sample
 from lake_core.errors import LakeError
 from tests.dashboard.visit import APP, opened, press, texts
 

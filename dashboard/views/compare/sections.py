@@ -14,7 +14,7 @@ from dashboard.text import escaped
 from lake_core.errors import LakeError
 from lake_core.experiments.side_by_side import Difference, auroc_difference, overlaps
 from lake_core.metrics.bootstrap import auroc_interval
-from lake_core.visualization.overlays import colour_bar
+from lake_core.visualization.legends import colour_bar
 
 CARD = 320
 

@@ -14,7 +14,8 @@ from dashboard.services import compute
 from dashboard.session import Settings
 from dashboard.text import escaped
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import Dataset, Example, index_folder, read_example
+from lake_core.data.datasets import Dataset, Example, read_example
+from lake_core.data.folders import index_folder
 from lake_core.data.images import InputImage
 from lake_core.errors import LakeError
 from lake_core.prompts import PromptEnsemble

@@ -14,7 +14,8 @@ from lake_core.experiments import deletion, occlusion
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.deletion import Replacement
 from lake_core.experiments.robustness import score_stability
-from lake_core.visualization.overlays import neuron_overlay, symmetric_limit
+from lake_core.visualization.colours import symmetric_limit
+from lake_core.visualization.overlays import Style, neuron_overlay
 
 REPLACEMENTS: dict[Replacement, str] = {
     "normal": "the most alike normal image",
@@ -125,8 +126,7 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
             result.grid,
             score.patch_scores.placement,
             limit,
-            smooth=False,
-            max_side=420,
+            Style(0.7, smooth=False, max_side=420),
         ),
         width="stretch",
         caption="red: the score falls when this region is covered; blue: it rises",

@@ -34,7 +34,10 @@ from lake_core.experiments.random_draws import N_DRAWS
 from lake_core.experiments.replacing import Pool
 from lake_core.sentences import sentence
 from lake_core.types import Progress
-from lake_core.visualization.overlays import ScoreScale, colour_bar, crop_with_box, overlay, symmetric_limit
+from lake_core.visualization.colours import ScoreScale, symmetric_limit
+from lake_core.visualization.crops import crop_with_box
+from lake_core.visualization.legends import colour_bar
+from lake_core.visualization.overlays import Style, overlay
 
 T = TypeVar("T", bound=str)
 
@@ -245,7 +248,7 @@ def _later_layers(change: CausalChange) -> None:
         cards = [st.container(width=150) for _ in layers]
     for card, one in zip(cards, layers, strict=True):
         card.image(
-            overlay(small, 100 * one.map, one.grid, placement, scale, max_side=LAYER_SIDE, contour=False),
+            overlay(small, 100 * one.map, one.grid, placement, scale, Style(max_side=LAYER_SIDE, contour=False)),
             width="stretch",
             alt=f"Where the output of layer {one.layer} changed on {image.name}",
             output_format="JPEG",

@@ -13,7 +13,7 @@ from dashboard.plots import decomposition, figures
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from lake_core.detector.result import ImageResult
-from lake_core.visualization.overlays import crop_with_box
+from lake_core.visualization.crops import crop_with_box
 
 MAP_SIDE, CROP = 720, 200
 ECHO_SECONDS = 2

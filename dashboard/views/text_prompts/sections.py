@@ -13,7 +13,9 @@ from lake_core.errors import LakeError
 from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
 from lake_core.experiments.text_similarity import phrase_map, prompt_table
 from lake_core.prompts import PromptEnsemble
-from lake_core.visualization.overlays import ScoreScale, colour_bar, overlay
+from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.legends import colour_bar
+from lake_core.visualization.overlays import overlay
 
 FIELDS = {
     "normal_states": "Phrases for normal",

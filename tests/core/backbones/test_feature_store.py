@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.budget import MemoryBudget
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
@@ -41,8 +42,11 @@ def all_hook_points(backbone: Backbone) -> list[HookPoint]:
     return sorted(backbone.hook_points)
 
 
-def held_bytes(store: FeatureStore) -> int:
-    return sum(tensor.numel() * 4 for hook_points in store._held.values() for tensor in hook_points.values())
+def held_bytes(store: FeatureStore, images: Iterable[InputImage]) -> int:
+    rows = [
+        store.held(image.sha256, {hook_point}) or {} for image in images for hook_point in store.backbone.hook_points
+    ]
+    return sum(tensor.numel() * 4 for row in rows for tensor in row.values())
 
 
 def reference(backbone: Backbone, image: InputImage, hook_points: Iterable[HookPoint]) -> dict[HookPoint, Tensor]:
@@ -116,7 +120,7 @@ def test_bytes_held_are_what_was_announced(backbone: Backbone, noise_images: lis
     assert store.bytes_per_image(hook_points) == per_image
     store.ensure(noise_images, hook_points[:2])
     store.ensure(noise_images, hook_points)
-    assert store.n_bytes == held_bytes(store) == 8 * per_image
+    assert store.n_bytes == held_bytes(store, noise_images) == 8 * per_image
 
 
 def test_the_bound_is_kept_and_the_longest_unused_is_forgotten(
@@ -124,19 +128,19 @@ def test_the_bound_is_kept_and_the_longest_unused_is_forgotten(
 ) -> None:
     hook_points = all_hook_points(backbone)
     per_image = FeatureStore(backbone).bytes_per_image(hook_points)
-    store = FeatureStore(backbone, max_bytes=3 * per_image + 10, batch_size=2)
+    store = FeatureStore(backbone, budget=MemoryBudget(3 * per_image + 10), batch_size=2)
     store.ensure(noise_images[:3], hook_points)
     store.get(noise_images[0], hook_points[0])
     store.ensure(noise_images[3:4], hook_points)
     assert store.missing(noise_images[:4], hook_points) == [noise_images[1]]
     for _ in range(2):
         store.ensure(noise_images, hook_points)
-        assert store.n_bytes == held_bytes(store) <= store.max_bytes
+        assert store.n_bytes == held_bytes(store, noise_images) <= store.budget.max_bytes
 
 
 def test_what_was_forgotten_comes_back_equal(backbone: Backbone, noise_images: list[InputImage]) -> None:
     large, hook_point = FeatureStore(backbone), HookPoint(3, "mlp_hidden")
-    small = FeatureStore(backbone, max_bytes=1)
+    small = FeatureStore(backbone, budget=MemoryBudget(1))
     small.ensure(noise_images, {hook_point})
     assert len(small.missing(noise_images, {hook_point})) == 7
     torch.testing.assert_close(
@@ -151,7 +155,7 @@ def test_what_was_forgotten_comes_back_equal(backbone: Backbone, noise_images: l
 def test_everything_is_kept_only_where_it_fits(backbone: Backbone) -> None:
     needed = {HookPoint(1, "residual_channel")}
     per_image = FeatureStore(backbone).bytes_per_image(backbone.hook_points)
-    store = FeatureStore(backbone, max_bytes=10 * per_image)
+    store = FeatureStore(backbone, budget=MemoryBudget(10 * per_image))
     assert store.hook_points_that_fit(10, needed) == backbone.hook_points
     assert store.hook_points_that_fit(11, needed) == needed
 
@@ -180,7 +184,7 @@ def test_threads_share_a_store_and_each_gets_what_it_asked(
     hook_points = [HookPoint(1, "residual_channel"), HookPoint(3, "mlp_hidden"), backbone.image_hook_point]
     references = [reference(backbone, image, hook_points) for image in noise_images]
     store = FeatureStore(backbone, batch_size=2)
-    store.max_bytes = int(share * 8 * store.bytes_per_image(hook_points))
+    store.budget.max_bytes = int(share * 8 * store.bytes_per_image(hook_points))
 
     def work(index: int) -> None:
         rng = np.random.default_rng(index)
@@ -193,7 +197,7 @@ def test_threads_share_a_store_and_each_gets_what_it_asked(
             )
 
     in_threads(work)
-    assert store.n_bytes == held_bytes(store) <= store.max_bytes
+    assert store.n_bytes == held_bytes(store, noise_images) <= store.budget.max_bytes
 
 
 def test_memory_of_a_batch_is_not_kept_alive_by_one_image(backbone: Backbone, noise_images: list[InputImage]) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import open_backbone
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScorer, Variant

@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFilter
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig, ResolvedConfig
-from lake_core.data.datasets import load_sample
 from lake_core.data.images import ImageSource, InputImage, read_image
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import BackboneError, ConfigError, ImageError, LakeError, NotFittedError
 from lake_core.findings import LayerLeftOut, TextLeftOut

@@ -43,7 +43,7 @@ from tests.core.method import (
     total,
     under,
 )
-from tests.core.running import Cancelled, in_threads
+from tests.core.running import Cancelled, assert_unchanged, held_activations, in_threads
 from tests.core.tiny import FAMILIES, OpenTiny
 
 LABELS = [False, True, None, True]
@@ -199,7 +199,7 @@ def test_neurons_that_do_not_vary_cannot_carry_a_layer_alone(lakes: Any, noise_i
     store.ensure(noise_images, lake.hook_points)
     still = [int(neuron) for neuron in lake.selection_[2].order[:2]]
     for image in noise_images:
-        store._held[image.sha256][hook_point][:, still] = 1.0
+        store.get(image, hook_point)[:, still] = 1.0
     config = replace(lake.config, layers=(2,), criterion="all")
     dead = Lake(lake.backbone, config, store).fit(noise_images[:N_NORMALS])
     off = [int(neuron) for neuron in dead.selection_[2].neurons if neuron not in still]
@@ -225,15 +225,13 @@ def test_nothing_off_changes_nothing(lakes: Any, noise_images: list[InputImage])
 def test_the_detector_and_its_store_stay_as_they_were(lakes: Any, noise_images: list[InputImage]) -> None:
     lake = lakes("siglip")
     before = lake.explain(noise_images[5])
-    held = {key: {hook_point: t.clone() for hook_point, t in row.items()} for key, row in lake.store._held.items()}
+    held = held_activations(lake, noise_images)
     neurons = {layer: s.neurons.copy() for layer, s in lake.selection_.items()}
     ablation_control(lake, some(lake), noise_images[5], noise_images[4:], LABELS, n_draws=3)
     after = lake.explain(noise_images[5])
     assert (after.score, after.threshold) == (before.score, before.threshold)
     assert all(np.array_equal(neurons[layer], s.neurons) for layer, s in lake.selection_.items())
-    assert held.keys() == lake.store._held.keys()
-    for key, row in held.items():
-        assert all(bool((t == lake.store._held[key][hook_point]).all()) for hook_point, t in row.items())
+    assert_unchanged(lake, noise_images, held)
 
 
 # Choosing and words --------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
@@ -64,7 +65,9 @@ def planted(backbone: Backbone, normals: list[InputImage], acts_ipn: torch.Tenso
     lake = Lake(backbone, LakeConfig(**({"layers": (2,), "site": "mlp_hidden"} | options)), store)  # type: ignore[arg-type]
     store.ensure(normals, lake.hook_points)
     for image, acts_pu in zip(normals, acts_ipn, strict=True):
-        store._held[image.sha256][backbone.hook_point(2, "mlp_hidden")] = acts_pu
+        held = store.held(image.sha256, lake.hook_points)
+        assert held is not None
+        held[backbone.hook_point(2, "mlp_hidden")].copy_(acts_pu)
     return lake.fit(normals)
 
 

@@ -27,7 +27,7 @@ from lake_core.experiments.patching import (
 )
 from lake_core.types import HookPoint
 from tests.core.method import agree, layers_of, naive, site_of
-from tests.core.running import Cancelled, in_threads
+from tests.core.running import Cancelled, assert_unchanged, held_activations, in_threads
 from tests.core.tiny import OpenTiny, Tiny
 
 N_NORMALS = 3
@@ -314,14 +314,11 @@ def test_the_pool_of_selected_neurons_has_only_those(
 
 
 def test_nothing_of_it_reaches_the_store(lake: Lake, noise_images: list[InputImage]) -> None:
-    held = {key: {hook_point: t.clone() for hook_point, t in row.items()} for key, row in lake.store._held.items()}
+    held = held_activations(lake, noise_images)
     before, n_before = lake.explain(noise_images[5]), lake.store.n_forwards
     small(lake, noise_images)
     assert lake.store.n_forwards == n_before
-    assert held.keys() == lake.store._held.keys()
-    for key, row in held.items():
-        assert row.keys() == lake.store._held[key].keys()
-        assert all(torch.equal(t, lake.store._held[key][hook_point]) for hook_point, t in row.items())
+    assert_unchanged(lake, noise_images, held)
     assert lake.explain(noise_images[5]).score == before.score
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lake_core.backbones.backbone import open_backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.patch_grid import coarse_of_fine
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
