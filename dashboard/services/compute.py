@@ -27,13 +27,14 @@ from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.data.datasets import Dataset, Example, load_sample, sample_names
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
+from lake_core.detector.reselection import would_select
 from lake_core.detector.scoring import ImageResult, PatchScores
 from lake_core.detector.selection import Selection
 from lake_core.experiments.ablated import ablated
 from lake_core.experiments.random_draws import Neurons
 from lake_core.experiments.text_similarity import patch_scores_with_prompts, with_prompts
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.neurons.statistics import Flags, flags, would_select
+from lake_core.neurons.statistics import Flags, flags
 from lake_core.prompts import PromptEnsemble, text_directions
 from lake_core.types import HookPoint
 from lake_core.visualization.overlays import (
