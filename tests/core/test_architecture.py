@@ -122,7 +122,7 @@ WRONG_WAY = {
 
 def contract_of_the_core(root: Path) -> subprocess.CompletedProcess[str]:
     """Checks the order of the rooms of the `lake_core` below a folder, as `make lint` does."""
-    lint_imports = Path(sys.executable).with_name("lint-imports")
+    lint_imports = str(Path(sys.executable).with_name("lint-imports"))
     command = [lint_imports, "--no-cache", "--no-logo", "--contract", "core"]
     environment = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200"}
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
