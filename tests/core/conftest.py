@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.data.images import InputImage, read_image
 from tests.core.stains import write_category
 from tests.core.tiny import FAMILIES, OpenTiny, Tiny, each_shape, small_nets, write
@@ -40,6 +41,12 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def lake_cnn(one_thread: None) -> Backbone:
     return open_backbone("lake-cnn")
+
+
+@pytest.fixture(scope="session")
+def cnn_store(lake_cnn: Backbone) -> FeatureStore:
+    """Activations of lake-cnn at its full size, for tests that score images of the samples: each runs once."""
+    return FeatureStore(lake_cnn)
 
 
 @pytest.fixture(scope="session")
