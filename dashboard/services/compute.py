@@ -29,6 +29,7 @@ from lake_core.data.datasets import Dataset, Example
 from lake_core.data.images import InputImage, read_image
 from lake_core.data.samples import load_sample, sample_names
 from lake_core.detector.lake import Lake
+from lake_core.detector.reselection import would_select
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import PatchScores
 from lake_core.detector.selection import Selection
@@ -36,7 +37,7 @@ from lake_core.detector.text import text_directions
 from lake_core.experiments.ablated import ablated
 from lake_core.experiments.random_draws import Neurons
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.neurons.statistics import Flags, flags, would_select
+from lake_core.neurons.statistics import Flags, flags
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import HookPoint
 from lake_core.visualization.colours import ScoreScale, score_scale, symmetric_limit

@@ -17,8 +17,8 @@ from lake_core.backbones.patch_grid import coarse_of_fine
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.memory_bank import finest
+from lake_core.detector.reselection import left_out_selections
 from lake_core.errors import LakeError
-from lake_core.experiments.stability import left_out_selections
 from lake_core.neurons.statistics import selection_of
 from lake_core.types import SITES, HookPoint, Progress, Site
 

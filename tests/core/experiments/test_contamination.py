@@ -1,9 +1,11 @@
 """A defective image among the normal ones: with real numbers from the metal sample, and against fitting by hand."""
 
+from itertools import chain, groupby, islice
+
 import numpy as np
 import pytest
 
-from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
 from lake_core.data.samples import load_sample
@@ -16,13 +18,14 @@ from tests.core.running import Cancelled
 
 @pytest.fixture(scope="module")
 def tests() -> tuple[Example, ...]:
-    return load_sample("metal").tests
+    """Two images of each kind of defect, and two good ones."""
+    return tuple(chain(*(islice(some, 2) for _, some in groupby(load_sample("metal").tests, lambda e: e.kind))))
 
 
 @pytest.fixture(scope="module")
-def lake(lake_cnn: Backbone, tests: tuple[Example, ...]) -> Lake:
+def lake(cnn_store: FeatureStore, tests: tuple[Example, ...]) -> Lake:
     normals = [example.image for example in load_sample("metal").normals]
-    fitted = Lake(lake_cnn, LakeConfig(object_name="metal plate")).fit(normals)
+    fitted = Lake(cnn_store.backbone, LakeConfig(object_name="metal plate"), cnn_store).fit(normals)
     fitted.store.ensure([example.image for example in tests], fitted.hook_points)
     return fitted
 
