@@ -19,7 +19,8 @@ from tests.core.running import Cancelled
 @pytest.fixture(scope="module")
 def tests() -> tuple[Example, ...]:
     """Two images of each kind of defect, and two good ones."""
-    return tuple(chain(*(islice(some, 2) for _, some in groupby(load_sample("metal").tests, lambda e: e.kind))))
+    by_kind = groupby(load_sample("metal").tests, lambda example: example.kind)
+    return tuple(chain.from_iterable(islice(some, 2) for _, some in by_kind))
 
 
 @pytest.fixture(scope="module")
