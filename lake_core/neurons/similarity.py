@@ -2,7 +2,7 @@
 sites do.
 
 Maps are compared by their correlation over all patches of all given images. Two layers whose grids differ are brought
-to the finer of both, as METHOD does for fused maps: each fine patch takes the coarse patch that contains its centre.
+to the finer of both, as docs/method.md does for fused maps: each fine patch takes the coarse patch that contains its centre.
 """
 
 from collections.abc import Sequence
