@@ -84,7 +84,7 @@ def signed_colours(shares: np.ndarray) -> ByteArray:
 def _colours(name: str, shares: np.ndarray) -> ByteArray:
     table = _colour_table(name)
     index: NDArray[np.intp] = np.minimum((shares * len(table)).astype(np.intp), len(table) - 1)
-    return table[index]
+    return np.asarray(table[index])
 
 
 @cache

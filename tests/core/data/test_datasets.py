@@ -18,7 +18,7 @@ from lake_core.errors import DatasetError, ImageError
 
 
 def png(seed: int, size: tuple[int, int] = (32, 24)) -> bytes:
-    """A image of its own for each seed."""
+    """An image of its own for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -207,7 +207,7 @@ def test_plain_folders_are_read(tmp_path: Path) -> None:
 
 
 def test_the_index_opens_nothing_and_agrees_with_reading(tmp_path: Path) -> None:
-    root = write(tmp_path / "a", dict.fromkeys(MVTEC, b"not a image"))
+    root = write(tmp_path / "a", dict.fromkeys(MVTEC, b"not an image"))
     entries = index_folder(root)
     assert [(e.name, e.role) for e in entries[-2:]] == [
         ("train/good/000.png", "normal"),
@@ -251,13 +251,13 @@ def test_broken_files_are_named_and_skipped(tmp_path: Path) -> None:
         ["test/crack/000.png", "test/good/000.png", "test/hole/000.png"],
     )
     assert dataset.tests[2].mask is None
-    said = "\n".join(dataset.problems)
+    problems = "\n".join(dataset.problems)
     assert len(dataset.problems) == 5
-    assert "train/good/001.png is empty" in said
-    assert "test/crack/001.png is damaged" in said
-    assert "ground_truth/hole/000.png is 24 x 32 pixels, another aspect" in said
-    assert "test/good/photo.heic: '.heic' is not read as a image" in said
-    assert "1 image was left out, in folders of unknown meaning below 'train'" in said
+    assert "train/good/001.png is empty" in problems
+    assert "test/crack/001.png is damaged" in problems
+    assert "ground_truth/hole/000.png is 24 x 32 pixels, another aspect" in problems
+    assert "test/good/photo.heic: '.heic' is not read as an image" in problems
+    assert "1 image was left out, in folders of unknown meaning below 'train'" in problems
 
 
 @pytest.mark.parametrize(
@@ -342,8 +342,8 @@ def test_encrypted_archives_are_told() -> None:
         ("a.zip", b"hello", "a.zip is not a ZIP archive"),
         ("a.zip", b"", "a.zip is not a ZIP archive"),
         ("a.zip", zipped(MVTEC)[:-40], "a.zip is not a ZIP archive"),
-        ("a.rar", b"Rar!", "archive of a kind that is not read here"),
-        ("b.tar.gz", b"\x1f\x8b", "b.tar.gz is an archive of a kind"),
+        ("a.rar", b"Rar!", "archive in a format that is not read here"),
+        ("b.tar.gz", b"\x1f\x8b", "b.tar.gz is an archive in a format"),
         ("a.png", zipped(MVTEC), "a.png is a ZIP archive"),
         ("notes.txt", b"hello", "No images were found in upload"),
     ],

@@ -140,7 +140,7 @@ def test_the_line_has_a_dark_casing_so_that_it_shows_on_white() -> None:
     assert across.min() < 100
 
 
-def test_a_image_that_is_above_the_threshold_everywhere_has_a_line_along_its_border() -> None:
+def test_an_image_that_is_above_the_threshold_everywhere_has_a_line_along_its_border() -> None:
     image = overlay(grey(), with_peak(3.0, rest=3.0), GRID, SQUASHED, SCALE)
     line = white_line(image)
     assert line[0].all()
@@ -156,7 +156,7 @@ def test_patches_off_the_image_draw_no_line() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 50.0])
-def test_odd_thresholds_give_a_image(threshold: float) -> None:
+def test_odd_thresholds_give_an_image(threshold: float) -> None:
     scale = score_scale([with_peak(3.0)], threshold)
     assert overlay(grey(), with_peak(3.0), GRID, SQUASHED, scale).size == (128, 128)
     assert colour_bar(scale).size == (360, 56)
@@ -164,7 +164,7 @@ def test_odd_thresholds_give_a_image(threshold: float) -> None:
 
 def test_large_images_are_reduced_and_small_ones_not_enlarged() -> None:
     large = overlay(
-        image(300, 600), with_peak(3.0), GRID, placement_in(600, 300, 128, 128, "squash"), SCALE, max_side=256
+        image(300, 600), with_peak(3.0), GRID, placement_in(600, 300, 128, 128, "squash"), SCALE, Style(max_side=256)
     )
     assert large.size == (256, 128)
     assert overlay(image(), with_peak(3.0), GRID, SQUASHED, SCALE, Style(max_side=256)).size == (128, 128)
