@@ -86,8 +86,8 @@ class Hooks:
         counts where they are nested.
 
         Args:
-            functions: For each hook point, a function of the raw tensor as the tower has it. It returns a tensor of that
-                shape, and must not change the one it was given.
+            functions: For each hook point, a function of the raw tensor as the tower has it. It returns a tensor of
+                that shape, and must not change the one it was given.
         Raises:
             KeyError: if a hook point has no hook.
         """

@@ -64,8 +64,8 @@ def read_image(source: ImageSource, name: str | None = None) -> InputImage:
     more than MAX_SIDE pixels along a side is reduced to a working copy (Lanczos); both leave a note.
 
     Args:
-        source: A path, the bytes of a file, a PIL image, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or an InputImage,
-            which is returned as it is.
+        source: A path, the bytes of a file, a PIL image, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or an
+            InputImage, which is returned as it is.
         name: What to call it in messages; by default the file name, or "image".
     Raises:
         ImageError: if it cannot be used; one sentence with the name, the reason and the remedy.

@@ -131,9 +131,8 @@ def test_a_line_surrounds_what_is_above_the_threshold_and_nothing_else(smooth: b
 
 def test_the_line_has_a_dark_casing_so_that_it_shows_on_white() -> None:
     white = read_image(np.full((256, 256, 3), 255, dtype=np.uint8))
-    image = np.asarray(overlay(white, with_peak(3.0), GRID, SQUASHED, SCALE, Style(smooth=False)).convert("L")).astype(
-        int
-    )
+    drawn = overlay(white, with_peak(3.0), GRID, SQUASHED, SCALE, Style(smooth=False))
+    image = np.asarray(drawn.convert("L")).astype(int)
     left, top, _, bottom = (int(edge) for edge in GRID.box(2 * 8 + 5, SQUASHED, (256, 256)))
     across = image[(top + bottom) // 2, left - 5 : left + 5]
     assert across.max() >= 250
