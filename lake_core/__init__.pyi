@@ -7,9 +7,9 @@ from .data.datasets import Dataset, Example, read_folder
 from .data.images import InputImage, read_image, read_images
 from .data.samples import load_sample, sample_names
 from .detector.lake import Lake
-from .detector.scoring import ImageResult
+from .detector.result import ImageResult
 from .detector.selection import Selection
-from .errors import LakeError
+from .errors import BackboneError, ConfigError, DatasetError, ImageError, LakeError, NotFittedError
 from .evaluation.checkpoint import Checkpoint
 from .evaluation.ray_engine import RayEngine
 from .evaluation.runner import evaluate
@@ -24,16 +24,21 @@ from .prompts import PromptEnsemble
 
 __all__ = [
     "Backbone",
+    "BackboneError",
     "Checkpoint",
+    "ConfigError",
     "Dataset",
+    "DatasetError",
     "Example",
     "FeatureStore",
+    "ImageError",
     "ImageResult",
     "InputImage",
     "Lake",
     "LakeConfig",
     "LakeError",
     "MemoryBudget",
+    "NotFittedError",
     "Opening",
     "PromptEnsemble",
     "RayEngine",

@@ -31,8 +31,9 @@ from lake_core.data.images import InputImage, read_image
 from lake_core.data.labels import label_of, role_of
 from lake_core.detector.contributions import SCHEMA, contributions_document
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError, ImageError, LakeError
+from lake_core.sentences import sentence
 from lake_core.visualization.colours import ScoreScale, score_scale
 from lake_core.visualization.legends import colour_bar
 from lake_core.visualization.overlays import Style, overlay
@@ -250,7 +251,7 @@ def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
         lambda done, total: reporter.progress.update(task, completed=done, total=total),
     )
     for warning in lake.memory_bank_.warnings:
-        reporter.note(warning)
+        reporter.note(sentence(warning))
 
 
 def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_contributions: bool) -> list[Scored]:

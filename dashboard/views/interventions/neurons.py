@@ -13,7 +13,7 @@ from dashboard.services import compute
 from dashboard.services.background import asked_beside, computed_beside
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.ablated import selected_among, top_contributing_neurons, whole_layer
 from lake_core.experiments.ablation import (
     ScoreAblation,
@@ -32,6 +32,7 @@ from lake_core.experiments.patching import (
 )
 from lake_core.experiments.random_draws import N_DRAWS
 from lake_core.experiments.replacing import Pool
+from lake_core.sentences import sentence
 from lake_core.types import Progress
 from lake_core.visualization.colours import ScoreScale, symmetric_limit
 from lake_core.visualization.crops import crop_with_box
@@ -110,7 +111,7 @@ def off(found: Analysis, score: ImageResult) -> None:
     _before_after(found, outcome.before, outcome.after, (found.key, compute.neuron_key(neurons)))
     st.markdown(escaped(outcome.sentence))
     for warning in outcome.warnings:
-        st.warning(escaped(warning), icon=":material/warning:")
+        st.warning(escaped(sentence(warning)), icon=":material/warning:")
     _evidence(found, outcome)
     _off_everywhere(found, score, neurons)
 
