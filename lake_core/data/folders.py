@@ -36,11 +36,6 @@ def list_images(folder: Path) -> list[Path]:
     return [folder / path for path in files_below(folder) if is_image_name(path)]
 
 
-def list_ignored(folder: Path) -> list[Path]:
-    """The files that list_images leaves out: hidden ones, and those that are not named as images."""
-    return [folder / path for path in files_below(folder) if not is_image_name(path)]
-
-
 def categories(root: Path) -> list[Path]:
     """The data sets in a folder: `root` itself if it is one, else those of its subfolders that are.
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lake_core.data import archives, datasets
+from lake_core.data import archives, datasets, samples
 from lake_core.data.archives import Archive
 from lake_core.data.datasets import Dataset, read_example, read_folder, read_members
-from lake_core.data.folders import categories, index_folder, list_ignored, list_images
+from lake_core.data.folders import categories, index_folder, list_images
 from lake_core.data.labels import Role, arrange, label_of, role_of, safe_path
 from lake_core.data.samples import assets_folder, load_sample, sample_names
 from lake_core.errors import DatasetError, ImageError
@@ -181,7 +181,6 @@ def test_images_are_listed_in_natural_order(tmp_path: Path) -> None:
     write(tmp_path, dict.fromkeys(files, b""))
     listed = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert listed == ["1.jpg", "2.PNG", "10.png", "a/3.tif", "a/20.webp", "b/3.png"]
-    assert {path.name for path in list_ignored(tmp_path)} == {".secret.png", "notes.txt"}
 
 
 def test_a_mvtec_category_is_read_with_labels_kinds_and_masks(tmp_path: Path) -> None:
@@ -418,7 +417,7 @@ def test_samples_are_read_from_the_assets(tmp_path: Path, monkeypatch: pytest.Mo
     write(tmp_path / "samples" / "textile", MVTEC)
     write(tmp_path / "samples" / "metal", MVTEC)
     write(tmp_path / "samples" / "LICENSES", {"x.txt": b"CC0"})
-    monkeypatch.setattr(datasets, "assets_folder", lambda: tmp_path)
+    monkeypatch.setattr(samples, "assets_folder", lambda: tmp_path)
     assert sample_names() == ("metal", "textile")
     assert load_sample("textile").name == "textile"
     assert len(load_sample("textile").tests) == 4
