@@ -348,7 +348,7 @@ def test_flipped_bytes_never_escape_as_another_error() -> None:
         (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
-        (bytes(range(256)), "not a image"),
+        (bytes(range(256)), "not an image"),
     ],
 )
 def test_what_is_no_image_is_called_by_its_name(data: bytes, words: str) -> None:

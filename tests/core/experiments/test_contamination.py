@@ -101,7 +101,7 @@ def test_what_was_computed_before_is_not_measured_again(
     assert found.sentence == expected.sentence
 
 
-def test_a_image_given_twice_is_added_once(lake: Lake, tests: tuple[Example, ...]) -> None:
+def test_an_image_given_twice_is_added_once(lake: Lake, tests: tuple[Example, ...]) -> None:
     rusty = of_kind(tests, "rust").image
     twice = contaminate(lake, [rusty, rusty])
     assert twice.added == (rusty,)

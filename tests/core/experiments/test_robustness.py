@@ -108,7 +108,7 @@ def test_jpeg_is_that_of_a_file() -> None:
     assert error == sorted(error)
 
 
-def test_a_image_of_one_pixel_can_be_turned() -> None:
+def test_an_image_of_one_pixel_can_be_turned() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     assert rotated(noise[:1, :1], 5).shape == (1, 1, 3)
     assert rotated(noise[:1], 5).shape == (1, 60, 3)
