@@ -13,6 +13,7 @@ from dashboard.session import Settings
 from dashboard.text import escaped
 from dashboard.views.compare import sections
 from lake_core.errors import LakeError
+from lake_core.sentences import sentence
 
 MAX_BACKBONES = 3
 
@@ -120,7 +121,7 @@ held = chosen_configurations(sidebar.current())
 names = configurations.names(held)
 analyses = [common.analysis_of(settings) for settings in held]
 for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.memory_bank_.warnings):
-    st.warning(escaped(warning), icon=":material/warning:")
+    st.warning(escaped(sentence(warning)), icon=":material/warning:")
 sections.in_numbers(analyses, names)
 one, other = pick_pair(names)
 letters = LETTERS[one], LETTERS[other]

@@ -18,6 +18,7 @@ from lake_core.data.datasets import sample_names
 from lake_core.detector.scoring import ImageResult
 from lake_core.errors import LakeError
 from lake_core.experiments.perturbation_table import PerturbationTable
+from lake_core.sentences import sentence
 from lake_core.types import Progress
 from lake_core.visualization.overlays import colour_bar, signed_colour_bar
 
@@ -99,7 +100,7 @@ def analysis(settings: Settings, tests_needed: bool = True) -> Analysis:
     memory_bank = found.lake.memory_bank_
     session.follow_grid(memory_bank.grid.rows, memory_bank.grid.cols)
     for warning in memory_bank.warnings:
-        st.warning(escaped(warning), icon=":material/warning:")
+        st.warning(escaped(sentence(warning)), icon=":material/warning:")
     if workspace.tests and session.focus().image not in compute.shas(workspace.tests):
         most_anomalous = max(found.scores, key=lambda score: score.score)
         session.set_focus(image=most_anomalous.image.sha256)

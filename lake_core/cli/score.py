@@ -31,6 +31,7 @@ from lake_core.detector.contributions import SCHEMA, contributions_document
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import ImageResult
 from lake_core.errors import ConfigError, ImageError, LakeError
+from lake_core.sentences import sentence
 from lake_core.visualization.overlays import ScoreScale, colour_bar, overlay, score_scale
 
 COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous")
@@ -246,7 +247,7 @@ def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
         lambda done, total: reporter.progress.update(task, completed=done, total=total),
     )
     for warning in lake.memory_bank_.warnings:
-        reporter.note(warning)
+        reporter.note(sentence(warning))
 
 
 def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_contributions: bool) -> list[Scored]:

@@ -24,11 +24,10 @@ from lake_core.detector.scoring import (
 )
 from lake_core.detector.selection import Selection, select
 from lake_core.errors import ConfigError, LakeError, NotFittedError
+from lake_core.findings import FitWarning, LayerLeftOut, TextLeftOut
 from lake_core.prompts import TextDirections, text_directions
 from lake_core.types import HookPoint, Progress
 
-TEXT_LEFT_OUT = "The text part is left out"
-"""How a warning of `fit` about the text part begins."""
 _WEIGHING = {"fusion_weight", "top_q", "threshold_quantile"}
 
 
@@ -90,7 +89,7 @@ class Lake:
         if not images:
             raise LakeError("There is no normal image to learn from; give at least one.")
         self.store.ensure(images, self.hook_points, on_progress)
-        config, warnings = self.config, list[str]()
+        config, warnings = self.config, list[FitWarning]()
         layers = self._fit_layers(images, warnings)
         text = self._fit_text(images, warnings)
         if not layers:
@@ -214,7 +213,7 @@ class Lake:
             raise NotFittedError("This detector has seen no normal image yet; call fit first.")
         return self.memory_bank_
 
-    def _fit_layers(self, images: Sequence[InputImage], warnings: list[str]) -> list[LayerMemoryBank]:
+    def _fit_layers(self, images: Sequence[InputImage], warnings: list[FitWarning]) -> list[LayerMemoryBank]:
         config = self.config
         layers = []
         for hook_point in self._layer_hook_points:
@@ -235,15 +234,13 @@ class Lake:
             if layer.tau > 0:
                 layers.append(layer)
             else:
-                warnings.append(
-                    f"Layer {hook_point.layer} is left out: its neurons do not vary over the normal images."
-                )
+                warnings.append(LayerLeftOut(hook_point.layer))
         return layers
 
-    def _fit_text(self, images: Sequence[InputImage], warnings: list[str]) -> TextCalibration | None:
+    def _fit_text(self, images: Sequence[InputImage], warnings: list[FitWarning]) -> TextCalibration | None:
         hook_point = self.backbone.joint_hook_point
         if hook_point is None:
-            warnings.append(f"{TEXT_LEFT_OUT}: the head of {self.backbone.spec} does not act on single patches.")
+            warnings.append(TextLeftOut("no patch directions", self.backbone.spec))
             return None
         text = fit_text(
             self.store.stack(images, hook_point).cpu(),
@@ -254,7 +251,7 @@ class Lake:
         )
         if text.m99 > text.m50:
             return text
-        warnings.append(f"{TEXT_LEFT_OUT}: all normal patches sound the same to it.")
+        warnings.append(TextLeftOut("no contrast", self.backbone.spec))
         return None
 
     def _weigh(self) -> None:

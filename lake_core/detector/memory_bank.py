@@ -12,6 +12,7 @@ from torch import Tensor
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.config import Normalise
 from lake_core.detector.selection import Selection
+from lake_core.findings import FitWarning
 from lake_core.prompts import TextDirections
 
 _ROUNDING = 1e-5
@@ -223,13 +224,13 @@ class MemoryBank:
         layers: The layers that take part.
         text: The text part, or None where it is left out.
         grid: The finest grid of the layers, on which maps are fused.
-        warnings: What was left out and why, one sentence each.
+        warnings: What was left out and why.
     """
 
     layers: tuple[LayerMemoryBank, ...]
     text: TextCalibration | None
     grid: PatchGrid
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[FitWarning, ...] = ()
 
 
 def finest(grids: Sequence[PatchGrid]) -> PatchGrid:

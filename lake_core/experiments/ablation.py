@@ -36,6 +36,7 @@ from lake_core.experiments.patching import (
     max_scoring_patches,
 )
 from lake_core.experiments.random_draws import N_DRAWS, Neurons, Rank, is_mixed, matched_draws, rank_among
+from lake_core.findings import FitWarning
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.types import Progress
@@ -76,13 +77,13 @@ class ScoreAblation:
         neurons: Layer number -> neurons that are off, ascending.
         before, after: The image's score with all neurons and without them: score, visual, text, map, patch,
             contributions() and evidence() of each; each with its own threshold.
-        warnings: What could not be kept, one sentence each.
+        warnings: What could not be kept.
     """
 
     neurons: dict[int, np.ndarray]
     before: ImageResult
     after: ImageResult
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[FitWarning, ...] = ()
 
     @property
     def n_neurons(self) -> int:

@@ -32,6 +32,7 @@ from lake_core.experiments.patching import (
 )
 from lake_core.experiments.random_draws import N_DRAWS
 from lake_core.experiments.replacing import Pool
+from lake_core.sentences import sentence
 from lake_core.types import Progress
 from lake_core.visualization.overlays import ScoreScale, colour_bar, crop_with_box, overlay, symmetric_limit
 
@@ -107,7 +108,7 @@ def off(found: Analysis, score: ImageResult) -> None:
     _before_after(found, outcome.before, outcome.after, (found.key, compute.neuron_key(neurons)))
     st.markdown(escaped(outcome.sentence))
     for warning in outcome.warnings:
-        st.warning(escaped(warning), icon=":material/warning:")
+        st.warning(escaped(sentence(warning)), icon=":material/warning:")
     _evidence(found, outcome)
     _off_everywhere(found, score, neurons)
 

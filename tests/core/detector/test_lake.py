@@ -16,6 +16,7 @@ from lake_core.data.datasets import load_sample
 from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.errors import BackboneError, ConfigError, ImageError, LakeError, NotFittedError
+from lake_core.findings import LayerLeftOut, TextLeftOut
 from tests.core.tiny import OpenTiny
 
 DEFECT = (150, 90, 190, 120)
@@ -265,7 +266,7 @@ def test_a_dead_layer_is_left_out_with_a_warning(
 
     monkeypatch.setattr(backbone, "forward", deadened)
     lake = tiny_lake(backbone, layers=(3, 4)).fit(noise_images[:3])
-    assert lake.memory_bank_.warnings == ("Layer 3 is left out: its neurons do not vary over the normal images.",)
+    assert lake.memory_bank_.warnings == (LayerLeftOut(3),)
     assert lake.selection_.keys() == {4}
     result = lake.explain(noise_images[5])
     monkeypatch.undo()
@@ -310,7 +311,7 @@ def test_the_cross_modal_part_is_left_out_when_all_patches_sound_the_same(
 
     monkeypatch.setattr(backbone, "forward", monotonous)
     lake = Lake(backbone, LakeConfig(layers=(2,)), FeatureStore(backbone, batch_size=8)).fit(noise_images[:3])
-    assert "The text part is left out: all normal patches sound the same to it." in lake.memory_bank_.warnings
+    assert TextLeftOut("no contrast", backbone.spec) in lake.memory_bank_.warnings
     result = lake.explain(noise_images[4])
     assert (result.fusion_weight, result.text) == (0.0, 0.0)
     assert result.score == pytest.approx(result.visual)

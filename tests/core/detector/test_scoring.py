@@ -15,6 +15,7 @@ from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import ImageResult, fused_map, top_patches
+from lake_core.findings import TextLeftOut
 from tests.core.method import CASES, N_NORMALS, agree, layers_of, naive, naive_subspace, site_of, total
 from tests.core.tiny import FAMILIES, OpenTiny
 
@@ -252,7 +253,7 @@ def test_the_memory_bank_of_letterboxed_images_has_only_patches_on_them(lakes: A
 
 def test_without_patch_directions_the_cross_modal_part_is_left_out(lakes: Any, noise_images: list[InputImage]) -> None:
     lake = lakes("native-vit-attention-pool", "channel, neuron, letterbox")
-    assert [w for w in lake.memory_bank_.warnings if "text part is left out" in w]
+    assert TextLeftOut("no patch directions", lake.backbone.spec) in lake.memory_bank_.warnings
     result = lake.explain(noise_images[5])
     assert (result.fusion_weight, result.text) == (0.0, 0.0)
     assert result.score == pytest.approx(result.visual)

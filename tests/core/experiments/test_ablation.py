@@ -29,6 +29,7 @@ from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
 from lake_core.experiments.random_draws import Rank, is_mixed, matched_draws, rank_among
 from lake_core.experiments.robustness import score_stability
+from lake_core.findings import LayerAblated
 from lake_core.metrics.image_metrics import auroc, known_auroc
 from tests.core.method import (
     CASES,
@@ -204,9 +205,7 @@ def test_neurons_that_do_not_vary_cannot_carry_a_layer_alone(lakes: Any, noise_i
     dead = Lake(lake.backbone, config, store).fit(noise_images[:N_NORMALS])
     off = [int(neuron) for neuron in dead.selection_[2].neurons if neuron not in still]
     found = ablate(dead, {2: off}, noise_images[5])
-    assert found.warnings == (
-        "The neurons of layer 2 that are left do not vary over the normal images; it counts as ablated.",
-    )
+    assert found.warnings == (LayerAblated(2),)
     assert found.after.visual == 0
 
 
