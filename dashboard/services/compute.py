@@ -29,13 +29,12 @@ from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.scoring import ImageResult, PatchScores
 from lake_core.detector.selection import Selection
-from lake_core.experiments.ablated import ablated
-from lake_core.experiments.random_draws import Neurons
+from lake_core.experiments.ablation import ablated
 from lake_core.experiments.text_similarity import patch_scores_with_prompts, with_prompts
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.neurons.statistics import Flags, flags, would_select
 from lake_core.prompts import PromptEnsemble, text_directions
-from lake_core.types import HookPoint
+from lake_core.types import HookPoint, Neurons
 from lake_core.visualization.overlays import (
     ScoreScale,
     neuron_overlay,
@@ -86,11 +85,6 @@ class Analysis:
         return tuple(
             map(self.lake.aggregate, measured(self.key, identities(tests), self.workspace.normals, tests).result)
         )
-
-    @property
-    def computed(self) -> list[PatchScores]:
-        """What the witnesses said of each test image, for experiments that need not measure them again."""
-        return [score.patch_scores for score in self.scores]
 
     @cached_property
     def scale(self) -> ScoreScale:

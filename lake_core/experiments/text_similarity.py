@@ -18,7 +18,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.memory_bank import margins
 from lake_core.detector.scoring import PatchScores, text_map
 from lake_core.errors import ConfigError, LakeError
-from lake_core.findings import TextLeftOut
+from lake_core.findings import FitWarning, TextLeftOut
 from lake_core.prompts import PromptEnsemble, text_directions
 from lake_core.types import HookPoint
 
@@ -106,7 +106,7 @@ def with_prompts(lake: Lake, prompts: PromptEnsemble | None = None, object_name:
         prompts=lake.config.prompts if prompts is None else prompts,
         object_name=lake.config.object_name if object_name is None else object_name,
     )
-    warnings = [warning for warning in memory_bank.warnings if not isinstance(warning, TextLeftOut)]
+    warnings: list[FitWarning] = [warning for warning in memory_bank.warnings if not isinstance(warning, TextLeftOut)]
     text = other._fit_text(lake.normals_, warnings)
     return other.with_memory_bank(replace(memory_bank, text=text, warnings=tuple(warnings)))
 
