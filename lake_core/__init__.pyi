@@ -4,9 +4,9 @@ from .config import LakeConfig
 from .data.datasets import Dataset, Example, load_sample, read_folder, sample_names
 from .data.images import InputImage, read_image, read_images
 from .detector.lake import Lake
-from .detector.scoring import ImageResult
+from .detector.result import ImageResult
 from .detector.selection import Selection
-from .errors import LakeError
+from .errors import BackboneError, ConfigError, DatasetError, ImageError, LakeError, NotFittedError
 from .evaluation.checkpoint import Checkpoint
 from .evaluation.ray_engine import RayEngine
 from .evaluation.runner import evaluate
@@ -21,15 +21,20 @@ from .prompts import PromptEnsemble
 
 __all__ = [
     "Backbone",
+    "BackboneError",
     "Checkpoint",
+    "ConfigError",
     "Dataset",
+    "DatasetError",
     "Example",
     "FeatureStore",
+    "ImageError",
     "ImageResult",
     "InputImage",
     "Lake",
     "LakeConfig",
     "LakeError",
+    "NotFittedError",
     "Opening",
     "PromptEnsemble",
     "RayEngine",

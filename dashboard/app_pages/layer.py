@@ -10,7 +10,7 @@ from dashboard.components import common, sidebar
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 from lake_core.types import Progress

@@ -15,7 +15,7 @@ from dashboard.services.compute import Analysis
 from dashboard.session import Settings
 from dashboard.text import escaped
 from lake_core.data.datasets import sample_names
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import LakeError
 from lake_core.experiments.perturbation_table import PerturbationTable
 from lake_core.sentences import sentence

@@ -23,17 +23,18 @@ from dashboard.session import Registry, Settings, Workspace
 from lake_core.backbones.backbone import Backbone, open_backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.backbones.loading import SHIPPED, cached_pretrained
-from lake_core.config import LakeConfig, ResolvedConfig
+from lake_core.config import LakeConfig, ResolvedConfig, TextConfig
 from lake_core.data.datasets import Dataset, Example, load_sample, sample_names
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult, PatchScores
+from lake_core.detector.result import ImageResult
+from lake_core.detector.scoring import PatchScores
 from lake_core.detector.selection import Selection
+from lake_core.detector.text import text_directions
 from lake_core.experiments.ablation import ablated
-from lake_core.experiments.text_similarity import patch_scores_with_prompts, with_prompts
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.neurons.statistics import Flags, flags, would_select
-from lake_core.prompts import PromptEnsemble, text_directions
+from lake_core.prompts import PromptEnsemble
 from lake_core.types import HookPoint, Neurons
 from lake_core.visualization.overlays import (
     ScoreScale,
@@ -255,10 +256,10 @@ def fitted(key: FitKey, _normals: Sequence[Example]) -> Timed[Lake]:
         else fitted(without_prompts(key), _normals)
     )
     # Texts are encoded once for all detectors; the first one that is timed shall not pay for the others.
-    text_directions(store.backbone.encode_text, config.prompts, config.object_name)
+    text_directions(store.backbone.encode_text, config.part(TextConfig))
     started = time.perf_counter()
     if plain is not None:
-        lake, before = with_prompts(plain.result, config.prompts, config.object_name), plain.seconds
+        lake, before = plain.result.with_prompts(config.prompts, config.object_name), plain.seconds
     else:
         lake, before = Lake(store.backbone, config, store).fit([example.image for example in _normals]), 0.0
     return Timed(lake, before + time.perf_counter() - started)
@@ -274,9 +275,9 @@ def measured(
         plain = measured(without_prompts(key), tests, _normals, _tests)
     started = time.perf_counter()
     if plain is not None:
-        patch_scores, before = [patch_scores_with_prompts(lake, found) for found in plain.result], plain.seconds
+        patch_scores, before = [lake.with_own_text(found) for found in plain.result], plain.seconds
     else:
-        patch_scores, before = [lake.measure(example.image) for example in _tests], 0.0
+        patch_scores, before = [lake.compute_maps(example.image) for example in _tests], 0.0
     return Timed(patch_scores, before + time.perf_counter() - started)
 
 

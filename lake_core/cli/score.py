@@ -29,7 +29,7 @@ from lake_core.data.datasets import label_of, list_images, role_of
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.contributions import SCHEMA, contributions_document
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError, ImageError, LakeError
 from lake_core.sentences import sentence
 from lake_core.visualization.overlays import ScoreScale, colour_bar, overlay, score_scale

@@ -16,7 +16,7 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.layer_matches import Evidence
 from lake_core.detector.memory_bank import LayerMemoryBank, fit_layer
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.comparison import ScoreComparison, checked_labels, compare_scores
 from lake_core.experiments.neuron_sets import (
     DEFAULT_DRAWS,
@@ -63,16 +63,14 @@ def ablated(lake: Lake, neurons: Neurons) -> Lake:
 
 def _without(lake: Lake, layer: LayerMemoryBank, neurons: np.ndarray, warnings: list[FitWarning]) -> LayerMemoryBank:
     """The layer learned again in the subspace of its other neurons."""
-    config, number = lake.config, layer.selection.layer
+    number = layer.selection.layer
     left = layer.selection.neurons[~np.isin(layer.selection.neurons, neurons)]
     if len(left):
         again = fit_layer(
             *lake.normal_patches(number),
             replace(layer.selection, neurons=left),
-            layer.grid,
-            config.normalise,
-            config.smooth,
-            config.calibration_quantile,
+            layer.geometry,
+            lake.config.calibration_quantile,
         )
         if again.tau > 0:
             return again

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult, Level
+from lake_core.detector.result import ImageResult, Level
 from lake_core.detector.selection import Selection, jaccard
 from lake_core.errors import LakeError
 from lake_core.metrics.bootstrap import Interval, Resampling, interval

@@ -15,7 +15,7 @@ import pandas as pd
 from lake_core.criteria import criteria
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection, jaccard, select
 from lake_core.errors import LakeError
 from lake_core.metrics.decision import is_anomalous

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid
+from lake_core.config import TextConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
+from lake_core.detector.text import text_directions
 from lake_core.errors import ConfigError
 from lake_core.experiments.neuron_sets import DEFAULT_DRAWS, RandomDraws, is_mixed, matched_draws, rank_among
 from lake_core.experiments.replacing import Targets, check_patches, hook_points_of, patches_at, pools_of, replaced
 from lake_core.findings import ControlFinding, Rank, RankFinding
-from lake_core.prompts import text_directions
 from lake_core.types import HookPoint, Pool, Progress, Site
 
 
@@ -277,8 +278,8 @@ def _score(lake: Lake, image: InputImage, found: Mapping[HookPoint, Tensor]) -> 
 
 
 def _text_margin(lake: Lake, found: Mapping[HookPoint, Tensor]) -> float:
-    backbone, config = lake.backbone, lake.config
-    directions = text_directions(backbone.encode_text, config.prompts, config.object_name)
+    backbone = lake.backbone
+    directions = text_directions(backbone.encode_text, lake.config.part(TextConfig))
     return float(found[backbone.image_hook_point][0] @ (directions.anomalous - directions.normal))
 
 

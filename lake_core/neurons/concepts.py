@@ -129,7 +129,7 @@ def concept_directions(encode_text: Callable[[Sequence[str]], Tensor], concepts:
         (n_concepts, joint) float64, rows of length 1.
     """
     texts = [template.replace("{}", concept) for concept in concepts for template in TEMPLATES]
-    rows = F.normalize(encode_text(texts).unflatten(0, (len(concepts), len(TEMPLATES))).mean(1), dim=1).double()
+    rows = F.normalize(encode_text(texts).reshape(len(concepts), len(TEMPLATES), -1).mean(1), dim=1).double()
     return F.normalize(rows - rows.mean(0), dim=1).numpy()
 
 
@@ -247,4 +247,5 @@ def _unit_rows(rows: np.ndarray) -> np.ndarray:
 
 def inside_maps(values_ipn: Tensor, inside_ip: np.ndarray) -> np.ndarray:
     """(n_neurons, n_patches on images) float32: maps of all images one after the other, patches off them left out."""
-    return values_ipn[torch.from_numpy(inside_ip)].numpy().T
+    maps: np.ndarray = values_ipn[torch.from_numpy(inside_ip)].numpy().T
+    return maps

@@ -114,7 +114,7 @@ def test_the_contributions_of_a_clicked_patch(
 def test_moving_the_text_weight_over_all_tests(
     benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    patch_scores = [lake.measure(image) for image in tests]
+    patch_scores = [lake.compute_maps(image) for image in tests]
 
     def slide() -> list[float]:
         other = lake.with_weights(fusion_weight=0.6)

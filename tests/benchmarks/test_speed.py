@@ -108,7 +108,7 @@ def one_forward(backbone: Backbone, model: Any, images: list[InputImage]) -> flo
 def test_moving_the_text_weight_runs_no_model(
     benchmark: Any, learned: Lake, images: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    patch_scores = [learned.measure(image) for image in images[8:]]
+    patch_scores = [learned.compute_maps(image) for image in images[8:]]
     n_before = learned.store.n_forwards
 
     def slide() -> list[float]:

@@ -12,7 +12,7 @@ from dashboard.plots import decomposition
 from dashboard.services import compute
 from dashboard.services.background import background
 from lake_core.data.datasets import Dataset
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.neuron_sets import top_contributing_neurons

@@ -9,7 +9,7 @@ from dashboard.services import compute
 from dashboard.services.background import computed_beside
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments import deletion, occlusion
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.deletion import CurveConfig

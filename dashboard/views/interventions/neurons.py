@@ -13,7 +13,7 @@ from dashboard.services import compute
 from dashboard.services.background import asked_beside, computed_beside
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.ablation import (
     ScoreAblation,
     ScoreAblationControl,

@@ -12,7 +12,7 @@ from dashboard.components import common
 from dashboard.plots import decomposition, figures
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.visualization.overlays import crop_with_box
 
 MAP_SIDE, CROP = 720, 200

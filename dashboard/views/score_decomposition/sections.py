@@ -15,7 +15,7 @@ from dashboard.services.compute import Analysis
 from dashboard.text import escaped
 from dashboard.views.score_decomposition.contributions import CROP, Where
 from lake_core.detector.contributions import adding_up
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.comparison import compare_contributions
 from lake_core.experiments.controls import separation_measure, weight_curve
 from lake_core.visualization.overlays import (

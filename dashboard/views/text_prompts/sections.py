@@ -8,7 +8,7 @@ from dashboard.plots import decomposition
 from dashboard.services import compute
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import LakeError
 from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
 from lake_core.experiments.text_similarity import phrase_map, prompt_table
@@ -101,7 +101,7 @@ def wording(found: Analysis, score: ImageResult) -> None:
     result = common.computed(
         key,
         "Asking in other words",
-        lambda show: prompt_sensitivity(found.lake, score.image, on_progress=show, computed=score.patch_scores),
+        lambda show: prompt_sensitivity(found.lake, score.image, on_progress=show),
     )
     if result is not None:
         common.sensitivity(result, "wording")

@@ -48,7 +48,7 @@ def test_a_batch_scorer_agrees_with_its_detectors(
     placements = [backbone.placement(image) for image in tests]
     pixels = backbone.pixels(canvases, placements)
     assert torch.equal(pixels, torch.stack([backbone.prepare(image) for image in tests]))
-    said = scorer.ask(backbone.forward(pixels, detectors[0].hook_points, stay=True), placements)
+    said = scorer.score(backbone.forward(pixels, detectors[0].hook_points, stay=True), placements)
     for variant, one in zip(variants, said, strict=True):
         if variant.weight == 1.0 and not variant.has_text:
             continue
