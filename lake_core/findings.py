@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lake_core.types import Pool
+
+# What a fit had to leave out -----------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class LayerLeftOut:
@@ -34,3 +38,237 @@ class TextLeftOut:
 
 FitWarning: TypeAlias = LayerLeftOut | LayerAblated | TextLeftOut
 """What a detector had to leave out."""
+
+
+# Ablation and patching -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AblationFinding:
+    """What ablating neurons from the score does to one image."""
+
+    n_neurons: int
+    score_before: float
+    score_after: float
+    threshold_before: float
+    threshold_after: float
+    was_anomalous: bool
+    is_anomalous: bool
+
+
+@dataclass(frozen=True)
+class Rank:
+    """How many random draws changed something at least as much as the chosen neurons.
+
+    Attributes:
+        n_draws: Random draws that were made; 0 where there are not enough other neurons to draw from.
+        n_at_least: Those whose change is at least as large in size, whatever its sign.
+        mixed: Whether some draws hold chosen neurons beside others.
+        is_nil: Whether the chosen neurons changed nothing, so that there is nothing to rank.
+    """
+
+    n_draws: int
+    n_at_least: int
+    mixed: bool = False
+    is_nil: bool = False
+
+    @property
+    def p_value(self) -> float | None:
+        """(1 + n_at_least) / (1 + n_draws), as in a permutation test; None without draws.
+
+        With 20 draws it cannot be below 1 / 21. Neurons that were chosen for their size are no random choice to begin
+        with: read it as a rank.
+        """
+        return (1 + self.n_at_least) / (1 + self.n_draws) if self.n_draws else None
+
+
+Quantity = Literal["score", "AUROC", "image text margin", "layer output"]
+
+
+@dataclass(frozen=True)
+class RankFinding:
+    """The rank of one quantity's change.
+
+    Attributes:
+        quantity: What changed; the text margin is the whole image's.
+        rank: Among random draws.
+        pool: What the draws were made from.
+        n_layers: Number of layers that the chosen neurons, and so the draws, lie in.
+        layer: Which layer's output, for "layer output".
+    """
+
+    quantity: Quantity
+    rank: Rank
+    pool: Pool
+    n_layers: int
+    layer: int | None = None
+
+
+@dataclass(frozen=True)
+class ControlFinding:
+    """Ranks of several quantities among the same random draws, at least one."""
+
+    ranks: tuple[RankFinding, ...]
+
+
+# Changed images ------------------------------------------------------------------------------------------------------
+
+Direction = Literal["deletion", "insertion"]
+Replacement = Literal["normal", "blurred", "mean"]
+
+
+@dataclass(frozen=True)
+class DeletionFinding:
+    """How a deletion or insertion curve compares with random orders.
+
+    Attributes:
+        n_better: Random orders that the map's order beats.
+        area: Mean area between the random curves and the map's, in units of the score.
+        image_score, replacement_score: At the two ends of the curve.
+    """
+
+    direction: Direction
+    replacement: Replacement
+    n_orders: int
+    n_better: int
+    area: float
+    image_score: float
+    replacement_score: float
+
+    @property
+    def is_replacement_anomalous(self) -> bool:
+        """Whether the replacement scores no less than the image, so that the curve says little about the map."""
+        return self.replacement_score >= self.image_score
+
+
+@dataclass(frozen=True)
+class FaithfulnessFinding:
+    """How the curves of several images compare with random orders.
+
+    Attributes:
+        n_better: Images whose area is above 0.
+        mean_area: In units of the score.
+        n_anomalous_replacements: Images whose replacement scores no less than they do.
+    """
+
+    direction: Direction
+    n_images: int
+    n_better: int
+    mean_area: float
+    n_anomalous_replacements: int
+
+
+@dataclass(frozen=True)
+class OcclusionFinding:
+    """What covering regions of an image does.
+
+    Attributes:
+        target: What was watched.
+        rank: Of the region with the max-scoring patch by importance, from 1.
+        importance: What the target loses when that region is covered.
+        correlation: Rank correlation of importance and map over the regions, or None where either is constant.
+    """
+
+    target: Literal["score", "map"]
+    n_regions: int
+    rank: int
+    importance: float
+    correlation: float | None
+
+
+@dataclass(frozen=True)
+class PerturbationFinding:
+    """How far a score moves under changes that should not matter.
+
+    Attributes:
+        n_changes: Changes that were tried.
+        lowest, highest: Score over all of them and without any.
+        turned: Those that turn the decision, as "family: what".
+    """
+
+    score: float
+    is_anomalous: bool
+    n_changes: int
+    lowest: float
+    highest: float
+    turned: tuple[str, ...]
+
+
+# Normal images and prompts -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ContaminationFinding:
+    """What further images among the normal ones do.
+
+    Attributes:
+        n_added: Images added.
+        n_changed: Selected neurons that were not selected before.
+        auroc_before, auroc_after: Over the other test images; None without both labels.
+        n_missed: Defective test images that were above the threshold before and no longer are.
+    """
+
+    n_added: int
+    n_changed: int
+    threshold_before: float
+    threshold_after: float
+    auroc_before: float | None
+    auroc_after: float | None
+    n_missed: int
+
+
+Verdict = Literal["hardly", "partly", "much", "unknown"]
+
+
+@dataclass(frozen=True)
+class StabilityFinding:
+    """How much the selection depends on which normal images there are.
+
+    Attributes:
+        criterion: The ranking criterion.
+        reads_images: Whether that criterion looks at the images at all.
+        n_normals: Normal images.
+        n_selected, n_always: Selected neurons, and those selected whichever normal image is left out.
+        mean_jaccard: Mean overlap with the full selection when one is left out; None with a single normal image.
+        would_change: Whether another normal image would change the selection.
+    """
+
+    criterion: str
+    reads_images: bool
+    n_normals: int
+    n_selected: int
+    n_always: int
+    mean_jaccard: float | None
+    would_change: Verdict
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """Single prompts or phrases on which a decision depends.
+
+    Attributes:
+        of: What was left out, one at a time.
+        n: How many there are.
+        turning: Those without which the decision turns.
+    """
+
+    of: Literal["prompt", "phrase"]
+    n: int
+    turning: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PromptSensitivityFinding:
+    """How far a score depends on the wording of the prompts.
+
+    Attributes:
+        fusion_weight: 0 where no wording can matter.
+        scores: Under all wordings that were tried.
+        depends_on: What the decision depends on.
+        without_one_prompt: Lowest and highest score without one single prompt, or None where there is only one.
+    """
+
+    fusion_weight: float
+    scores: PerturbationFinding
+    depends_on: tuple[Dependence, ...]
+    without_one_prompt: tuple[float, float] | None

@@ -2,7 +2,21 @@
 
 from functools import singledispatch
 
-from lake_core.findings import LayerAblated, LayerLeftOut, TextLeftOut
+from lake_core.findings import (
+    AblationFinding,
+    ContaminationFinding,
+    ControlFinding,
+    DeletionFinding,
+    FaithfulnessFinding,
+    LayerAblated,
+    LayerLeftOut,
+    OcclusionFinding,
+    PerturbationFinding,
+    PromptSensitivityFinding,
+    RankFinding,
+    StabilityFinding,
+    TextLeftOut,
+)
 
 
 @singledispatch
@@ -13,6 +27,9 @@ def sentence(finding: object) -> str:
         TypeError: if it is not a finding of `lake_core.findings`.
     """
     raise TypeError(f"{type(finding).__name__} is no finding")
+
+
+# What a fit had to leave out -----------------------------------------------------------------------------------------
 
 
 @sentence.register
@@ -35,3 +52,187 @@ def _(finding: TextLeftOut) -> str:
         "no contrast": "its margin is the same for all normal patches",
     }
     return f"The text part is left out: {reasons[finding.reason]}."
+
+
+# Ablation and patching -----------------------------------------------------------------------------------------------
+
+
+@sentence.register
+def _(finding: AblationFinding) -> str:
+    before, after = ("anomalous" if one else "normal" for one in (finding.was_anomalous, finding.is_anomalous))
+    decision = f"stays {after}" if before == after else f"turns from {before} to {after}"
+    threshold = f"{finding.threshold_before:.2f}"
+    if finding.threshold_after != finding.threshold_before:
+        threshold += f", then {finding.threshold_after:.2f}"
+    return (
+        f"Without {_count(finding.n_neurons, 'neuron')} the score goes from {finding.score_before:.2f} to "
+        f"{finding.score_after:.2f} and the image {decision} (threshold {threshold})."
+    )
+
+
+@sentence.register
+def _(finding: RankFinding) -> str:
+    rank = finding.rank
+    drawn = "selected neurons" if finding.pool == "selected" else "neurons"
+    drawn += " of the same layer" if finding.n_layers == 1 else " of the same layers"
+    if not rank.n_draws:
+        return f"There are too few other {drawn} for a random draw of as many; choose fewer to compare."
+    changed = {
+        "score": "changed the score",
+        "AUROC": "changed the AUROC",
+        "image text margin": "changed the whole image's text margin",
+        "layer output": f"changed the output of layer {finding.layer}",
+    }[finding.quantity]
+    if rank.is_nil:
+        return f"The chosen neurons have not {changed}, so there is nothing to compare."
+    draws = "one random draw" if rank.n_draws == 1 else f"{rank.n_draws} random draws"
+    among = " (some include chosen neurons: too few others are left)" if rank.mixed else ""
+    return f"Of {draws} of as many {drawn}{among}, {rank.n_at_least or 'none'} {changed} at least as much."
+
+
+@sentence.register
+def _(finding: ControlFinding) -> str:
+    there_are_draws = bool(finding.ranks[0].rank.n_draws)
+    return " ".join(map(sentence, finding.ranks if there_are_draws else finding.ranks[:1]))
+
+
+# Changed images ------------------------------------------------------------------------------------------------------
+
+
+@sentence.register
+def _(finding: DeletionFinding) -> str:
+    moves = "falls" if finding.direction == "deletion" else "rises"
+    compared = (
+        f"In the order of the map the score {moves} sooner than in {finding.n_better} of {finding.n_orders} random "
+        f"orders (area between {finding.area:+.2f})."
+    )
+    if not finding.is_replacement_anomalous:
+        return compared
+    return (
+        f"{compared} The {finding.replacement} replacement itself scores {finding.replacement_score:.2f}, no less than "
+        f"the image's {finding.image_score:.2f}: it counts as a defect of its own, and this curve says little about "
+        "the map."
+    )
+
+
+@sentence.register
+def _(finding: FaithfulnessFinding) -> str:
+    moves = "falls" if finding.direction == "deletion" else "rises"
+    compared = (
+        f"In the order of the map the score {moves} sooner than at random on {finding.n_better} of "
+        f"{_count(finding.n_images, 'image')} (mean area {finding.mean_area:+.2f})."
+    )
+    if not finding.n_anomalous_replacements:
+        return compared
+    return f"{compared} On {finding.n_anomalous_replacements} the replacement scores no less than the image."
+
+
+@sentence.register
+def _(finding: OcclusionFinding) -> str:
+    covering, target = "Covering the region of the max-scoring patch", f"the {finding.target}"
+    if finding.importance <= 0:
+        effect = (
+            f"{covering} does not lower {target} ({0 - finding.importance:+.2f}): what is put there, or its seam, is "
+            "no less unusual"
+        )
+    elif finding.rank > 1:
+        effect = f"{covering} is number {finding.rank} of {finding.n_regions} regions in lowering {target}"
+    else:
+        effect = f"{covering} lowers {target} more than covering any other"
+    correlation = finding.correlation
+    agree = "cannot be ranked" if correlation is None else f"have a rank correlation of {correlation:.2f}"
+    return f"{effect}; map and occlusion {agree} over {_count(finding.n_regions, 'region')}."
+
+
+@sentence.register
+def _(finding: PerturbationFinding) -> str:
+    spread = (
+        f"The score is {finding.score:.3g}, {_side(finding.is_anomalous)}, and between {finding.lowest:.3g} and "
+        f"{finding.highest:.3g} over {_count(finding.n_changes, 'change')}"
+    )
+    if not finding.turned:
+        return f"{spread}; the decision never turns."
+    return f"{spread}; the decision turns in {len(finding.turned)} of them ({_some(finding)})."
+
+
+# Normal images and prompts -------------------------------------------------------------------------------------------
+
+
+@sentence.register
+def _(finding: ContaminationFinding) -> str:
+    images = "one more image" if finding.n_added == 1 else f"{finding.n_added} more images"
+    neurons = "no selected neuron" if not finding.n_changed else _count(finding.n_changed, "selected neuron")
+    changed = f"{neurons} {'is' if finding.n_changed < 2 else 'are'} new"
+    threshold = f"goes from {finding.threshold_before:.2f} to {finding.threshold_after:.2f}"
+    if finding.threshold_after == finding.threshold_before:
+        threshold = f"stays {finding.threshold_before:.2f}"
+    outcome = f"With {images} among the normal ones, {changed} and the threshold {threshold}"
+    if finding.auroc_before is None or finding.auroc_after is None:
+        return f"{outcome}."
+    return (
+        f"{outcome}; the AUROC over the other test images goes from {finding.auroc_before:.3f} to "
+        f"{finding.auroc_after:.3f}, and {finding.n_missed or 'none'} of the defective images found before "
+        f"{'falls' if finding.n_missed == 1 else 'fall'} below the threshold now."
+    )
+
+
+@sentence.register
+def _(finding: StabilityFinding) -> str:
+    if not finding.reads_images:
+        return f"The criterion {finding.criterion!r} does not look at the images: another one changes no neuron."
+    if finding.mean_jaccard is None:
+        return "One normal image cannot tell whether another would change the selection; add a second one."
+    outcome = {
+        "hardly": "Another normal image would hardly change the selection",
+        "partly": "Another normal image would change part of the selection",
+        "much": "Another normal image could change much of the selection: add some before you trust single neurons",
+    }[finding.would_change]
+    return (
+        f"{outcome}. Whichever of the {finding.n_normals} is left out, {finding.n_always} of the {finding.n_selected} "
+        f"selected neurons stay; the mean overlap (Jaccard) is {finding.mean_jaccard:.2f}."
+    )
+
+
+@sentence.register
+def _(finding: PromptSensitivityFinding) -> str:
+    scores = finding.scores
+    if finding.fusion_weight == 0:
+        return "The fusion weight is 0, so no wording can change the score."
+    if not scores.n_changes:
+        return "There is no other wording to try."
+    if finding.depends_on:
+        each = [
+            f"a single {one.of} (without it the decision turns, for {len(one.turning)} of {one.n}: "
+            f"{'; '.join(one.turning[:_MOST])})"
+            for one in finding.depends_on
+        ]
+        outcome = f"The decision depends on {' and on '.join(each)}"
+    elif scores.turned:
+        outcome = (
+            "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns "
+            f"in {len(scores.turned)} of {scores.n_changes} wordings ({_some(scores)})"
+        )
+    else:
+        outcome = f"The decision is the same in all {_count(scores.n_changes, 'wording')} that were tried"
+    spread = f"in all wordings between {scores.lowest:.3f} and {scores.highest:.3f}"
+    if finding.without_one_prompt is not None:
+        low, high = finding.without_one_prompt
+        spread = f"without any one prompt it is between {low:.3f} and {high:.3f}, {spread}"
+    return f"{outcome}. The score is {scores.score:.3f}, {_side(scores.is_anomalous)}; {spread}."
+
+
+_MOST = 3
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _side(is_anomalous: bool) -> str:
+    return "above its threshold" if is_anomalous else "not above its threshold"
+
+
+def _some(finding: PerturbationFinding) -> str:
+    """The first few changes that turn the decision."""
+    n_more = len(finding.turned) - _MOST
+    return "; ".join(finding.turned[:_MOST]) + (f"; and {n_more} more" if n_more > 0 else "")

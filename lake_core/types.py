@@ -1,7 +1,9 @@
-"""Names that several rooms share: activation sites, hook points, labels, progress."""
+"""Names that several rooms share: activation sites, hook points, neurons, labels, progress."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
 
 Site = Literal["residual_channel", "mlp_hidden"]
 """Where in a block activations are read: "residual_channel" is the block's output, "mlp_hidden" the input of its
@@ -20,7 +22,16 @@ class HookPoint(NamedTuple):
     site: Literal["residual_channel", "mlp_hidden", "joint", "image"]
 
 
+Neurons: TypeAlias = Mapping[int, Sequence[int] | np.ndarray]
+"""Layer number -> neurons of that layer."""
+
+Pool = Literal["layer", "selected"]
+"""What random neurons are drawn from: all neurons of a layer, or its selected ones."""
+
 Label: TypeAlias = Literal["good", "defective"]
+
+Labels: TypeAlias = Sequence[bool | None]
+"""One per image: True where defective, False where good, None where nobody knows."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the steps done and the steps in all; it may raise to cancel."""

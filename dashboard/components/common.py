@@ -235,7 +235,7 @@ def download_table(table: pd.DataFrame, file_name: str, label: str = "Download (
 def sensitivity(result: PerturbationTable, name: str) -> None:
     """How far a score moves under changes that should not matter: in words, as a plot and as a table."""
     low, high = result.spread
-    st.markdown(f"**{escaped(result.sentence)}**")
+    st.markdown(f"**{escaped(sentence(result.finding))}**")
     st.plotly_chart(
         figures.sensitivity(result.table),
         key=f"{name}_spread",

@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from dashboard.plots.figures import LINE, MARGIN, MUTED, NORMAL, TEST, TEXT, VISUAL
 from dashboard.text import in_figure
-from lake_core.experiments.side_by_side import Overlap
+from lake_core.experiments.comparison import Overlap
 
 MARKS = {
     "defective": ("x", TEST, "test, labelled defective"),

@@ -99,7 +99,7 @@ def removal_curve(curve: Curve, threshold: float) -> go.Figure:
     figure.add_hline(
         y=threshold, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text=f"threshold {threshold:.3f}"
     )
-    done = "removed" if curve.direction == "deletion" else "put back"
+    done = "removed" if curve.config.direction == "deletion" else "put back"
     figure.update_layout(
         xaxis_title=f"patches {done} (%)",
         yaxis_title="image score",

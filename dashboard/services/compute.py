@@ -34,12 +34,11 @@ from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import PatchScores
 from lake_core.detector.selection import Selection
 from lake_core.detector.text import text_directions
-from lake_core.experiments.ablated import ablated
-from lake_core.experiments.random_draws import Neurons
+from lake_core.experiments.ablation import ablated
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.neurons.statistics import Flags, flags
 from lake_core.prompts import PromptEnsemble
-from lake_core.types import HookPoint
+from lake_core.types import HookPoint, Neurons
 from lake_core.visualization.colours import ScoreScale, score_scale, symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
@@ -84,11 +83,6 @@ class Analysis:
         return tuple(
             map(self.lake.aggregate, measured(self.key, identities(tests), self.workspace.normals, tests).result)
         )
-
-    @property
-    def computed(self) -> list[PatchScores]:
-        """What the witnesses said of each test image, for experiments that need not measure them again."""
-        return [score.patch_scores for score in self.scores]
 
     @cached_property
     def scale(self) -> ScoreScale:

@@ -165,6 +165,12 @@ class Backbone:
             return self.joint_grid
         return self.layer(hook_point.layer).grid
 
+    def n_neurons(self, hook_point: HookPoint) -> int:
+        """Number of neurons at a hook point; in the joint space its dimension."""
+        if hook_point.site == "joint" or hook_point.site == "image":
+            return self.joint_width
+        return self.layer(hook_point.layer).n_neurons[hook_point.site]
+
     def placement(self, image: InputImage) -> Placement:
         """Where the image lies in the model's input."""
         return self.frame.placement(image)

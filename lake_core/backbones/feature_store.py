@@ -85,7 +85,8 @@ class FeatureStore:
     def bytes_per_image(self, hook_points: Iterable[HookPoint]) -> int:
         """Bytes that one image's activations at the hook points take."""
         return sum(
-            4 * self.backbone.grid(hook_point).n_patches * self._n_neurons(hook_point) for hook_point in hook_points
+            4 * self.backbone.grid(hook_point).n_patches * self.backbone.n_neurons(hook_point)
+            for hook_point in hook_points
         )
 
     def hook_points_that_fit(self, n_images: int, needed: Iterable[HookPoint]) -> frozenset[HookPoint]:
@@ -138,11 +139,6 @@ class FeatureStore:
     def stack(self, images: Sequence[InputImage], hook_point: HookPoint) -> Tensor:
         """Activations of several images at one hook point, (n_images, n_patches, n_neurons) float32."""
         return torch.stack([self.get(image, hook_point) for image in images])
-
-    def _n_neurons(self, hook_point: HookPoint) -> int:
-        if hook_point.site == "joint" or hook_point.site == "image":
-            return self.backbone.joint_width
-        return self.backbone.layer(hook_point.layer).n_neurons[hook_point.site]
 
     def _compute(
         self, images: Sequence[InputImage], hook_points: frozenset[HookPoint]

@@ -40,11 +40,15 @@ def neurons_command(
     top: Annotated[int | None, typer.Option(min=1, help="Only the N most sensitive neurons; default: all.")] = None,
     describe: Annotated[
         bool,
-        typer.Option("--describe", help="Describe the selected neurons in words, where a word beats chance; slow."),
+        typer.Option(
+            "--describe", help="Give the selected neurons concept labels, where a concept beats chance; slow."
+        ),
     ] = False,
     concepts: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Words to describe with, one a line; default: the built-in ones."),
+        typer.Option(
+            metavar="FILE", help="Vocabulary for concept labels, one concept a line; default: the built-in one."
+        ),
     ] = None,
     model: Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models` lists them.")] = "lake-cnn",
     object_name: Annotated[
@@ -55,7 +59,7 @@ def neurons_command(
     ] = None,
     device: Annotated[str, typer.Option(metavar="cpu|cuda|auto", help="Where the model runs.")] = "cpu",
 ) -> None:
-    """List the neurons of a layer: sensitivity, rank, flags and, if asked for, words.
+    """List the neurons of a layer: sensitivity, rank, flags and, if asked for, concept labels.
 
     Example: lake neurons --normal parts/good --test parts/new --top 20 --describe --json neurons.json
     """
@@ -67,12 +71,12 @@ def neurons_command(
     from lake_core.config import LakeConfig
     from lake_core.detector.lake import Lake
     from lake_core.neurons.concepts import load_concepts
-    from lake_core.neurons.effects import describe as label_concepts
+    from lake_core.neurons.effects import label_concepts
     from lake_core.neurons.statistics import neuron_table, with_concepts
 
     if not json_out.resolve().parent.is_dir():
         raise ConfigError(f"The folder of {json_out} does not exist; make it first.")
-    words = load_concepts(concepts) if describe else ()
+    vocabulary = load_concepts(concepts) if describe else ()
     skipped: list[str] = []
     normals = _examples(normal, "--normal", skipped)
     tests = _examples(test, "--test", skipped) if test is not None else []
@@ -84,22 +88,22 @@ def neurons_command(
     number = layer if layer is not None else lake.config.layers[-1]
     backbone.hook_point(number, lake.config.site)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    descriptions: list[ConceptLabels] = []
+    labels: list[ConceptLabels] = []
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("Learning what is normal", total=len(normals))
         lake.fit([one.image for one in normals], lambda done, all_: progress.update(task, completed=done, total=all_))
         table = neuron_table(lake, number, tests, top=top)
         if describe:
-            task = progress.add_task("Describing", total=None)
-            descriptions = label_concepts(
+            task = progress.add_task("Labelling neurons", total=None)
+            labels = label_concepts(
                 lake,
                 number,
                 table.loc[table["selected"], "neuron"].tolist(),
                 [*lake.normals_, *(one.image for one in tests)],
-                words,
+                vocabulary,
                 on_progress=lambda done, all_: progress.update(task, completed=done, total=all_),
             )
-            table = with_concepts(table, descriptions)
+            table = with_concepts(table, labels)
     document = {
         "model": backbone.spec,
         "image_size": backbone.input_size[0],
@@ -110,7 +114,7 @@ def neurons_command(
         "normals": [image.name for image in lake.normals_],
         "tests": [one.image.name for one in tests],
         "neurons": rows(table),
-        "descriptions": [_plain(one) for one in descriptions],
+        "concept_labels": [_plain(one) for one in labels],
         "problems": skipped,
     }
     for problem in skipped:
@@ -136,14 +140,14 @@ def _value(value: Any) -> Any:
 
 
 def _plain(one: "ConceptLabels") -> Mapping[str, Any]:
-    """A description with the best words of both routes; those with a p-value above the level are not reported."""
+    """Concept labels with the best concepts of both routes; those with a p-value above the level are no labels."""
 
     def scores(route: Sequence[Any]) -> list[dict[str, Any]]:
-        return [word._asdict() for word in route]
+        return [found._asdict() for found in route]
 
     return {
         "neuron": one.neuron,
-        "words": list(one.words),
+        "concepts": list(one.concepts),
         "level": one.level,
         "agreement": scores(one.agreement),
         "effect": scores(one.effect),

@@ -228,7 +228,8 @@ class HalfPrecisionBank(SearchBank):
 
     def distance(self, patches: Vectors, nearest: Tensor) -> Tensor:
         difference = self._minus_rows[nearest].addcmul_(patches.numbers, patches.factor)
-        return torch.linalg.vector_norm(difference, dim=1).square()
+        length: Tensor = torch.linalg.vector_norm(difference, dim=1)
+        return length.square()
 
     def _columns(self, n: int) -> Tensor:
         """(n, k and two more, filled up) float16, not written yet."""

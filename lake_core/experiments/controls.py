@@ -1,8 +1,8 @@
-"""Checks that keep the story honest: random controls, other criteria, stability, and the choice of K.
+"""Controls of a selection: random selections, other criteria, other numbers of neurons, other fusion weights.
 
-Everything here reads a fitted `Lake` and the activations its store holds; for images that were scored before, the
-network never runs again. Long work takes `on_progress`, which is called with neurons of work done and in all after each
-of them and may raise to cancel.
+Everything here reads a fitted `Lake` and the activations that its store holds; for images that were scored before, the
+network never runs again. Long work takes `on_progress`, which is called with the steps done and in all after each step
+and may raise to cancel.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,35 +15,12 @@ import pandas as pd
 from lake_core.criteria import criteria
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import PatchScores
+from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection, jaccard, select
 from lake_core.errors import LakeError
-from lake_core.experiments.stability import Stability, stability
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.types import Progress
-
-__all__ = [
-    "CriteriaComparison",
-    "Labels",
-    "RandomControl",
-    "Stability",
-    "compare_criteria",
-    "effective_dimension",
-    "elbow",
-    "log_scale",
-    "memory_bank_bytes",
-    "random_control",
-    "random_draws",
-    "separation",
-    "separation_measure",
-    "stability",
-    "sweep_k",
-    "weight_curve",
-]
-
-Labels = Sequence[bool | None]
-"""One per image: True where defective, False where good, None where nobody knows."""
+from lake_core.types import Labels, Progress
 
 Measure = Literal["auroc", "gap"]
 RANKINGS = tuple(name for name, one in criteria().items() if not one.keeps_all)
@@ -62,7 +39,7 @@ def separation(lake: Lake, scores: Sequence[float] | np.ndarray, labels: Labels 
 
     With labels of both classes it is the image AUROC over the labelled images, in [0, 1], 0.5 for chance. Without, it
     is the gap: the mean score of the test images minus the mean leave-one-out score of the fitted normal images, on
-    the calibrated scale of the scores (1 is about the calibration quantile of normal patches); 0 where they score the
+    the calibrated scale of the scores (1 is the calibration quantile of normal patches); 0 where they score the
     same. The gap grows with the share of defective images, so compare it over the same images only.
 
     Args:
@@ -86,7 +63,7 @@ def separation(lake: Lake, scores: Sequence[float] | np.ndarray, labels: Labels 
 
 @dataclass(frozen=True, eq=False)
 class RandomControl:
-    """The selection's separation beside that of random selections of the same size.
+    """The selection's separation and that of random selections of the same size.
 
     Attributes:
         selected: Separation of the detector's own selection.
@@ -107,8 +84,8 @@ def random_draws(
 ) -> Iterator[float]:
     """Separation of one random selection after the other, each of the size of the detector's own.
 
-    The same pipeline (memory bank, calibration, text part, weights) is learned anew with K random neurons per layer,
-    with the seeds `config.seed + 1`, `+ 2` ...; so the same detector always meets the same draws. A draw in which
+    The same pipeline (memory bank, calibration, text part, weights) is fitted again with K random neurons per layer,
+    with the seeds `config.seed + 1`, `+ 2` ...; so a detector is always compared with the same draws. A draw in which
     nothing varies over the normal images gives every image the same score: 0.5, or a gap of 0.
     """
     config = lake.config
@@ -124,7 +101,7 @@ def random_control(
     n_draws: int = 10,
     on_progress: Progress | None = None,
 ) -> RandomControl:
-    """Sets the detector's selection beside random ones (docs/method.md, section 6).
+    """Compares the detector's selection with random ones (docs/method.md, section 6).
 
     Args:
         lake: Fitted.
@@ -161,8 +138,7 @@ def sweep_k(
         on_progress: Called after each K.
     Returns:
         One row per K, ascending: k, selected, random_mean, random_std (over the draws, ddof 0), memory_bank_bytes
-            (float32
-        memory banks of all layers).
+        (float32 memory banks of all layers).
     """
     if n_draws < 1:
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
@@ -268,6 +244,38 @@ def elbow(sensitivity: np.ndarray) -> int:
     return int((values > values.mean()).sum()) or len(values)
 
 
+# The fusion weight ---------------------------------------------------------------------------------------------------
+
+
+def weight_curve(
+    lake: Lake,
+    results: Sequence[ImageResult],
+    labels: Labels | None = None,
+    weights: Sequence[float] = tuple(np.linspace(0, 1, 21).round(2).tolist()),
+    on_progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Separation against the fusion weight: the two parts of each score are weighted anew, nothing is computed again.
+
+    Args:
+        lake: Fitted.
+        results: The detector's results for the test images, at least one; their own weights do not matter.
+        labels: One per image, or None.
+        weights: Each in [0, 1].
+        on_progress: Called with weights done and in all; may raise to cancel.
+    Returns:
+        Columns fusion_weight, separation (see `separation`), threshold and n_anomalous (images above it).
+    """
+    rows = []
+    for n_done, weight in enumerate(weights, start=1):
+        other = lake.with_weights(fusion_weight=float(weight))
+        scores = [other.aggregate(result.patch_scores).score for result in results]
+        above = int(is_anomalous(scores, other.threshold_).sum())
+        rows.append((float(weight), separation(other, scores, labels), other.threshold_, above))
+        if on_progress is not None:
+            on_progress(n_done, len(weights))
+    return pd.DataFrame(rows, columns=["fusion_weight", "separation", "threshold", "n_anomalous"])
+
+
 # What the parts above share ------------------------------------------------------------------------------------------
 
 
@@ -295,35 +303,3 @@ def _counted(results: Iterable[Any], n_in_all: int, on_progress: Progress | None
 def _selections(lake: Lake) -> list[Selection]:
     lake.fitted()
     return list(lake.selection_.values())
-
-
-def weight_curve(
-    lake: Lake,
-    images: Sequence[InputImage],
-    labels: Labels | None = None,
-    weights: Sequence[float] = tuple(np.linspace(0, 1, 21).round(2).tolist()),
-    on_progress: Progress | None = None,
-    computed: Sequence[PatchScores] | None = None,
-) -> pd.DataFrame:
-    """Separation against the fusion weight; the witnesses are heard once and weighed anew.
-
-    Args:
-        lake: Fitted.
-        images: Test images, at least one.
-        labels: One per image, or None.
-        weights: Each in [0, 1].
-        on_progress: Called with weights done and in all; may raise to cancel.
-        heard: `lake.compute_maps` of each image, where the caller has it already.
-    Returns:
-        Columns fusion_weight, separation (see `separation`), threshold and n_anomalous (images above it).
-    """
-    patch_scores = [lake.compute_maps(image) for image in images] if computed is None else computed
-    rows = []
-    for n_done, weight in enumerate(weights, start=1):
-        other = lake.with_weights(fusion_weight=float(weight))
-        scores = [other.aggregate(found).score for found in patch_scores]
-        above = int(is_anomalous(scores, other.threshold_).sum())
-        rows.append((float(weight), separation(other, scores, labels), other.threshold_, above))
-        if on_progress is not None:
-            on_progress(n_done, len(weights))
-    return pd.DataFrame(rows, columns=["fusion_weight", "separation", "threshold", "n_anomalous"])

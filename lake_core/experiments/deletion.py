@@ -1,17 +1,17 @@
-"""Whether a map names the patches that make the score: deletion and insertion curves beside random orders.
+"""Deletion and insertion: whether a map names the patches that make the score, compared with random orders.
 
-After RISE (Petsiuk et al., arXiv 1806.07421). Pixels are exchanged in the model's input and the network runs anew; what
-was learned from the normal images stays, and nothing is kept in the feature store.
+After RISE (Petsiuk et al., arXiv 1806.07421). Pixels are exchanged in the model's input and the network runs again;
+what was learned from the normal images stays, and nothing is kept in the feature store.
 
 What removed patches are replaced by decides what a curve can say. A blurred image (Fong and Vedaldi, arXiv
-1704.03296) is the custom, but blur is itself unusual beside sharp normal images: on the metal sample a blurred
+1704.03296) is the custom, but blur is itself unusual among sharp normal images: on the metal sample a blurred
 image scores 4.5 where a scratched one scores 1.7, and removing anything raises the score. So the default is the
-normal image that is most alike, which is what "without the defect" means here.
+most similar normal image, which is what "without the defect" means here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,34 +23,65 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError
+from lake_core.findings import DeletionFinding, Direction, FaithfulnessFinding, Replacement
 from lake_core.neurons.attribution import baseline_of
 from lake_core.types import Progress
 
-Direction = Literal["deletion", "insertion"]
-Replacement = Literal["normal", "blurred", "mean"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 REPLACEMENTS: tuple[Replacement, ...] = get_args(Replacement)
-N_STEPS = 12
-N_ORDERS = 5
 _BATCH = 2
+
+
+@dataclass(frozen=True)
+class CurveConfig:
+    """How patches are removed from an image, or put back.
+
+    Attributes:
+        direction: "deletion" begins with the image and ends with the replacement; "insertion" the other way round.
+        replacement: What removed patches show: "normal" the normal image that is nearest in pixels, at the same
+            positions; "blurred" the image under a Gaussian; "mean" its mean colour.
+        n_steps: Steps from all to nothing, at least 1; not more than there are patches.
+        n_orders: Random orders, at least 1.
+        seed: Of the random orders.
+    """
+
+    direction: Direction = "deletion"
+    replacement: Replacement = "normal"
+    n_steps: int = 12
+    n_orders: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("direction", DIRECTIONS), ("replacement", REPLACEMENTS)):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}.")
+        for name in ("n_steps", "n_orders"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be a whole number of at least 1.")
+
+    @property
+    def n_images(self) -> int:
+        """Images through the network for one curve; fewer where there are fewer patches than steps."""
+        return 2 + (self.n_orders + 1) * (self.n_steps - 1)
+
+
+DEFAULT_CURVE = CurveConfig()
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """The score while patches are removed from a image, or put back.
+    """The score while patches are removed from an image, or put back.
 
     Attributes:
         image: The image.
-        direction: "deletion" begins with the image and ends with the replacement; "insertion" the other way round.
-        replacement: What removed patches are replaced by.
+        config: How it was made.
         shares: (n_steps + 1,) float64 from 0 to 1, share of the image's patches that are removed, or put back.
         by_map: (n_steps + 1,) float64, scores with the patches taken in the order of the fused map, greatest first.
         at_random: (n_orders, n_steps + 1) float64, in random orders.
     """
 
     image: InputImage
-    direction: Direction
-    replacement: Replacement
+    config: CurveConfig
     shares: np.ndarray = field(repr=False)
     by_map: np.ndarray = field(repr=False)
     at_random: np.ndarray = field(repr=False)
@@ -59,13 +90,13 @@ class Curve:
     def areas(self) -> np.ndarray:
         """(n_orders,) float64: the area between each random curve and the map's, in units of the score.
 
-        Above 0 the map does better: by it the score falls sooner (deletion) or rises sooner (insertion). Scores beyond
-        the two ends of the curve come from the seams between patches that do not belong together; they count as the
-        end that they are beyond.
+        Above 0 the map does better: in its order the score falls sooner (deletion) or rises sooner (insertion). Scores
+        beyond the two ends of the curve come from the seams between patches that do not belong together; they count as
+        the end that they are beyond.
         """
         low, high = sorted((self.by_map[0], self.by_map[-1]))
         by_map, at_random = np.clip(self.by_map, low, high), np.clip(self.at_random, low, high)
-        sign = 1 if self.direction == "deletion" else -1
+        sign = 1 if self.config.direction == "deletion" else -1
         return np.asarray(sign * np.trapezoid(at_random - by_map, self.shares, axis=1))
 
     @property
@@ -74,96 +105,69 @@ class Curve:
         return float(self.areas.mean())
 
     @property
-    def warning(self) -> str | None:
-        """Why the curve says little of the map, or None."""
-        ends = self.by_map if self.direction == "deletion" else self.by_map[::-1]
-        if ends[-1] < ends[0]:
-            return None
-        return (
-            f"The {self.replacement} replacement itself scores {ends[-1]:.2f}, no less than the image's "
-            f"{ends[0]:.2f}: it counts as a defect of its own, and this curve says little of the map."
-        )
-
-    @property
-    def sentence(self) -> str:
-        """The outcome in words."""
-        moves = "falls" if self.direction == "deletion" else "rises"
+    def finding(self) -> DeletionFinding:
+        ends = self.by_map[[0, -1]] if self.config.direction == "deletion" else self.by_map[[-1, 0]]
         n_better = int((self.areas > 0).sum())
-        said = (
-            f"In the order of the map the score {moves} sooner than in {n_better} of {len(self.areas)} random orders "
-            f"(area between {self.area:+.2f})."
+        return DeletionFinding(
+            self.config.direction,
+            self.config.replacement,
+            len(self.areas),
+            n_better,
+            self.area,
+            float(ends[0]),
+            float(ends[1]),
         )
-        return said if self.warning is None else f"{said} {self.warning}"
 
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
-    """Curves of several images.
+    """Curves of several images, at least one, all made in the same way.
 
     Attributes:
         curves: One per image.
-        mean_area: Mean of their areas, in units of the score; above 0 the map does better than random orders.
     """
 
     curves: tuple[Curve, ...] = field(repr=False)
-    mean_area: float
 
     @property
-    def sentence(self) -> str:
-        """The outcome in words."""
-        n_better = sum(curve.area > 0 for curve in self.curves)
-        moves = "falls" if self.curves[0].direction == "deletion" else "rises"
-        said = (
-            f"In the order of the map the score {moves} sooner than at random on {n_better} of {len(self.curves)} "
-            f"images (mean area {self.mean_area:+.2f})."
+    def mean_area(self) -> float:
+        """Mean of the curves' areas, in units of the score; above 0 the map does better than random orders."""
+        return float(np.mean([one.area for one in self.curves]))
+
+    @property
+    def finding(self) -> FaithfulnessFinding:
+        findings = [one.finding for one in self.curves]
+        return FaithfulnessFinding(
+            findings[0].direction,
+            len(findings),
+            sum(one.area > 0 for one in findings),
+            self.mean_area,
+            sum(one.is_replacement_anomalous for one in findings),
         )
-        n_warned = sum(curve.warning is not None for curve in self.curves)
-        return said if not n_warned else f"{said} On {n_warned} the replacement scores no less than the image."
 
 
 def curve(
-    lake: Lake,
-    image: InputImage,
-    direction: Direction = "deletion",
-    replacement: Replacement = "normal",
-    *,
-    n_steps: int = N_STEPS,
-    n_orders: int = N_ORDERS,
-    seed: int = 0,
-    on_progress: Progress | None = None,
+    lake: Lake, image: InputImage, config: CurveConfig = DEFAULT_CURVE, on_progress: Progress | None = None
 ) -> Curve:
-    """Removes a image's patches step by step, or puts them back, and scores it after each step.
+    """Removes an image's patches step by step, or puts them back, and scores it after each step.
 
     Args:
         lake: Fitted.
         image: The image.
-        direction: "deletion" or "insertion".
-        replacement: "normal" shows the normal image that is nearest in pixels, at the same places; "blurred" the
-            image under a Gaussian; "mean" its mean colour.
-        n_steps: Steps from all to nothing, at least 1; not more than there are patches.
-        n_orders: Random orders, at least 1. It all costs 2 + (n_orders + 1) * (n_steps - 1) images through the
-            network.
-        seed: Of the random orders.
+        config: How; it costs `config.n_images` images through the network.
         on_progress: Called after each few images with images done and in all; may raise to cancel.
-    Raises:
-        ConfigError: if an argument is not allowed.
     """
-    for name, chosen, allowed in (("direction", direction, DIRECTIONS), ("replacement", replacement, REPLACEMENTS)):
-        if chosen not in allowed:
-            raise ConfigError(f"{name} is {chosen!r}; it must be one of {', '.join(allowed)}.")
-    for name, number in (("n_steps", n_steps), ("n_orders", n_orders)):
-        if number < 1:
-            raise ConfigError(f"{name} is {number}; it must be a whole number of at least 1.")
     result = lake.explain(image)
     grid, inside = result.patch_scores.grid, result.patch_scores.inside
-    own, other = lake.backbone.prepare(image), replacement_of(lake, image, replacement)
-    first, last = (own, other) if direction == "deletion" else (other, own)
+    own, other = lake.backbone.prepare(image), replacement_of(lake, image, config.replacement)
+    first, last = (own, other) if config.direction == "deletion" else (other, own)
     patch_of = patch_of_pixels(grid, result.patch_scores.placement)
     patches = np.flatnonzero(inside)
     fused = result.map.reshape(-1)[patches]
-    rng = np.random.default_rng(seed)
-    orders = [patches[np.argsort(-fused, kind="stable")], *(rng.permutation(patches) for _ in range(n_orders))]
-    n_taken = np.round(np.linspace(0, len(patches), min(n_steps, len(patches)) + 1)).astype(int)
+    rng = np.random.default_rng(config.seed)
+    at_random = [rng.permutation(patches) for _ in range(config.n_orders)]
+    orders = [patches[np.argsort(-fused, kind="stable")], *at_random]
+    n_taken = np.round(np.linspace(0, len(patches), min(config.n_steps, len(patches)) + 1)).astype(int)
 
     def inputs() -> Iterator[Tensor]:
         yield first
@@ -176,55 +180,38 @@ def curve(
     scores = np.array([one.score for one in scored(lake, image, inputs(), 2 + len(orders) * n_between, on_progress)])
     between = scores[2:].reshape(len(orders), n_between)
     every = np.hstack([np.full((len(orders), 1), scores[0]), between, np.full((len(orders), 1), scores[1])])
-    return Curve(image, direction, replacement, n_taken / len(patches), every[0], every[1:])
+    return Curve(image, config, n_taken / len(patches), every[0], every[1:])
 
 
 def faithfulness(
-    lake: Lake,
-    images: Sequence[InputImage],
-    direction: Direction = "deletion",
-    replacement: Replacement = "normal",
-    *,
-    n_steps: int = N_STEPS,
-    n_orders: int = N_ORDERS,
-    seed: int = 0,
-    on_progress: Progress | None = None,
+    lake: Lake, images: Sequence[InputImage], config: CurveConfig = DEFAULT_CURVE, on_progress: Progress | None = None
 ) -> Faithfulness:
-    """Curves of several images; arguments as in `curve`.
+    """Curves of several images.
 
     Args:
+        lake: Fitted.
         images: At least one.
+        config: As in `curve`.
         on_progress: Called after each few images through the network; the number in all is an upper bound where
             images differ in their number of patches.
     """
     if not images:
         raise ConfigError("There is no image to remove patches from; give at least one.")
-    each = 2 + (n_orders + 1) * (n_steps - 1)
+    each = config.n_images
     curves = []
     for index, image in enumerate(images):
         report = None if on_progress is None else _offset(on_progress, index * each, len(images) * each)
-        curves.append(
-            curve(
-                lake,
-                image,
-                direction,
-                replacement,
-                n_steps=n_steps,
-                n_orders=n_orders,
-                seed=seed,
-                on_progress=report,
-            )
-        )
-    return Faithfulness(tuple(curves), float(np.mean([one.area for one in curves])))
+        curves.append(curve(lake, image, config, report))
+    return Faithfulness(tuple(curves))
 
 
 # Pixels --------------------------------------------------------------------------------------------------------------
 
 
 def replacement_of(lake: Lake, image: InputImage, replacement: Replacement) -> Tensor:
-    """What stands for a image's removed patches, (3, height, width) as the model's input.
+    """What an image's removed patches show, (3, height, width) as the model's input.
 
-    For "normal" the content of the normal image nearest in pixels fills the image's place in the input.
+    For "normal" the normal image that is nearest in pixels fills the part of the input that the image fills.
     """
     own, placement = lake.backbone.prepare(image), lake.backbone.placement(image)
     if replacement != "normal":
@@ -253,7 +240,7 @@ def patch_of_pixels(grid: PatchGrid, placement: Placement) -> np.ndarray:
 def scored(
     lake: Lake, image: InputImage, inputs: Iterator[Tensor], n_in_all: int, on_progress: Progress | None = None
 ) -> Iterator[ImageResult]:
-    """Scores of changed inputs of a image, each (3, height, width); the network runs a few at a time."""
+    """Results for changed inputs of an image, each (3, height, width); the network runs a few at a time."""
     n_done = 0
     while n_done < n_in_all:
         batch = torch.stack([next(inputs) for _ in range(min(_BATCH, n_in_all - n_done))])

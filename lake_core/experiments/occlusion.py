@@ -1,7 +1,7 @@
-"""An independent check of a map: regions of a image are covered one by one with Captum's FeatureAblation.
+"""An independent check of a map: regions of an image are covered one by one with Captum's FeatureAblation.
 
-It shares nothing with the account of a score but the score itself: the importance of a region is what the score loses
-when the region shows the replacement (see `lake_core.experiments.deletion`), and its ranks are compared with the map's.
+It uses nothing of the contributions, only the score itself: the importance of a region is what the score loses when the
+region shows the replacement (see `lake_core.experiments.deletion`), and its ranks are compared with the map's.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,8 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError
-from lake_core.experiments.deletion import Replacement, patch_of_pixels, replacement_of, scored
+from lake_core.experiments.deletion import patch_of_pixels, replacement_of, scored
+from lake_core.findings import OcclusionFinding, Replacement
 from lake_core.types import Progress
 
 Target = Literal["score", "map"]
@@ -28,7 +29,7 @@ _BATCH = 2
 
 @dataclass(frozen=True, eq=False)
 class Occlusion:
-    """What covering regions does, beside what the map says of them.
+    """What covering regions does, and the map's values in them.
 
     Attributes:
         image: The image.
@@ -39,7 +40,7 @@ class Occlusion:
         importance: (n_regions,) float64, the target for the image less the target with the region covered.
         by_map: (n_regions,) float64, the fused map's greatest value in the region for "score", its mean for "map".
         correlation: Spearman's rank correlation of the two, -1 to 1; None where either is constant.
-        max_scoring_region: Region of the max-scoring patch the score.
+        max_scoring_region: Region of the max-scoring patch.
     """
 
     image: InputImage
@@ -60,32 +61,21 @@ class Occlusion:
 
     @property
     def rank_of_max_scoring_region(self) -> int:
-        """From 1: how many regions matter at least as much as the one that holds the max-scoring patch, itself
-        included.
+        """Number of regions at least as important as that of the max-scoring patch, itself included.
 
         1 says that covering the region of the max-scoring patch lowers the target most.
         """
         return int((self.importance >= self.importance[self.max_scoring_region]).sum())
 
     @property
-    def sentence(self) -> str:
-        """The outcome in words."""
-        n, rank = len(self.importance), self.rank_of_max_scoring_region
-        where = "Covering the region of the max-scoring patch lowers the score more than covering any other"
-        own = self.importance[self.max_scoring_region]
-        if own <= 0:
-            where = (
-                f"Covering the region of the max-scoring patch does not lower the score ({0 - own:+.2f}): what is put "
-                "there, or its seam, is no less unusual"
-            )
-        elif rank > 1:
-            where = (
-                f"Covering the region of the max-scoring patch is number {rank} of {n} regions in lowering the score"
-            )
-        if self.target == "map":
-            where = where.replace("the score", "the map")
-        agree = "cannot be ranked" if self.correlation is None else f"have a rank correlation of {self.correlation:.2f}"
-        return f"{where}; map and occlusion {agree} over {n} regions."
+    def finding(self) -> OcclusionFinding:
+        return OcclusionFinding(
+            self.target,
+            len(self.importance),
+            self.rank_of_max_scoring_region,
+            float(self.importance[self.max_scoring_region]),
+            self.correlation,
+        )
 
 
 def occlusion(
@@ -97,18 +87,18 @@ def occlusion(
     n_regions: int = N_REGIONS,
     on_progress: Progress | None = None,
 ) -> Occlusion:
-    """Covers a image region by region.
+    """Covers an image region by region.
 
     The image score is a maximum: as long as the max-scoring patch stays, covering a region changes it only where the
     seam is more unusual than that patch. So many importances are 0 or a little below, and a low correlation for "score"
-    is no surprise; the rank of the deciding region is the sharper question there. The max-scoring patch lies in the
+    is no surprise; there the rank of the max-scoring patch's region tells more. The max-scoring patch lies in the
     middle of its region: a border through a defect would leave half of it beside a seam.
 
     Args:
         lake: Fitted.
         image: The image.
         target: What to watch, "score" or "map".
-        replacement: What covered regions show, as in `faithfulness.curve`.
+        replacement: What covered regions show, as in `CurveConfig`.
         n_regions: Regions at most, at least 1; each costs one image through the network.
         on_progress: Called after each few images with images done and in all; may raise to cancel.
     Raises:

@@ -1,8 +1,8 @@
-"""Causal interventions: neurons get other values inside the running network, and the rest of the network runs on.
+"""Causal ablation and activation patching: neurons get other values inside the network, and the rest of it runs on.
 
-Mean ablation puts a neuron's normal mean in its place; patching puts its value in some normal patch there (activation
-patching, as surveyed by Zhang and Nanda, arXiv 2309.16042). Both write at patch tokens only: class tokens stay. What
-was learned from the normal images stays as well, and nothing of such a pass is ever kept in the feature store.
+Mean ablation replaces a neuron's activations by its mean over the normal patches; activation patching by its activation
+in some normal patch (surveyed by Zhang and Nanda, arXiv 2309.16042). Both write at patch tokens only: class tokens
+stay. What was learned from the normal images stays as well, and nothing of such a pass is kept in the feature store.
 """
 
 from collections.abc import Mapping
@@ -20,13 +20,14 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.text import text_directions
 from lake_core.errors import ConfigError
-from lake_core.experiments.random_draws import N_DRAWS, Neurons, Rank, is_mixed, matched_draws, rank_among
-from lake_core.experiments.replacing import Patches, Pool, check_patches, hook_points_of, patches_at, pools_of, replaced
-from lake_core.types import HookPoint, Progress, Site
+from lake_core.experiments.neuron_sets import DEFAULT_DRAWS, RandomDraws, is_mixed, matched_draws, rank_among
+from lake_core.experiments.replacing import Targets, check_patches, hook_points_of, patches_at, pools_of, replaced
+from lake_core.findings import ControlFinding, Rank, RankFinding
+from lake_core.types import HookPoint, Pool, Progress, Site
 
 
 class Source(NamedTuple):
-    """Where a layer's values are taken from: a patch (of the layer's own grid) of a image, usually a normal one."""
+    """Where a layer's values are taken from: an image, usually a normal one, and a patch of the layer's own grid."""
 
     image: InputImage
     patch: int
@@ -42,15 +43,15 @@ class LayerChange:
         relative: Length of the change over length of the output, both over all patches on the image; 0 is no change.
         map: (rows, cols) float32, length of each patch's change over the mean length of a patch's output; NaN off the
             image.
-        unusual_before, unusual_after: (rows, cols) float32, the layer's d / tau, for layers in the score; else None.
+        distance_before, distance_after: (rows, cols) float32, the layer's d / tau, for layers in the score; else None.
     """
 
     layer: int
     grid: PatchGrid
     relative: float
     map: np.ndarray = field(repr=False)
-    unusual_before: np.ndarray | None = field(default=None, repr=False)
-    unusual_after: np.ndarray | None = field(default=None, repr=False)
+    distance_before: np.ndarray | None = field(default=None, repr=False)
+    distance_after: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +60,10 @@ class CausalChange:
 
     Attributes:
         neurons: Layer number -> neurons that were replaced, ascending.
-        kind: Activation site.
+        site: Activation site.
         pool: What the draws were made from.
         patches: Layer number -> patches at which they were replaced.
-        before, after: The image's score without and with the change, under the same learned normality.
+        before, after: The image's score without and with the change, against the same memory bank.
         text_before, text_after: The whole image's cos(image, anomalous) - cos(image, normal).
         layers: One per layer from the first changed one to the last of the tower.
         draws: Neurons of each random draw, from `matched_draws`, among those of the pool that vary over the normal
@@ -98,7 +99,8 @@ class CausalChange:
     @property
     def map_change(self) -> np.ndarray:
         """(rows, cols) float32, fused map after less before; NaN off the image."""
-        return self.after.map - self.before.map
+        change: np.ndarray = self.after.map - self.before.map
+        return change
 
     @property
     def score_rank(self) -> Rank:
@@ -122,18 +124,13 @@ class CausalChange:
         return is_mixed(self.neurons, self.draws)
 
     @property
-    def sentence(self) -> str:
-        """The ranks in words."""
-        of_what = "selected neurons" if self.pool == "selected" else "neurons"
-        of_what += " of the same layer" if len(self.neurons) == 1 else " of the same layers"
-        if not self.score_rank.n_draws:
-            return self.score_rank.sentence(of_what=of_what)
-        last = self.layers[-1].layer
-        return " ".join(
+    def finding(self) -> ControlFinding:
+        n_layers, last = len(self.neurons), self.layers[-1].layer
+        return ControlFinding(
             (
-                self.score_rank.sentence("changed the score", of_what),
-                self.text_rank.sentence("changed what the whole image says in words", of_what),
-                self.layer_ranks[last].sentence(f"changed layer {last}", of_what),
+                RankFinding("score", self.score_rank, self.pool, n_layers),
+                RankFinding("image text margin", self.text_rank, self.pool, n_layers),
+                RankFinding("layer output", self.layer_ranks[last], self.pool, n_layers, last),
             )
         )
 
@@ -141,13 +138,9 @@ class CausalChange:
 def causal_ablation(
     lake: Lake,
     image: InputImage,
-    neurons: Neurons,
-    patches: Patches | None = None,
-    *,
-    site: Site | None = None,
+    targets: Targets,
     pool: Pool = "layer",
-    n_draws: int = N_DRAWS,
-    seed: int = 0,
+    draws: RandomDraws = DEFAULT_DRAWS,
     on_progress: Progress | None = None,
 ) -> CausalChange:
     """Mean ablation: neurons get their mean over the normal patches, and the rest of the network runs on.
@@ -158,73 +151,63 @@ def causal_ablation(
     Args:
         lake: Fitted.
         image: The image.
-        neurons: Layer number -> any neurons of that layer, selected or not; layers need not be in the score.
-        patches: Layer number -> patches at which to replace; None, or a layer left out, means all on the image.
-        kind: Activation site; None takes the detector's.
+        targets: Which neurons, and at which patches.
         pool: What the draws are made from: "layer" all neurons of the layer, "selected" its selected ones. A neuron
             that is not selected cannot move its own layer's map, so for the score "selected" is the harder comparison.
-        n_draws: Random draws, each one forward pass; 0 leaves them out.
-        seed: Of the draws.
+        draws: How many, each one forward pass, and their seed.
         on_progress: Called after each forward pass with passes done and in all; may raise to cancel.
     Raises:
-        BackboneError: if there is no such layer, kind, neuron or patch.
+        BackboneError: if there is no such layer, site, neuron or patch.
         ConfigError: if there is no neuron.
     """
-    hook_points = hook_points_of(lake, neurons, site)
-    values = {}
-    for layer, hook_point in hook_points.items():
-        values[layer] = lake.store.patches(lake.normals_, hook_point).on_image().double().mean(0).float()
-    return _run(lake, image, neurons, hook_points, site, values, patches, pool, n_draws, seed, on_progress)
+    values = {
+        layer: lake.store.patches(lake.normals_, hook_point).on_image().double().mean(0).float()
+        for layer, hook_point in hook_points_of(lake, targets).items()
+    }
+    return _run(lake, image, targets, values, pool, draws, on_progress)
 
 
 def activation_patching(
     lake: Lake,
     image: InputImage,
-    neurons: Neurons,
+    targets: Targets,
     sources: Mapping[int, Source],
-    patches: Patches | None = None,
-    *,
-    site: Site | None = None,
     pool: Pool = "layer",
-    n_draws: int = N_DRAWS,
-    seed: int = 0,
+    draws: RandomDraws = DEFAULT_DRAWS,
     on_progress: Progress | None = None,
 ) -> CausalChange:
-    """Patching: neurons get the values that they have in a given patch of another image.
+    """Activation patching: neurons get the activations that they have in a given patch of another image.
 
     Args:
         lake: Fitted.
         image: The image.
-        neurons: Layer number -> neurons.
-        sources: For each layer, where its values come from; `evidence_sources` gives the evidence.
-        patches: As in `causal_ablation`; with evidence usually the max-scoring patch alone, `max_scoring_patches`.
-        kind, pool, n_draws, seed, on_progress: As in `causal_ablation`; the draws get their own values in the same
-            source.
+        targets: Which neurons, and at which patches: with `evidence_sources` usually those of `max_scoring_patches`.
+        sources: For each layer, where its values come from; `evidence_sources` gives the nearest normal patches.
+        pool, draws, on_progress: As in `causal_ablation`; the draws get their own values from the same source.
     Raises:
-        BackboneError: if there is no such layer, kind, neuron or patch.
+        BackboneError: if there is no such layer, site, neuron or patch.
         ConfigError: if there is no neuron, or a layer without a source.
     """
-    hook_points = hook_points_of(lake, neurons, site)
     values = {}
-    for layer, hook_point in hook_points.items():
+    for layer, hook_point in hook_points_of(lake, targets).items():
         if layer not in sources:
             raise ConfigError(f"Layer {layer} has no source to take values from; give one for each layer.")
         source = sources[layer]
         check_patches(lake, hook_point, [source.patch])
         lake.store.ensure([source.image], {hook_point})
         values[layer] = lake.store.get(source.image, hook_point)[source.patch]
-    return _run(lake, image, neurons, hook_points, site, values, patches, pool, n_draws, seed, on_progress)
+    return _run(lake, image, targets, values, pool, draws, on_progress)
 
 
 def evidence_sources(lake: Lake, result: ImageResult, patch: int | None = None) -> dict[int, Source]:
-    """For each layer of the score, the nearest normal patch of a patch of the fused map (default: the deciding one)."""
+    """For each layer of the score, the nearest normal patch of a patch of the fused map (default: max-scoring)."""
     return {
         found.layer: Source(lake.normals_[found.normal_image], found.normal_patch) for found in result.evidence(patch)
     }
 
 
 def max_scoring_patches(result: ImageResult, patch: int | None = None) -> dict[int, np.ndarray]:
-    """For each layer of the score, its own patch under a patch of the fused map (default: the deciding one)."""
+    """For each layer of the score, its own patch under a patch of the fused map (default: max-scoring)."""
     return {found.layer: np.array([found.patch]) for found in result.evidence(patch)}
 
 
@@ -234,25 +217,21 @@ def max_scoring_patches(result: ImageResult, patch: int | None = None) -> dict[i
 def _run(
     lake: Lake,
     image: InputImage,
-    neurons: Neurons,
-    hook_points: Mapping[int, HookPoint],
-    site: Site | None,
+    targets: Targets,
     values: Mapping[int, Tensor],
-    patches: Patches | None,
     pool: Pool,
-    n_draws: int,
-    seed: int,
+    draws: RandomDraws,
     on_progress: Progress | None,
 ) -> CausalChange:
     """Runs the network as it is, with the chosen neurons replaced, and with random ones replaced."""
-    backbone = lake.backbone
-    chosen = {layer: np.unique(np.asarray(neurons[layer], dtype=np.int64)) for layer in hook_points}
-    at = patches_at(lake, image, hook_points, patches)
+    backbone, hook_points = lake.backbone, hook_points_of(lake, targets)
+    chosen = {layer: np.unique(np.asarray(targets.neurons[layer], dtype=np.int64)) for layer in hook_points}
+    at = patches_at(lake, image, hook_points, targets.patches)
     outputs = [HookPoint(number, "residual_channel") for number in range(min(hook_points), len(backbone.layers) + 1)]
     wanted = lake.hook_points | {backbone.image_hook_point} | set(outputs)
     pixels = backbone.prepare(image)[None]
-    draws = matched_draws(chosen, pools_of(lake, hook_points, pool), n_draws, seed)
-    n_passes, n_done = 2 + len(draws), 0
+    drawn = matched_draws(chosen, pools_of(lake, hook_points, pool), draws)
+    n_passes, n_done = 2 + len(drawn), 0
 
     def run(these: Mapping[int, np.ndarray]) -> dict[HookPoint, Tensor]:
         nonlocal n_done
@@ -271,15 +250,15 @@ def _run(
     before, after = _score(lake, image, plain), _score(lake, image, changed)
     text_before = _text_margin(lake, plain)
     rows = []
-    for draw in draws:
+    for draw in drawn:
         found = run(draw)
         relative = [_relative(plain[output], found[output], inside[output]) for output in outputs]
         score_change = _score(lake, image, found).score - before.score
         rows.append([score_change, _text_margin(lake, found) - text_before, *relative])
-    table = np.array(rows, dtype=np.float64).reshape(len(draws), 2 + len(outputs))
+    table = np.array(rows, dtype=np.float64).reshape(len(drawn), 2 + len(outputs))
     return CausalChange(
         neurons=chosen,
-        site=site or lake.config.site,
+        site=targets.site or lake.config.site,
         pool=pool,
         patches=at,
         before=before,
@@ -287,7 +266,7 @@ def _run(
         text_before=text_before,
         text_after=_text_margin(lake, changed),
         layers=tuple(_layer_change(lake, output, plain[output], changed[output], before, after) for output in outputs),
-        draws=draws,
+        draws=drawn,
         score_changes=table[:, 0],
         text_changes=table[:, 1],
         layer_changes=table[:, 2:],
@@ -299,8 +278,8 @@ def _score(lake: Lake, image: InputImage, found: Mapping[HookPoint, Tensor]) -> 
 
 
 def _text_margin(lake: Lake, found: Mapping[HookPoint, Tensor]) -> float:
-    backbone, config = lake.backbone, lake.config
-    directions = text_directions(backbone.encode_text, config.part(TextConfig))
+    backbone = lake.backbone
+    directions = text_directions(backbone.encode_text, lake.config.part(TextConfig))
     return float(found[backbone.image_hook_point][0] @ (directions.anomalous - directions.normal))
 
 
@@ -323,12 +302,12 @@ def _layer_change(
         grid,
         _relative(plain, changed, inside),
         np.where(inside, change, np.nan).astype(np.float32).reshape(grid.rows, grid.cols),
-        _unusual(before, output.layer),
-        _unusual(after, output.layer),
+        _distances(before, output.layer),
+        _distances(after, output.layer),
     )
 
 
-def _unusual(result: ImageResult, layer: int) -> np.ndarray | None:
+def _distances(result: ImageResult, layer: int) -> np.ndarray | None:
     """The layer's d / tau, (rows, cols), or None where it takes no part in the score."""
     for matches in result.patch_scores.layers:
         learned = matches.memory_bank

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from lake_core.findings import PerturbationFinding, PromptSensitivityFinding
+
 AS_IS = "as it is"
 COLUMNS = ("family", "what", "score", "text", "threshold", "is_anomalous")
 
@@ -13,13 +15,13 @@ class PerturbationTable:
     """One image's score under changes.
 
     Attributes:
-        table: One row per change: family, what (in words), score, text, threshold, is_anomalous. The first row,
-            of the family "as it is", is the score without a change. Each score goes with its own threshold.
-        sentence: The outcome in words.
+        table: One row per change: family, what (a short description), score, text, threshold, is_anomalous. The first
+            row, of the family "as it is", is the score without a change. Each score goes with its own threshold.
+        finding: The outcome.
     """
 
     table: pd.DataFrame = field(repr=False)
-    sentence: str
+    finding: PerturbationFinding | PromptSensitivityFinding
 
     @property
     def changed(self) -> pd.DataFrame:
@@ -34,29 +36,31 @@ class PerturbationTable:
     @property
     def turned(self) -> pd.DataFrame:
         """The rows whose decision differs from the one without a change."""
-        return self.table[self.table["is_anomalous"] != self.table["is_anomalous"].iloc[0]]
+        return turned_rows(self.table)
 
     def by_family(self) -> pd.DataFrame:
         """Columns family, n, lowest, highest (score) and n_turned, a row for each family of changes."""
-        return families(self.table)
+        turned = self.table["is_anomalous"] != self.table["is_anomalous"].iloc[0]
+        grouped = self.table.assign(turned=turned).iloc[1:].groupby("family", sort=False)
+        return grouped.agg(
+            n=("score", "size"), lowest=("score", "min"), highest=("score", "max"), n_turned=("turned", "sum")
+        ).reset_index()
 
 
-def families(table: pd.DataFrame) -> pd.DataFrame:
-    """See `PerturbationTable.by_family`."""
-    decision = table["is_anomalous"].iloc[0]
-    changed = table.iloc[1:].assign(turned=table["is_anomalous"].iloc[1:] != decision)
-    grouped = changed.groupby("family", sort=False)
-    return grouped.agg(
-        n=("score", "size"), lowest=("score", "min"), highest=("score", "max"), n_turned=("turned", "sum")
-    ).reset_index()
+def turned_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """See `PerturbationTable.turned`."""
+    turned: pd.DataFrame = table[table["is_anomalous"] != table["is_anomalous"].iloc[0]]
+    return turned
 
 
-def side(is_anomalous: bool) -> str:
-    """Where a score lies, in words."""
-    return "above its threshold" if is_anomalous else "not above its threshold"
-
-
-def some(rows: pd.DataFrame, most: int = 3) -> str:
-    """The names of a few rows, as "family: what"."""
-    names = [f"{row.family}: {row.what}" for row in rows.itertuples()]
-    return "; ".join(names[:most]) + (f"; and {len(names) - most} more" if len(names) > most else "")
+def perturbation_finding(table: pd.DataFrame) -> PerturbationFinding:
+    """The finding of a table, which has at least its first row."""
+    scores = table["score"]
+    return PerturbationFinding(
+        float(scores.iloc[0]),
+        bool(table["is_anomalous"].iloc[0]),
+        len(table) - 1,
+        float(scores.min()),
+        float(scores.max()),
+        tuple(f"{row.family}: {row.what}" for row in turned_rows(table).itertuples()),
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,15 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import coarse_under, fused_maps, pooled
 from lake_core.detector.text import calibrated, margin_range, text_directions
-from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, side, some
+from lake_core.experiments.perturbation_table import (
+    AS_IS,
+    COLUMNS,
+    PerturbationTable,
+    perturbation_finding,
+    turned_rows,
+)
 from lake_core.experiments.text_similarity import joint_hook_point
+from lake_core.findings import Dependence, PromptSensitivityFinding
 from lake_core.metrics.decision import is_anomalous
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import Progress
@@ -93,7 +100,7 @@ def prompt_sensitivity(
         if on_progress is not None:
             on_progress(n_done, 1 + len(plan))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return PerturbationTable(table, _sentence(lake, table))
+    return PerturbationTable(table, _finding(lake, table))
 
 
 def _wordings(
@@ -123,39 +130,23 @@ def _row(family: str, what: str, result: ImageResult | WithoutPrompt) -> tuple[s
     return family, what, result.score, result.text, result.threshold, result.is_anomalous
 
 
-def _sentence(lake: Lake, table: pd.DataFrame) -> str:
-    if lake.config.fusion_weight == 0:
-        return "The fusion weight is 0, so no wording can change the score."
-    if len(table) == 1:
-        return "There is no other wording to try."
-    score, decision = float(table["score"].iloc[0]), bool(table["is_anomalous"].iloc[0])
-    turned = table[table["is_anomalous"] != decision]
-    single = _max_scoring(table, turned, WITHOUT_PROMPT, "prompt") + _max_scoring(
-        table, turned, WITHOUT_PHRASE, "phrase"
+def _finding(lake: Lake, table: pd.DataFrame) -> PromptSensitivityFinding:
+    turned = turned_rows(table)
+    families: tuple[tuple[Literal["prompt", "phrase"], str], ...] = (
+        ("prompt", WITHOUT_PROMPT),
+        ("phrase", WITHOUT_PHRASE),
     )
-    if single:
-        story = f"The decision depends on {' and on '.join(single)}"
-    elif len(turned):
-        story = (
-            f"No single prompt or phrase decides, but the choice of words does: the decision turns in {len(turned)} of "
-            f"{len(table) - 1} wordings ({some(turned)})"
-        )
-    else:
-        story = f"The decision does not depend on the wording: it is the same in all {len(table) - 1} that were tried"
-    spread = f"in all wordings between {table['score'].min():.3f} and {table['score'].max():.3f}"
+    each = (
+        Dependence(of, int((table["family"] == family).sum()), tuple(turned["what"][turned["family"] == family]))
+        for of, family in families
+    )
     one_less = table["score"][table["family"] == WITHOUT_PROMPT]
-    if len(one_less):
-        spread = f"without any one prompt it is between {one_less.min():.3f} and {one_less.max():.3f}, {spread}"
-    return f"{story}. The score is {score:.3f}, {side(decision)}; {spread}."
-
-
-def _max_scoring(table: pd.DataFrame, turned: pd.DataFrame, family: str, what: str) -> list[str]:
-    """The prompts or phrases without which the decision turns, in words; empty where there is none."""
-    rows = turned[turned["family"] == family]
-    if not len(rows):
-        return []
-    n, names = (table["family"] == family).sum(), "; ".join(rows["what"].iloc[:3])
-    return [f"a single {what} (without it the decision turns, for {len(rows)} of {n}: {names})"]
+    return PromptSensitivityFinding(
+        lake.config.fusion_weight,
+        perturbation_finding(table),
+        tuple(one for one in each if one.turning),
+        (float(one_less.min()), float(one_less.max())) if len(one_less) else None,
+    )
 
 
 def without_each_prompt(lake: Lake, before: ImageResult) -> list[WithoutPrompt]:

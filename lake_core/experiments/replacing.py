@@ -1,8 +1,8 @@
-"""Writing other values over neurons inside a running network: which neurons, at which patches, and the change
-itself."""
+"""Writing other values over neurons inside the running network: which neurons, at which patches, and the change."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,14 +13,25 @@ from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.errors import BackboneError, ConfigError
-from lake_core.experiments.random_draws import Neurons
-from lake_core.types import HookPoint, Site
+from lake_core.types import HookPoint, Neurons, Pool, Site
 
 Patches: TypeAlias = Mapping[int, Sequence[int] | np.ndarray]
 """Layer number -> patches of that layer's own grid."""
 
-Pool = Literal["layer", "selected"]
-"""Where random neurons are drawn from: all neurons of a layer, or its selected ones."""
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """Neurons that get other values.
+
+    Attributes:
+        neurons: Layer number -> any neurons of that layer, selected or not; layers need not be in the score.
+        patches: Layer number -> patches at which to replace; None, or a layer left out, means all on the image.
+        site: Activation site; None takes the detector's.
+    """
+
+    neurons: Neurons
+    patches: Patches | None = None
+    site: Site | None = None
 
 
 def replaced(neurons: np.ndarray, values: Tensor, patches: np.ndarray, grid: PatchGrid) -> Change:
@@ -30,7 +41,7 @@ def replaced(neurons: np.ndarray, values: Tensor, patches: np.ndarray, grid: Pat
     rows, index = torch.from_numpy(on_patch.reshape(grid.rows, grid.cols)), torch.from_numpy(neurons)
 
     def write(maps: Tensor) -> None:
-        # The tower's own locations; in early convolutional blocks several of them make a patch.
+        # Maps have the tower's own resolution; in early convolutional blocks several positions make a patch.
         height, width = maps.shape[-2:]
         own_rows, own_cols = torch.arange(height) * grid.rows // height, torch.arange(width) * grid.cols // width
         here = rows[own_rows][:, own_cols].to(maps.device)
@@ -40,20 +51,25 @@ def replaced(neurons: np.ndarray, values: Tensor, patches: np.ndarray, grid: Pat
     return write
 
 
-def hook_points_of(lake: Lake, neurons: Neurons, site: Site | None) -> dict[int, HookPoint]:
-    """The places of the layers that have neurons to replace."""
+def hook_points_of(lake: Lake, targets: Targets) -> dict[int, HookPoint]:
+    """The hook points of the layers that have neurons to replace.
+
+    Raises:
+        BackboneError: if there is no such layer, site or neuron.
+        ConfigError: if there is no neuron.
+    """
     lake.fitted()
-    hook_points = {}
-    for layer in sorted(neurons):
-        hook_point = lake.backbone.hook_point(layer, site or lake.config.site)
-        n_neurons = lake.backbone.layer(layer).n_neurons[site or lake.config.site]
-        for neuron in neurons[layer]:
+    site, hook_points = targets.site or lake.config.site, {}
+    for layer, neurons in sorted(targets.neurons.items()):
+        hook_point = lake.backbone.hook_point(layer, site)
+        n_neurons = lake.backbone.layer(layer).n_neurons[site]
+        for neuron in neurons:
             if not 0 <= neuron < n_neurons:
                 raise BackboneError(
                     f"Layer {layer} of {lake.backbone.spec} has no {hook_point.site} neuron {neuron}; choose 0 to"
                     f" {n_neurons - 1}."
                 )
-        if len(neurons[layer]):
+        if len(neurons):
             hook_points[layer] = hook_point
     if not hook_points:
         raise ConfigError("There is no neuron to replace; choose at least one.")
@@ -75,7 +91,7 @@ def patches_at(
 
 
 def check_patches(lake: Lake, hook_point: HookPoint, patches: Sequence[int] | np.ndarray) -> None:
-    """Refuses patches that the place's grid does not have, with a BackboneError."""
+    """Raises a BackboneError for patches that the grid of the hook point does not have."""
     grid = lake.backbone.grid(hook_point)
     for patch in patches:
         if not 0 <= patch < grid.n_patches:
@@ -86,11 +102,11 @@ def check_patches(lake: Lake, hook_point: HookPoint, patches: Sequence[int] | np
 
 
 def pools_of(lake: Lake, hook_points: Mapping[int, HookPoint], pool: Pool) -> dict[int, np.ndarray]:
-    """For each layer the neurons that vary over the normal patches: replacing a still one would be no comparison.
+    """For each layer the neurons that vary over the normal patches: replacing a constant one would change nothing.
 
     Args:
         lake: Fitted.
-        places: Layer number -> place.
+        hook_points: Layer number -> hook point.
         pool: "selected" keeps the selected neurons only; a layer that is not in the score has none.
     """
     pools = {}

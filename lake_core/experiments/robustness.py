@@ -1,4 +1,4 @@
-"""Stability of one image's score: other normal images, and changes of the image that nobody would see."""
+"""Robustness of one image's score: fitted on other normal images, and for an image shifted, rotated or compressed."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from lake_core.backbones.feature_store import FeatureStore
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
-from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, side, some
+from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, perturbation_finding
 from lake_core.experiments.stability import fewer_normals
 from lake_core.types import Progress
 
@@ -33,16 +33,16 @@ Run = tuple[str, str, Callable[[], ImageResult]]
 def score_stability(
     lake: Lake, image: InputImage, n_seeds: int = 3, on_progress: Progress | None = None
 ) -> PerturbationTable:
-    """The score of a image from other normal images, and of slightly changed copies of it.
+    """An image's score from other normal images, and the scores of slightly changed copies of it.
 
     Each normal image is left out in turn; 1, 2 and 4 of them (as far as there are more) are drawn `n_seeds` times,
-    the same at every call: these learn anew from stored activations, with their own threshold. The image is shifted
-    by one pixel, rotated by 2 and 5 degrees and saved as JPEG: these run the model once each; what it computes for them
-    is not kept. A turned image is mirrored at its edges to fill its corners; a seam may itself be seen as a defect,
-    so compare the families before blaming the angle.
+    the same at every call: the detector is fitted again from stored activations, with its own threshold. The image is
+    shifted by one pixel, rotated by 2 and 5 degrees and saved as JPEG: each runs the model once, and its activations
+    are not kept. The corners of a rotated image are filled by mirroring it at its edges; a seam may itself count as a
+    defect, so compare the families before blaming the angle.
 
     Args:
-        lake: As fitted; one whose neurons were ablated learns anew with all of them.
+        lake: As fitted; one with ablated neurons is fitted again with all of them.
         image: Any image.
         n_seeds: Draws for each number of normal images.
         on_progress: Called after each change; may raise to cancel.
@@ -58,7 +58,7 @@ def score_stability(
         if on_progress is not None:
             on_progress(n_done, len(runs))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return PerturbationTable(table, _sentence(table))
+    return PerturbationTable(table, perturbation_finding(table))
 
 
 def shifted(rgb: np.ndarray, right: int, down: int) -> np.ndarray:
@@ -70,7 +70,7 @@ def shifted(rgb: np.ndarray, right: int, down: int) -> np.ndarray:
 
 
 def rotated(rgb: np.ndarray, degrees: float) -> np.ndarray:
-    """The image turned counterclockwise about its centre, (h, w, 3) uint8; its mirrored edges fill the corners."""
+    """The image rotated counterclockwise about its centre, (h, w, 3) uint8; its mirrored edges fill the corners."""
     height, width = rgb.shape[:2]
     border = int(np.ceil(max(height, width) / 2 * abs(np.sin(np.radians(degrees))))) + 3
     wide = np.pad(rgb, ((border, border), (border, border), (0, 0)), mode="symmetric")
@@ -121,13 +121,3 @@ def _perturbed(lake: Lake, image: InputImage) -> Iterator[Run]:
 
 def _row(family: str, what: str, result: ImageResult) -> tuple[str, str, float, float, float, bool]:
     return family, what, result.score, result.text, result.threshold, result.is_anomalous
-
-
-def _sentence(table: pd.DataFrame) -> str:
-    score, decision, n_runs = float(table["score"].iloc[0]), bool(table["is_anomalous"].iloc[0]), len(table) - 1
-    turned = table[table["is_anomalous"] != decision]
-    low, high = table["score"].min(), table["score"].max()
-    spread = f"The score is {score:.3g}, {side(decision)}, and between {low:.3g} and {high:.3g} over {n_runs} changes"
-    if not len(turned):
-        return f"{spread}; the decision never turns."
-    return f"{spread}; the decision turns in {len(turned)} of them ({some(turned)})."

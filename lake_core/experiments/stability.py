@@ -1,4 +1,4 @@
-"""Whether another normal photo would change the story: selections from fewer normal images beside the full one.
+"""Stability of the selection: whether another normal image would change it, by selecting from fewer of them.
 
 Selections depend on the normal images' activations alone, so nothing is scored here and no network runs.
 """
@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from lake_core.backbones.feature_store import Patches
+from lake_core.criteria import criteria
 from lake_core.detector.lake import Lake
 from lake_core.detector.selection import Selection, jaccard, select
+from lake_core.findings import StabilityFinding, Verdict
 from lake_core.types import Progress
 
 STEADY = 0.8
@@ -35,15 +37,13 @@ class Stability:
             layer, neuron, selected (from all images), share (of the leave-one-out runs that select it), always (share
             is 1; the others are in sometimes). Greatest share first within a layer. Empty with one normal image.
         mean_jaccard: Mean of the leave-one-out overlaps over layers and runs; None with a single normal image.
-        would_change: Whether another normal photo would change the story: "hardly", "partly", "much", or "unknown".
-        sentence: The same in words.
+        finding: The same in numbers, with a verdict.
     """
 
     runs: pd.DataFrame = field(repr=False)
     neurons: pd.DataFrame = field(repr=False)
     mean_jaccard: float | None
-    would_change: str
-    sentence: str
+    finding: StabilityFinding
 
 
 def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None) -> Stability:
@@ -51,8 +51,8 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
 
     Each normal image is left out in turn; and for 1, 2 and 4 images (as far as there are more than that),
     `n_seeds` random choices are made, the same at every call. The comparison of n - 1 with n images stands for that
-    of n with n + 1: mean Jaccard of at least 0.8 is "hardly", below 0.5 "much". The controls "random" and "all" do not
-    look at the images and are always "hardly".
+    of n with n + 1: another image would change the selection "hardly" at a mean Jaccard of at least 0.8 and "much"
+    below 0.5. Controls such as "random" and "all" do not look at the images and are always "hardly".
 
     Args:
         lake: Fitted.
@@ -87,7 +87,7 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
     neurons = _shares(lake.selection_, left_out_neurons)
     overlaps = runs.loc[runs["what"] == "leave one out", "jaccard"]
     mean = float(overlaps.mean()) if len(overlaps) else None
-    return Stability(runs, neurons, mean, _verdict(lake, mean), _sentence(lake, mean, neurons))
+    return Stability(runs, neurons, mean, _finding(lake, mean, neurons))
 
 
 def _select(lake: Lake, patches: Patches, full: Selection) -> np.ndarray:
@@ -96,7 +96,7 @@ def _select(lake: Lake, patches: Patches, full: Selection) -> np.ndarray:
 
 
 def fewer_normals(n_normals: int, n_seeds: int) -> list[tuple[list[int], int | None, int | None]]:
-    """Which normal images each run sees, which one is left out, which seed chose them."""
+    """For each run, the normal images it gets, which one is left out, and the seed that drew them."""
     everyone = range(n_normals)
     plan: list[tuple[list[int], int | None, int | None]] = []
     if n_normals > 1:
@@ -130,27 +130,21 @@ def _shares(selections: dict[int, Selection], found: dict[int, list[np.ndarray]]
     return table.astype({"layer": int, "neuron": int, "selected": bool, "share": float, "always": bool})
 
 
-def _verdict(lake: Lake, mean: float | None) -> str:
-    if lake.config.criterion in ("random", "all"):
-        return "hardly"
+def _finding(lake: Lake, mean: float | None, neurons: pd.DataFrame) -> StabilityFinding:
+    criterion = lake.config.criterion
+    reads_images = not criteria()[criterion].is_control
+    return StabilityFinding(
+        criterion,
+        reads_images,
+        len(lake.normals_),
+        int(neurons["selected"].sum()),
+        int((neurons["always"] & neurons["selected"]).sum()),
+        mean,
+        _verdict(mean) if reads_images else "hardly",
+    )
+
+
+def _verdict(mean: float | None) -> Verdict:
     if mean is None:
         return "unknown"
     return "hardly" if mean >= STEADY else "partly" if mean >= SHAKY else "much"
-
-
-def _sentence(lake: Lake, mean: float | None, neurons: pd.DataFrame) -> str:
-    if lake.config.criterion in ("random", "all"):
-        return f"The control {lake.config.criterion!r} does not look at the images: another photo changes no neuron."
-    verdict = _verdict(lake, mean)
-    if mean is None:
-        return "With one normal photo nobody can tell whether another would change the selection; add a second one."
-    n_always, n_selected = int((neurons["always"] & neurons["selected"]).sum()), int(neurons["selected"].sum())
-    story = {
-        "hardly": "Another normal photo would hardly change the story",
-        "partly": "Another normal photo would change a part of the story",
-        "much": "Another normal photo could change the story: add some before you trust single neurons",
-    }[verdict]
-    return (
-        f"{story}. Whichever of the {len(lake.normals_)} is left out, {n_always} of the {n_selected} selected neurons "
-        f"stay; the overlap (Jaccard) is {mean:.2f} on average."
-    )

@@ -258,7 +258,7 @@ def _bins(scores: Tensor, low: float, high: float) -> Tensor:
 
 def _before(sizes: np.ndarray) -> np.ndarray:
     """For each of several sizes the sum of those before it."""
-    return sizes.cumsum() - sizes
+    return np.asarray(sizes.cumsum() - sizes)
 
 
 def _grouped(sizes: Sequence[int], at_once: int) -> list[list[int]]:

@@ -1,15 +1,15 @@
-"""The pixels behind a neuron: gradients and integrated gradients of one neuron with respect to the image, with Captum.
+"""Input attribution: gradients and integrated gradients of one neuron with respect to the image, with Captum.
 
 Sources: Captum's NeuronGradient and NeuronIntegratedGradients (captum.ai/api/neuron.html); integrated gradients and
 completeness: Sundararajan et al., "Axiomatic Attribution for Deep Networks", arXiv 1703.01365. Blurred baseline: Fong
 and Vedaldi, arXiv 1704.03296.
 
 Captum adds hooks to the network. Here they go on a private copy of the image tower, made for one call: new modules and
-parameters that share the weights' memory and only read it. So nobody else's capture, hooks or gradients are touched.
+parameters that share the weights' memory and only read it, so that no other hooks or gradients are touched. Forward
+passes take turns with those of the backbone, one batch at a time.
 """
 
 import copy
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ from lake_core.backbones.hooks import Hook
 from lake_core.backbones.patch_grid import Placement
 from lake_core.data.images import InputImage
 from lake_core.errors import BackboneError, ConfigError
-from lake_core.types import HookPoint, Progress, Site
+from lake_core.types import HookPoint, Progress
 
 Method = Literal["gradient", "integrated_gradients"]
 Baseline = Literal["blurred", "mean"]
@@ -37,7 +37,33 @@ BASELINES: tuple[Baseline, ...] = get_args(Baseline)
 BLUR = 1 / 16
 """Standard deviation of the blurred baseline, as a share of the image's longer side in the model's input."""
 BATCH = 4
-"""Steps in one pass; the work can be cancelled between batches, and others may use the network there."""
+"""Steps in one pass; between batches the work can be cancelled and other forward passes may run."""
+
+
+@dataclass(frozen=True)
+class AttributionConfig:
+    """How a neuron is attributed to pixels.
+
+    Attributes:
+        method: "gradient" takes one pass; "integrated_gradients" `steps` (Gauss-Legendre) and two more.
+        baseline: "blurred" is the image blurred by a Gaussian (see `BLUR`), "mean" its own mean colour; both keep
+            what lies outside of the image in a letterbox. "gradient" uses none.
+        steps: At least 1; more lower the completeness error.
+    """
+
+    method: Method = "gradient"
+    baseline: Baseline = "blurred"
+    steps: int = 32
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("method", METHODS), ("baseline", BASELINES)):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}.")
+        if self.steps < 1:
+            raise ConfigError(f"steps is {self.steps!r}; it must be a whole number of at least 1.")
+
+
+GRADIENT = AttributionConfig()
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +73,9 @@ class Attribution:
     Attributes:
         map: (height, width) float32 of the model's input, signed, summed over the colour channels. For
             "integrated_gradients" each pixel's share of `value - baseline_value`; for "gradient" the change of the
-            value per neuron of the preprocessed pixel, all channels moved together.
+            value per unit of the preprocessed pixel, all channels moved together.
         method: "gradient" or "integrated_gradients".
-        place: Layer and kind of the neuron.
+        hook_point: Layer and site of the neuron.
         neuron: The neuron.
         patch: The patch whose activation is explained; None for the mean over the patches on the image.
         value: That activation for the image.
@@ -75,52 +101,39 @@ class Attribution:
 def neuron_attribution(
     backbone: Backbone,
     image: InputImage,
-    layer: int,
-    site: Site,
+    hook_point: HookPoint,
     neuron: int,
     patch: int | None = None,
-    method: Method = "gradient",
-    baseline: Baseline = "blurred",
-    steps: int = 32,
+    config: AttributionConfig = GRADIENT,
     on_progress: Progress | None = None,
 ) -> Attribution:
     """Which pixels move a neuron at a patch, or its mean over the whole image.
 
-    The activation is the one that the feature store holds: same layer, kind, patch grid and number. For a place on the
-    image, read `map` as a grid of one patch per pixel: `PatchGrid(height, width, height, width)`.
+    The activation is the one that the feature store holds: same hook point, patch grid and number. To draw `map`, read
+    it as a grid of one patch per pixel: `PatchGrid(height, width, height, width)`.
 
     Args:
         backbone: An opened model; it is only read.
         image: The image.
-        layer: Layer number, from 1.
-        kind: Activation site.
+        hook_point: Layer and activation site, from `backbone.hook_point`.
         neuron: From 0.
         patch: Index into the layer's patch grid; None takes the mean over the patches that lie on the image.
-        method: "gradient" takes one pass; "integrated_gradients" `steps` (Gauss-Legendre) and two more.
-        baseline: "blurred" is the image blurred by a Gaussian (see `BLUR`), "mean" its own mean colour; both keep
-            what lies outside of the image in a letterbox. "gradient" uses none.
-        steps: At least 1; more lower the completeness error.
+        config: Method, baseline and steps.
         on_progress: Called before each batch of steps with steps done and in all, and at the end; may raise to cancel.
     Raises:
-        BackboneError: if there is no such layer, kind, neuron or patch.
-        ConfigError: if method, baseline or steps is not allowed.
+        BackboneError: if there is no such neuron or patch.
     """
-    hook_point = backbone.hook_point(layer, site)
-    grid, n_neurons = backbone.grid(hook_point), backbone.layer(layer).n_neurons[site]
+    layer, method, baseline = hook_point.layer, config.method, config.baseline
+    grid, n_neurons = backbone.grid(hook_point), backbone.n_neurons(hook_point)
     if not 0 <= neuron < n_neurons:
         raise BackboneError(
-            f"Layer {layer} of {backbone.spec} has no {site} neuron {neuron}; choose 0 to {n_neurons - 1}."
+            f"Layer {layer} of {backbone.spec} has no {hook_point.site} neuron {neuron}; choose 0 to {n_neurons - 1}."
         )
     if patch is not None and not 0 <= patch < grid.n_patches:
         raise BackboneError(
             f"Layer {layer} of {backbone.spec} has no patch {patch}; choose 0 to {grid.n_patches - 1} "
             f"({grid.rows} x {grid.cols})."
         )
-    for name, chosen, allowed in (("method", method, METHODS), ("baseline", baseline, BASELINES)):
-        if chosen not in allowed:
-            raise ConfigError(f"{name} is {chosen!r}; it must be one of {', '.join(allowed)}.")
-    if steps < 1:
-        raise ConfigError(f"steps is {steps!r}; it must be a whole number of at least 1.")
 
     placement = backbone.placement(image)
     weights = np.zeros(grid.n_patches, np.float32)
@@ -131,7 +144,8 @@ def neuron_attribution(
         weights_rc = torch.from_numpy(weights / weights.sum()).reshape(grid.rows, grid.cols).to(backbone.device)
 
         def activation(raw: Tensor | tuple[Tensor, ...]) -> Tensor:
-            """(batch,) from what passes at the place: the neuron's activation, averaged with the patches' weights."""
+            """(batch,) from what passes at the hook point: the neuron's activation, averaged with the patches'
+            weights."""
             maps = adapter.maps(raw[0] if isinstance(raw, tuple) else raw, hook_point).float()
             map_brc = F.adaptive_avg_pool2d(maps[:, neuron, None], (grid.rows, grid.cols))[:, 0]
             return (map_brc * weights_rc).sum((1, 2))
@@ -144,11 +158,11 @@ def neuron_attribution(
             return Attribution(_summed(found), method, hook_point, neuron, patch, value, None, None, 1, None)
         start = baseline_of(pixels[0], placement, baseline)[None]
         value, start_value, found = integrated_gradients(
-            output, pixels.to(backbone.device), start.to(backbone.device), steps, on_progress
+            output, pixels.to(backbone.device), start.to(backbone.device), config.steps, on_progress
         )
     summed = _summed(found)
     error = completeness_error(float(summed.sum(dtype=np.float64)), value, start_value)
-    return Attribution(summed, method, hook_point, neuron, patch, value, baseline, start_value, steps, error)
+    return Attribution(summed, method, hook_point, neuron, patch, value, baseline, start_value, config.steps, error)
 
 
 @dataclass(frozen=True)
@@ -157,7 +171,7 @@ class NeuronOutput:
 
     Attributes:
         net: The network; called with pixels (batch, 3, height, width).
-        tap: The module and the side of it where the activation passes.
+        hook: The module and the side of it where the activation passes.
         pick: From what passes there to the number, (batch,).
     """
 
@@ -182,13 +196,11 @@ class NeuronOutput:
 
 def gradient(output: NeuronOutput, pixels: Tensor, on_progress: Progress | None = None) -> tuple[float, Tensor]:
     """The neuron's value and its gradient with respect to the pixels, (1, 3, height, width)."""
-    with FORWARD_LOCK:
-        forward = _taking_turns(output.net, 1, on_progress)
-        captum = NeuronGradient(forward, output.hook.module)
-        found = captum.attribute(
-            pixels.requires_grad_(), output.pick, attribute_to_neuron_input=output.hook.takes == "input"
-        )
-        value = output.value(pixels)
+    captum = NeuronGradient(_reporting(output.net, 1, on_progress), output.hook.module)
+    found = captum.attribute(
+        pixels.requires_grad_(), output.pick, attribute_to_neuron_input=output.hook.takes == "input"
+    )
+    value = output.value(pixels)
     if on_progress is not None:
         on_progress(1, 1)
     return value, found.detach().cpu()
@@ -200,24 +212,22 @@ def integrated_gradients(
     """The neuron's value for the pixels and for the baseline, and the integrated gradients between them.
 
     Args:
-        neuron: The neuron.
+        output: The neuron in its network.
         pixels: (1, 3, height, width).
         start: The same of the baseline.
         steps: Nodes of the Gauss-Legendre rule on the straight path.
         on_progress: See `neuron_attribution`.
     """
-    with FORWARD_LOCK:
-        forward = _taking_turns(output.net, steps, on_progress)
-        captum = NeuronIntegratedGradients(forward, output.hook.module)
-        found = captum.attribute(
-            pixels,
-            output.pick,
-            baselines=start,
-            n_steps=steps,
-            internal_batch_size=BATCH,
-            attribute_to_neuron_input=output.hook.takes == "input",
-        )
-        value, start_value = output.value(pixels), output.value(start)
+    captum = NeuronIntegratedGradients(_reporting(output.net, steps, on_progress), output.hook.module)
+    found = captum.attribute(
+        pixels,
+        output.pick,
+        baselines=start,
+        n_steps=steps,
+        internal_batch_size=BATCH,
+        attribute_to_neuron_input=output.hook.takes == "input",
+    )
+    value, start_value = output.value(pixels), output.value(start)
     if on_progress is not None:
         on_progress(steps, steps)
     return value, start_value, found.detach().cpu()
@@ -270,24 +280,19 @@ def _stop_after(adapter: Adapter, layer: int) -> None:
 
 def _run(net: nn.Module, pixels: Tensor) -> Tensor:
     """Runs the network for what passes inside it; the result is a stand-in."""
-    with suppress(_Reached):
+    with FORWARD_LOCK, suppress(_Reached):
         net(pixels)
     return pixels.new_zeros(len(pixels))
 
 
-def _taking_turns(net: nn.Module, n_in_all: int, on_progress: Progress | None) -> Callable[[Tensor], Tensor]:
-    """The network as Captum calls it, once per batch; before each call others may take the forward lock for a while."""
+def _reporting(net: nn.Module, n_in_all: int, on_progress: Progress | None) -> Callable[[Tensor], Tensor]:
+    """The network as Captum calls it, once per batch; progress is reported before each."""
     n_begun = 0
 
     def forward(pixels: Tensor) -> Tensor:
         nonlocal n_begun
-        FORWARD_LOCK.release()
-        try:
-            if on_progress is not None:
-                on_progress(min(n_begun, n_in_all), n_in_all)
-            time.sleep(0.001)  # a released lock that is asked for again at once never reaches those who wait
-        finally:
-            FORWARD_LOCK.acquire()
+        if on_progress is not None:
+            on_progress(min(n_begun, n_in_all), n_in_all)
         n_begun += len(pixels)
         return _run(net, pixels)
 

@@ -1,9 +1,7 @@
-"""What a neuron does to the whole-image vector: read off its weights, or measured by ablation in the running network.
-
-With `describe`, which joins both routes of `descriptions.py` on a fitted detector.
-"""
+"""A neuron's effect on the whole-image vector, from its weights or by ablation; and concept labels by both routes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,10 +36,11 @@ def written_directions(backbone: Backbone, hook_point: HookPoint) -> Tensor | No
     """What each neuron writes into the joint space by itself: its down-projection column, final norm and projection.
 
     The layer norm is taken as linear: centring and its weights, without the division, which changes no direction. What
-    later layers make of the write is left out.
+    later layers do with it is left out.
 
     Returns:
-        (n_neurons, joint) float32, or None where the path is not linear or not known here: there only ablation tells.
+        (n_neurons, joint) float32, or None where the path is not linear or not known here, so that only ablation can
+        tell.
     """
     adapter = backbone.adapter
     if not isinstance(adapter, NativeViT) or adapter.visual.attn_pool is not None or adapter.visual.proj is None:
@@ -53,12 +52,13 @@ def written_directions(backbone: Backbone, hook_point: HookPoint) -> Tensor | No
     with torch.no_grad():
         scale = getattr(block.ls_2, "gamma", None)
         if hook_point.site == "mlp_hidden":
-            writes_ud = block.mlp.c_proj.weight.T.float()
-            writes_ud = writes_ud if scale is None else writes_ud * scale.float()
+            writes_nd = block.mlp.c_proj.weight.T.float()
+            writes_nd = writes_nd if scale is None else writes_nd * scale.float()
         else:
-            writes_ud = torch.eye(len(visual.ln_post.weight), device=visual.proj.device)
-        centred = (writes_ud - writes_ud.mean(1, keepdim=True)) * visual.ln_post.weight.float()
-        return (centred @ visual.proj.float()).cpu()
+            writes_nd = torch.eye(len(visual.ln_post.weight), device=visual.proj.device)
+        centred = (writes_nd - writes_nd.mean(1, keepdim=True)) * visual.ln_post.weight.float()
+        directions: Tensor = centred @ visual.proj.float()
+        return directions.cpu()
 
 
 def ablation_effects(
@@ -74,11 +74,11 @@ def ablation_effects(
 
     Where the neuron exceeds its normal mean it is set to that mean, at patch tokens only, and the rest of the network
     runs. (Patches below the mean stay: setting them too would cancel out, as deviations from a mean add up to
-    nothing.) The effect is the whole-whole_image vector less that of the ablated pass, averaged over images.
+    nothing.) The effect is the whole-image vector less that of the ablated pass, averaged over images.
 
     Args:
         images: At least one.
-        place: A layer and activation site.
+        hook_point: A layer and activation site.
         neurons: Which neurons.
         ceilings: (n_neurons of the layer,) normal mean of each neuron.
         on_progress: Called with neurons done and in all; may raise to cancel.
@@ -110,76 +110,96 @@ def clipped(neuron: int, ceiling: float) -> Change:
     return clip
 
 
-def describe(
-    lake: "Lake",
-    layer: int,
-    neurons: Sequence[int],
-    images: Sequence[InputImage],
-    words: Sequence[str] | None = None,
-    *,
-    with_effect: bool = True,
-    n_draws: int = 199,
-    n_random: int = 44,
-    n_ablated_images: int = 6,
-    level: float = LEVEL,
-    seed: int = 0,
-    on_progress: Progress | None = None,
-) -> list[ConceptLabels]:
-    """Describes neurons of a layer in words, or says that no word does.
+@dataclass(frozen=True)
+class LabelConfig:
+    """How concept labels are tested.
 
-    Args:
-        lake: A fitted detector; its activation site is meant.
-        layer: Layer number.
-        neurons: Which neurons.
-        images: Over which maps are compared: normal ones and, better, others too.
-        words: The vocabulary; None takes the one that comes with the program.
+    Attributes:
         with_effect: Also take the route by effect. By ablation it costs one forward pass for each image and neuron.
         n_draws: Draws of the nulls of the agreement.
         n_random: Random neurons of the layer that make the null of an effect by ablation, among those that vary over
             the normal images; 39 besides the neuron itself must have an effect, or p-values cannot reach 0.05 / 2.
-        n_ablated_images: Images used for ablation, evenly taken from `images`.
-        level: Share of neurons without meaning that may get a word, both routes together.
+        n_ablated_images: Images used for ablation, evenly taken from those given.
+        level: Share of neurons without meaning that may get a label, both routes together.
         seed: Of the nulls.
+    """
+
+    with_effect: bool = True
+    n_draws: int = 199
+    n_random: int = 44
+    n_ablated_images: int = 6
+    level: float = LEVEL
+    seed: int = 0
+
+
+DEFAULT_LABELS = LabelConfig()
+
+
+def label_concepts(
+    lake: "Lake",
+    layer: int,
+    neurons: Sequence[int],
+    images: Sequence[InputImage],
+    concepts: Sequence[str] | None = None,
+    config: LabelConfig = DEFAULT_LABELS,
+    on_progress: Progress | None = None,
+) -> list[ConceptLabels]:
+    """Concept labels for neurons of a layer; a neuron that no concept describes better than chance gets none.
+
+    Args:
+        lake: A fitted detector; the neurons are those of its activation site.
+        layer: Layer number.
+        neurons: Which neurons.
+        images: Over which maps are compared: normal ones and, better, others too.
+        concepts: The vocabulary; None takes the one that comes with the program.
+        config: How labels are tested.
         on_progress: Called with steps done and in all while ablating; may raise to cancel.
     Returns:
-        A Description for each of `neurons`, in that order.
+        One for each of `neurons`, in that order.
     """
     backbone = lake.backbone
     hook_point = backbone.hook_point(layer, lake.config.site)
-    vocabulary = load_concepts() if words is None else checked_concepts(words)
-    directions = concept_directions(backbone.encode_text, vocabulary)
-    rows = np.asarray(neurons, dtype=np.int64)
-    by_agreement = _agreement(lake, hook_point, rows, images, directions, n_draws, seed)
+    vocabulary = load_concepts() if concepts is None else checked_concepts(concepts)
+    directions_cj = concept_directions(backbone.encode_text, vocabulary)
+    chosen = np.asarray(neurons, dtype=np.int64)
+    by_agreement = _agreement(lake, hook_point, chosen, images, directions_cj, config)
     by_effect: Scores | None = None
     effect_by = None
-    if with_effect:
-        writes = written_directions(backbone, hook_point)
-        n_neurons = backbone.layer(layer).n_neurons[lake.config.site]
-        if writes is not None:
-            effect_by, null_neurons = "down-projection", np.arange(n_neurons)
-            own, null = writes.numpy()[rows], writes.numpy()
-        else:
-            effect_by = "ablation"
-            normal_up = lake.store.patches(lake.normals_, hook_point).on_image().numpy().T
-            ceilings = normal_up.mean(1, dtype=np.float64)
-            living = np.flatnonzero(np.ptp(normal_up, axis=1) > 0)
-            null_neurons = np.random.default_rng([seed, layer]).permutation(living)[:n_random]
-            chosen = [images[i] for i in _evenly(len(images), n_ablated_images)]
-            every = np.unique(np.concatenate([rows, null_neurons]))
-            found = ablation_effects(backbone, chosen, hook_point, every.tolist(), ceilings, on_progress)
-            own, null = found[np.searchsorted(every, rows)], found[np.searchsorted(every, null_neurons)]
-        by_effect = effect(own, null, rows[:, None] == null_neurons[None], directions)
-    routes = [route for route in (by_agreement, by_effect) if route is not None]
+    if config.with_effect:
+        effect_by, own_nj, null_rj, null_neurons = _effects(lake, hook_point, chosen, images, config, on_progress)
+        by_effect = effect(own_nj, null_rj, chosen[:, None] == null_neurons[None], directions_cj)
+    n_routes = sum(route is not None for route in (by_agreement, by_effect))
     return [
         ConceptLabels(
             int(neuron),
             () if by_agreement is None else by_agreement.best(row, vocabulary),
             () if by_effect is None else by_effect.best(row, vocabulary),
             effect_by,
-            level / max(1, len(routes)),
+            config.level / max(1, n_routes),
         )
-        for row, neuron in enumerate(rows)
+        for row, neuron in enumerate(chosen)
     ]
+
+
+def _effects(
+    lake: "Lake",
+    hook_point: HookPoint,
+    neurons: np.ndarray,
+    images: Sequence[InputImage],
+    config: LabelConfig,
+    on_progress: Progress | None,
+) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
+    """How effects were found, those of the neurons and of the null's neurons (n, joint), and the null's neurons."""
+    writes = written_directions(lake.backbone, hook_point)
+    if writes is not None:
+        return "down-projection", writes.numpy()[neurons], writes.numpy(), np.arange(len(writes))
+    normal_np = lake.store.patches(lake.normals_, hook_point).on_image().numpy().T
+    varying = np.flatnonzero(np.ptp(normal_np, axis=1) > 0)
+    null = np.random.default_rng([config.seed, hook_point.layer]).permutation(varying)[: config.n_random]
+    used = [images[i] for i in _evenly(len(images), config.n_ablated_images)]
+    every, ceilings = np.unique(np.concatenate([neurons, null])), normal_np.mean(1, dtype=np.float64)
+    found = ablation_effects(lake.backbone, used, hook_point, every.tolist(), ceilings, on_progress)
+    return "ablation", found[np.searchsorted(every, neurons)], found[np.searchsorted(every, null)], null
 
 
 def _agreement(
@@ -187,11 +207,10 @@ def _agreement(
     hook_point: HookPoint,
     neurons: np.ndarray,
     images: Sequence[InputImage],
-    directions: np.ndarray,
-    n_draws: int,
-    seed: int,
+    directions_cj: np.ndarray,
+    config: LabelConfig,
 ) -> Scores | None:
-    """The route by agreement, or None where the tower's head does not act on single patches."""
+    """The route by agreement, or None where the backbone's head does not act on single patches."""
     backbone, store = lake.backbone, lake.store
     joint_hook_point = backbone.joint_hook_point
     if joint_hook_point is None or not len(neurons):
@@ -205,11 +224,12 @@ def _agreement(
     joint = torch.stack([store.get(image, joint_hook_point)[to_joint] for image in images])
     inside = np.stack([grid.inside(backbone.placement(image)) for image in images])
     shapes = [_shape(grid, row) for row in inside]
-    return agreement(inside_maps(acts, inside), inside_maps(joint, inside).T, directions, shapes, n_draws, seed)
+    maps_np, joint_pj = inside_maps(acts, inside), inside_maps(joint, inside).T
+    return agreement(maps_np, joint_pj, directions_cj, shapes, config.n_draws, config.seed)
 
 
 def _shape(grid: PatchGrid, inside: np.ndarray) -> tuple[int, int]:
-    """Rows and columns of the patches that lie on a image, which are a rectangle."""
+    """Rows and columns of the patches that lie on an image, which are a rectangle."""
     on_rc = inside.reshape(grid.rows, grid.cols)
     return int(on_rc.any(1).sum()), int(on_rc.any(0).sum())
 

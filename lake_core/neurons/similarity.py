@@ -1,8 +1,8 @@
-"""Neurons that correlate: which neurons' maps agree with a neuron's, in all layers, and whether the two activation
-sites do.
+"""Similarity of neurons: correlated neurons in all layers, neurons selected together, overlap of the activation sites.
 
 Maps are compared by their correlation over all patches of all given images. Two layers whose grids differ are brought
-to the finer of both, as docs/method.md does for fused maps: each fine patch takes the coarse patch that contains its centre.
+to the finer of both, as for fused maps (docs/method.md): each fine patch takes the coarse patch that contains its
+centre.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ from lake_core.neurons.statistics import selection_of
 from lake_core.types import SITES, HookPoint, Progress, Site
 
 CORRELATED = 0.7
-"""Absolute correlation from which two maps are called alike: half of the variance of one is explained by the other."""
+"""Absolute correlation from which two maps count as correlated: one explains half of the variance of the other."""
 
 
 @dataclass(frozen=True, eq=False)
 class SitesOverlap:
-    """How far the selected neurons of one kind have a counterpart among those of the other, by what they do.
+    """How far the selected neurons of one activation site have correlated ones among those of the other.
 
     Attributes:
         layer: The layer.
-        matches: One row per selected hidden neuron: neuron, channel (the selected channel whose map agrees most, by
-            absolute correlation), correlation (signed). Greatest absolute correlation first.
+        matches: One row per selected hidden neuron: neuron, residual_channel (the selected channel whose map has the
+            greatest absolute correlation), correlation (signed). Greatest absolute correlation first.
         share_correlated: Share of the rows with an absolute correlation of at least CORRELATED, in [0, 1].
         strength: Mean absolute correlation of the rows, in [0, 1].
         strength_by_chance: The same for as many random hidden neurons of the layer that are not selected; None where
@@ -56,18 +56,18 @@ def correlated_neurons(
     sites: Sequence[Site] = SITES,
     on_progress: Progress | None = None,
 ) -> pd.DataFrame:
-    """The neurons of all layers whose maps agree most with a neuron's.
+    """The neurons of all layers whose maps correlate most with a neuron's.
 
     Args:
-        lake: A fitted detector; the neuron is of its kind.
+        lake: A fitted detector; the neuron is one of its activation site.
         layer, neuron: The neuron.
         images: Over whose patches maps are compared; at least one.
         top: How many neurons, at most.
-        kinds: Which activation sites to look among.
-        on_progress: Called with places done and in all; may raise to cancel.
+        sites: Which activation sites to look among.
+        on_progress: Called with hook points done and in all; may raise to cancel.
     Returns:
-        Columns layer, kind, neuron, correlation (signed, in [-1, 1]) and selected (bool: among the K most sensitive of
-        its layer; False for the kind that the detector does not use). Greatest absolute correlation first, without
+        Columns layer, site, neuron, correlation (signed, in [-1, 1]) and selected (bool: among the K most sensitive of
+        its layer; False for the site that the detector does not use). Greatest absolute correlation first, without
         the neuron itself. Neurons that do not vary are left out.
     """
     backbone = lake.backbone
@@ -79,8 +79,8 @@ def correlated_neurons(
         found = correlations(lake, images, own_hook_point, [neuron], hook_point)[0]
         if hook_point == own_hook_point:
             found[neuron] = np.nan
-        living = np.flatnonzero(np.isfinite(found))
-        best = living[np.argsort(-np.abs(found[living]), kind="stable")[:top]]
+        varying = np.flatnonzero(np.isfinite(found))
+        best = varying[np.argsort(-np.abs(found[varying]), kind="stable")[:top]]
         rows += [(hook_point.layer, hook_point.site, int(other), float(found[other])) for other in best]
         if on_progress is not None:
             on_progress(n_done, len(hook_points))
@@ -95,7 +95,7 @@ def correlated_neurons(
 
 
 def selected_together(lake: Lake, layer: int, neuron: int, images: Sequence[InputImage]) -> pd.DataFrame:
-    """Neurons of the same layer that are selected when this one is, over choices that leave one normal image out.
+    """Neurons of the same layer that are selected together with this one when one normal image is left out.
 
     Args:
         lake: A fitted detector.
@@ -129,8 +129,8 @@ def selected_together(lake: Lake, layer: int, neuron: int, images: Sequence[Inpu
 def sites_overlap(lake: Lake, layer: int, images: Sequence[InputImage], seed: int = 0) -> SitesOverlap:
     """Compares the K most sensitive hidden neurons of a layer with its K most sensitive channels.
 
-    The numbers of hidden neurons and channels name different things, so no overlap of numbers makes sense; what can be
-    compared is what they do: each hidden neuron's map with the channel whose map agrees most.
+    Hidden neurons and channels are numbered separately, so their numbers cannot be compared; their maps can: each
+    hidden neuron's with that of the channel that correlates most.
 
     Args:
         lake: A fitted detector.
@@ -177,15 +177,15 @@ def sites_overlap(lake: Lake, layer: int, images: Sequence[InputImage], seed: in
 def correlations(
     lake: Lake, images: Sequence[InputImage], hook_point: HookPoint, neurons: Sequence[int], other: HookPoint
 ) -> np.ndarray:
-    """Pearson correlation of the maps of some neurons of one place with those of all neurons of another.
+    """Pearson correlation of the maps of some neurons at one hook point with those of all neurons at another.
 
     Args:
-        lake: Its store holds the activations of both places.
+        lake: Its store holds the activations at both hook points.
         images: Over all of whose patches.
-        place, neurons: The ones.
-        other: The others.
+        hook_point, neurons: The ones.
+        other: Where the others are.
     Returns:
-        (len(neurons), n_neurons of the other place) float64 in [-1, 1]; NaN where a neuron does not vary.
+        (len(neurons), n_neurons at the other hook point) float64 in [-1, 1]; NaN where a neuron does not vary.
     """
     backbone, store = lake.backbone, lake.store
     grids = backbone.grid(hook_point), backbone.grid(other)
@@ -203,7 +203,7 @@ def correlations(
 
 
 class _Sums:
-    """Running sums from which correlations follow, so that no image's activations need be held together."""
+    """Running sums from which correlations follow, so that only one image's activations are held at a time."""
 
     def __init__(self) -> None:
         self._n = 0
@@ -212,19 +212,19 @@ class _Sums:
         self._second: list[Tensor] = []
         self._cross: Tensor | None = None
 
-    def add(self, ours_pu: Tensor, theirs_pv: Tensor) -> None:
+    def add(self, ours_pn: Tensor, theirs_pm: Tensor) -> None:
         if self._shift is None:  # numbers near zero keep their digits in squares
-            self._shift = ours_pu.mean(0), theirs_pv.mean(0)
-        pair = [values - shift for values, shift in zip((ours_pu, theirs_pv), self._shift, strict=True)]
+            self._shift = ours_pn.mean(0), theirs_pm.mean(0)
+        pair = [values - shift for values, shift in zip((ours_pn, theirs_pm), self._shift, strict=True)]
         first, second = [one.sum(0) for one in pair], [one.square().sum(0) for one in pair]
-        text_part = pair[0].T @ pair[1]
+        cross = pair[0].T @ pair[1]
         if self._cross is None:
-            self._first, self._second, self._cross = first, second, text_part
+            self._first, self._second, self._cross = first, second, cross
         else:
             self._first = [a + b for a, b in zip(self._first, first, strict=True)]
             self._second = [a + b for a, b in zip(self._second, second, strict=True)]
-            self._cross = self._cross + text_part
-        self._n += len(ours_pu)
+            self._cross = self._cross + cross
+        self._n += len(ours_pn)
 
     def correlation(self) -> np.ndarray:
         if self._cross is None:

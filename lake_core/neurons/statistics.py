@@ -1,4 +1,4 @@
-"""Facts about single neurons: flags, quantiles, how well each detects by itself, its strongest patches, and a table.
+"""Statistics of single neurons: flags, quantiles, AUROC, top-activating patches, and a table of them.
 
 All but `neuron_table` are functions of arrays: `acts_ipn` (n_images, n_patches, n_neurons) and `inside_ip` (n_images,
 n_patches) bool, the patches that lie on the images; at least one of each image does.
@@ -18,18 +18,18 @@ from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.reselection import would_select
 from lake_core.detector.selection import Selection
 from lake_core.neurons.concepts import ConceptLabels
-from lake_core.neurons.effects import describe as label_concepts
+from lake_core.neurons.effects import label_concepts
 from lake_core.types import Label, Progress, Site
 
 if TYPE_CHECKING:
     from lake_core.detector.lake import Lake
 
 Tested: TypeAlias = Example | ImageSource
-"""A image to look at beside the normal ones; an Example may bring its label."""
+"""An image besides the normal ones; an Example may bring its label."""
 
 NeuronTable: TypeAlias = pd.DataFrame
 """One row per neuron of a layer; its columns:"""
-COLUMNS = ("neuron", "rank", "sensitivity", "selected", "mean", "std", "flags", "words", "auroc")
+COLUMNS = ("neuron", "rank", "sensitivity", "selected", "mean", "std", "flags", "concepts", "auroc")
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _STILL = 1e-6
 _MOST_PEAKS = 3
@@ -56,7 +56,7 @@ class Flags:
 
 
 class ExtremePatch(NamedTuple):
-    """A patch that a neuron answers to most or least: image (row of the array), patch and activation."""
+    """A patch with an extreme activation of a neuron: image (row of the array), patch and activation."""
 
     image: int
     patch: int
@@ -65,7 +65,7 @@ class ExtremePatch(NamedTuple):
 
 def peaks(acts_ipn: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
     """(n_images, n_neurons): the greatest activation of each neuron on each image."""
-    return _on_image(acts_ipn, inside_ip).max(1)
+    return np.asarray(_on_image(acts_ipn, inside_ip).max(1))
 
 
 def flags(acts_ipn: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 0.2, outlying: float = 4.0) -> Flags:
@@ -73,9 +73,9 @@ def flags(acts_ipn: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 
 
     A neuron counts as register-like (arXiv 2506.08010) if its maxima on n normal images sit on at most min(3, n // 2)
     different patches (never with a single image), and each of them lies at least `outlying` times as far above the
-    neuron's median as its 0.95 quantile does. Images whose maximum is held by more patches than that say nothing of its
-    place, and then the neuron is not register-like. A flag is a hint: a neuron that follows a small bright part in
-    images taken from one stand looks the same.
+    neuron's median as its 0.95 quantile does. Where more patches than that share the maximum of an image, its
+    position is unknown and the neuron is not register-like. A flag is a hint: a neuron that follows a small bright part
+    in images taken from one stand looks the same.
 
     Args:
         acts_ipn, inside_ip: Of the normal images.
@@ -99,24 +99,24 @@ def flags(acts_ipn: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 
 
 def quantiles(acts_ipn: np.ndarray, inside_ip: np.ndarray, levels: Sequence[float] = QUANTILES) -> np.ndarray:
     """(n_levels, n_neurons) float64: quantiles of each neuron over all patches on the images."""
-    return np.quantile(acts_ipn[inside_ip].astype(np.float64), levels, axis=0)
+    return np.asarray(np.quantile(acts_ipn[inside_ip].astype(np.float64), levels, axis=0))
 
 
-def neuron_aurocs(peaks_iu: np.ndarray, labels: ArrayLike) -> np.ndarray:
+def neuron_aurocs(peaks_in: np.ndarray, labels: ArrayLike) -> np.ndarray:
     """How well each neuron by itself tells defective images from good ones, by its greatest activation on each.
 
     Args:
-        peaks_iu: (n_images, n_neurons) from `peaks`.
+        peaks_in: (n_images, n_neurons) from `peaks`.
         labels: (n_images,) bool, True where defective.
     Returns:
-        (n_neurons,) float64 in [0, 1], ties counted half; below 0.5 where a neuron is quieter on defective images; NaN
-        where there is one class only. With hundreds of neurons the best looks good by chance: this is no selection.
+        (n_neurons,) float64 in [0, 1], ties counted half; below 0.5 where a neuron is less active on defective images;
+        NaN where there is one class only. Of hundreds of neurons the best looks good by chance: do not select by it.
     """
     truth = np.asarray(labels, dtype=bool)
     n_defective, n_good = int(truth.sum()), int((~truth).sum())
     if not n_defective or not n_good:
-        return np.full(peaks_iu.shape[1], np.nan)
-    ranks = rankdata(peaks_iu, axis=0)[truth].sum(0)
+        return np.full(peaks_in.shape[1], np.nan)
+    ranks = rankdata(peaks_in, axis=0)[truth].sum(0)
     return np.asarray((ranks - n_defective * (n_defective + 1) / 2) / (n_defective * n_good))
 
 
@@ -151,7 +151,7 @@ def selection_of(lake: "Lake", layer: int, site: Site | None = None) -> Selectio
     Args:
         lake: A fitted detector.
         layer: Layer number.
-        kind: Activation site; None means the detector's.
+        site: Activation site; None means the detector's.
     """
     lake.fitted()
     config = lake.config
@@ -168,7 +168,7 @@ def neuron_table(
     describe: bool = False,
     top: int | None = None,
     *,
-    words: Sequence[str] | None = None,
+    concepts: Sequence[str] | None = None,
     on_progress: Progress | None = None,
 ) -> pd.DataFrame:
     """The neurons of a layer, most sensitive first (in the order of the selection).
@@ -176,16 +176,16 @@ def neuron_table(
     Args:
         lake: A fitted detector.
         layer: Any layer that has its activation site, also one that the detector does not use.
-        tests: Further images: with labels they give `auroc`, with or without they take part in the description.
-        describe: Describe the selected neurons in words, by both routes of `descriptions`. By ablation this costs
-            about six forward passes for each neuron.
+        tests: Further images: with labels they give `auroc`, with or without they are used for the labels.
+        describe: Give the selected neurons concept labels, by both routes of `concepts`. By ablation this costs about
+            six forward passes for each neuron.
         top: Only the first so many.
-        words: The vocabulary for descriptions; None takes the one that comes with the program.
-        on_progress: Called with steps done and in all while describing; may raise to cancel.
+        concepts: The vocabulary for labels; None takes the one that comes with the program.
+        on_progress: Called with steps done and in all while labelling; may raise to cancel.
     Returns:
         Columns neuron, rank (from 1), sensitivity, selected (bool), mean and std (sample, as the variance) over the
-        normal patches, flags and words (each joined by commas; "" where none, or not described; "no word describes
-        this neuron" where it was tried), auroc (of the neuron alone over labelled tests; NaN without both labels).
+        normal patches, flags and concepts (each joined by commas; "" where none, or not tried; "no concept label" where
+        it was tried in vain), auroc (of the neuron alone over labelled tests; NaN without both labels).
     Raises:
         BackboneError: if there is no such layer.
     """
@@ -211,7 +211,7 @@ def neuron_table(
             "mean": values_pn.mean(0)[order],
             "std": deviation[order],
             "flags": [",".join(flagged.of(int(neuron))) for neuron in order],
-            "words": "",
+            "concepts": "",
             "auroc": aurocs[order],
         },
         columns=list(COLUMNS),
@@ -220,13 +220,13 @@ def neuron_table(
         return table
     chosen = table.loc[table["selected"], "neuron"].tolist()
     over = [*lake.normals_, *images]
-    return with_concepts(table, label_concepts(lake, layer, chosen, over, words, on_progress=on_progress))
+    return with_concepts(table, label_concepts(lake, layer, chosen, over, concepts, on_progress=on_progress))
 
 
-def with_concepts(table: pd.DataFrame, descriptions: Iterable[ConceptLabels]) -> pd.DataFrame:
-    """The table of neurons with the words of descriptions filled in."""
-    texts = {one.neuron: one.text for one in descriptions}
-    return table.assign(words=[texts.get(int(neuron), "") for neuron in table["neuron"]])
+def with_concepts(table: pd.DataFrame, labels: Iterable[ConceptLabels]) -> pd.DataFrame:
+    """The table of neurons with the concept labels filled in."""
+    texts = {one.neuron: one.text for one in labels}
+    return table.assign(concepts=[texts.get(int(neuron), "") for neuron in table["neuron"]])
 
 
 def read_tests(tests: Sequence[Tested]) -> tuple[list[InputImage], list[Label | None]]:

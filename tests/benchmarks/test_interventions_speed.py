@@ -17,7 +17,8 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
-from lake_core.experiments.ablation import ablate, ablate_tests, top_contributing_neurons
+from lake_core.experiments.ablation import ablate, ablate_tests
+from lake_core.experiments.neuron_sets import top_contributing_neurons
 
 N_TESTS = 20
 

@@ -146,7 +146,7 @@ def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
         asked.append((layer, neurons, {image.sha256 for image in images}, vocabulary))
         return [ConceptLabels(neurons[0], agreement=(ConceptScore("rust", 0.4, p_value),))]
 
-    monkeypatch.setattr("dashboard.views.neurons.meaning.describe", told)
+    monkeypatch.setattr("dashboard.views.neurons.meaning.label_concepts", told)
     section(page, "Words", vocabulary="\n".join(words))
     next(button for button in page.button if button.label == "Describe this neuron").click().run()
     assert not page.exception

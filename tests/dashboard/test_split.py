@@ -13,8 +13,10 @@ from dashboard.services import compute
 from dashboard.services.background import background
 from lake_core.data.datasets import Dataset
 from lake_core.detector.result import ImageResult
-from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control, top_contributing_neurons
+from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control
 from lake_core.experiments.contamination import contaminate
+from lake_core.experiments.neuron_sets import top_contributing_neurons
+from lake_core.sentences import sentence
 from lake_core.types import HookPoint
 from tests.dashboard.visit import full, over, texts, when_done
 
@@ -150,14 +152,14 @@ def test_neurons_off_says_what_the_core_says(small: Dataset, found: compute.Anal
     app = run(full(small, "interventions"), off_n=5)
     score = highest(found)
     expected = ablate(found.lake, top_contributing_neurons(score, 5), score.image)
-    assert expected.sentence in texts(app)
+    assert sentence(expected.finding) in texts(app)
     press(app, "Compare with 20 random draws")
     assert "random draws of as many selected neurons" not in texts(app)
     when_done(app)
     image, tests, labels = score.image, found.images, found.known_labels
     control = ablation_control(found.lake, top_contributing_neurons(score, 5), image, tests, labels)
-    assert control.sentence in texts(app)
-    assert "Of 20 random draws of as many selected neurons" in control.sentence
+    assert sentence(control.finding) in texts(app)
+    assert "Of 20 random draws of as many selected neurons" in sentence(control.finding)
     table = ablate_tests(found.lake, top_contributing_neurons(score, 5), tests, labels)
     assert f"{table.auroc_before:.3f} before, **{table.auroc_after:.3f}** after" in texts(app)
     assert any("anomalous_at_kept_threshold" in one.value and one.value.equals(table.table) for one in app.dataframe)
@@ -230,10 +232,13 @@ def test_a_image_among_the_normals_is_no_longer_scored(small: Dataset, found: co
     app = when_done(run(full(small, "interventions"), experiment="Contaminated normals"))
     score = highest(found)
     expected = contaminate(found.lake, [score.image], found.images, found.known_labels)
-    assert expected.sentence in texts(app)
-    assert "With one image more among the normal ones" in expected.sentence
+    assert sentence(expected.finding) in texts(app)
+    assert "With one more image among the normal ones" in sentence(expected.finding)
     threshold = next(metric for metric in app.metric if metric.label == "Threshold")
-    assert (threshold.value, threshold.delta) == (f"{expected.threshold_after:.3f}", f"was {found.lake.threshold_:.3f}")
+    assert (threshold.value, threshold.delta) == (
+        f"{expected.scores.threshold_after:.3f}",
+        f"was {found.lake.threshold_:.3f}",
+    )
     assert threshold.value != threshold.delta.removeprefix("was ")
 
 

@@ -12,7 +12,7 @@ from dashboard.services.compute import Analysis
 from dashboard.services.configurations import LETTERS
 from dashboard.text import escaped
 from lake_core.errors import LakeError
-from lake_core.experiments.side_by_side import Difference, auroc_difference, overlaps
+from lake_core.experiments.comparison import Difference, auroc_difference, overlaps
 from lake_core.metrics.bootstrap import auroc_interval
 from lake_core.visualization.legends import colour_bar
 

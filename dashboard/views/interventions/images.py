@@ -12,8 +12,10 @@ from dashboard.text import escaped
 from lake_core.detector.result import ImageResult
 from lake_core.experiments import deletion, occlusion
 from lake_core.experiments.contamination import contaminate
-from lake_core.experiments.deletion import Replacement
+from lake_core.experiments.deletion import CurveConfig
 from lake_core.experiments.robustness import score_stability
+from lake_core.findings import Direction, Replacement
+from lake_core.sentences import sentence
 from lake_core.visualization.colours import symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
@@ -22,7 +24,7 @@ REPLACEMENTS: dict[Replacement, str] = {
     "blurred": "a blurred image",
     "mean": "its mean colour",
 }
-DIRECTIONS: dict[deletion.Direction, str] = {"deletion": "removed", "insertion": "put back"}
+DIRECTIONS: dict[Direction, str] = {"deletion": "removed", "insertion": "put back"}
 
 
 def removed(found: Analysis, score: ImageResult) -> None:
@@ -54,7 +56,7 @@ def removed(found: Analysis, score: ImageResult) -> None:
         curve = common.computed(
             key,
             "Changed images",
-            lambda show: deletion.curve(lake, image, direction, replacement, n_orders=3, on_progress=show),
+            lambda show: deletion.curve(lake, image, CurveConfig(direction, replacement, n_orders=3), show),
         )
         if curve is not None:
             st.plotly_chart(
@@ -62,12 +64,12 @@ def removed(found: Analysis, score: ImageResult) -> None:
                 key="removal",
                 alt=f"Score against share of patches {DIRECTIONS[direction]}, by the map and at random",
             )
-            st.markdown(escaped(curve.sentence))
+            st.markdown(escaped(sentence(curve.finding)))
             _over_all(found, direction, replacement)
     _covered(found, score, replacement)
 
 
-def _over_all(found: Analysis, direction: deletion.Direction, replacement: Replacement) -> None:
+def _over_all(found: Analysis, direction: Direction, replacement: Replacement) -> None:
     """The area between the curves of every test image above the threshold, in coarser steps."""
     above = [one.image for one in found.scores if one.is_anomalous]
     key = ("curves", found.result_key, found.lake.threshold_, direction, replacement)
@@ -79,12 +81,12 @@ def _over_all(found: Analysis, direction: deletion.Direction, replacement: Repla
         key,
         "Changed images",
         lambda show: deletion.faithfulness(
-            found.lake, above, direction, replacement, n_steps=6, n_orders=2, on_progress=show
+            found.lake, above, CurveConfig(direction, replacement, n_steps=6, n_orders=2), show
         ),
     )
     if result is None:
         return
-    st.markdown(escaped(result.sentence))
+    st.markdown(escaped(sentence(result.finding)))
     table = pd.DataFrame(
         {"path": [one.image.name for one in result.curves], "area": [one.area for one in result.curves]}
     )
@@ -134,7 +136,7 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
         output_format="JPEG",
     )
     common.neuron_legend(limit)
-    st.markdown(escaped(result.sentence))
+    st.markdown(escaped(sentence(result.finding)))
 
 
 def contaminated(found: Analysis, score: ImageResult) -> None:
@@ -156,32 +158,33 @@ def contaminated(found: Analysis, score: ImageResult) -> None:
     if not chosen:
         st.caption("Choose at least one.")
         return
-    lake, tests, labels, computed = found.lake, found.images, found.known_labels, found.computed
+    lake, tests, labels = found.lake, found.images, found.known_labels
     added = [image for image in tests if image.sha256 in chosen]
     made = computed_beside(
         ("contaminated", found.result_key, lake.threshold_, tuple(sorted(chosen))),
         "Learning again",
-        lambda show: contaminate(lake, added, tests, labels, show, computed),
+        lambda show: contaminate(lake, added, tests, labels, show),
     )
     if made is None:
         return
+    scores = made.scores
     cells: list[tuple[str, str | int, str | None]] = [
-        ("Threshold", f"{made.threshold_after:.3f}", f"was {made.threshold_before:.3f}")
+        ("Threshold", f"{scores.threshold_after:.3f}", f"was {scores.threshold_before:.3f}")
     ]
-    if made.auroc_before is not None and made.auroc_after is not None:
-        cells.append(("Image AUROC, other images", f"{made.auroc_after:.3f}", f"was {made.auroc_before:.3f}"))
+    if scores.auroc_before is not None and scores.auroc_after is not None:
+        cells.append(("Image AUROC, other images", f"{scores.auroc_after:.3f}", f"was {scores.auroc_before:.3f}"))
     cells += [
         (f"Selection of layer {one.layer}", f"{one.jaccard:.2f}", f"{len(one.gained)} neurons are others")
         for one in made.layers
     ]
     common.metrics(cells)
-    st.markdown(escaped(made.sentence))
+    st.markdown(escaped(sentence(made.finding)))
     st.plotly_chart(
-        interventions.before_after(made.table, made.threshold_before, made.threshold_after),
+        interventions.before_after(scores.table, scores.threshold_before, scores.threshold_after),
         key="contaminated_scores",
         alt="Score of each test image before and after, with both thresholds",
     )
-    common.download_table(made.table, "contaminated.csv")
+    common.download_table(scores.table, "contaminated.csv")
 
 
 def steady(found: Analysis, score: ImageResult) -> None:

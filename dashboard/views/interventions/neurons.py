@@ -14,15 +14,15 @@ from dashboard.services.background import asked_beside, computed_beside
 from dashboard.services.compute import Analysis
 from dashboard.text import escaped
 from lake_core.detector.result import ImageResult
-from lake_core.experiments.ablated import selected_among, top_contributing_neurons, whole_layer
 from lake_core.experiments.ablation import (
     ScoreAblation,
     ScoreAblationControl,
-    ScoreAblationTests,
-    ablate,
     ablate_tests,
     ablation_control,
+    compare_ablated,
 )
+from lake_core.experiments.comparison import ScoreComparison
+from lake_core.experiments.neuron_sets import DEFAULT_DRAWS, selected_among, top_contributing_neurons, whole_layer
 from lake_core.experiments.patching import (
     CausalChange,
     activation_patching,
@@ -30,10 +30,9 @@ from lake_core.experiments.patching import (
     evidence_sources,
     max_scoring_patches,
 )
-from lake_core.experiments.random_draws import N_DRAWS
-from lake_core.experiments.replacing import Pool
+from lake_core.experiments.replacing import Targets
 from lake_core.sentences import sentence
-from lake_core.types import Progress
+from lake_core.types import Pool, Progress
 from lake_core.visualization.colours import ScoreScale, symmetric_limit
 from lake_core.visualization.crops import crop_with_box
 from lake_core.visualization.legends import colour_bar
@@ -106,10 +105,9 @@ def off(found: Analysis, score: ImageResult) -> None:
     neurons = choose_neurons(found, score, "off")
     if not neurons:
         return
-    reduced = compute.without(found, neurons)
-    outcome = ablate(found.lake, neurons, score.image, reduced)
+    outcome = compare_ablated(found.lake, compute.without(found, neurons), score.image)
     _before_after(found, outcome.before, outcome.after, (found.key, compute.neuron_key(neurons)))
-    st.markdown(escaped(outcome.sentence))
+    st.markdown(escaped(sentence(outcome.finding)))
     for warning in outcome.warnings:
         st.warning(escaped(sentence(warning)), icon=":material/warning:")
     _evidence(found, outcome)
@@ -119,22 +117,19 @@ def off(found: Analysis, score: ImageResult) -> None:
 def _off_everywhere(found: Analysis, score: ImageResult, neurons: dict[int, np.ndarray]) -> None:
     """The same for all test images, and beside random draws; on demand, beside the page."""
     key = ("off", found.result_key, found.lake.threshold_, score.image.sha256, compute.neuron_key(neurons))
-    if not asked_beside(key, f"Compare with {N_DRAWS} random draws, over all images", ":material/casino:"):
+    if not asked_beside(key, f"Compare with {DEFAULT_DRAWS.n} random draws, over all images", ":material/casino:"):
         return
     lake, image, images, labels = found.lake, score.image, found.images, found.known_labels
-    reduced, computed = compute.without(found, neurons), found.computed
 
-    def work(show: Progress) -> tuple[ScoreAblationTests, ScoreAblationControl]:
-        tests = ablate_tests(lake, neurons, images, labels, lambda *_: show(0, N_DRAWS), reduced, computed)
-        return tests, ablation_control(
-            lake, neurons, image, images, labels, on_progress=show, reduced=reduced, computed=computed
-        )
+    def work(show: Progress) -> tuple[ScoreComparison, ScoreAblationControl]:
+        tests = ablate_tests(lake, neurons, images, labels, lambda *_: show(0, DEFAULT_DRAWS.n))
+        return tests, ablation_control(lake, neurons, image, images, labels, on_progress=show)
 
     made = computed_beside(key, "Random draws", work)
     if made is None:
         return
     tests, control = made
-    st.markdown(escaped(control.sentence))
+    st.markdown(escaped(sentence(control.finding)))
     if len(control.changes):
         st.plotly_chart(
             interventions.among_draws(control.change, control.changes.tolist(), "change of this image's score"),
@@ -181,12 +176,10 @@ def inside(found: Analysis, score: ImageResult) -> None:
     patches = max_scoring_patches(score) if where == MAX_SCORING else None
 
     def work(show: Progress) -> CausalChange:
-        lake, image = found.lake, score.image
+        lake, image, targets = found.lake, score.image, Targets(neurons, patches)
         if how == MEAN:
-            return causal_ablation(lake, image, neurons, patches, pool=pool, on_progress=show)
-        return activation_patching(
-            lake, image, neurons, evidence_sources(lake, score), patches, pool=pool, on_progress=show
-        )
+            return causal_ablation(lake, image, targets, pool, on_progress=show)
+        return activation_patching(lake, image, targets, evidence_sources(lake, score), pool, on_progress=show)
 
     change = common.computed(key, "Forward passes", work)
     if change is not None:
@@ -219,7 +212,7 @@ def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
             (f"Change of layer {change.layers[-1].layer}", f"{change.layers[-1].relative:.1%}", "the last"),
         ]
     )
-    st.markdown(escaped(change.sentence))
+    st.markdown(escaped(sentence(change.finding)))
     st.plotly_chart(
         interventions.through_layers(change.layers, change.layer_changes),
         key="causal_layers",

@@ -13,9 +13,9 @@ from dashboard.views.neurons.view import NeuronView
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.datasets import Example
 from lake_core.errors import ConfigError
-from lake_core.neurons.attribution import METHODS, Attribution, Method, neuron_attribution
+from lake_core.neurons.attribution import METHODS, Attribution, AttributionConfig, Method, neuron_attribution
 from lake_core.neurons.concepts import ConceptLabels, checked_concepts
-from lake_core.neurons.effects import describe
+from lake_core.neurons.effects import label_concepts
 from lake_core.visualization.colours import symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
@@ -53,7 +53,7 @@ def words(view: NeuronView) -> None:
     described = common.computed(
         key,
         "Describing",
-        lambda show: describe(lake, hook_point.layer, [view.neuron], images, vocabulary, on_progress=show),
+        lambda show: label_concepts(lake, hook_point.layer, [view.neuron], images, vocabulary, on_progress=show),
     )
     if described is not None:
         _description(described[0])
@@ -61,18 +61,18 @@ def words(view: NeuronView) -> None:
 
 def _description(description: ConceptLabels) -> None:
     st.caption("The text side of a small model is weak, and a label found for a neuron can be wrong.")
-    if not description.words:
+    if not description.concepts:
         st.info("No word describes this neuron: none beats chance.", icon=":material/sell:")
         return
     st.success(f"**{escaped(description.text)}**", icon=":material/sell:")
     rows = [
-        {"word": one.word, "route": route, "score": one.score, "p against chance": one.p_value}
+        {"concept": one.concept, "route": route, "score": one.score, "p against chance": one.p_value}
         for route, scores in (
             ("agreement of maps", description.agreement),
             ("effect on the image", description.effect),
         )
         for one in scores
-        if one.word in description.words
+        if one.concept in description.concepts
     ]
     st.dataframe(pd.DataFrame(rows), hide_index=True, alt="The words and how they were found")
 
@@ -147,7 +147,7 @@ def in_squares(map_hw: np.ndarray, side: int) -> np.ndarray:
 
 
 def _attribution(view: NeuronView, example: Example, patch: int | None, method: Method, steps: int) -> None:
-    image, hook_point, site = example.image, view.hook_point, view.selection.site
+    image, hook_point = example.image, view.hook_point
     backbone = view.found.lake.backbone
     n_steps = steps if method == "integrated_gradients" else 1
     key = ("pixels", view.found.key.model, image.sha256, hook_point, view.neuron, patch, method, n_steps)
@@ -157,7 +157,7 @@ def _attribution(view: NeuronView, example: Example, patch: int | None, method: 
         key,
         "Following the gradient",
         lambda show: neuron_attribution(
-            backbone, image, hook_point.layer, site, view.neuron, patch, method, steps=n_steps, on_progress=show
+            backbone, image, hook_point, view.neuron, patch, AttributionConfig(method, steps=n_steps), show
         ),
     )
     if result is None:

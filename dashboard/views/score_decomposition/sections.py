@@ -213,7 +213,7 @@ def weight(found: Analysis, score: ImageResult, where: Where) -> None:
             labels,
         ),
         "Trying weights",
-        lambda show: weight_curve(found.lake, found.images, labels, on_progress=show, computed=found.computed),
+        lambda show: weight_curve(found.lake, found.scores, labels, on_progress=show),
     )
     if curve is None:
         return

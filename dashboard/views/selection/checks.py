@@ -11,6 +11,7 @@ from dashboard.views.selection.overview import MEASURES
 from lake_core.experiments.controls import compare_criteria, separation_measure, sweep_k
 from lake_core.experiments.stability import stability
 from lake_core.neurons.similarity import CORRELATED, sites_overlap
+from lake_core.sentences import sentence
 from lake_core.types import SITES
 
 
@@ -85,7 +86,7 @@ def steadiness(found: Analysis) -> None:
     )
     if result is None:
         return
-    st.markdown(f"**{escaped(result.sentence)}**")
+    st.markdown(f"**{escaped(sentence(result.finding))}**")
     if len(result.runs):
         st.plotly_chart(
             selection.overlaps_by_count(result.runs), alt="Overlap of selections by number of normal images"

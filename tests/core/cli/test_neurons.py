@@ -67,9 +67,9 @@ def test_describes_the_top_neurons_with_words_of_ones_own(parts: Path, tmp_path:
     assert result.exit_code == 0, result.output
     document = json.loads(out.read_text())
     assert [row["rank"] for row in document["neurons"]] == [1, 2]
-    assert [one["neuron"] for one in document["descriptions"]] == [row["neuron"] for row in document["neurons"]]
-    for row, one in zip(document["neurons"], document["descriptions"], strict=True):
-        assert row["words"] == (", ".join(one["words"]) or NO_CONCEPT)
+    assert [one["neuron"] for one in document["concept_labels"]] == [row["neuron"] for row in document["neurons"]]
+    for row, one in zip(document["neurons"], document["concept_labels"], strict=True):
+        assert row["concepts"] == (", ".join(one["concepts"]) or NO_CONCEPT)
         assert one["effect_by"] == "ablation"
         assert {score["word"] for score in one["agreement"]} <= {"red", "blue", "green"}
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lake_core
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
@@ -13,21 +14,21 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.memory_bank import finest
 from lake_core.errors import ConfigError
-from lake_core.experiments import ablation
-from lake_core.experiments.ablation import (
-    ablate,
-    ablate_tests,
-    ablated,
-    ablation_control,
+from lake_core.experiments.ablation import ablate, ablate_tests, ablated, ablation_control, compare_ablated
+from lake_core.experiments.contamination import contaminate
+from lake_core.experiments.neuron_sets import (
+    RandomDraws,
     all_selected,
+    is_mixed,
+    matched_draws,
+    rank_among,
     selected_among,
     top_contributing_neurons,
     whole_layer,
 )
-from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
-from lake_core.experiments.random_draws import Rank, is_mixed, matched_draws, rank_among
 from lake_core.experiments.robustness import score_stability
+from lake_core.findings import LayerAblated, Rank
 from lake_core.metrics.image_metrics import auroc, known_auroc
 from tests.core.method import (
     CASES,
@@ -140,12 +141,14 @@ def test_switching_off_agrees_with_the_method_written_again(fitted: Lake, noise_
 def test_contaminated_normals_agree_with_the_method_written_again(fitted: Lake, noise_images: list[InputImage]) -> None:
     normals, added, image = noise_images[:N_NORMALS], noise_images[6], noise_images[5]
     found = contaminate(fitted, [added], [image, added], [True, False])
-    row = found.table.iloc[0]
-    assert found.table["image"].tolist() == [image.name]
+    row = found.scores.table.iloc[0]
+    assert found.scores.table["image"].tolist() == [image.name]
     assert row["before"] == pytest.approx(naive(fitted, normals, image).score, rel=5e-4)
     assert row["after"] == pytest.approx(naive(fitted, [*normals, added], image).score, rel=5e-4)
     scores = naive_normal_scores(fitted, [*normals, added], {})
-    assert found.threshold_after == pytest.approx(np.quantile(scores, fitted.config.threshold_quantile), rel=1e-3)
+    assert found.scores.threshold_after == pytest.approx(
+        np.quantile(scores, fitted.config.threshold_quantile), rel=1e-3
+    )
     assert abs(row["change"]) > 1e-5
 
 
@@ -203,9 +206,7 @@ def test_neurons_that_do_not_vary_cannot_carry_a_layer_alone(lakes: Any, noise_i
     dead = Lake(lake.backbone, config, store).fit(noise_images[:N_NORMALS])
     off = [int(neuron) for neuron in dead.selection_[2].neurons if neuron not in still]
     found = ablate(dead, {2: off}, noise_images[5])
-    assert found.warnings == (
-        "The neurons of layer 2 that are left do not vary over the normal images; it counts as ablated.",
-    )
+    assert found.warnings == (LayerAblated(2),)
     assert found.after.visual == 0
 
 
@@ -226,7 +227,7 @@ def test_the_detector_and_its_store_stay_as_they_were(lakes: Any, noise_images: 
     before = lake.explain(noise_images[5])
     held = held_activations(lake, noise_images)
     neurons = {layer: s.neurons.copy() for layer, s in lake.selection_.items()}
-    ablation_control(lake, some(lake), noise_images[5], noise_images[4:], LABELS, n_draws=3)
+    ablation_control(lake, some(lake), noise_images[5], noise_images[4:], LABELS, RandomDraws(3))
     after = lake.explain(noise_images[5])
     assert (after.score, after.threshold) == (before.score, before.threshold)
     assert all(np.array_equal(neurons[layer], s.neurons) for layer, s in lake.selection_.items())
@@ -267,13 +268,15 @@ def test_only_selected_neurons_can_be_switched_off(lakes: Any, noise_images: lis
     assert {layer: neurons.tolist() for layer, neurons in pinned.items()} == {2: [own]}
 
 
-def test_the_sentence_tells_scores_decision_and_thresholds(lakes: Any, noise_images: list[InputImage]) -> None:
+def test_the_finding_has_scores_decisions_and_thresholds(lakes: Any, noise_images: list[InputImage]) -> None:
     lake = lakes("native-vit")
     found = ablate(lake, all_selected(lake), noise_images[5])
-    assert f"from {found.before.score:.2f} to {found.after.score:.2f}" in found.sentence
-    said = "stays" if found.before.is_anomalous == found.after.is_anomalous else "turns from"
-    assert said in found.sentence
-    assert "Without 27 neurons" in found.sentence
+    finding = found.finding
+    assert (finding.score_before, finding.score_after) == (found.before.score, found.after.score)
+    assert (finding.threshold_before, finding.threshold_after) == (lake.threshold_, found.after.threshold)
+    assert finding.was_anomalous == (found.before.score > lake.threshold_)
+    assert finding.is_anomalous == (found.after.score > found.after.threshold)
+    assert finding.n_neurons == 27
     assert found.is_anomalous_at_kept_threshold == (found.after.score > lake.threshold_)
 
 
@@ -303,27 +306,32 @@ def test_the_table_of_tests_is_each_image_switched_off(lakes: Any, noise_images:
 
 def test_draws_are_matched_reproducible_different_and_without_the_chosen_neurons() -> None:
     neurons, pools = {3: [1, 5, 9], 7: [0]}, {3: range(20), 7: range(4, 30)}
-    draws = matched_draws(neurons, pools, 40, seed=3)
+    draws = matched_draws(neurons, pools, RandomDraws(40, seed=3))
     assert len(draws) == 40
     for draw in draws:
         assert {layer: len(set(found.tolist())) for layer, found in draw.items()} == {3: 3, 7: 1}
         for layer, found in draw.items():
             assert not set(found.tolist()) & set(neurons[layer])
             assert set(found.tolist()) <= set(pools[layer])
-    again, other = matched_draws(neurons, pools, 40, seed=3), matched_draws(neurons, pools, 40, seed=4)
+    again, other = (
+        matched_draws(neurons, pools, RandomDraws(40, seed=3)),
+        matched_draws(neurons, pools, RandomDraws(40, seed=4)),
+    )
     as_lists = [[draw[3].tolist() + draw[7].tolist() for draw in some] for some in (draws, again, other)]
     assert as_lists[0] == as_lists[1] != as_lists[2]
     assert len({tuple(row) for row in as_lists[0]}) == 40
-    drawn = np.bincount(np.concatenate([draw[3] for draw in matched_draws(neurons, pools, 300)]), minlength=20)
+    drawn = np.bincount(
+        np.concatenate([draw[3] for draw in matched_draws(neurons, pools, RandomDraws(300))]), minlength=20
+    )
     assert (drawn > 0).sum() == 17
 
 
 def test_there_are_as_many_draws_as_differ() -> None:
-    assert len(matched_draws({1: [0]}, {1: range(6)}, 20)) == 5
-    assert len(matched_draws({1: [0, 1]}, {1: range(6)}, 6)) == 6
-    assert matched_draws({1: range(6)}, {1: range(6)}, 20) == []
-    assert matched_draws({1: [0, 1]}, {1: [5]}, 20) == []
-    assert matched_draws({1: []}, {1: range(6)}, 20) == []
+    assert len(matched_draws({1: [0]}, {1: range(6)})) == 5
+    assert len(matched_draws({1: [0, 1]}, {1: range(6)}, RandomDraws(6))) == 6
+    assert matched_draws({1: range(6)}, {1: range(6)}) == []
+    assert matched_draws({1: [0, 1]}, {1: [5]}) == []
+    assert matched_draws({1: []}, {1: range(6)}) == []
 
 
 def test_a_threshold_that_was_set_is_kept_by_all_that_is_made_of_the_detector(
@@ -338,10 +346,9 @@ def test_a_threshold_that_was_set_is_kept_by_all_that_is_made_of_the_detector(
     assert mine.with_threshold(None).threshold_ == lake.threshold_
     outcome = ablate(mine, few, noise_images[5])
     assert not outcome.before.is_anomalous
-    assert outcome.sentence.endswith("the image stays normal (threshold 7.50).")
+    assert (outcome.finding.threshold_before, outcome.finding.threshold_after) == (7.5, 7.5)
     changed = contaminate(mine, [noise_images[6]], [noise_images[5]])
-    assert (changed.threshold_before, changed.threshold_after) == (7.5, 7.5)
-    assert "the threshold stays 7.50" in changed.sentence
+    assert (changed.finding.threshold_before, changed.finding.threshold_after) == (7.5, 7.5)
     if lake.backbone.joint_hook_point is not None:
         found = prompt_sensitivity(mine, noise_images[5])
         assert set(found.table["threshold"]) == {7.5}
@@ -351,41 +358,37 @@ def test_a_threshold_that_was_set_is_kept_by_all_that_is_made_of_the_detector(
 
 
 def test_nothing_is_ranked_where_nothing_changed() -> None:
-    assert rank_among(0.0, [0.0, 0.1]).sentence() == (
-        "The chosen neurons have not changed the score, so there is nothing to compare."
-    )
+    assert rank_among(0.0, [0.0, 0.1]) == Rank(2, 2, is_nil=True)
+    assert not rank_among(1e-9, [0.0, 0.1]).is_nil
 
 
 def test_more_than_half_of_a_layer_is_compared_with_draws_that_hold_chosen_neurons() -> None:
     neurons, pools = {1: [0, 1, 2, 3], 2: [7]}, {1: range(6), 2: range(5, 40)}
-    draws = matched_draws(neurons, pools, 20)
+    draws = matched_draws(neurons, pools)
     assert len(draws) == 20
     assert is_mixed(neurons, draws)
     assert not any(draw[1].tolist() == neurons[1] and draw[2].tolist() == neurons[2] for draw in draws)
-    assert len(matched_draws({1: [0, 1, 2, 3]}, {1: range(6)}, 100)) == 14  # of 15 sets of four one is the chosen
-    assert not is_mixed({1: [0, 1]}, matched_draws({1: [0, 1]}, {1: range(9)}, 20))
-    said = rank_among(0.5, [0.1, 0.2], mixed=True).sentence()
-    assert said == (
-        "Of 2 random draws of as many selected neurons (some of yours are among them: too few others are left), "
-        "none changed the score at least as much."
-    )
+    assert (
+        len(matched_draws({1: [0, 1, 2, 3]}, {1: range(6)}, RandomDraws(100))) == 14
+    )  # of 15 sets of four one is the chosen
+    assert not is_mixed({1: [0, 1]}, matched_draws({1: [0, 1]}, {1: range(9)}))
+    assert rank_among(0.5, [0.1, 0.2], mixed=True) == Rank(2, 0, mixed=True)
 
 
-def test_a_rank_counts_by_size_and_is_said_in_words() -> None:
+def test_a_rank_counts_by_size() -> None:
     rank = rank_among(-0.5, [0.1, 0.5, -0.7, 0.49])
     assert rank == Rank(4, 2)
     assert rank.p_value == pytest.approx(3 / 5)
-    assert rank.sentence() == "Of 4 random draws of as many selected neurons, 2 changed the score at least as much."
-    assert Rank(20, 0).sentence().startswith("Of 20 random draws of as many selected neurons, none changed")
     assert Rank(0, 0).p_value is None
-    assert "choose fewer" in Rank(0, 0).sentence()
+    with pytest.raises(ConfigError, match="number of random draws is -1"):
+        RandomDraws(-1)
 
 
 def test_the_control_is_each_draw_switched_off(lakes: Any, noise_images: list[InputImage]) -> None:
     lake, images, done = lakes("siglip", top_k=12), noise_images[4:], []
     off = some(lake)
     control = ablation_control(
-        lake, off, images[0], images, LABELS, n_draws=4, seed=5, on_progress=lambda *step: done.append(step)
+        lake, off, images[0], images, LABELS, RandomDraws(4, seed=5), lambda *step: done.append(step)
     )
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert control.change == pytest.approx(ablate(lake, off, images[0]).change)
@@ -399,39 +402,28 @@ def test_the_control_is_each_draw_switched_off(lakes: Any, noise_images: list[In
         assert auroc_change == pytest.approx(after - before)  # type: ignore[operator]
     assert control.rank == rank_among(control.change, control.changes)
     assert len(set(control.changes)) == 4
-    n_changed = 1 + (control.auroc_change != 0)
-    assert control.sentence.count("Of 4 random draws of as many selected neurons") == n_changed
-    again = ablation_control(lake, off, images[0], n_draws=4, seed=5)
+    assert [(one.quantity, one.rank, one.pool, one.n_layers) for one in control.finding.ranks] == [
+        ("score", control.rank, "selected", len(off)),
+        ("AUROC", control.auroc_rank, "selected", len(off)),
+    ]
+    again = ablation_control(lake, off, images[0], draws=RandomDraws(4, seed=5))
     np.testing.assert_array_equal(again.changes, control.changes)
     assert again.auroc_rank is None
-    nothing_left = ablation_control(lake, all_selected(lake), images[0], n_draws=4)
+    assert [one.quantity for one in again.finding.ranks] == ["score"]
+    nothing_left = ablation_control(lake, all_selected(lake), images[0], draws=RandomDraws(4))
     assert (nothing_left.rank.n_draws, len(nothing_left.changes)) == (0, 0)
 
 
-def test_what_was_computed_before_is_not_measured_again(
-    lakes: Any, noise_images: list[InputImage], monkeypatch: pytest.MonkeyPatch
+def test_a_detector_and_its_reduced_one_give_the_neurons_between_them(
+    lakes: Any, noise_images: list[InputImage]
 ) -> None:
-    lake, images = lakes("siglip", top_k=12), noise_images[4:]
+    lake = lakes("native-vit")
     off = some(lake)
-    table = ablate_tests(lake, off, images, LABELS)
-    control = ablation_control(lake, off, images[2], images, LABELS, n_draws=3)
-    computed, reduced = [lake.compute_maps(image) for image in images], ablated(lake, off)
-    measured_by: list[Lake] = []
-
-    def compute_maps(self: Lake, image: InputImage, real: Any = Lake.compute_maps) -> Any:
-        measured_by.append(self)
-        return real(self, image)
-
-    monkeypatch.setattr(Lake, "compute_maps", compute_maps)
-    table_again = ablate_tests(lake, off, images, LABELS, reduced=reduced, computed=computed)
-    again = ablation_control(lake, off, images[2], images, LABELS, n_draws=3, reduced=reduced, computed=computed)
-    assert not any(one is lake for one in measured_by)
-    assert len(measured_by) == len(images) * (1 + 1 + 3)
-    assert table_again.table.equals(table.table)
-    assert (table_again.auroc_before, table_again.auroc_after) == (table.auroc_before, table.auroc_after)
-    assert (again.change, again.auroc_change) == (control.change, control.auroc_change)
-    np.testing.assert_array_equal(again.changes, control.changes)
-    np.testing.assert_array_equal(again.auroc_changes, control.auroc_changes)
+    found = compare_ablated(lake, ablated(lake, off), noise_images[5])
+    assert {layer: neurons.tolist() for layer, neurons in found.neurons.items()} == {
+        layer: sorted(neurons) for layer, neurons in off.items()
+    }
+    assert found.after.score == ablate(lake, off, noise_images[5]).after.score
 
 
 def test_cancelling_leaves_everything_usable(lakes: Any, noise_images: list[InputImage]) -> None:
@@ -444,7 +436,7 @@ def test_cancelling_leaves_everything_usable(lakes: Any, noise_images: list[Inpu
 
     for work in (
         lambda: ablate_tests(lake, some(lake), noise_images[3:], on_progress=stop),
-        lambda: ablation_control(lake, some(lake), noise_images[5], n_draws=5, on_progress=stop),
+        lambda: ablation_control(lake, some(lake), noise_images[5], draws=RandomDraws(5), on_progress=stop),
     ):
         with pytest.raises(Cancelled):
             work()
@@ -464,7 +456,14 @@ def test_threads_that_switch_off_different_neurons_do_not_meet(lakes: Any, noise
     in_threads(work)
 
 
-def test_all_experiments_are_in_one_place() -> None:
-    sites = ("ablate", "contaminate", "curve", "faithfulness", "occlusion", "activation_patching", "ablation_control")
-    assert set(sites) <= set(ablation.__all__)
-    assert all(callable(getattr(ablation, name)) for name in ablation.__all__)
+def test_the_experiments_are_in_the_public_api() -> None:
+    names = {
+        "ablate",
+        "ablate_tests",
+        "ablation_control",
+        "activation_patching",
+        "contaminate",
+        "compare_contributions",
+    }
+    assert names <= set(lake_core.__all__)
+    assert all(callable(getattr(lake_core, name)) for name in names)

@@ -25,9 +25,9 @@ from lake_core.experiments.controls import (
     random_draws,
     separation,
     separation_measure,
-    stability,
     sweep_k,
 )
+from lake_core.experiments.stability import stability
 from tests.core.images import spotted
 from tests.core.running import Cancelled
 from tests.core.tiny import OpenTiny
@@ -287,25 +287,25 @@ def test_says_in_words_whether_another_photo_would_change_the_story(
     found = stability(lake, n_seeds=1)
     assert set(lake.selection_[2].neurons) == set(range(10))
     assert found.mean_jaccard == pytest.approx((10 - n_odd // 2) / (10 + n_odd // 2))
-    assert found.would_change == verdict
-    assert f"{steady} of the 10 selected neurons stay" in found.sentence
-    assert found.sentence.startswith("Another normal photo")
+    assert found.finding.would_change == verdict
+    assert (found.finding.n_always, found.finding.n_selected, found.finding.n_normals) == (steady, 10, 2)
+    assert found.finding.mean_jaccard == found.mean_jaccard
     assert int(found.neurons["always"].sum()) == steady
 
 
-def test_one_normal_image_says_that_nobody_can_tell(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
+def test_with_one_normal_image_the_verdict_is_unknown(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
     lake = Lake(open_tiny("native-vit"), LakeConfig(layers=(2,), top_k=10)).fit(noise_images[:1])
     found = stability(lake)
-    assert found.would_change == "unknown"
-    assert "add a second one" in found.sentence
+    assert found.finding.would_change == "unknown"
     assert found.mean_jaccard is None
     assert len(found.runs) == len(found.neurons) == 0
 
 
-def test_a_random_selection_does_not_claim_to_depend_on_the_photos(
+def test_a_random_selection_does_not_claim_to_depend_on_the_images(
     open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
     config = LakeConfig(layers=(2,), top_k=10, criterion="random")
     found = stability(Lake(open_tiny("native-vit"), config).fit(noise_images[:3]))
     assert found.mean_jaccard == 1
-    assert "does not look at the images" in found.sentence
+    assert not found.finding.reads_images
+    assert found.finding.would_change == "hardly"

@@ -14,7 +14,15 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.errors import ConfigError
-from lake_core.experiments.deletion import Curve, curve, faithfulness, patch_of_pixels, replacement_of, scored
+from lake_core.experiments.deletion import (
+    Curve,
+    CurveConfig,
+    curve,
+    faithfulness,
+    patch_of_pixels,
+    replacement_of,
+    scored,
+)
 from lake_core.experiments.occlusion import occlusion, regions
 from lake_core.neurons.attribution import baseline_of
 from tests.core.images import spotted
@@ -45,7 +53,8 @@ def score_of(lake: Lake, image: InputImage, pixels: torch.Tensor) -> float:
 def handmade(direction: str, by_map: list[float], at_random: list[float]) -> Curve:
     image = read_image(np.zeros((16, 16, 3), np.uint8))
     shares = np.linspace(0, 1, len(by_map))
-    return Curve(image, direction, "blurred", shares, np.array(by_map), np.array([at_random]))  # type: ignore[arg-type]
+    config = CurveConfig(direction, "blurred", n_orders=1)  # type: ignore[arg-type]
+    return Curve(image, config, shares, np.array(by_map), np.array([at_random]))
 
 
 # Curves --------------------------------------------------------------------------------------------------------------
@@ -62,8 +71,8 @@ def test_deletion_goes_from_the_image_to_its_replacement_and_insertion_back(
     else:
         normals = [backbone.prepare(normal) for normal in noise_images[:3]]
         other = min(normals, key=lambda normal: float((normal - own).square().sum()))
-    deletion = curve(lake, image, "deletion", replacement, n_steps=4, n_orders=2)
-    insertion = curve(lake, image, "insertion", replacement, n_steps=4, n_orders=2)
+    deletion = curve(lake, image, CurveConfig("deletion", replacement, n_steps=4, n_orders=2))
+    insertion = curve(lake, image, CurveConfig("insertion", replacement, n_steps=4, n_orders=2))
     for one, first, last in ((deletion, own, other), (insertion, other, own)):
         assert one.by_map[0] == pytest.approx(score_of(lake, image, first), rel=1e-4, abs=1e-6)
         assert one.by_map[-1] == pytest.approx(score_of(lake, image, last), rel=1e-4, abs=1e-6)
@@ -82,7 +91,7 @@ def test_each_step_exchanges_the_hottest_patches_first(open_tiny: OpenTiny, nois
     image = noise_images[5]
     result, pixels = lake.explain(image), backbone.prepare(image)
     other = replacement_of(lake, image, "blurred")
-    found = curve(lake, image, "deletion", "blurred", n_steps=5, n_orders=1)
+    found = curve(lake, image, CurveConfig("deletion", "blurred", n_steps=5, n_orders=1))
     np.testing.assert_allclose(found.shares, [0, 0.2, 0.4, 0.6, 0.8, 1])
     for step, n in ((1, 5), (3, 15)):
         changed = pixels.clone()
@@ -105,34 +114,34 @@ def test_scores_beyond_the_ends_count_as_the_ends() -> None:
     assert handmade("insertion", [0.0, 1.0, 1.0], [0.0, 9.0, 1.0]).area == 0
 
 
-def test_a_replacement_that_scores_higher_is_warned_of() -> None:
+def test_a_replacement_that_scores_higher_is_marked() -> None:
     warned = handmade("deletion", [1.0, 3.0, 2.0], [1.0, 3.0, 2.0])
-    assert warned.warning is not None
-    assert "blurred replacement itself scores 2.00, no less than the image's 1.00" in warned.sentence
-    assert handmade("insertion", [2.0, 3.0, 1.0], [2.0, 3.0, 1.0]).warning is not None
-    assert handmade("deletion", [2.0, 1.0, 1.0], [2.0, 3.0, 1.0]).warning is None
+    assert (warned.finding.image_score, warned.finding.replacement_score) == (1, 2)
+    assert warned.finding.is_replacement_anomalous
+    assert handmade("insertion", [2.0, 3.0, 1.0], [2.0, 3.0, 1.0]).finding.is_replacement_anomalous
+    assert not handmade("deletion", [2.0, 1.0, 1.0], [2.0, 3.0, 1.0]).finding.is_replacement_anomalous
 
 
 def test_on_a_drawn_spot_the_map_beats_random_orders(spots: Lake) -> None:
     defective = [spotted(30, defect=True), spotted(31, defect=True)]
     done: list[tuple[int, int]] = []
-    found = faithfulness(spots, defective, n_steps=6, n_orders=3, on_progress=lambda *step: done.append(step))
+    found = faithfulness(spots, defective, CurveConfig(n_steps=6, n_orders=3), lambda *step: done.append(step))
     each = 2 + 4 * 5
     assert done[-1] == (2 * each, 2 * each)
     assert [n for n, _ in done] == sorted(n for n, _ in done)
     assert [one.image.sha256 for one in found.curves] == [image.sha256 for image in defective]
     assert found.mean_area == pytest.approx(np.mean([one.area for one in found.curves]))
     for one in found.curves:
-        assert one.warning is None
+        assert not one.finding.is_replacement_anomalous
         assert one.area > 0.02 * (one.by_map[0] - one.by_map[-1])
-    assert "2 of 2 images" in found.sentence
+    assert (found.finding.n_better, found.finding.n_images, found.finding.n_anomalous_replacements) == (2, 2, 0)
 
 
 def test_curves_are_reproducible_and_leave_the_store_alone(spots: Lake) -> None:
     image = spotted(30, defect=True)
     spots.explain(image)
     n_before, n_bytes = spots.store.n_forwards, spots.store.n_bytes
-    one, again, other = (curve(spots, image, n_steps=3, n_orders=1, seed=seed) for seed in (1, 1, 2))
+    one, again, other = (curve(spots, image, CurveConfig(n_steps=3, n_orders=1, seed=seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.at_random, again.at_random)
     np.testing.assert_array_equal(one.by_map, other.by_map)
     assert not np.array_equal(one.at_random, other.at_random)
@@ -141,7 +150,7 @@ def test_curves_are_reproducible_and_leave_the_store_alone(spots: Lake) -> None:
 
 def test_cancelling_leaves_everything_usable(spots: Lake) -> None:
     image = spotted(30, defect=True)
-    before = curve(spots, image, n_steps=3, n_orders=1)
+    before = curve(spots, image, CurveConfig(n_steps=3, n_orders=1))
 
     def stop(_done: int, _in_all: int) -> None:
         raise Cancelled
@@ -149,15 +158,17 @@ def test_cancelling_leaves_everything_usable(spots: Lake) -> None:
     for work in (curve, occlusion):
         with pytest.raises(Cancelled):
             work(spots, image, on_progress=stop)
-    np.testing.assert_array_equal(curve(spots, image, n_steps=3, n_orders=1).by_map, before.by_map)
+    np.testing.assert_array_equal(curve(spots, image, CurveConfig(n_steps=3, n_orders=1)).by_map, before.by_map)
 
 
 def test_threads_get_their_own_curves(spots: Lake) -> None:
     images = [spotted(seed, defect=True) for seed in (30, 31, 32, 33)]
-    expected = [curve(spots, image, n_steps=3, n_orders=1).by_map for image in images]
+    expected = [curve(spots, image, CurveConfig(n_steps=3, n_orders=1)).by_map for image in images]
 
     def work(index: int) -> None:
-        np.testing.assert_array_equal(curve(spots, images[index], n_steps=3, n_orders=1).by_map, expected[index])
+        np.testing.assert_array_equal(
+            curve(spots, images[index], CurveConfig(n_steps=3, n_orders=1)).by_map, expected[index]
+        )
 
     in_threads(work)
 
@@ -171,7 +182,7 @@ def test_what_is_not_allowed_is_refused(spots: Lake) -> None:
         ({"n_orders": 0}, "n_orders is 0"),
     ):
         with pytest.raises(ConfigError, match=said):
-            curve(spots, image, **options)
+            CurveConfig(**options)
     with pytest.raises(ConfigError, match="give at least one"):
         faithfulness(spots, [])
     with pytest.raises(ConfigError, match="score, map"):
@@ -205,7 +216,7 @@ def test_normal_content_fills_the_images_place_in_a_letterbox(
     outside[box.top : box.top + box.height, box.left : box.left + box.width] = False
     assert not filled[:, outside].any()
     assert filled[:, ~outside].std() > 0.1
-    found = curve(lake, upright, n_steps=30, n_orders=1)
+    found = curve(lake, upright, CurveConfig(n_steps=30, n_orders=1))
     assert len(found.shares) == 16  # 15 patches lie on the image
 
 
@@ -253,17 +264,15 @@ def test_covering_a_drawn_spot_matters_most(spots: Lake) -> None:
     assert found.rank_of_max_scoring_region == 1
     own = found.max_scoring_region
     assert found.importance[own] > 5 * np.delete(found.importance, own).max()
-    assert found.sentence.startswith("Covering the region of the max-scoring patch lowers the score more than")
+    finding = found.finding
+    assert (finding.rank, finding.importance, finding.n_regions) == (1, found.importance[own], n)
     assert -1 <= found.correlation <= 1  # type: ignore[operator]
 
 
-def test_covering_that_does_not_help_is_told_as_such(spots: Lake) -> None:
+def test_the_finding_keeps_the_sign_of_an_importance(spots: Lake) -> None:
     found = occlusion(spots, spotted(30), n_regions=16)
     worse = replace(found, importance=-np.abs(found.importance) - 0.25)
-    raised = -worse.importance[worse.max_scoring_region]
-    assert worse.sentence.startswith(
-        f"Covering the region of the max-scoring patch does not lower the score (+{raised:.2f}): what is put there"
-    )
+    assert worse.finding.importance == worse.importance[worse.max_scoring_region] < 0
 
 
 def test_regions_are_squares_of_patches_on_the_image() -> None:

@@ -16,7 +16,7 @@ from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.text import text_directions
 from lake_core.errors import BackboneError, ConfigError
-from lake_core.experiments.ablation import all_selected
+from lake_core.experiments.neuron_sets import RandomDraws, all_selected
 from lake_core.experiments.patching import (
     CausalChange,
     Source,
@@ -25,12 +25,15 @@ from lake_core.experiments.patching import (
     evidence_sources,
     max_scoring_patches,
 )
+from lake_core.experiments.replacing import Targets
+from lake_core.sentences import sentence
 from lake_core.types import HookPoint
 from tests.core.method import agree, layers_of, naive, site_of
 from tests.core.running import Cancelled, assert_unchanged, held_activations, in_threads
 from tests.core.tiny import OpenTiny, Tiny
 
 N_NORMALS = 3
+NONE = RandomDraws(0)
 TOKENS = ("native-vit", "siglip", "eva02", "perception-encoder", "mobileclip-b", "timm-vit")
 
 
@@ -131,7 +134,7 @@ def test_mean_ablation_is_what_a_hook_written_by_hand_does(
     backbone, image, layer = tiny.backbone, noise_images[5], early(lake)
     hook_point = backbone.hook_point(layer, lake.config.site)
     neurons, patches = sorted(lake.selection_[layer].neurons[:3].tolist()), [1, 2]
-    found = causal_ablation(lake, image, {layer: neurons}, {layer: patches}, n_draws=0)
+    found = causal_ablation(lake, image, Targets({layer: neurons}, {layer: patches}), draws=NONE)
     means, cols = mean_over_normals(lake, hook_point, noise_images[:N_NORMALS]), backbone.grid(hook_point).cols
 
     def write(patches_rcu: Tensor) -> None:
@@ -165,7 +168,7 @@ def test_mean_ablation_is_what_a_hook_written_by_hand_does(
         grid = backbone.grid(output)
         each = (expected[output] - plain[output]).norm(dim=1) / plain[output].norm(dim=1).mean()
         np.testing.assert_allclose(one.map, each.reshape(grid.rows, grid.cols), rtol=1e-3, atol=1e-5)
-        assert (one.unusual_before is None) == (one.layer not in lake.selection_)
+        assert (one.distance_before is None) == (one.layer not in lake.selection_)
     assert found.layers[-1].relative > 1e-4
     assert abs(found.text_change) > 1e-7
     assert found.before.score == pytest.approx(lake.explain(image).score, rel=1e-4)
@@ -178,7 +181,7 @@ def test_a_blocks_output_changes_by_the_neurons_outgoing_weights(
     """mlp_out = sum_u a_u W_u + b, so the output of the block moves by (mean - a_u) W_u."""
     backbone = open_tiny(name)
     lake, neuron, hook_point = lakes(backbone), 7, HookPoint(1, "mlp_hidden")
-    found = causal_ablation(lake, noise_images[6], {1: [neuron]}, n_draws=0).layers[0]
+    found = causal_ablation(lake, noise_images[6], Targets({1: [neuron]}), draws=NONE).layers[0]
     module: Any = backbone.adapter.hooks()[hook_point].module
     down = module.weight[:, neuron].detach().double()
     acts = lake.store.get(noise_images[6], hook_point).double()[:, neuron]
@@ -204,27 +207,32 @@ def test_a_neuron_that_nothing_reads_changes_nothing(
     # The score looks at another layer, or it would see the neuron itself.
     lake = lakes(backbone, layers=backbone.layers_with(site)[-1 if site == "mlp_hidden" else 0 :][:1])
     neuron = int(lake.store.get(noise_images[5], HookPoint(layer, site)).std(0).argmax())
-    connected = causal_ablation(lake, noise_images[5], {layer: [neuron]}, n_draws=0)
+    connected = causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NONE)
     assert abs(connected.text_change) > 1e-6
     with without_outgoing_weights(backbone, HookPoint(layer, site), neuron):
-        loose = causal_ablation(lake, noise_images[5], {layer: [neuron]}, n_draws=0)
+        loose = causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NONE)
     assert loose.text_change == 0
     assert loose.change == 0
     if site == "mlp_hidden":
         assert [one.relative for one in loose.layers] == [0] * len(loose.layers)
         assert all(not np.nan_to_num(one.map).any() for one in loose.layers)
-    assert causal_ablation(lake, noise_images[5], {layer: [neuron]}, n_draws=0).text_change == connected.text_change
+    assert (
+        causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NONE).text_change
+        == connected.text_change
+    )
 
 
 def test_a_patch_that_gets_its_own_values_stays(lake: Lake, noise_images: list[InputImage]) -> None:
     layer, image = early(lake), noise_images[5]
     own = Source(image, 2)
     neurons = {layer: range(lake.backbone.layer(layer).n_neurons[lake.config.site])}
-    found = activation_patching(lake, image, neurons, {layer: own}, {layer: [2]}, n_draws=0)
+    found = activation_patching(lake, image, Targets(neurons, {layer: [2]}), {layer: own}, draws=NONE)
     assert found.change == pytest.approx(0, abs=1e-4)
     assert found.text_change == pytest.approx(0, abs=1e-6)
     assert max(one.relative for one in found.layers) < 1e-5
-    other = activation_patching(lake, image, neurons, {layer: Source(noise_images[0], 2)}, {layer: [2]}, n_draws=0)
+    other = activation_patching(
+        lake, image, Targets(neurons, {layer: [2]}), {layer: Source(noise_images[0], 2)}, draws=NONE
+    )
     assert min(one.relative for one in other.layers) > 1e-3
 
 
@@ -238,14 +246,18 @@ def test_a_patched_patch_has_the_values_of_its_source(open_tiny: OpenTiny) -> No
     )
     result = lake.explain(images[3])
     found = activation_patching(
-        lake, images[3], all_selected(lake), evidence_sources(lake, result), max_scoring_patches(result), n_draws=0
+        lake,
+        images[3],
+        Targets(all_selected(lake), max_scoring_patches(result)),
+        evidence_sources(lake, result),
+        draws=NONE,
     )
     assert found.after.patch_scores.layers[0].distance[result.patch] == pytest.approx(0, abs=1e-6)
     others = np.arange(25) != result.patch
     before, after = found.before.patch_scores.layers[0].distance, found.after.patch_scores.layers[0].distance
     np.testing.assert_allclose(after[others], before[others], rtol=1e-4, atol=1e-6)
-    assert found.layers[0].unusual_before is not None
-    assert found.layers[0].unusual_after is not None
+    assert found.layers[0].distance_before is not None
+    assert found.layers[0].distance_after is not None
     assert found.change < 0
     changed = np.flatnonzero(found.layers[0].map.reshape(-1) > 1e-5)
     assert changed.tolist() == [result.patch]
@@ -254,11 +266,11 @@ def test_a_patched_patch_has_the_values_of_its_source(open_tiny: OpenTiny) -> No
 def test_with_all_selected_neurons_at_their_mean_no_patch_differs_from_another(
     lake: Lake, noise_images: list[InputImage]
 ) -> None:
-    found = causal_ablation(lake, noise_images[5], all_selected(lake), n_draws=0)
+    found = causal_ablation(lake, noise_images[5], Targets(all_selected(lake)), draws=NONE)
     assert np.nanstd(found.before.visual_map) > 1e-2
     assert np.nanmax(found.after.visual_map) - np.nanmin(found.after.visual_map) < 1e-4
     assert not found.score_rank.n_draws
-    assert found.sentence.startswith("There are too few other neurons of the same layers")
+    assert sentence(found.finding).startswith("There are too few other neurons of the same layer")
 
 
 # Random draws, threads, cancelling -----------------------------------------------------------------------------------
@@ -267,13 +279,16 @@ def test_with_all_selected_neurons_at_their_mean_no_patch_differs_from_another(
 def small(lake: Lake, noise_images: list[InputImage], **options: Any) -> CausalChange:
     layer = early(lake)
     return causal_ablation(
-        lake, noise_images[5], {layer: lake.selection_[layer].neurons[:2]}, **({"n_draws": 3} | options)
+        lake,
+        noise_images[5],
+        Targets({layer: lake.selection_[layer].neurons[:2]}),
+        **({"draws": RandomDraws(3)} | options),
     )
 
 
 def test_draws_are_ablations_of_as_many_other_neurons(lake: Lake, noise_images: list[InputImage]) -> None:
     done: list[tuple[int, int]] = []
-    found = small(lake, noise_images, seed=4, on_progress=lambda *step: done.append(step))
+    found = small(lake, noise_images, draws=RandomDraws(3, seed=4), on_progress=lambda *step: done.append(step))
     assert done == [(i, 5) for i in range(1, 6)]
     layer, hook_point = early(lake), lake.backbone.hook_point(early(lake), lake.config.site)
     chosen = set(lake.selection_[layer].neurons[:2].tolist())
@@ -284,15 +299,23 @@ def test_draws_are_ablations_of_as_many_other_neurons(lake: Lake, noise_images: 
         assert not set(neurons) & chosen
         acts = lake.store.stack(noise_images[:N_NORMALS], hook_point)[:, :, neurons]
         assert (acts.flatten(0, 1).std(0) > 0).all()
-        alone = causal_ablation(lake, noise_images[5], draw, n_draws=0)
+        alone = causal_ablation(lake, noise_images[5], Targets(draw), draws=NONE)
         assert found.score_changes[row] == pytest.approx(alone.change)
         assert found.text_changes[row] == pytest.approx(alone.text_change)
         np.testing.assert_allclose(found.layer_changes[row], [one.relative for one in alone.layers])
     assert len({tuple(draw[layer]) for draw in found.draws}) == 3
-    again, other = small(lake, noise_images, seed=4), small(lake, noise_images, seed=5)
+    again, other = (
+        small(lake, noise_images, draws=RandomDraws(3, seed=4)),
+        small(lake, noise_images, draws=RandomDraws(3, seed=5)),
+    )
     np.testing.assert_array_equal(again.layer_changes, found.layer_changes)
     assert not np.array_equal(other.layer_changes, found.layer_changes)
-    assert found.sentence.count("Of 3 random draws of as many neurons of the same layer") == 3
+    last = found.layers[-1].layer
+    assert [(one.quantity, one.rank, one.layer) for one in found.finding.ranks] == [
+        ("score", found.score_rank, None),
+        ("image text margin", found.text_rank, None),
+        ("layer output", found.layer_ranks[last], last),
+    ]
     assert found.layer_ranks.keys() == {one.layer for one in found.layers}
 
 
@@ -301,16 +324,14 @@ def test_the_pool_of_selected_neurons_has_only_those(
 ) -> None:
     lake = lakes(open_tiny("convnext"))
     layer = early(lake)
-    found = small(lake, noise_images, pool="selected", n_draws=10)
+    found = small(lake, noise_images, pool="selected", draws=RandomDraws(10))
     assert len(found.draws) == 10
     drawn = {neuron for draw in found.draws for neuron in draw[layer].tolist()}
     assert drawn <= set(lake.selection_[layer].neurons[2:].tolist())
-    assert "10 random draws of as many selected neurons of the same layer" in found.sentence
-    assert (
-        causal_ablation(lake, noise_images[5], {1: [3]}, site="residual_channel", pool="selected", n_draws=3).draws
-        == []
-    )
-    assert len(causal_ablation(lake, noise_images[5], {1: [3]}, site="residual_channel", n_draws=3).draws) == 3
+    assert {(one.pool, one.n_layers, one.rank.n_draws) for one in found.finding.ranks} == {("selected", 1, 10)}
+    targets = Targets({1: [3]}, site="residual_channel")
+    assert causal_ablation(lake, noise_images[5], targets, "selected", RandomDraws(3)).draws == []
+    assert len(causal_ablation(lake, noise_images[5], targets, draws=RandomDraws(3)).draws) == 3
 
 
 def test_nothing_of_it_reaches_the_store(lake: Lake, noise_images: list[InputImage]) -> None:
@@ -336,11 +357,11 @@ def test_threads_do_not_see_each_others_changes(
                 plain = lake.backbone.forward(lake.backbone.prepare(noise_images[5])[None], lake.hook_points)
                 assert all(torch.equal(tensor, reference[hook_point]) for hook_point, tensor in plain.items())
             else:
-                found = causal_ablation(lake, noise_images[5], {layer: neurons[index]}, n_draws=0)
+                found = causal_ablation(lake, noise_images[5], Targets({layer: neurons[index]}), draws=NONE)
                 assert (found.text_after, found.after.score) == expected[index]
 
     reference = lake.backbone.forward(lake.backbone.prepare(noise_images[5])[None], lake.hook_points)
-    found = [causal_ablation(lake, noise_images[5], {layer: each}, n_draws=0) for each in neurons]
+    found = [causal_ablation(lake, noise_images[5], Targets({layer: each}), draws=NONE) for each in neurons]
     expected = [(one.text_after, one.after.score) for one in found]
     assert len(set(expected)) == 3
     in_threads(work)
@@ -372,14 +393,14 @@ def test_what_is_not_there_is_refused(
     lake = lakes(open_tiny("native-vit"))
     image = noise_images[5]
     with pytest.raises(BackboneError, match="has no mlp_hidden neuron 128; choose 0 to 127"):
-        causal_ablation(lake, image, {2: [128]})
+        causal_ablation(lake, image, Targets({2: [128]}))
     with pytest.raises(BackboneError, match="has no patch 25; choose 0 to 24 \\(5 x 5\\)"):
-        causal_ablation(lake, image, {2: [0]}, {2: [25]})
+        causal_ablation(lake, image, Targets({2: [0]}, {2: [25]}))
     with pytest.raises(BackboneError, match="has no layer 9"):
-        causal_ablation(lake, image, {9: [0]})
+        causal_ablation(lake, image, Targets({9: [0]}))
     with pytest.raises(ConfigError, match="choose at least one"):
-        causal_ablation(lake, image, {2: []})
+        causal_ablation(lake, image, Targets({2: []}))
     with pytest.raises(ConfigError, match="Layer 2 has no source"):
-        activation_patching(lake, image, {2: [0]}, {1: Source(image, 0)})
+        activation_patching(lake, image, Targets({2: [0]}), {1: Source(image, 0)})
     with pytest.raises(BackboneError, match="has no patch 99"):
-        activation_patching(lake, image, {2: [0]}, {2: Source(image, 99)})
+        activation_patching(lake, image, Targets({2: [0]}), {2: Source(image, 99)})

@@ -13,6 +13,7 @@ from lake_core.data.images import InputImage
 from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.experiments.robustness import as_jpeg, rotated, score_stability, shifted
+from lake_core.findings import PerturbationFinding
 from tests.core.tiny import OpenTiny
 
 N_NORMALS = 3
@@ -58,10 +59,13 @@ def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_images: list[
         assert rows.loc[what, "score"] == pytest.approx(lake.explain(rgb).score, rel=1e-4)
         assert rows.loc[what, "threshold"] == lake.threshold_
     assert found.spread == (found.table["score"].min(), found.table["score"].max())
-    assert ("never turns" in found.sentence) == (len(found.turned) == 0)
+    finding = found.finding
+    assert isinstance(finding, PerturbationFinding)
+    assert (finding.score, finding.lowest, finding.highest) == (before.score, *found.spread)
+    assert (finding.n_changes, len(finding.turned)) == (19, len(found.turned))
 
 
-def test_a_turned_decision_is_said(lake: Lake, noise_images: list[InputImage]) -> None:
+def test_a_turned_decision_is_named(lake: Lake, noise_images: list[InputImage]) -> None:
     # With the threshold between its own score and that of a changed copy, at least one decision must turn.
     plain = score_stability(lake, noise_images[5], n_seeds=1)
     shifts = plain.table.loc[plain.table["family"] == "shift", "score"]
@@ -69,7 +73,8 @@ def test_a_turned_decision_is_said(lake: Lake, noise_images: list[InputImage]) -
     between.threshold_ = (plain.table["score"].iloc[0] + shifts.iloc[0]) / 2
     found = score_stability(between, noise_images[5], n_seeds=1)
     assert "1 px right" in found.turned["what"].tolist()
-    assert "turns in" in found.sentence
+    assert isinstance(found.finding, PerturbationFinding)
+    assert "shift: 1 px right" in found.finding.turned
     assert found.by_family()["n_turned"].sum() == len(found.turned)
 
 

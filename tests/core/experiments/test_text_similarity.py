@@ -21,6 +21,7 @@ from lake_core.experiments.text_similarity import (
 )
 from lake_core.findings import TextLeftOut
 from lake_core.prompts import PromptEnsemble
+from lake_core.sentences import sentence
 from tests.core.method import lies_inside, under
 from tests.core.tiny import FAMILIES, OpenTiny, each_shape, write_monotone
 
@@ -184,11 +185,13 @@ def test_each_prompt_is_a_detector_fitted_with_it(lake: Lake, noise_images: list
     assert found.by_family()["n"].tolist() == [8, 4, 2, 1, 1]
     assert found.by_family()["n_turned"].sum() == len(found.turned)
     for family, what in (("without one prompt", "a single prompt"), ("without a phrase", "a single phrase")):
-        assert (f"{what} (without it the decision turns" in found.sentence) == (found.turned["family"] == family).any()
+        assert (f"{what} (without it the decision turns" in sentence(found.finding)) == (
+            found.turned["family"] == family
+        ).any()
     one_less = found.by_family().set_index("family").loc["without one prompt"]
     said = f"without any one prompt it is between {one_less['lowest']:.3f} and {one_less['highest']:.3f}"
-    assert said in found.sentence
-    assert ("does not depend on the wording" in found.sentence) == (len(found.turned) == 0)
+    assert said in sentence(found.finding)
+    assert ("is the same in all" in sentence(found.finding)) == (len(found.turned) == 0)
 
 
 def one_less(prompts: PromptEnsemble, state: str, left_out: int) -> PromptEnsemble:
@@ -276,14 +279,16 @@ def test_a_prompt_that_turns_the_decision_is_named(lake: Lake, noise_images: lis
     found = prompt_sensitivity(own, noise_images[5])
     turned = found.turned[found.turned["family"] == "without one prompt"]
     assert turned["what"].iloc[0] == one.prompt
-    assert f"depends on a single prompt (without it the decision turns, for {len(turned)} of 8: " in found.sentence
-    assert one.prompt in found.sentence
+    assert f"depends on a single prompt (without it the decision turns, for {len(turned)} of 8: " in sentence(
+        found.finding
+    )
+    assert one.prompt in sentence(found.finding)
 
 
 def test_without_weight_no_prompt_matters(lake: Lake, noise_images: list[InputImage]) -> None:
     found = prompt_sensitivity(lake.with_weights(fusion_weight=0.0), noise_images[5])
     assert found.spread[0] == found.spread[1]
-    assert "no wording can change" in found.sentence
+    assert "no wording can change" in sentence(found.finding)
 
 
 def test_a_head_without_patch_directions_is_said_in_one_sentence(

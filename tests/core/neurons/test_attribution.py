@@ -1,6 +1,7 @@
 """The pixels behind a neuron: exact where the answer is known, and without a trace on the shared model."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from lake_core.data.images import InputImage
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.neurons.attribution import (
     BATCH,
+    METHODS,
+    AttributionConfig,
     Baseline,
     NeuronOutput,
     baseline_of,
@@ -27,6 +30,12 @@ from lake_core.neurons.attribution import (
 )
 from lake_core.types import HookPoint
 from tests.core.tiny import OpenTiny, Tiny
+
+HIDDEN = HookPoint(2, "mlp_hidden")
+
+
+def integrated(steps: int) -> AttributionConfig:
+    return AttributionConfig("integrated_gradients", steps=steps)
 
 
 @pytest.fixture(params=["efficientnet", "native-vit"])
@@ -100,14 +109,13 @@ def test_explains_the_activation_that_the_store_holds(tiny: Tiny, noise_images: 
     before = state_of(tiny.backbone)
     for layer in (1, len(tiny.backbone.layers)):
         for site in tiny.backbone.layer(layer).n_neurons:
-            acts_pu = store.get(image, tiny.backbone.hook_point(layer, site))
-            neuron = int(acts_pu.var(0).argmax())  # a ReLU may leave others at 0 everywhere
-            one = neuron_attribution(tiny.backbone, image, layer, site, neuron, patch=2)
-            whole = neuron_attribution(
-                tiny.backbone, image, layer, site, neuron, None, "integrated_gradients", "blurred", steps=2
-            )
-            assert one.value == pytest.approx(float(acts_pu[2, neuron]), rel=1e-3, abs=1e-4)
-            assert whole.value == pytest.approx(float(acts_pu[:, neuron].mean()), rel=1e-3, abs=1e-4)
+            hook_point = tiny.backbone.hook_point(layer, site)
+            acts_pn = store.get(image, hook_point)
+            neuron = int(acts_pn.var(0).argmax())  # a ReLU may leave others at 0 everywhere
+            one = neuron_attribution(tiny.backbone, image, hook_point, neuron, patch=2)
+            whole = neuron_attribution(tiny.backbone, image, hook_point, neuron, None, integrated(2))
+            assert one.value == pytest.approx(float(acts_pn[2, neuron]), rel=1e-3, abs=1e-4)
+            assert whole.value == pytest.approx(float(acts_pn[:, neuron].mean()), rel=1e-3, abs=1e-4)
             assert one.map.shape == whole.map.shape == tiny.backbone.input_size
             assert one.map.dtype == np.float32
             assert np.isfinite(one.map).all()
@@ -122,7 +130,7 @@ def test_the_gradient_is_the_slope_of_the_activation(tiny: Tiny, noise_images: l
         for site in backbone.layer(layer).n_neurons:
             hook_point = backbone.hook_point(layer, site)
             neuron = int(backbone.forward(pixels[None], [hook_point])[hook_point][0].var(0).argmax())
-            slope = torch.from_numpy(neuron_attribution(backbone, noise_images[1], layer, site, neuron).map)
+            slope = torch.from_numpy(neuron_attribution(backbone, noise_images[1], hook_point, neuron).map)
             step = 0.01 * slope / slope.norm()
             found = backbone.forward(torch.stack([pixels - step, pixels + step]), [hook_point])[hook_point]
             low, high = found[:, :, neuron].double().mean(1)
@@ -135,15 +143,7 @@ def test_the_completeness_error_falls_with_steps(
 ) -> None:
     few, many = (
         neuron_attribution(
-            backbone,
-            noise_images[0],
-            2,
-            "mlp_hidden",
-            5,
-            7,
-            "integrated_gradients",
-            baseline,
-            steps,
+            backbone, noise_images[0], HIDDEN, 5, 7, AttributionConfig("integrated_gradients", baseline, steps)
         )
         for steps in (1, 32)
     )
@@ -172,12 +172,12 @@ def test_only_pixels_of_a_letterboxed_image_differ_from_the_baseline(
         box = start[:, placement.top : placement.top + placement.height]
         assert not start[:, : placement.top].any()
         assert box.std() < 0.4 * pixels[:, placement.top : placement.top + placement.height].std()
-    found = neuron_attribution(backbone, image, 2, "residual_channel", 0, None, "integrated_gradients", steps=4)
+    found = neuron_attribution(backbone, image, HookPoint(2, "residual_channel"), 0, None, integrated(4))
     assert not found.map[: placement.top].any()
     assert not found.map[placement.top + placement.height :].any()
     inside = backbone.layer(2).grid.inside(placement)
-    acts_pu = FeatureStore(backbone).get(image, backbone.hook_point(2, "residual_channel"))
-    assert found.value == pytest.approx(float(acts_pu[torch.from_numpy(inside), 0].mean()), rel=1e-3)
+    acts_pn = FeatureStore(backbone).get(image, backbone.hook_point(2, "residual_channel"))
+    assert found.value == pytest.approx(float(acts_pn[torch.from_numpy(inside), 0].mean()), rel=1e-3)
 
 
 # Company -------------------------------------------------------------------------------------------------------------
@@ -207,13 +207,13 @@ def test_captures_of_another_thread_stay_right_meanwhile(backbone: Backbone, noi
             n_captures.append(1)
             started.set()
 
-    alone = neuron_attribution(backbone, noise_images[2], 2, "mlp_hidden", 5, 7, "integrated_gradients")
+    alone = neuron_attribution(backbone, noise_images[2], HIDDEN, 5, 7, integrated(32))
     thread = threading.Thread(target=capture)
     thread.start()
     started.wait(60)
     try:
         n_before = len(n_captures)
-        together = neuron_attribution(backbone, noise_images[2], 2, "mlp_hidden", 5, 7, "integrated_gradients")
+        together = neuron_attribution(backbone, noise_images[2], HIDDEN, 5, 7, integrated(32))
         n_meanwhile = len(n_captures) - n_before
     finally:
         is_done.set()
@@ -232,9 +232,7 @@ def test_leaves_no_trace_even_when_cancelled(backbone: Backbone, noise_images: l
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        neuron_attribution(
-            backbone, noise_images[0], 2, "mlp_hidden", 5, None, "integrated_gradients", steps=32, on_progress=cancel
-        )
+        neuron_attribution(backbone, noise_images[0], HIDDEN, 5, None, integrated(32), on_progress=cancel)
     assert seen == [(0, 32), (BATCH, 32), (2 * BATCH, 32)]
     assert state_of(backbone) == before
     assert not FORWARD_LOCK.locked()
@@ -242,35 +240,41 @@ def test_leaves_no_trace_even_when_cancelled(backbone: Backbone, noise_images: l
 
 def test_progress_ends_at_the_last_step(backbone: Backbone, noise_images: list[InputImage]) -> None:
     seen: list[tuple[int, int]] = []
-    for method in ("gradient", "integrated_gradients"):
-        neuron_attribution(
-            backbone, noise_images[0], 2, "mlp_hidden", 5, None, method, steps=6,
-            on_progress=lambda done, total: seen.append((done, total)),
-        )  # fmt: skip
+    for method in METHODS:
+        config = AttributionConfig(method, steps=6)
+        neuron_attribution(backbone, noise_images[0], HIDDEN, 5, None, config, lambda *step: seen.append(step))
     assert seen == [(0, 1), (1, 1), (0, 6), (4, 6), (6, 6)]
 
 
 def test_works_where_gradients_are_switched_off(backbone: Backbone, noise_images: list[InputImage]) -> None:
-    outside = neuron_attribution(backbone, noise_images[0], 2, "mlp_hidden", 5)
+    outside = neuron_attribution(backbone, noise_images[0], HIDDEN, 5)
     with torch.inference_mode():
-        inside = neuron_attribution(backbone, noise_images[0], 2, "mlp_hidden", 5)
-        neuron_attribution(backbone, noise_images[0], 2, "mlp_hidden", 5, None, "integrated_gradients", steps=2)
+        inside = neuron_attribution(backbone, noise_images[0], HIDDEN, 5)
+        neuron_attribution(backbone, noise_images[0], HIDDEN, 5, None, integrated(2))
     np.testing.assert_array_equal(outside.map, inside.map)
 
 
 def test_what_does_not_exist_is_refused_in_one_sentence(backbone: Backbone, noise_images: list[InputImage]) -> None:
     n_neurons, n_patches = backbone.layer(2).n_neurons["mlp_hidden"], backbone.layer(2).grid.n_patches
-    refused: list[tuple[dict[str, Any], str]] = [
-        ({"neuron": n_neurons}, f"has no mlp_hidden neuron {n_neurons}; choose 0 to {n_neurons - 1}"),
-        ({"neuron": -1}, "has no mlp_hidden neuron -1"),
-        ({"patch": n_patches}, f"has no patch {n_patches}; choose 0 to {n_patches - 1}"),
-        ({"layer": 99}, "has no layer 99"),
-        ({"method": "magic"}, "method is 'magic'; it must be one of gradient, integrated_gradients"),
-        ({"baseline": "black"}, "baseline is 'black'"),
-        ({"steps": 0}, "steps is 0"),
+    refused: list[tuple[Callable[[], object], str]] = [
+        (
+            lambda: neuron_attribution(backbone, noise_images[0], HIDDEN, n_neurons),
+            f"has no mlp_hidden neuron {n_neurons}; choose 0 to {n_neurons - 1}",
+        ),
+        (lambda: neuron_attribution(backbone, noise_images[0], HIDDEN, -1), "has no mlp_hidden neuron -1"),
+        (
+            lambda: neuron_attribution(backbone, noise_images[0], HIDDEN, 0, n_patches),
+            f"has no patch {n_patches}; choose 0 to {n_patches - 1}",
+        ),
+        (
+            lambda: AttributionConfig("magic"),  # type: ignore[arg-type]
+            "method is 'magic'; it must be one of gradient, integrated_gradients",
+        ),
+        (lambda: AttributionConfig(baseline="black"), "baseline is 'black'"),  # type: ignore[arg-type]
+        (lambda: AttributionConfig(steps=0), "steps is 0"),
     ]
-    for options, message in refused:
+    for work, message in refused:
         with pytest.raises((BackboneError, ConfigError), match=message) as caught:
-            neuron_attribution(backbone, noise_images[0], **{"layer": 2, "site": "mlp_hidden", "neuron": 0, **options})
+            work()
         assert str(caught.value).count(". ") == 0
         assert str(caught.value).endswith(".")

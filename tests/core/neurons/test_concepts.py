@@ -26,7 +26,7 @@ from lake_core.neurons.concepts import (
     effect,
     load_concepts,
 )
-from lake_core.neurons.effects import ablation_effects, clipped, describe, written_directions
+from lake_core.neurons.effects import LabelConfig, ablation_effects, clipped, label_concepts, written_directions
 from lake_core.types import HookPoint
 from tests.core.tiny import Tiny, write
 
@@ -112,13 +112,13 @@ def test_a_planted_neuron_gets_its_word_by_both_routes(planted: RedBackbone, mos
     acts = torch.cat([lake.store.get(image, HookPoint(LAYER, "mlp_hidden"))[:, PLANTED] for image in mosaics]).numpy()
     red = np.concatenate([is_red(image) for image in mosaics])
     assert acts[red].min() > acts[~red].max()
-    one = describe(lake, LAYER, [PLANTED], mosaics, WORDS)[0]
-    assert one.words == ("red",)
+    one = label_concepts(lake, LAYER, [PLANTED], mosaics, WORDS)[0]
+    assert one.concepts == ("red",)
     assert one.text == "red"
     assert one.effect_by == "down-projection"
     assert one.level == 0.025
     for route in (one.agreement, one.effect):
-        assert route[0].word == "red"
+        assert route[0].concept == "red"
         assert route[0].p_value <= 0.025 < route[1].p_value
         assert [score.score for score in route] == sorted((score.score for score in route), reverse=True)
 
@@ -132,9 +132,9 @@ def test_the_planted_neuron_with_shuffled_weights_gets_no_word(planted: RedBackb
         with torch.no_grad():
             mlp.c_fc.weight[PLANTED] = reads[mix]
             mlp.c_proj.weight[:, PLANTED] = writes[mix]
-        one = describe(fitted(planted, mosaics), LAYER, [PLANTED], mosaics, WORDS)[0]
-        found.append(one.words)
-        assert "red" not in one.words
+        one = label_concepts(fitted(planted, mosaics), LAYER, [PLANTED], mosaics, WORDS)[0]
+        found.append(one.concepts)
+        assert "red" not in one.concepts
     assert sum(map(bool, found)) <= 1
 
 
@@ -156,9 +156,9 @@ def test_where_the_write_is_not_linear_the_effect_is_measured(
     planted: RedBackbone, mosaics: list[InputImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lake_core.neurons.effects.written_directions", lambda *_: None)
-    one = describe(fitted(planted, mosaics), LAYER, [PLANTED], mosaics, WORDS)[0]
+    one = label_concepts(fitted(planted, mosaics), LAYER, [PLANTED], mosaics, WORDS)[0]
     assert one.effect_by == "ablation"
-    assert one.agreement[0].word == "red"
+    assert one.agreement[0].concept == "red"
     assert len(one.effect) == 5
     assert min(score.p_value for score in one.effect) >= 1 / 45
 
@@ -261,14 +261,16 @@ def test_images_of_different_shapes_in_a_letterbox(planted: RedBackbone, mosaics
     wide = [read_image(image.rgb[:24], f"wide {image.name}") for image in mosaics[:3]]
     backbone = open_backbone(planted.spec, resize="letterbox")
     lake = fitted(backbone, mosaics[:3])
-    found = describe(lake, LAYER, [3, 4], [*mosaics[:3], *wide], WORDS, with_effect=False, n_draws=19)
+    found = label_concepts(
+        lake, LAYER, [3, 4], [*mosaics[:3], *wide], WORDS, LabelConfig(with_effect=False, n_draws=19)
+    )
     assert [one.neuron for one in found] == [3, 4]
     assert all(len(one.agreement) == 5 and one.effect == () and one.level == 0.05 for one in found)
 
 
 def test_only_words_that_beat_chance_are_reported() -> None:
     scores = (ConceptScore("red", 0.9, 0.01), ConceptScore("rust", 0.8, 0.04), ConceptScore("blue", 0.1, 0.9))
-    assert ConceptLabels(1, scores, (), None, 0.05).words == ("red", "rust")
+    assert ConceptLabels(1, scores, (), None, 0.05).concepts == ("red", "rust")
     assert ConceptLabels(1, scores, scores, "ablation", 0.025).text == "red"
     assert ConceptLabels(1, scores[2:], ()).text == NO_CONCEPT
 

@@ -100,7 +100,7 @@ def test_the_table_says_what_numpy_finds(open_tiny: OpenTiny, noise_images: list
         np.testing.assert_allclose(by_neuron["mean"], acts.mean(0, dtype=np.float64), rtol=1e-6)
         assert table["selected"].tolist() == [True] * 5 + [False] * (len(table) - 5)
         assert table["sensitivity"].is_monotonic_decreasing
-        assert (table["words"] == "").all()
+        assert (table["concepts"] == "").all()
         labels = [one.label == "defective" for one in tests]
         highest = np.stack(
             [

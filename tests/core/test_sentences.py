@@ -1,0 +1,185 @@
+"""Findings in English: every finding has a sentence, and it claims what the numbers say and no more."""
+
+import typing
+from dataclasses import is_dataclass, replace
+
+import pytest
+
+from lake_core import findings
+from lake_core.findings import (
+    AblationFinding,
+    ContaminationFinding,
+    ControlFinding,
+    DeletionFinding,
+    Dependence,
+    FaithfulnessFinding,
+    LayerAblated,
+    LayerLeftOut,
+    OcclusionFinding,
+    PerturbationFinding,
+    PromptSensitivityFinding,
+    Rank,
+    RankFinding,
+    StabilityFinding,
+    TextLeftOut,
+)
+from lake_core.sentences import sentence
+
+ABLATION = AblationFinding(2, 1.5, 0.9, 1.1, 1.2, was_anomalous=True, is_anomalous=False)
+RANK = RankFinding("score", Rank(20, 2), "selected", n_layers=1)
+DELETION = DeletionFinding("deletion", "blurred", 5, 4, 0.25, image_score=2.0, replacement_score=1.0)
+OCCLUSION = OcclusionFinding("score", 36, rank=1, importance=0.5, correlation=0.25)
+PERTURBED = PerturbationFinding(1.5, True, 4, 0.75, 2.0, ())
+CONTAMINATION = ContaminationFinding(1, 3, 1.0, 1.5, 0.9, 0.8, 1)
+STABILITY = StabilityFinding("variance", True, 8, 100, 70, 0.75, "partly")
+PROMPTS = PromptSensitivityFinding(0.3, PERTURBED, (), (1.25, 1.75))
+
+
+def test_every_finding_has_a_sentence() -> None:
+    parts = {Rank, Dependence}
+    kinds = {kind for kind in vars(findings).values() if is_dataclass(kind)} - parts
+    assert kinds <= set(typing.cast(typing.Any, sentence).registry)
+
+
+def test_what_is_no_finding_has_no_sentence() -> None:
+    with pytest.raises(TypeError, match="str is no finding"):
+        sentence("Layer 3 is left out")
+
+
+@pytest.mark.parametrize(
+    ("finding", "expected"),
+    [
+        (LayerLeftOut(3), "Layer 3 is left out: its neurons do not vary over the normal images."),
+        (
+            LayerAblated(2),
+            "The remaining neurons of layer 2 do not vary over the normal images; the whole layer counts as ablated.",
+        ),
+        (
+            TextLeftOut("no patch directions", "native-vit"),
+            "The text part is left out: the head of native-vit cannot be applied to single patches.",
+        ),
+        (
+            TextLeftOut("no contrast", "native-vit"),
+            "The text part is left out: its margin is the same for all normal patches.",
+        ),
+        (
+            ABLATION,
+            "Without 2 neurons the score goes from 1.50 to 0.90 and the image turns from anomalous to normal "
+            "(threshold 1.10, then 1.20).",
+        ),
+        (
+            replace(ABLATION, n_neurons=1, is_anomalous=True, threshold_after=1.1),
+            "Without 1 neuron the score goes from 1.50 to 0.90 and the image stays anomalous (threshold 1.10).",
+        ),
+        (
+            RANK,
+            "Of 20 random draws of as many selected neurons of the same layer, 2 changed the score at least as much.",
+        ),
+        (
+            replace(RANK, rank=Rank(1, 0, mixed=True), pool="layer", n_layers=2, quantity="AUROC"),
+            "Of one random draw of as many neurons of the same layers (some include chosen neurons: too few others are "
+            "left), none changed the AUROC at least as much.",
+        ),
+        (
+            replace(RANK, rank=Rank(0, 0)),
+            "There are too few other selected neurons of the same layer for a random draw of as many; choose fewer to "
+            "compare.",
+        ),
+        (
+            replace(RANK, rank=Rank(20, 20, is_nil=True), quantity="layer output", layer=12),
+            "The chosen neurons have not changed the output of layer 12, so there is nothing to compare.",
+        ),
+        (
+            DELETION,
+            "In the order of the map the score falls sooner than in 4 of 5 random orders (area between +0.25).",
+        ),
+        (
+            FaithfulnessFinding("insertion", 3, 2, -0.1, 1),
+            "In the order of the map the score rises sooner than at random on 2 of 3 images (mean area -0.10). On 1 "
+            "the replacement scores no less than the image.",
+        ),
+        (
+            OCCLUSION,
+            "Covering the region of the max-scoring patch lowers the score more than covering any other; map and "
+            "occlusion have a rank correlation of 0.25 over 36 regions.",
+        ),
+        (
+            replace(OCCLUSION, target="map", rank=4, correlation=None),
+            "Covering the region of the max-scoring patch is number 4 of 36 regions in lowering the map; map and "
+            "occlusion cannot be ranked over 36 regions.",
+        ),
+        (
+            PERTURBED,
+            "The score is 1.5, above its threshold, and between 0.75 and 2 over 4 changes; the decision never turns.",
+        ),
+        (
+            CONTAMINATION,
+            "With one more image among the normal ones, 3 selected neurons are new and the threshold goes from 1.00 to "
+            "1.50; the AUROC over the other test images goes from 0.900 to 0.800, and 1 of the defective images found "
+            "before falls below the threshold now.",
+        ),
+        (
+            replace(CONTAMINATION, n_added=2, n_changed=0, threshold_after=1.0, auroc_after=None),
+            "With 2 more images among the normal ones, no selected neuron is new and the threshold stays 1.00.",
+        ),
+        (
+            STABILITY,
+            "Another normal image would change part of the selection. Whichever of the 8 is left out, 70 of the 100 "
+            "selected neurons stay; the mean overlap (Jaccard) is 0.75.",
+        ),
+        (
+            replace(STABILITY, mean_jaccard=None, would_change="unknown"),
+            "One normal image cannot tell whether another would change the selection; add a second one.",
+        ),
+        (
+            replace(STABILITY, criterion="random", reads_images=False),
+            "The criterion 'random' does not look at the images: another one changes no neuron.",
+        ),
+        (
+            PROMPTS,
+            "The decision is the same in all 4 wordings that were tried. The score is 1.500, above its threshold; "
+            "without any one prompt it is between 1.250 and 1.750, in all wordings between 0.750 and 2.000.",
+        ),
+        (replace(PROMPTS, fusion_weight=0.0), "The fusion weight is 0, so no wording can change the score."),
+    ],
+)
+def test_a_finding_reads(finding: object, expected: str) -> None:
+    assert sentence(finding) == expected
+
+
+def test_an_anomalous_replacement_is_named_as_such() -> None:
+    assert "blurred replacement itself scores 2.00, no less than the image's 2.00" in sentence(
+        replace(DELETION, replacement_score=2.0)
+    )
+
+
+def test_covering_that_does_not_help_is_named_as_such() -> None:
+    assert sentence(replace(OCCLUSION, importance=-0.25, rank=9)).startswith(
+        "Covering the region of the max-scoring patch does not lower the score (+0.25): what is put there"
+    )
+
+
+def test_without_draws_one_sentence_is_enough() -> None:
+    none = replace(RANK, rank=Rank(0, 0))
+    assert sentence(ControlFinding((none, replace(none, quantity="AUROC")))) == sentence(none)
+    both = ControlFinding((RANK, replace(RANK, quantity="AUROC")))
+    assert sentence(both) == f"{sentence(RANK)} {sentence(both.ranks[1])}"
+
+
+def test_only_the_first_turned_decisions_are_named() -> None:
+    found = replace(PERTURBED, turned=("shift: 1 px up", "rotation: +5°", "a: b", "c: d", "e: f"))
+    assert sentence(found).endswith(
+        "the decision turns in 5 of them (shift: 1 px up; rotation: +5°; a: b; and 2 more)."
+    )
+
+
+def test_a_decision_that_depends_on_one_prompt_names_it() -> None:
+    scores = replace(PERTURBED, turned=("without one prompt: a bad plate",))
+    found = replace(PROMPTS, scores=scores, depends_on=(Dependence("prompt", 90, ("a bad plate",)),))
+    assert sentence(found).startswith(
+        "The decision depends on a single prompt (without it the decision turns, for 1 of 90: a bad plate). "
+    )
+    assert sentence(replace(found, depends_on=())).startswith(
+        "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns in 1 "
+        "of 4 wordings (without one prompt: a bad plate). "
+    )
