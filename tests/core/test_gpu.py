@@ -13,6 +13,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScorer, Variant
 from lake_core.detector.lake import Lake
+from lake_core.evaluation.protocol import FewShotProtocol
 from lake_core.evaluation.runner import evaluate
 from lake_core.metrics.bootstrap import Resampling, times_drawn
 from lake_core.metrics.defect_mask import DefectMask
@@ -104,11 +105,12 @@ def test_draws_have_the_same_figures() -> None:
 
 
 def test_an_evaluation_gives_nearly_the_same_figures(open_tiny: OpenTiny, stained: list[Path]) -> None:
+    protocol = FewShotProtocol(shots=(1, 2), seeds=(0,))
     here, there = (
-        evaluate(stained, open_tiny("native-vit", device=device), LakeConfig(top_k=5), shots=(1, 2), seeds=(0,))
+        evaluate(stained, open_tiny("native-vit", device=device), LakeConfig(top_k=5), protocol)
         for device in ("cpu", "cuda")
     )
-    for a, b in zip(here["results"], there["results"], strict=True):
+    for a, b in zip(here.rows("results"), there.rows("results"), strict=True):
         for metric in ("image_auroc", "image_ap", "pixel_auroc", "pixel_aupro"):
             assert b[metric] == (None if a[metric] is None else pytest.approx(a[metric], abs=0.01))
-    assert sum(a["image_auroc"] is not None for a in here["results"]) > 0
+    assert sum(a["image_auroc"] is not None for a in here.rows("results")) > 0
