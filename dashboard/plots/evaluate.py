@@ -111,7 +111,8 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
         mode="lines",
         line=line,
         customdata=np.append(highest, thresholds_below(scores, at_roc[1:])),  # the first point lies above all scores
-        hovertemplate="false-positive rate %{x:.2f}, true-positive rate %{y:.2f}, threshold %{customdata:.3f}<extra></extra>",
+        hovertemplate="false-positive rate %{x:.2f}, true-positive rate %{y:.2f}, threshold %{customdata:.3f}"
+        "<extra></extra>",
         row=1,
         col=1,
     )
