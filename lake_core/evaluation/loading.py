@@ -141,7 +141,7 @@ class _Slots:
 
 @dataclass(frozen=True)
 class _Readers:
-    """Who reads, how many they are, and whether they are processes, which need shared memory."""
+    """The pool that reads, its size, and whether it has processes, which need shared memory."""
 
     pool: Executor
     n: int

@@ -101,9 +101,9 @@ def _metrics(
         values["image_ap"] = average_precision(labels, scores)
         values["image_f1_max"] = f1_max(labels, scores)
         if resampling is not None:
-            draws["image_auroc"], draws["image_ap"], draws["image_f1_max"] = resampling.figures(scores)
+            draws["image_auroc"], draws["image_ap"], draws["image_f1_max"] = resampling.draws(scores)
     if compared is not None:
-        values["pixel_auroc"], values["pixel_aupro"] = compared.figures
+        values["pixel_auroc"], values["pixel_aupro"] = compared.metrics
         if compared.draws is not None:
             draws["pixel_auroc"], draws["pixel_aupro"] = compared.draws
     return values, draws
@@ -191,14 +191,14 @@ class _Pixels:
 
     def _spread(self, values: Tensor, grid: PatchGrid, images: Sequence[int]) -> Tensor:
         """Maps (n_images, n_patches) over the pixels of their masks, those of one size together: (n_pixels,)."""
-        alike: dict[tuple[tuple[int, int], Placement], list[int]] = {}
+        of_shape: dict[tuple[tuple[int, int], Placement], list[int]] = {}
         for row, image in enumerate(images):
-            alike.setdefault((self._masks[image].defects.shape, self._masks[image].placement), []).append(row)
+            of_shape.setdefault((self._masks[image].defects.shape, self._masks[image].placement), []).append(row)
         spread: dict[int, Tensor] = {}
-        for ((height, width), placement), rows in alike.items():
-            some = values if len(alike) == 1 else values[rows]
+        for ((height, width), placement), rows in of_shape.items():
+            some = values if len(of_shape) == 1 else values[rows]
             together = interpolated(some, grid, placement, (width, height)).flatten(1)
-            if len(alike) == 1:
+            if len(of_shape) == 1:
                 return together.view(-1)
             spread |= dict(zip(rows, together, strict=True))
         return torch.cat([spread[row] for row in range(len(images))])

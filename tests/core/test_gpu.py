@@ -87,8 +87,8 @@ def test_pixels_are_counted_the_same() -> None:
         ]
         found.append(PixelTruth(packed, times, device, pixels_at_once=10_000).compare(several))
     for here, there, again in zip(*found, strict=True):
-        assert there.figures == pytest.approx(here.figures, abs=1e-6)
-        assert again.figures == there.figures
+        assert there.metrics == pytest.approx(here.metrics, abs=1e-6)
+        assert again.metrics == there.metrics
         assert here.draws is not None
         assert there.draws is not None
         assert again.draws is not None
@@ -96,15 +96,15 @@ def test_pixels_are_counted_the_same() -> None:
         np.testing.assert_array_equal(again.draws, there.draws)
 
 
-def test_draws_have_the_same_figures() -> None:
+def test_draws_have_the_same_metrics() -> None:
     labels, scores = tied_case(0, 40)
     here, there = (Resampling.of(labels, 200, device=torch.device(name)) for name in ("cpu", "cuda"))
     assert here is not None
     assert there is not None
-    np.testing.assert_allclose(there.figures(scores), here.figures(scores), atol=1e-12)
+    np.testing.assert_allclose(there.draws(scores), here.draws(scores), atol=1e-12)
 
 
-def test_an_evaluation_gives_nearly_the_same_figures(open_tiny: OpenTiny, stained: list[Path]) -> None:
+def test_an_evaluation_gives_nearly_the_same_metrics(open_tiny: OpenTiny, stained: list[Path]) -> None:
     protocol = FewShotProtocol(shots=(1, 2), seeds=(0,))
     here, there = (
         evaluate(stained, open_tiny("native-vit", device=device), LakeConfig(top_k=5), protocol)

@@ -1,4 +1,4 @@
-"""The same figures on a Ray cluster as in this process, also when a worker is killed in the middle of a task."""
+"""The same metrics on a Ray cluster as in this process, also when a worker is killed in the middle of a task."""
 
 import builtins
 import os
@@ -76,7 +76,7 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.mark.timeout(240)
-def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
+def test_metrics_are_the_same_and_a_killed_worker_loses_nothing(
     cluster: Any, folders: list[Path], opening: Opening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = evaluate(folders, opening.open(), protocol=PROTOCOL)

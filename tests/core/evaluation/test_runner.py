@@ -1,4 +1,4 @@
-"""The few-shot protocol: nested choices, one forward pass per image, honest gaps, figures that can be recomputed."""
+"""The few-shot protocol: nested choices, one forward pass per image, honest gaps, metrics that can be recomputed."""
 
 import json
 from dataclasses import replace
@@ -282,8 +282,8 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path
         "set: 1 of 5 defective images have no usable mask: pixel metrics leave them out.",
     ]
     Image.new("L", (SIDE, SIDE)).save(masks / "001_mask.png")
-    said = evaluated([folder], small_cnn, **options)["problems"]
-    assert said[2:] == ["set: 1 of 5 defective images have an empty mask: all their pixels count as good."]
+    problems = evaluated([folder], small_cnn, **options)["problems"]
+    assert problems[2:] == ["set: 1 of 5 defective images have an empty mask: all their pixels count as good."]
     row = found["results"][0]
     assert (row["n_test"], row["image_auroc"]) == (N_GOOD + N_BAD, before["image_auroc"])
     assert row["pixel_auroc"] != before["pixel_auroc"]
