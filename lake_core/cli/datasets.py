@@ -6,8 +6,8 @@ from pathlib import Path
 import typer
 
 from lake_core.cli.console import progress_bars
-from lake_core.data.samples import samples_if_named
 from lake_core.data.inspection import inspect, lines
+from lake_core.data.samples import samples_if_named
 
 
 def run(folder: Path, as_json: bool) -> None:

@@ -11,13 +11,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lake_core.backbones.opening import Opening
 from lake_core.backbones.devices import PRECISIONS
+from lake_core.backbones.opening import Opening
 from lake_core.backbones.process import freeze_imports, limit_threads
 from lake_core.cli.console import check_output, progress_bars
 from lake_core.config import LakeConfig
-from lake_core.data.samples import samples_if_named
 from lake_core.data.folders import categories
+from lake_core.data.samples import samples_if_named
 from lake_core.errors import ConfigError, DatasetError
 from lake_core.evaluation.checkpoint import Checkpoint
 from lake_core.evaluation.protocol import FewShotProtocol, Metric
