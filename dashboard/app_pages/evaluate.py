@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -19,13 +18,15 @@ from dashboard.views.evaluate.sections import Asked
 from lake_core.data.data_root import VARIABLE, check_data_set, listed
 from lake_core.data.datasets import Dataset
 from lake_core.errors import LakeError
-from lake_core.evaluation.in_memory import evaluate_dataset
-from lake_core.evaluation.protocol import METHODS, Method, Report
-from lake_core.evaluation.runner import evaluate
+from lake_core.evaluation.protocol import METHODS, CategoryProgress, FewShotProtocol, Method
+from lake_core.evaluation.report import EvaluationReport
+from lake_core.evaluation.runner import evaluate, evaluate_dataset
 
 WORKSPACE, FOLDER = "This workspace", "A folder on the server"
 SHOTS = (1, 2, 4, 8, 16, 32)
-Work = Callable[[Report], dict[str, Any]]
+FIRST = FewShotProtocol(shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
+"""What is chosen at first."""
+Work = Callable[[CategoryProgress], EvaluationReport]
 
 
 def last_asked() -> Asked | None:
@@ -44,17 +45,21 @@ def turn() -> int:
     return job.number if job is not None else 0
 
 
-def protocol(max_shots: int) -> dict[str, Any]:
-    """Shots, seeds and methods, as the core's functions take them."""
+def protocol(max_shots: int) -> FewShotProtocol:
+    """The choice of shots, seeds and methods.
+
+    Raises:
+        ConfigError: if nothing is chosen for one of them.
+    """
     asked = last_asked()
-    last = asked.protocol if asked is not None else {}
+    last = asked.protocol if asked is not None else FIRST
     possible = [n for n in SHOTS if n <= max_shots] or [1]
     with st.container(horizontal=True, gap="large"):
         shots = st.pills(
             "Normal images to learn from (shots)",
             possible,
             selection_mode="multi",
-            default=[n for n in last.get("shots", (1, 4)) if n in possible],
+            default=[n for n in last.shots if n in possible],
             key=f"shots_{possible[-1]}_{turn()}",
             help="Each number is tried; the rest of the normal images takes no part.",
         )
@@ -62,7 +67,7 @@ def protocol(max_shots: int) -> dict[str, Any]:
             "Choices of them (seeds)",
             1,
             10,
-            len(last.get("seeds", range(3))),
+            len(last.seeds),
             key=f"n_seeds_{turn()}",
             width=190,
             help="How often other images are chosen.",
@@ -71,17 +76,17 @@ def protocol(max_shots: int) -> dict[str, Any]:
         "Methods",
         METHODS,
         selection_mode="multi",
-        default=last.get("methods", ["lake", "random", "all"]),
+        default=last.methods,
         format_func=METHOD_NAMES.__getitem__,
         key=f"methods_{turn()}",
     )
     pixel = st.toggle(
         "Also compare the maps with masks",
-        last.get("pixel", False),
+        last.pixel,
         key=f"pixel_{turn()}",
         help="Takes longer; needs masks of the defects.",
     )
-    return {"shots": sorted(shots), "seeds": range(n_seeds), "methods": methods, "pixel": pixel}
+    return FewShotProtocol(shots, range(n_seeds), methods, pixel)
 
 
 def on_workspace(settings: Settings) -> tuple[Work, Asked] | None:
@@ -99,8 +104,8 @@ def on_workspace(settings: Settings) -> tuple[Work, Asked] | None:
     config = compute.config_of(settings, store.backbone)
     dataset = Dataset(workspace.name or "workspace", workspace.normals, workspace.tests)
 
-    def work(report: Report) -> dict[str, Any]:
-        return evaluate_dataset(dataset, store, config, on_progress=report, **chosen)
+    def work(report: CategoryProgress) -> EvaluationReport:
+        return evaluate_dataset(dataset, store, config, chosen, on_progress=report)
 
     return work, Asked(dataset.name, None, chosen)
 
@@ -136,10 +141,10 @@ def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
     backbone = compute.model(ModelKey(settings.spec, settings.image_size)).backbone
     config = compute.config_of(Settings(**vars(settings) | {"object_name": ""}), backbone)
 
-    def work(report: Report) -> dict[str, Any]:
+    def work(report: CategoryProgress) -> EvaluationReport:
         for folder in folders:
             check_data_set(root, folder)
-        return evaluate(folders, backbone, config, with_scores=True, on_progress=report, **chosen)
+        return evaluate(folders, backbone, config, chosen, on_progress=report)
 
     if not names:
         st.caption("Choose at least one data set.")

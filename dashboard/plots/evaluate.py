@@ -24,8 +24,8 @@ METHOD_NAMES = {
     "lake": "LAKE (selected, fused)",
     "random": "random neurons (5 draws)",
     "all": "all neurons",
-    "visual": "seen alone",
-    "text": "read alone (text)",
+    "visual": "visual alone",
+    "text": "text alone (zero-shot)",
 }
 STYLES: dict[str, dict[str, str]] = {
     "lake": {"color": "#0072B2", "symbol": "diamond", "dash": "solid"},
@@ -111,7 +111,8 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
         mode="lines",
         line=line,
         customdata=np.append(highest, thresholds_below(scores, at_roc[1:])),  # the first point lies above all scores
-        hovertemplate="false alarms %{x:.2f}, found %{y:.2f}, threshold %{customdata:.3f}<extra></extra>",
+        hovertemplate="false-positive rate %{x:.2f}, true-positive rate %{y:.2f}, threshold %{customdata:.3f}"
+        "<extra></extra>",
         row=1,
         col=1,
     )
@@ -133,18 +134,18 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
         x=[0, 1], y=[share] * 2, mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", row=1, col=2
     )
     here = counts(labels, scores, threshold)
-    recalled = here.found / max(here.found + here.missed, 1)
+    recalled = here.true_positives / max(here.true_positives + here.false_negatives, 1)
     point = {"symbol": "diamond", "size": 13, "color": LINE, "line": {"width": 1, "color": "white"}}
-    alarm = here.false_alarms / max(here.false_alarms + here.passed, 1)
+    false_share = here.false_positives / max(here.false_positives + here.true_negatives, 1)
     figure.add_scatter(
-        x=[alarm], y=[recalled], mode="markers", marker=point, hoverinfo="skip", cliponaxis=False, row=1, col=1
+        x=[false_share], y=[recalled], mode="markers", marker=point, hoverinfo="skip", cliponaxis=False, row=1, col=1
     )
-    if here.found + here.false_alarms:
-        precise = here.found / (here.found + here.false_alarms)
+    if here.true_positives + here.false_positives:
+        precise = here.true_positives / (here.true_positives + here.false_positives)
         figure.add_scatter(
             x=[recalled], y=[precise], mode="markers", marker=point, hoverinfo="skip", cliponaxis=False, row=1, col=2
         )
-    for col, x, y in ((1, "false alarms ÷ good", "found ÷ defective"), (2, "recall", "precision")):
+    for col, x, y in ((1, "false-positive rate", "true-positive rate"), (2, "recall", "precision")):
         figure.update_xaxes(title_text=x, range=[-0.03, 1.03], nticks=6, row=1, col=col)
         figure.update_yaxes(title_text=y, range=[-0.03, 1.05], nticks=6, row=1, col=col)
     figure.update_layout(height=340, margin=MARGIN, showlegend=False)
@@ -153,9 +154,9 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
 
 def confusion(found: Counts) -> go.Figure:
     """The confusion matrix, with the numbers written in; shares of each row by colour."""
-    rows = np.array([[found.found, found.missed], [found.false_alarms, found.passed]])
+    rows = np.array([[found.true_positives, found.false_negatives], [found.false_positives, found.true_negatives]])
     shares = rows / np.maximum(rows.sum(1, keepdims=True), 1)
-    words = [["found", "missed"], ["false alarms", "passed"]]
+    words = [["true positives", "false negatives"], ["false positives", "true negatives"]]
     figure = go.Figure(
         go.Heatmap(
             z=shares,

@@ -10,7 +10,7 @@ import streamlit as st
 from dashboard.services import compute
 from dashboard.services.jobs import Job, Workers
 from dashboard.text import escaped
-from lake_core.evaluation.protocol import Report
+from lake_core.evaluation.protocol import CategoryProgress
 from lake_core.types import Progress
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ class Background:
         """Cancels everything and waits for it."""
         self._workers.close()
 
-    def _in_turn(self, job: Job, work: Callable[[Progress], T], report: Report) -> T:
+    def _in_turn(self, job: Job, work: Callable[[Progress], T], report: CategoryProgress) -> T:
         with self._turn:
             report(job.title, 0, 0)  # it may have been cancelled before its turn came
             return work(lambda done, total: report(job.title, done, total))

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from lake_core.errors import LakeError
-from lake_core.evaluation.protocol import Report
+from lake_core.evaluation.protocol import CategoryProgress
 
 BUSY = "Another evaluation is running on this server, and one at a time is what it takes. Try again when it is done."
 
@@ -75,7 +75,7 @@ class Workers:
         self._lock = threading.Lock()
         atexit.register(self.close)
 
-    def start(self, job: Job, work: Callable[[Report], Any]) -> None:
+    def start(self, job: Job, work: Callable[[CategoryProgress], Any]) -> None:
         """Begins a job in a thread of its own."""
         thread = threading.Thread(target=self._run, args=(job, work), name="lake-job", daemon=True)
         with self._lock:
@@ -91,7 +91,7 @@ class Workers:
         for thread in running:
             thread.join(patience_s)
 
-    def _run(self, job: Job, work: Callable[[Report], Any]) -> None:
+    def _run(self, job: Job, work: Callable[[CategoryProgress], Any]) -> None:
         try:
             run(job, work)
         finally:
@@ -108,7 +108,7 @@ class Jobs:
         self._workers = Workers()
         self._lock = threading.Lock()
 
-    def start(self, owner: str, title: str, asked: Any, work: Callable[[Report], Any]) -> Job:
+    def start(self, owner: str, title: str, asked: Any, work: Callable[[CategoryProgress], Any]) -> Job:
         """Begins a job in a thread.
 
         Args:
@@ -141,7 +141,7 @@ class Jobs:
             return any(job.is_running for job in self._latest.values())
 
 
-def run(job: Job, work: Callable[[Report], Any]) -> None:
+def run(job: Job, work: Callable[[CategoryProgress], Any]) -> None:
     """Does a job's work and writes down how it ended."""
     started = time.perf_counter()
     try:

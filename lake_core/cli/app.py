@@ -1,6 +1,7 @@
 """The command `lake`: what the dashboard does, without a browser.
 
-This file only says what can be asked. The networks are imported inside of the commands, so that help comes at once.
+This file only declares commands and their options; a module of the same name does the work. Those are imported inside
+of the commands, so that help does not wait for the networks.
 """
 
 from pathlib import Path
@@ -9,11 +10,26 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lake_core.cli import datasets, evaluate, neurons
+from lake_core.cli.lists import LIST, ListsCommand, layer_numbers, numbers, words
+from lake_core.criteria import criteria
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError
+from lake_core.types import SITES
 from lake_core.version import package_version
 
 _WRONG_USAGE = (BackboneError, ConfigError, DatasetError)
+
+Normal = Annotated[Path, typer.Option(metavar="DIR", help="Normal images: a folder, or one image.")]
+Model = Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models` lists them.")]
+ImageSize = Annotated[
+    int | None, typer.Option(metavar="N", help="Side of the model's input in pixels; default: what suits the model.")
+]
+Device = Annotated[
+    str, typer.Option(metavar="cpu|cuda[:N]|auto", help="Where the model runs; auto: a GPU if there is one.")
+]
+Criterion = Annotated[
+    str | None, typer.Option(metavar="|".join(criteria()), help="How neurons are ranked; default variance.")
+]
+DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set, a folder of data sets, or: samples.")]
 
 
 class _Group(TyperGroup):
@@ -29,12 +45,14 @@ class _Group(TyperGroup):
 
 app = typer.Typer(
     cls=_Group,
-    help="LAKE Explorer: which sparse neurons of a vision-language model notice that something is wrong, and where.",
+    help="LAKE Explorer: which sparse neurons of a vision-language model respond to a defect, and where.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode=None,
 )
+_datasets = typer.Typer(no_args_is_help=True, help="Look at data sets.")
+app.add_typer(_datasets, name="datasets")
 
 
 def main() -> None:
@@ -59,38 +77,33 @@ def _lake(
 
 @app.command()
 def score(
-    normal: Annotated[Path, typer.Option(metavar="DIR", help="Normal images: a folder, or one image.")],
+    normal: Normal,
     test: Annotated[Path, typer.Option(metavar="DIR", help="Images to score: a folder, or one image.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where scores.csv, config.json, scale.png and maps/ go.")],
-    model: Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models` lists them.")] = "lake-cnn",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for scores.csv, config.json, scale.png and maps/.")],
+    model: Model = "lake-cnn",
     object_name: Annotated[
         str | None, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Neurons kept per layer; default 100.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Neurons selected in each layer; default 100.")] = None,
     fusion_weight: Annotated[float | None, typer.Option(help="Weight of the text map, 0 to 1; default 0.3.")] = None,
     layers: Annotated[
         str | None, typer.Option(metavar="N,N", help="Layers, as in 12,15; default: what suits the model.")
     ] = None,
     site: Annotated[
-        str | None, typer.Option(metavar="hidden|channel", help="Kind of neurons; default: what suits the model.")
+        str | None, typer.Option(metavar="|".join(SITES), help="Activation site; default: what suits the model.")
     ] = None,
-    criterion: Annotated[
-        str | None,
-        typer.Option(metavar="variance|robust|range|random|all", help="How neurons are ranked; default variance."),
-    ] = None,
+    criterion: Criterion = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the random criterion; default 0.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Side of the model's input in pixels; default: what suits it.")
-    ] = None,
+    image_size: ImageSize = None,
     resize: Annotated[
-        str, typer.Option(metavar="squash|letterbox", help="Fill the model's input, or keep the aspect.")
+        str, typer.Option(metavar="squash|letterbox", help="Fill the model's input, or keep the aspect ratio.")
     ] = "squash",
-    device: Annotated[str, typer.Option(metavar="cpu|cuda|auto", help="Where the model runs.")] = "cpu",
+    device: Device = "cpu",
     contributions: Annotated[
-        bool, typer.Option("--contributions", help="Also write contributions.json: what each score is made of.")
+        bool, typer.Option("--contributions", help="Also write contributions.json: the decomposition of each score.")
     ] = False,
 ) -> None:
-    """Score images against a few normal ones; write scores, maps and settings.
+    """Score images against a few normal ones; write scores, maps and the configuration.
 
     Example: lake score --normal parts/good --test parts/new --object "metal plate" --out results
     """
@@ -100,13 +113,138 @@ def score(
         "object_name": object_name,
         "top_k": top_k,
         "fusion_weight": fusion_weight,
-        "layers": _layers(layers),
+        "layers": layer_numbers(layers),
         "site": site,
         "criterion": criterion,
         "seed": seed,
     }
     given = {name: value for name, value in parameters.items() if value is not None}
     run(Request(normal, test, out, model, image_size, resize, device, given, contributions))
+
+
+@app.command()
+def neurons(
+    normal: Normal,
+    json_out: Annotated[Path, typer.Option("--json", metavar="OUT", help="Write the table here.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Further images; those in folders named for defects give each neuron's AUROC."
+        ),
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="Layer; default: the last of those that suit the model.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Only the N most sensitive neurons; default: all.")] = None,
+    describe: Annotated[
+        bool, typer.Option("--describe", help="Find concept labels for the selected neurons; slow.")
+    ] = False,
+    concepts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Concept words to choose from, one a line; default: the built-in ones."),
+    ] = None,
+    model: Model = "lake-cnn",
+    object_name: Annotated[
+        str, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
+    ] = "",
+    image_size: ImageSize = None,
+    device: Device = "cpu",
+) -> None:
+    """List the neurons of a layer: sensitivity, rank, flags and, if asked for, concept labels.
+
+    Example: lake neurons --normal parts/good --test parts/new --top 20 --describe --json neurons.json
+    """
+    from lake_core.cli.neurons import Request, run
+
+    run(Request(normal, json_out, test, layer, top, describe, concepts, model, object_name, image_size, device))
+
+
+@app.command(cls=ListsCommand)
+def evaluate(
+    folder: DataFolder,
+    categories: Annotated[str, typer.Option(metavar="A,B", help=f"Data sets in DIR, {LIST}; default: all.")] = "",
+    shots: Annotated[str, typer.Option(metavar="N,N", help=f"Numbers of normal images to learn from, {LIST}.")] = "4",
+    seeds: Annotated[str, typer.Option(metavar="N,N", help=f"Random seeds for choosing them, {LIST}.")] = "0,1,2",
+    model: Model = "lake-cnn",
+    methods: Annotated[
+        str, typer.Option(metavar="M,M", help=f"Methods to compare, {LIST}.")
+    ] = "lake,random,all,visual,text",
+    object_name: Annotated[
+        str, typer.Option("--object", metavar="NAME", help="What the images show; default: each data set's name.")
+    ] = "",
+    top_k: Annotated[int, typer.Option(help="Neurons selected in each layer.")] = 100,
+    criterion: Criterion = None,
+    pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
+    device: Device = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the image tower; half precision is for GPUs.")
+    ] = "fp32",
+    batch: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Images in a forward pass; default: 4, on a GPU 64.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="local|ray", help="Run in this process, or on a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of a running Ray cluster; default: one on this machine.")
+    ] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
+    csv_out: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="[OUT]", help="Write the rows of results here; default: beside --json's."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run to the same --json OUT.")] = False,
+    with_scores: Annotated[
+        bool, typer.Option("--scores", help="Also write the score of each test image to the JSON.")
+    ] = False,
+) -> None:
+    """Evaluate on labelled data sets, beside random neurons, all neurons, and the visual and text part alone.
+
+    Example: lake evaluate data --shots 1 4 --seeds 0 1 2 --json result.json
+    """
+    from lake_core.cli.evaluate import Request, run
+    from lake_core.config import LakeConfig
+    from lake_core.evaluation.protocol import FewShotProtocol, checked_methods
+
+    protocol = FewShotProtocol(
+        numbers("--shots", shots), numbers("--seeds", seeds), checked_methods(words(methods)), pixel
+    )
+    config = LakeConfig(top_k=top_k, object_name=object_name, criterion=criterion or LakeConfig().criterion)
+    run(
+        Request(
+            folder=folder,
+            categories=categories,
+            protocol=protocol,
+            config=config,
+            model=model,
+            device=device,
+            precision=precision,
+            batch_size=batch,
+            engine=engine,
+            address=address,
+            json_out=json_out,
+            csv_out=csv_out,
+            resume=resume,
+            with_scores=with_scores,
+        )
+    )
+
+
+@_datasets.callback()
+def _group() -> None:
+    pass
+
+
+@_datasets.command()
+def inspect(
+    folder: DataFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Show how a folder is understood: categories, layout, counts, masks, sizes, duplicates, what is ignored.
+
+    Example: lake datasets inspect mvtec
+    """
+    from lake_core.cli.datasets import run
+
+    run(folder, as_json)
 
 
 @app.command()
@@ -126,7 +264,7 @@ def dashboard(
         int | None,
         typer.Option(min=1, max=65535, help="Port, or the next free one; default: $PORT, else 8501."),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     sample: Annotated[str | None, typer.Option(metavar="NAME", help="Built-in sample to begin with.")] = None,
     data: Annotated[
         Path | None,
@@ -140,20 +278,6 @@ def dashboard(
     from lake_core.cli.dashboard import launch
 
     launch(port, host, sample, open_browser=not headless, data=data)
-
-
-datasets.register(app)
-evaluate.register(app)
-neurons.register(app)
-
-
-def _layers(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    words = text.replace(",", " ").split()
-    if not words or not all(word.isascii() and word.isdigit() for word in words):
-        raise ConfigError(f"--layers is {text!r}; give layer numbers separated by commas, as in 12,15.")
-    return tuple(int(word) for word in words)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,143 @@
-"""Progress of a command on stderr: a bar for each data set, gone when the work is done."""
+"""What commands share: progress bars and notes on stderr, images read from folders, files that are written."""
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lake_core.data.folders import list_images
+from lake_core.data.images import InputImage, read_image
+from lake_core.data.labels import role_of
+from lake_core.errors import ConfigError, ImageError, LakeError
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image's file and its path relative to the folder that was given, with forward slashes."""
+
+    path: Path
+    name: str
+
+
+class Skipped(NamedTuple):
+    """A file that could not be read; `side` is "normal" or "test"."""
+
+    side: str
+    path: str
+    reason: str
+
+
+class Reporter:
+    """Progress bars and notes on stderr; remembers what was skipped."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
+        self.skipped: list[Skipped] = []
+        self.notes: list[str] = []
+
+    def bar(self, title: str, total: int | None = None) -> Callable[[int, int | None], None]:
+        """Adds a bar; the function returned moves it: called with the steps done and the steps in all."""
+        task = self.progress.add_task(title, total=total)
+
+        def move(n_done: int, n_all: int | None) -> None:
+            self.progress.update(task, completed=n_done, total=n_all)
+
+        return move
+
+    def say(self, text: str) -> None:
+        """Prints one line, however long."""
+        self.console.print(" ".join(text.split()), markup=False, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Prints a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+            self.say(f"Note: {text}")
+
+    def read(self, sources: Iterable[Source], side: str) -> list[tuple[Source, InputImage]]:
+        """The images that can be read; the others are skipped with a line each."""
+        found = []
+        for source in sources:
+            try:
+                found.append((source, read_image(source.path, source.name)))
+            except ImageError as error:
+                self.skipped.append(Skipped(side, source.name, str(error)))
+                self.say(f"Skipped: {error}")
+        return found
 
 
 @contextmanager
 def progress_bars(names: Iterable[str] = ()) -> Iterator[Callable[[str, int, int], None]]:
-    """The function that moves the bars: called with a data set's name, its images done and its images in all.
+    """A bar for each data set, gone when the work is done.
 
     Args:
         names: Data sets whose bars are there from the start; others get theirs when they begin.
+    Returns:
+        The function that moves the bars: called with a data set's name, its images done and its images in all.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    reporter = Reporter()
+    bars = {name: reporter.bar(name) for name in names}
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bars = {name: progress.add_task(name, total=None) for name in names}
+    def move(name: str, n_done: int, n_all: int) -> None:
+        if name not in bars:
+            bars[name] = reporter.bar(name)
+        bars[name](n_done, n_all)
 
-        def move(name: str, n_done: int, n_all: int) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task(name, total=None)
-            progress.update(bars[name], completed=n_done, total=n_all)
-
+    with reporter.progress:
         yield move
+
+
+def list_sources(given: Path, option: str, out: Path | None = None) -> list[Source]:
+    """The images of a folder and below in natural order, or the one image given.
+
+    Masks are left out, and so are the maps that an earlier run wrote to `out`.
+
+    Raises:
+        ConfigError: if there is no such folder or file.
+        LakeError: if the folder holds no image.
+    """
+    if given.is_file():
+        return [Source(given, given.name)]
+    if not given.is_dir():
+        raise ConfigError(f"{option} {given} does not exist; give a folder of images, or one image.")
+    own_maps = None if out is None else (out / "maps").resolve()
+    found = [Source(path, path.relative_to(given).as_posix()) for path in list_images(given)]
+    found = [
+        source
+        for source in found
+        if role_of(PurePosixPath(source.name)).role != "mask" and own_maps not in source.path.resolve().parents
+    ]
+    if not found:
+        raise LakeError(f"{option} {given} holds no images; give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
+    return found
+
+
+def check_output(out: Path) -> None:
+    """Checks that a file can be written, before anything runs.
+
+    Raises:
+        ConfigError: if its folder does not exist, or it is a folder.
+    """
+    if not out.resolve().parent.is_dir():
+        raise ConfigError(f"The folder of {out} does not exist; make it first.")
+    if out.is_dir():
+        raise ConfigError(f"{out} is a folder; give the name of a file.")
+
+
+def write_json(path: Path, document: Mapping[str, object]) -> None:
+    """Writes a document.
+
+    Raises:
+        LakeError: if it cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LakeError(f"{path} cannot be written ({error.strerror or error}); give another place.") from None

@@ -1,36 +1,17 @@
-"""The command `lake datasets inspect`: what a folder was understood to be, before anything runs on it."""
+"""What `lake datasets inspect` does: show how a folder is understood, before anything runs on it."""
 
 import json
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    group = typer.Typer(no_args_is_help=True, help="Look at data sets.")
-
-    @group.callback()
-    def _datasets() -> None:
-        pass
-
-    group.command("inspect")(inspect_command)
-    app.add_typer(group, name="datasets")
+from lake_core.cli.console import progress_bars
+from lake_core.data.inspection import inspect, lines
+from lake_core.data.samples import samples_if_named
 
 
-def inspect_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A data set, a folder of data sets, or: samples.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
-) -> None:
-    """Say what is understood: categories, layout, counts, masks, sizes, duplicates, what is ignored.
-
-    Example: lake datasets inspect mvtec
-    """
-    from lake_core.cli.console import progress_bars
-    from lake_core.data.inspection import inspect, lines
-    from lake_core.data.samples import samples_if_named
-
+def run(folder: Path, as_json: bool) -> None:
+    """Prints what is found in a data set or a folder of data sets, as lines or as JSON."""
     with progress_bars() as on_progress:
         found, beside = inspect(samples_if_named(folder), on_progress)
     if as_json:

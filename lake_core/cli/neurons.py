@@ -1,113 +1,83 @@
-"""The command `lake neurons`: the table of `Lake.neurons`, printed in short and written as JSON.
+"""What `lake neurons` does: the table of a layer's neurons, printed in short and written as JSON."""
 
-The networks are imported inside of the command, so that help comes at once.
-"""
-
-import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
+import pandas as pd
 import typer
 
-from lake_core.errors import ConfigError, ImageError, LakeError
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from lake_core.data.datasets import Example
-    from lake_core.neurons.concepts import ConceptLabels
+from lake_core.backbones.opening import open_backbone
+from lake_core.backbones.process import limit_threads
+from lake_core.cli.console import Reporter, check_output, list_sources, write_json
+from lake_core.config import LakeConfig
+from lake_core.data.datasets import Example
+from lake_core.data.labels import label_of
+from lake_core.detector.lake import Lake
+from lake_core.errors import LakeError
+from lake_core.neurons.concepts import ConceptLabels, load_concepts
+from lake_core.neurons.effects import label_concepts
+from lake_core.neurons.statistics import neuron_table, with_concepts
 
 _PRINTED = 20
 
 
-def register(app: typer.Typer) -> None:
-    """Adds the command to the application."""
-    app.command("neurons")(neurons_command)
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line; None takes what suits the model, or everything."""
+
+    normal: Path
+    json_out: Path
+    test: Path | None
+    layer: int | None
+    top: int | None
+    describe: bool
+    concepts: Path | None
+    model: str
+    object_name: str
+    image_size: int | None
+    device: str
 
 
-def neurons_command(
-    normal: Annotated[Path, typer.Option(metavar="DIR", help="Normal images: a folder, or one image.")],
-    json_out: Annotated[Path, typer.Option("--json", metavar="OUT", help="Write the table here.")],
-    test: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Further images; those in folders named for defects give each neuron's AUROC."
-        ),
-    ] = None,
-    layer: Annotated[int | None, typer.Option(help="Layer; default: the last of those that suit the model.")] = None,
-    top: Annotated[int | None, typer.Option(min=1, help="Only the N most sensitive neurons; default: all.")] = None,
-    describe: Annotated[
-        bool,
-        typer.Option(
-            "--describe", help="Give the selected neurons concept labels, where a concept beats chance; slow."
-        ),
-    ] = False,
-    concepts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Vocabulary for concept labels, one concept a line; default: the built-in one."
-        ),
-    ] = None,
-    model: Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models` lists them.")] = "lake-cnn",
-    object_name: Annotated[
-        str, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
-    ] = "",
-    image_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Side of the model's input in pixels; default: what suits it.")
-    ] = None,
-    device: Annotated[str, typer.Option(metavar="cpu|cuda|auto", help="Where the model runs.")] = "cpu",
-) -> None:
-    """List the neurons of a layer: sensitivity, rank, flags and, if asked for, concept labels.
+def run(request: Request) -> None:
+    """Prints the table of neurons and writes it as JSON.
 
-    Example: lake neurons --normal parts/good --test parts/new --top 20 --describe --json neurons.json
+    Raises:
+        ConfigError, BackboneError: if something was asked for that cannot be.
+        LakeError: if no normal image can be read.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from lake_core.backbones.opening import open_backbone
-    from lake_core.backbones.process import limit_threads
-    from lake_core.config import LakeConfig
-    from lake_core.detector.lake import Lake
-    from lake_core.neurons.concepts import load_concepts
-    from lake_core.neurons.effects import label_concepts
-    from lake_core.neurons.statistics import neuron_table, with_concepts
-
-    if not json_out.resolve().parent.is_dir():
-        raise ConfigError(f"The folder of {json_out} does not exist; make it first.")
-    vocabulary = load_concepts(concepts) if describe else ()
-    skipped: list[str] = []
-    normals = _examples(normal, "--normal", skipped)
-    tests = _examples(test, "--test", skipped) if test is not None else []
+    check_output(request.json_out)
+    concepts = load_concepts(request.concepts) if request.describe else ()
+    reporter = Reporter()
+    normals = _examples(request.normal, "normal", reporter)
+    tests = _examples(request.test, "test", reporter) if request.test is not None else []
     if not normals:
         raise LakeError("None of the normal images can be read, so there is nothing to learn from.")
     limit_threads()
-    backbone = open_backbone(model, image_size=image_size, device=device)
-    lake = Lake(backbone, LakeConfig(object_name=object_name))
-    number = layer if layer is not None else lake.config.layers[-1]
-    backbone.hook_point(number, lake.config.site)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    backbone = open_backbone(request.model, image_size=request.image_size, device=request.device)
+    lake = Lake(backbone, LakeConfig(object_name=request.object_name))
+    layer = request.layer if request.layer is not None else lake.config.layers[-1]
+    backbone.hook_point(layer, lake.config.site)
     labels: list[ConceptLabels] = []
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Learning what is normal", total=len(normals))
-        lake.fit([one.image for one in normals], lambda done, all_: progress.update(task, completed=done, total=all_))
-        table = neuron_table(lake, number, tests, top=top)
-        if describe:
-            task = progress.add_task("Labelling neurons", total=None)
+    with reporter.progress:
+        lake.fit([one.image for one in normals], reporter.bar("Learning what is normal", len(normals)))
+        table = neuron_table(lake, layer, tests, top=request.top)
+        if request.describe:
             labels = label_concepts(
                 lake,
-                number,
+                layer,
                 table.loc[table["selected"], "neuron"].tolist(),
                 [*lake.normals_, *(one.image for one in tests)],
-                vocabulary,
-                on_progress=lambda done, all_: progress.update(task, completed=done, total=all_),
+                concepts,
+                on_progress=reporter.bar("Finding concept labels"),
             )
             table = with_concepts(table, labels)
     document = {
         "model": backbone.spec,
         "image_size": backbone.input_size[0],
-        "layer": number,
+        "layer": layer,
         "site": lake.config.site,
         "criterion": lake.config.criterion,
         "object_name": lake.config.object_name,
@@ -115,21 +85,16 @@ def neurons_command(
         "tests": [one.image.name for one in tests],
         "neurons": rows(table),
         "concept_labels": [_plain(one) for one in labels],
-        "problems": skipped,
+        "problems": [one.reason for one in reporter.skipped],
     }
-    for problem in skipped:
-        typer.echo(f"Left out: {problem}", err=True)
-    try:
-        json_out.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{json_out} cannot be written ({error.strerror or error}); give another --json.") from None
+    write_json(request.json_out, document)
     typer.echo(table.head(_PRINTED).to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     if len(table) > _PRINTED:
         typer.echo(f"... and {len(table) - _PRINTED} more.")
-    typer.echo(f"Written to {json_out}")
+    typer.echo(f"Written to {request.json_out}")
 
 
-def rows(table: "pd.DataFrame") -> list[dict[str, Any]]:
+def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The table of neurons as plain values for JSON: numbers in full, None for what is not known."""
     return [{str(name): _value(value) for name, value in row.items()} for row in table.to_dict("records")]
 
@@ -139,7 +104,7 @@ def _value(value: Any) -> Any:
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
-def _plain(one: "ConceptLabels") -> Mapping[str, Any]:
+def _plain(one: ConceptLabels) -> Mapping[str, Any]:
     """Concept labels with the best concepts of both routes; those with a p-value above the level are no labels."""
 
     def scores(route: Sequence[Any]) -> list[dict[str, Any]]:
@@ -155,23 +120,15 @@ def _plain(one: "ConceptLabels") -> Mapping[str, Any]:
     }
 
 
-def _examples(given: Path, option: str, skipped: list[str]) -> "list[Example]":
-    """The images of a folder, or the one image, with the labels that their paths tell; masks are left out.
+def _examples(given: Path, side: str, reporter: Reporter) -> list[Example]:
+    """The images of a folder, or the one image, with the labels that their paths give.
 
-    Where some lie in a folder such as `good`, the folders beside it are kinds of defects, as below MVTec's `test`.
+    Where some lie in a folder such as `good`, the folders beside it are types of defects, as below MVTec's `test`.
     """
-    from lake_core.cli.score import list_sources
-    from lake_core.data.datasets import Example
-    from lake_core.data.images import read_image
-    from lake_core.data.labels import label_of
-
-    sources = list_sources(given, option, given)
+    sources = list_sources(given, f"--{side}")
     some_are_good = any(label_of(PurePosixPath(source.name))[0] == "good" for source in sources)
     found = []
-    for source in sources:
-        label, site = label_of(PurePosixPath("test", source.name) if some_are_good else PurePosixPath(source.name))
-        try:
-            found.append(Example(read_image(source.path, source.name), label, site))
-        except ImageError as error:
-            skipped.append(str(error))
+    for source, image in reporter.read(sources, side):
+        path = PurePosixPath("test", source.name) if some_are_good else PurePosixPath(source.name)
+        found.append(Example(image, *label_of(path)))
     return found

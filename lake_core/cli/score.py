@@ -1,10 +1,9 @@
-"""What `lake score` does: a few normal images, any number of others, and files that tell all about them.
+"""What `lake score` does: learn from a few normal images, score any number of others, write tables and maps.
 
 Only a few test images are held at once: scores and maps are kept, and images are read again to be drawn.
 """
 
 import csv
-import json
 import re
 import sys
 from collections import Counter
@@ -18,17 +17,15 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.patch_grid import PatchGrid, Placement, Resize
 from lake_core.backbones.process import limit_threads
+from lake_core.cli.console import Reporter, Source, list_sources, write_json
 from lake_core.config import LakeConfig
-from lake_core.data.folders import list_images
-from lake_core.data.images import InputImage, read_image
-from lake_core.data.labels import label_of, role_of
+from lake_core.data.images import read_image
+from lake_core.data.labels import label_of
 from lake_core.detector.contributions import SCHEMA, contributions_document
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
@@ -58,14 +55,6 @@ class Request:
     contributions: bool = False
 
 
-@dataclass(frozen=True)
-class Source:
-    """A image's file and its path relative to the folder that was given, with forward slashes."""
-
-    path: Path
-    name: str
-
-
 @dataclass(frozen=True, eq=False)
 class Scored:
     """What is kept of a test image."""
@@ -80,30 +69,6 @@ class Scored:
     grid: PatchGrid
     placement: Placement
     contributions_document: dict[str, Any] | None
-
-
-class Reporter:
-    """Progress bars and remarks on stderr; remembers what was skipped."""
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
-        self.skipped: list[dict[str, str]] = []
-        self.notes: list[str] = []
-
-    def say(self, text: str) -> None:
-        """One line, however long."""
-        self.console.print(" ".join(text.split()), markup=False, soft_wrap=True)
-
-    def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
-            self.say(f"Note: {text}")
-
-    def skip(self, side: str, source: Source, error: ImageError) -> None:
-        self.skipped.append({"side": side, "path": source.name, "reason": str(error)})
-        self.say(f"Skipped: {error}")
 
 
 def run(request: Request) -> None:
@@ -133,10 +98,10 @@ def run(request: Request) -> None:
         scale = score_scale([item.map for item in scored], lake.threshold_)
         try:
             write_scores(request.out / "scores.csv", scored, lake.threshold_)
-            _write_json(request.out / "config.json", settings(request, lake, scale, reporter))
+            write_json(request.out / "config.json", settings(request, lake, scale, reporter))
             if request.contributions:
                 documents = [{"path": item.source.name} | (item.contributions_document or {}) for item in scored]
-                _write_json(request.out / "contributions.json", {"schema": SCHEMA, "images": documents})
+                write_json(request.out / "contributions.json", {"schema": SCHEMA, "images": documents})
             _legend(scale).save(request.out / "scale.png")
             _draw(request.out / "maps", scored, scale, reporter)
         except OSError as error:
@@ -149,31 +114,6 @@ def run(request: Request) -> None:
     typer.echo(f"{len(scored)} of {len(tests)} images scored, {n_above} above {lake.threshold_:.4g}{skipped}.")
     written = ["scores.csv", "maps", "config.json", *(["contributions.json"] if request.contributions else [])]
     typer.echo(f"Results: {', '.join(str(request.out / name) for name in written)}")
-
-
-def list_sources(given: Path, option: str, out: Path) -> list[Source]:
-    """The images of a folder and below in natural order, or the one image given.
-
-    Masks are left out, and so are the maps that an earlier run wrote.
-
-    Raises:
-        ConfigError: if there is no such folder or file.
-        LakeError: if the folder holds no image.
-    """
-    if given.is_file():
-        return [Source(given, given.name)]
-    if not given.is_dir():
-        raise ConfigError(f"{option} {given} does not exist; give a folder of images, or one image.")
-    own_maps = (out / "maps").resolve()
-    found = [Source(path, path.relative_to(given).as_posix()) for path in list_images(given)]
-    found = [
-        source
-        for source in found
-        if role_of(PurePosixPath(source.name)).role != "mask" and own_maps not in source.path.resolve().parents
-    ]
-    if not found:
-        raise LakeError(f"{option} {given} holds no images; give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
-    return found
 
 
 def write_scores(path: Path, scored: Sequence[Scored], threshold: float) -> None:
@@ -205,7 +145,7 @@ def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter
         ],
         "threshold": lake.threshold_,
         "scale": asdict(scale),
-        "skipped": reporter.skipped,
+        "skipped": [one._asdict() for one in reporter.skipped],
         "notes": reporter.notes,
     }
 
@@ -239,33 +179,30 @@ def _make_folder(out: Path) -> None:
 
 
 def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
-    task = reporter.progress.add_task("Learning what is normal", total=len(normals))
-    images = _read(normals, "normal", reporter)
+    on_progress = reporter.bar("Learning what is normal", len(normals))
+    images = reporter.read(normals, "normal")
     if not images:
         raise LakeError("None of the normal images can be read, so there is nothing to learn from.")
     defective = [source.name for source, _ in images if label_of(PurePosixPath(source.name))[0] == "defective"]
     if defective:
         reporter.note(f"{len(defective)} of the normal images lie in folders named for defects, as {defective[0]}.")
-    lake.fit(
-        [image for _, image in images],
-        lambda done, total: reporter.progress.update(task, completed=done, total=total),
-    )
+    lake.fit([image for _, image in images], on_progress)
     for warning in lake.memory_bank_.warnings:
         reporter.note(sentence(warning))
 
 
 def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_contributions: bool) -> list[Scored]:
-    task = reporter.progress.add_task("Scoring", total=len(tests))
+    on_progress = reporter.bar("Scoring", len(tests))
     normals = {image.sha256: image.name for image in lake.normals_}
     scored: list[Scored] = []
     for start in range(0, len(tests), _CHUNK):
         chunk = tests[start : start + _CHUNK]
-        pairs = _read(chunk, "test", reporter)
+        pairs = reporter.read(chunk, "test")
         results = lake.explain_all([image for _, image in pairs])
         scored += [
             _kept(source, result, with_contributions) for (source, _), result in zip(pairs, results, strict=True)
         ]
-        reporter.progress.advance(task, len(chunk))
+        on_progress(start + len(chunk), len(tests))
     if not scored:
         raise LakeError("None of the test images can be read, so there is nothing to score.")
     seen = [item.source.name for item in scored if item.sha256 in normals]
@@ -293,19 +230,10 @@ def _kept(source: Source, result: ImageResult, with_contributions: bool) -> Scor
     )
 
 
-def _read(sources: Sequence[Source], side: str, reporter: Reporter) -> list[tuple[Source, InputImage]]:
-    found = []
-    for source in sources:
-        try:
-            found.append((source, read_image(source.path, source.name)))
-        except ImageError as error:
-            reporter.skip(side, source, error)
-    return found
-
-
 def _draw(folder: Path, scored: Sequence[Scored], scale: ScoreScale, reporter: Reporter) -> None:
-    task = reporter.progress.add_task("Drawing maps", total=len(scored))
-    for item, name in zip(scored, map_names([item.source.name for item in scored]), strict=True):
+    on_progress = reporter.bar("Drawing maps", len(scored))
+    names = map_names([item.source.name for item in scored])
+    for n_drawn, (item, name) in enumerate(zip(scored, names, strict=True), start=1):
         path = folder / name
         try:
             image = read_image(item.source.path, item.source.name)
@@ -314,7 +242,7 @@ def _draw(folder: Path, scored: Sequence[Scored], scale: ScoreScale, reporter: R
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             overlay(image, item.map, item.grid, item.placement, scale, Style(max_side=_MAP_SIDE)).save(path)
-        reporter.progress.advance(task)
+        on_progress(n_drawn, len(scored))
 
 
 def _legend(scale: ScoreScale) -> Image.Image:
@@ -323,7 +251,3 @@ def _legend(scale: ScoreScale) -> Image.Image:
     legend = Image.new("RGB", (bar.width + 24, bar.height + 24), "white")
     legend.paste(bar, (12, 12), bar)
     return legend
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,66 +1,92 @@
-"""Finished tasks kept on disk as they end, so that an interrupted evaluation goes on where it was.
+"""Finished categories kept on disk, so that an interrupted evaluation can be resumed.
 
-Beside OUT lies OUT.part.jsonl: a first line that says what was asked for, then one line for each finished category.
-When the document is written the file goes away.
+Beside OUT lies OUT.part.jsonl: a first line with the fingerprint of the evaluation, then one line for each finished
+category. The file is removed when the document is written.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from pydantic import Field, ValidationError
 
 from lake_core.errors import ConfigError
-from lake_core.evaluation.protocol import Outcome
+from lake_core.evaluation.outcome import CategoryOutcome, FrozenModel
+from lake_core.evaluation.protocol import Method
+from lake_core.evaluation.report import EvaluationReport
 from lake_core.evaluation.tasks import Task
 from lake_core.version import METHOD_VERSION
 
-_FORMAT = 3
+_LONGEST_SHOWN = 64
 
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """What an evaluation was asked for; two of the same fingerprint give the same document.
+class Fingerprint(FrozenModel):
+    """What an evaluation was asked for; equal fingerprints give equal reports. Titles are for messages."""
 
-    Attributes:
-        parts: Name of a part, as people would name it -> its value as a text, or a hash of it.
-    """
+    model: str
+    method_version: int = Field(title="version of the method")
+    shots: tuple[int, ...]
+    seeds: tuple[int, ...]
+    methods: tuple[Method, ...]
+    pixel: bool = Field(title="pixel metrics")
+    categories: tuple[str, ...]
+    configuration: str
+    files: str = Field(title="files of the data sets")
 
-    parts: Mapping[str, str]
+    @classmethod
+    def of(cls, model_key: str, tasks: Sequence[Task]) -> "Fingerprint":
+        """Of the model, the protocol, the configurations, and the files (names, roles, sizes, times of change).
+
+        Args:
+            model_key: From the engine.
+            tasks: All tasks of the evaluation, at least one.
+        """
+        protocol = tasks[0].protocol
+        files = hashlib.sha256()
+        for task in sorted(tasks, key=lambda task: task.category):
+            for entry in task.entries:
+                sizes = [_size_and_time(path) for path in (entry.path, *entry.masks)]
+                files.update(json.dumps([task.category, entry.name, entry.role, entry.label, sizes]).encode())
+        configs = json.dumps({task.category: asdict(task.config) for task in tasks}, sort_keys=True)
+        return cls(
+            model=model_key,
+            method_version=METHOD_VERSION,
+            shots=tuple(protocol.shots),
+            seeds=tuple(protocol.seeds),
+            methods=tuple(protocol.methods),
+            pixel=protocol.pixel,
+            categories=tuple(sorted(task.category for task in tasks)),
+            configuration=hashlib.sha256(configs.encode()).hexdigest(),
+            files=files.hexdigest(),
+        )
+
+    def difference(self, earlier: "Fingerprint") -> str | None:
+        """The first part in which an earlier fingerprint differs, with short values; None if they are equal."""
+        for name, field in type(self).model_fields.items():
+            then, now = _shown(getattr(earlier, name)), _shown(getattr(self, name))
+            if then != now:
+                values = f" (then {then}, now {now})" if len(then) < _LONGEST_SHOWN else ""
+                return f"{field.title or name} differed{values}"
+        return None
 
 
-def fingerprint(model_key: str, tasks: Sequence[Task]) -> Fingerprint:
-    """Of model, configuration, plan, and the files (names, roles, sizes, times of change) of all data sets."""
-    protocol = asdict(tasks[0].protocol)
-    files = hashlib.sha256()
-    for task in sorted(tasks, key=lambda task: task.category):
-        for entry in task.entries:
-            sizes = [_size_and_time(path) for path in (entry.path, *entry.masks)]
-            files.update(json.dumps([task.category, entry.name, entry.role, entry.label, sizes]).encode())
-    configs = json.dumps({task.category: asdict(task.config) for task in tasks}, sort_keys=True)
-    return Fingerprint(
-        {
-            "model": model_key,
-            "version of the method": str(METHOD_VERSION),
-            "shots": str(list(protocol["shots"])),
-            "seeds": str(list(protocol["seeds"])),
-            "methods": str(list(protocol["methods"])),
-            "pixel metrics": str(protocol["pixel"]),
-            "categories": ", ".join(sorted(task.category for task in tasks)),
-            "configuration": hashlib.sha256(configs.encode()).hexdigest(),
-            "files of the data sets": files.hexdigest(),
-        }
-    )
+class _Head(FrozenModel):
+    """The first line of the file."""
+
+    format: Literal[4] = 4
+    asked: Fingerprint
 
 
 class Checkpoint:
-    """The file of finished tasks of one evaluation.
+    """The file of the finished categories of one evaluation.
 
     Args:
         out: Where the document will be written.
-        resume: Go on with what is there; otherwise there must be nothing.
+        resume: Whether to go on with the file if there is one; otherwise there must be none.
     """
 
     def __init__(self, out: Path, resume: bool) -> None:
@@ -69,48 +95,52 @@ class Checkpoint:
         self.resume = resume
         self.n_kept = 0
 
-    def begin(self, asked: Fingerprint) -> dict[str, Outcome]:
-        """The outcomes that are there already; makes the file if there is none.
+    def begin(self, asked: Fingerprint) -> dict[str, CategoryOutcome]:
+        """The outcomes kept so far, by category; creates the file if there is none.
 
         Raises:
-            ConfigError: if the file is of another evaluation, or is there and was not to be resumed.
+            ConfigError: if the file belongs to another evaluation, is damaged, or exists and was not to be resumed.
         """
         lines = _whole_lines(self.path) if self.path.exists() else []
         if not lines or (len(lines) == 1 and not self.resume):  # nothing was finished
-            self._write_head(asked)
+            _rewrite(self.path, [_Head(asked=asked).model_dump_json()])
             return {}
         if not self.resume:
             raise ConfigError(f"{self.path} holds what an interrupted run finished: go on with --resume, or remove it.")
-        head = _parsed(lines[0])
-        if head is None or head.get("format") != _FORMAT:
-            raise ConfigError(f"{self.path} is not the file of an interrupted run: remove it, or choose another OUT.")
-        other = [name for name, value in asked.parts.items() if head["asked"].get(name) != value]
-        if other:
-            was = head["asked"].get(other[0])
-            told = f" (then {was}, now {asked.parts[other[0]]})" if len(str(was)) < 64 else ""
+        try:
+            head = _Head.model_validate_json(lines[0])
+        except ValidationError:
             raise ConfigError(
-                f"{self.path} is of a run whose {other[0]} differed{told}: ask for the same, or choose another OUT."
-            )
-        outcomes = [outcome for line in lines[1:] if (outcome := _parsed(line)) is not None]
-        _rewrite(self.path, [json.dumps(item, allow_nan=False) for item in (head, *outcomes)])  # without a torn end
+                f"{self.path} is not the file of an interrupted run: remove it, or choose another OUT."
+            ) from None
+        difference = asked.difference(head.asked)
+        if difference is not None:
+            raise ConfigError(f"{self.path} is of a run whose {difference}: ask for the same, or choose another OUT.")
+        outcomes = [self._outcome(line, number) for number, line in enumerate(lines[1:], start=2)]
+        _rewrite(self.path, lines)  # without a torn end
         self.n_kept = len(outcomes)
-        return {outcome["category"]: outcome for outcome in outcomes}
+        return {outcome.category: outcome for outcome in outcomes}
 
-    def keep(self, outcome: Outcome) -> None:
-        """Writes down a finished task; it is on the disk when this returns."""
+    def keep(self, outcome: CategoryOutcome) -> None:
+        """Appends a finished category; it is on the disk when this returns."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(outcome, allow_nan=False) + "\n")
+            file.write(outcome.model_dump_json() + "\n")
             file.flush()
             os.fsync(file.fileno())
         self.n_kept += 1
 
-    def finish(self, document: Mapping[str, Any]) -> None:
-        """Writes the document whole or not at all, and removes the file of finished tasks."""
-        _rewrite(self.out, [json.dumps(document, indent=1, allow_nan=False)])
+    def finish(self, report: EvaluationReport) -> None:
+        """Writes the document whole or not at all, and removes the file of finished categories."""
+        _rewrite(self.out, [report.to_json()])
         self.path.unlink(missing_ok=True)
 
-    def _write_head(self, asked: Fingerprint) -> None:
-        _rewrite(self.path, [json.dumps({"format": _FORMAT, "asked": dict(asked.parts)})])
+    def _outcome(self, line: str, number: int) -> CategoryOutcome:
+        try:
+            return CategoryOutcome.model_validate_json(line)
+        except (ValidationError, ConfigError):
+            raise ConfigError(
+                f"{self.path} is damaged in line {number}: remove that line, and --resume runs its category again."
+            ) from None
 
 
 def _rewrite(path: Path, lines: Sequence[str]) -> None:
@@ -120,19 +150,16 @@ def _rewrite(path: Path, lines: Sequence[str]) -> None:
 
 
 def _whole_lines(path: Path) -> list[str]:
-    """The lines that end; a run that was killed while it wrote leaves half of one."""
+    """The lines that end; a run that was killed while writing leaves a torn one."""
     return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:
+    """Size in bytes and time of change in nanoseconds; (-1, 0) where there is no such file."""
     try:
         found = path.stat()
     except OSError:

@@ -109,7 +109,7 @@ class _Ahead:
         # NumPy copies in this thread; PyTorch would wake threads that then spin on the cores of those who read.
         np.concatenate(written, out=canvases.numpy())
         images = tuple(image for _, part in found for image in part.images)
-        return Batch(images, canvases, self.n_entries, tuple(said for _, part in found for said in part.problems))
+        return Batch(images, canvases, self.n_entries, tuple(problem for _, part in found for problem in part.problems))
 
 
 class _Slots:
@@ -141,7 +141,7 @@ class _Slots:
 
 @dataclass(frozen=True)
 class _Readers:
-    """Who reads, how many they are, and whether they are processes, which need shared memory."""
+    """The pool that reads, its size, and whether it has processes, which need shared memory."""
 
     pool: Executor
     n: int

@@ -1,8 +1,8 @@
-"""What an evaluation is asked for: methods, numbers and choices of normal images; and the names of what comes out."""
+"""The few-shot protocol as a value: numbers of normal images, seeds, methods, and the names of the metrics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -11,20 +11,31 @@ from lake_core.errors import ConfigError, DatasetError
 
 Method = Literal["lake", "random", "all", "visual", "text"]
 METHODS: tuple[Method, ...] = get_args(Method)
-METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_aupro")
+Metric = Literal["image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_aupro"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 N_RANDOM_DRAWS = 5
 
-Outcome: TypeAlias = dict[str, Any]
-"""What comes out for one category, plain values for JSON: category, model, config, object_name, normals, problems,
-paths and labels of the test images, runs (shots, seed, method, draw, the METRICS, seconds, scores), draws (shots,
-method, and for each metric its figures on bootstrap draws, means over the runs), seconds."""
+CategoryProgress: TypeAlias = Callable[[str, int, int], None]
+"""Called with a category, its images done and its images in all; it may raise to cancel."""
 
-Report: TypeAlias = Callable[[str, int, int], None]
-"""Called with the category, its images done and its images in all; it may raise to cancel."""
+
+class MethodKey(NamedTuple):
+    """A method with a number of normal images."""
+
+    shots: int
+    method: Method
+
+
+class RunKey(NamedTuple):
+    """A method with one choice of normal images."""
+
+    shots: int
+    seed: int
+    method: Method
 
 
 def seeded_order(n: int, seed: int) -> list[int]:
-    """The order in which a seed takes n normal images; fewer shots are a part of more."""
+    """The order in which a seed takes n normal images; fewer shots are a subset of more."""
     return [int(i) for i in np.random.default_rng(seed).permutation(n)]
 
 
@@ -40,10 +51,10 @@ def labelled_tests(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def checked_methods(names: Sequence[str]) -> tuple[Method, ...]:
-    """Names of methods, each once.
+    """The methods of these names, without duplicates.
 
     Raises:
-        ConfigError: if there is none, or one is not known.
+        ConfigError: if there is none, or one is unknown.
     """
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
@@ -53,29 +64,37 @@ def checked_methods(names: Sequence[str]) -> tuple[Method, ...]:
 
 @dataclass(frozen=True)
 class FewShotProtocol:
-    """What is asked for: the numbers and choices of normal images, the methods, and whether maps are compared."""
+    """What is evaluated on every category; becomes tuples without duplicates.
 
-    shots: tuple[int, ...]
-    seeds: tuple[int, ...]
-    methods: tuple[Method, ...]
-    pixel: bool
+    Attributes:
+        shots: Numbers of normal images, each >= 1; become ascending.
+        seeds: Seeds of the choice of normal images and of random neurons, each >= 0.
+        methods: Methods to compare.
+        pixel: Also compare maps with masks. Maps are interpolated over the image and compared at the size of the
+            image reduced by the least whole factor that brings its longest side to MAX_PIXEL_SIDE or below; a
+            reduced pixel is defect if any of its pixels is. Defective images without a mask are left out, and without
+            any mask the pixel metrics are None.
 
-    @classmethod
-    def of(
-        cls, shots: Sequence[int], seeds: Sequence[int], methods: Sequence[Method], pixel: bool
-    ) -> "FewShotProtocol":
-        """The plan with each number and method once, the shots in ascending order."""
-        return cls(tuple(sorted(set(shots))), tuple(dict.fromkeys(seeds)), tuple(dict.fromkeys(methods)), pixel)
+    Raises:
+        ConfigError: if shots, seeds or methods are empty or hold a value that is not allowed.
+    """
+
+    shots: Sequence[int] = (4,)
+    seeds: Sequence[int] = (0, 1, 2)
+    methods: Sequence[Method] = METHODS
+    pixel: bool = True
 
     def __post_init__(self) -> None:
-        if not self.shots or self.shots[0] < 1:
+        if not self.shots or min(self.shots) < 1:
             raise ConfigError(f"shots is {list(self.shots)}; give whole numbers of normal images, at least 1 each.")
         if not self.seeds or min(self.seeds) < 0:
             raise ConfigError(f"seeds is {list(self.seeds)}; give whole numbers of at least 0.")
-        checked_methods(self.methods)
+        object.__setattr__(self, "shots", tuple(sorted(set(self.shots))))
+        object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))
+        object.__setattr__(self, "methods", checked_methods(self.methods))
 
     def check(self, name: str, entries: Sequence[Entry]) -> None:
-        """Makes sure that a category can be evaluated, before anything runs.
+        """Checks that a category can be evaluated, before anything runs.
 
         Raises:
             DatasetError: if it has too few normal images or no labelled test image.
@@ -87,10 +106,26 @@ class FewShotProtocol:
             images = f"{n_normal} normal image{'s' * (n_normal != 1)}"
             raise DatasetError(f"{name} has {images} and {self.shots[-1]} shots are asked for: ask for fewer.")
         if not labelled_tests(entries):
-            raise DatasetError(f"{name} has no labelled test image: put them into test/good and test/<kind>.")
+            raise DatasetError(f"{name} has no labelled test image: put them into test/good and test/<defect>.")
 
-    def learning(self) -> list[tuple[Method, int]]:
-        """The detectors that learn for themselves, with the number of the draw; visual and text come out of lake's."""
+    def runs(self) -> Iterator[RunKey]:
+        """Every method with every choice of normal images, in the order of the report."""
+        for shots in self.shots:
+            for seed in self.seeds:
+                for method in self.methods:
+                    yield RunKey(shots, seed, method)
+
+    def method_keys(self) -> Iterator[MethodKey]:
+        """Every method with every number of normal images, in the order of the report."""
+        for shots in self.shots:
+            for method in self.methods:
+                yield MethodKey(shots, method)
+
+    def detectors(self) -> list[tuple[Method, int]]:
+        """The detectors to fit for one choice of normal images, each with the number of its random draw.
+
+        The methods visual and text use the detector of lake.
+        """
         found: list[tuple[Method, int]] = []
         if {"lake", "visual", "text"} & set(self.methods):
             found.append(("lake", 0))

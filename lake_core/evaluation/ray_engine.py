@@ -21,7 +21,8 @@ from lake_core.backbones.devices import checked_device
 from lake_core.backbones.opening import Opening
 from lake_core.backbones.process import freeze_imports
 from lake_core.errors import BackboneError, ConfigError, LakeError
-from lake_core.evaluation.protocol import Outcome, Report
+from lake_core.evaluation.outcome import CategoryOutcome
+from lake_core.evaluation.protocol import CategoryProgress
 from lake_core.evaluation.tasks import Task, run_task
 from lake_core.version import package_version
 
@@ -37,13 +38,21 @@ class RayEngine:
             to, else starts one on this machine, which ends with the run.
         n_threads: Threads, and so cores, of each worker; None takes what PyTorch uses in this process. A worker with a
             GPU takes at most half of the cores that its machine has for each GPU.
+        batch_size: Images in a forward pass; None takes 4 on the CPU and 64 on a GPU.
 
     Raises:
         ConfigError: if Ray is not installed.
     """
 
-    def __init__(self, opening: Opening, address: str | None = None, n_threads: int | None = None) -> None:
+    def __init__(
+        self,
+        opening: Opening,
+        address: str | None = None,
+        n_threads: int | None = None,
+        batch_size: int | None = None,
+    ) -> None:
         self.opening = opening
+        self.batch_size = batch_size
         self._ray = _imported()
         self._address = address
         self._n_threads = n_threads
@@ -51,8 +60,8 @@ class RayEngine:
     def model_key(self) -> str:
         return self.opening.key(self._device_type())
 
-    def run(self, tasks: Sequence[Task], on_progress: Report | None) -> Iterator[Outcome]:
-        """The outcomes of the tasks, each as soon as it is there; progress is told when a task ends.
+    def run(self, tasks: Sequence[Task], on_progress: CategoryProgress | None) -> Iterator[CategoryOutcome]:
+        """The outcomes of the tasks, each as soon as it is there; progress is reported when a task ends.
 
         Raises:
             ConfigError: if the cluster has no GPU and one is asked for, or no machine with enough cores.
@@ -63,7 +72,7 @@ class RayEngine:
         with self._connected():
             for outcome in self._outcomes(tasks):
                 if on_progress is not None:
-                    on_progress(outcome["category"], len(outcome["paths"]), len(outcome["paths"]))
+                    on_progress(outcome.category, len(outcome.paths), len(outcome.paths))
                 yield outcome
 
     def _device_type(self) -> str:
@@ -78,13 +87,13 @@ class RayEngine:
     def _n_gpus(self) -> int:
         return int(self._ray.cluster_resources().get("GPU", 0))
 
-    def _outcomes(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    def _outcomes(self, tasks: Sequence[Task]) -> Iterator[CategoryOutcome]:
         """Gives each worker that is ready the next task, and replaces workers that died."""
         ray, errors = self._ray, self._ray.exceptions
         share = self._share()
         remote = ray.remote(**share.resources)(_Worker)
         waiting, deaths = deque(tasks), Counter[str]()
-        busy: dict[Any, tuple[Any, Task | None]] = {}  # what a worker was asked -> worker, and task unless it opens
+        busy: dict[Any, tuple[Any, Task | None]] = {}  # call -> worker, and its task unless it opens
 
         def engage() -> None:
             worker = remote.remote()
@@ -95,11 +104,11 @@ class RayEngine:
                 engage()
             n_done = 0
             while n_done < len(tasks):  # a worker that the cluster has no room for is not waited for
-                (answered, *_), _ = ray.wait(list(busy), num_returns=1)
-                worker, task = busy.pop(answered)
-                outcome: Outcome | None = None
+                (finished, *_), _ = ray.wait(list(busy), num_returns=1)
+                worker, task = busy.pop(finished)
+                outcome: CategoryOutcome | None = None
                 try:
-                    outcome = ray.get(answered)
+                    outcome = ray.get(finished)
                 except errors.RayTaskError as error:
                     if isinstance(error.cause, LakeError):
                         raise type(error.cause)(str(error.cause)) from error
@@ -217,7 +226,7 @@ class _Worker:
         self._backbone: Backbone = opening.open()
         freeze_imports()
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: Task) -> CategoryOutcome:
         return run_task(task, self._backbone)
 
 

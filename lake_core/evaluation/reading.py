@@ -29,7 +29,7 @@ class Mask:
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """What stays of a image once it is laid into the model's input; `mask` is None where none can be compared."""
+    """What is kept of an image once it is laid into the model's input; `mask` is None where none can be compared."""
 
     entry: Entry
     sha256: str
@@ -70,7 +70,7 @@ class Part:
 
 
 def read_part(entries: Sequence[Entry], frame: Frame, with_masks: bool, rows: np.ndarray | SharedRows) -> Part:
-    """Reads images in the order of the entries; one that cannot be used is left out and said.
+    """Reads images in the order of the entries; one that cannot be used is left out and reported.
 
     Args:
         entries: Which images.
@@ -120,7 +120,7 @@ def _any_row(mask: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _mask_of(entry: Entry, image: InputImage, frame: Frame) -> Mask | None:
-    """The mask with which a image is compared; a good image's is empty, a defective one may have none."""
+    """The mask with which an image is compared; a good image's is empty, a defective one may have none."""
     if entry.label == "good":
         return reduced_mask(None, image, frame.placement(image))
     if not entry.masks:

@@ -1,83 +1,234 @@
-"""The JSON document of an evaluation, made of the outcomes of its categories, the same whichever engine ran them.
+"""The report of an evaluation: a typed model, made of the outcomes of its categories, and its JSON document.
 
-Its shape (SCHEMA 1); a figure that cannot be had, for want of masks or of one class, is null:
-
-- schema; model (the spec), input_size, resize, precision
-- config: the resolved parameters, as `LakeConfig.as_dict`; object_name is that of the last category
-- object_names: category -> name in the prompts
-- results: one row per category, shots, seed and method with the five METRICS, n_normal, n_test, n_defective and
-  seconds: learning, and an equal share of the search that all detectors make together, without the network; lake,
-  visual and text share one learning and report it each. random's figures are means over its draws
-- summary: one row per category, and per "mean" over categories, for each shots and method: `<metric>_mean` and
-  `<metric>_std` over seeds (population), `<metric>_low` and `<metric>_high`: 95 % bootstrap interval over test
-  images of the mean over seeds. A mean over categories is null where one of them has no figure
-- normals: one row per category, shots and seed with the names of the normal images chosen
-- seconds: category -> whole time, with the network
-- problems: one sentence for each thing that was left out or should be known
-- environment: versions, and what computed (cpu, or the name of the GPU)
-- scores, if asked for: one row per category, shots, seed, method and test image with its path below the category's
-  folder, label ("good" or "defective") and score; random's is the mean over its draws, text's a difference of cosines.
-  A method without a score (text where there is no text part) has no rows
+The report is the same whichever engine ran the tasks. A metric that cannot be computed, because masks or one of the two
+classes are missing, is null.
 """
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
+from pydantic import Field, FiniteFloat, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from lake_core.evaluation.protocol import METRICS, FewShotProtocol, Method, Outcome
+from lake_core.backbones.devices import Precision
+from lake_core.backbones.patch_grid import Resize
+from lake_core.config import ResolvedConfig
+from lake_core.evaluation.outcome import CategoryOutcome, FrozenModel, MetricValues, NormalsRow, RunResult
+from lake_core.evaluation.protocol import METRICS, FewShotProtocol, Method, MethodKey, Metric, RunKey
 from lake_core.metrics.bootstrap import interval
+from lake_core.types import Label
 
-SCHEMA = 1
-_MEAN = "mean"
-Draws: TypeAlias = dict[str, np.ndarray]
-"""Metric -> (n_draws,) figures on bootstrap draws of images."""
+MEAN = "mean"
+"""Stands for the category in the summary's rows over all categories."""
 _PACKAGES = ("lake-explorer", "torch", "open_clip_torch", "timm", "numpy", "scipy", "scikit-learn", "pillow")
 
+Cell: TypeAlias = str | int | float | None
+"""A cell of a row as it is written to a table."""
 
-def document(outcomes: Sequence[Outcome], protocol: FewShotProtocol, with_scores: bool) -> dict[str, Any]:
-    """The document of these outcomes.
+
+class ScoreRow(FrozenModel):
+    """One method's score of one test image; random's is the mean over its draws, text's a difference of cosines."""
+
+    category: str
+    shots: int
+    seed: int
+    method: Method
+    path: str
+    label: Label
+    score: FiniteFloat
+
+
+class Spread(FrozenModel):
+    """A metric over runs: mean and population standard deviation over seeds, and the bounds of the 95 % bootstrap
+    interval, over test images, of the mean over seeds."""
+
+    mean: FiniteFloat | None
+    std: FiniteFloat | None
+    low: FiniteFloat | None
+    high: FiniteFloat | None
+
+
+class SummaryRow(FrozenModel):
+    """One method with one number of normal images, on a category or, as the category "mean", over all of them.
+
+    In JSON the metrics lie side by side: image_auroc_mean, image_auroc_std, image_auroc_low, image_auroc_high ...
+    A mean over categories is null where one of them has no value.
+    """
+
+    category: str
+    shots: int
+    method: Method
+    metrics: dict[Metric, Spread]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nested(cls, row: dict[str, object]) -> dict[str, object]:
+        if "metrics" in row:
+            return row
+        rest = dict(row)
+        metrics = {
+            metric: {part: rest.pop(f"{metric}_{part}", None) for part in Spread.model_fields} for metric in METRICS
+        }
+        return rest | {"metrics": metrics}
+
+    @model_serializer
+    def _flat(self) -> dict[str, Cell]:
+        row: dict[str, Cell] = {"category": self.category, "shots": self.shots, "method": self.method}
+        for metric, spread in self.metrics.items():
+            row |= {f"{metric}_{part}": value for part, value in spread}
+        return row
+
+
+class EvaluationReport(FrozenModel):
+    """The results of an evaluation.
+
+    Attributes:
+        model, input_size, resize, precision: As in `BackboneInfo`.
+        config: The parameters with every gap filled in; its object name is that of the last category.
+        object_names: Category -> its name in the prompts.
+        results: One row for each category, number of shots, seed and method.
+        summary: One row for each category, and for "mean", with each number of shots and method.
+        normals: One row for each category, number of shots and seed.
+        seconds: Category -> time in all, with the network.
+        problems: What was left out or should be known, one sentence each.
+        environment: Versions, and what computed.
+        scores: One row for each category, number of shots, seed, method and test image, none for a method without
+            scores; None, and not written, after `without_scores`.
+    """
+
+    schema_version: Literal[2] = Field(2, alias="schema")
+    model: str
+    input_size: tuple[int, int]
+    resize: Resize
+    precision: Precision
+    config: ResolvedConfig
+    object_names: dict[str, str]
+    results: tuple[RunResult, ...]
+    summary: tuple[SummaryRow, ...]
+    normals: tuple[NormalsRow, ...]
+    seconds: dict[str, float]
+    problems: tuple[str, ...]
+    environment: dict[str, str]
+    scores: tuple[ScoreRow, ...] | None = None
+
+    @cached_property
+    def _summary(self) -> dict[tuple[str, MethodKey], SummaryRow]:
+        return {(row.category, MethodKey(row.shots, row.method)): row for row in self.summary}
+
+    @cached_property
+    def _normals(self) -> dict[tuple[str, int, int], tuple[str, ...]]:
+        return {(row.category, row.shots, row.seed): row.names for row in self.normals}
+
+    def summary_of(self, category: str, shots: int, method: Method) -> SummaryRow:
+        """The row of the summary for a category, or for "mean"."""
+        return self._summary[category, MethodKey(shots, method)]
+
+    def normals_of(self, category: str, shots: int, seed: int) -> tuple[str, ...]:
+        """Names of the normal images that were learned from."""
+        return self._normals[category, shots, seed]
+
+    def rows(self, part: Literal["results", "summary", "scores"]) -> list[dict[str, Cell]]:
+        """The rows of a part as plain values, for tables and CSV."""
+        found: Sequence[FrozenModel] = getattr(self, part) or ()
+        return [row.model_dump(mode="json") for row in found]
+
+    def without_scores(self) -> "EvaluationReport":
+        """The report without the scores of the test images, which are most of its size."""
+        return self.model_copy(update={"scores": None})
+
+    def to_json(self) -> str:
+        """The JSON document."""
+        return self.model_dump_json(by_alias=True, indent=1)
+
+    @model_serializer(mode="wrap")
+    def _without_absent_scores(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        document: dict[str, object] = handler(self)
+        if self.scores is None:
+            document.pop("scores", None)
+        return document
+
+
+def report_of(outcomes: Sequence[CategoryOutcome], protocol: FewShotProtocol) -> EvaluationReport:
+    """The report over categories.
 
     Args:
-        outcomes: One per category, at least one.
-        plan: What was asked for.
-        with_scores: Also give the score of each test image.
+        outcomes: One for each category, at least one.
+        protocol: What was run on each of them.
     """
-    results: list[dict[str, Any]] = []
-    summary: list[dict[str, Any]] = []
-    scores: list[dict[str, Any]] = []
-    draws: dict[tuple[int, Method], list[Draws]] = {}
+    last = outcomes[-1]
+    return EvaluationReport(
+        **dict(last.backbone),
+        config=last.config,
+        object_names={one.category: one.config.object_name for one in outcomes},
+        results=tuple(one.by_run[key].result for one in outcomes for key in protocol.runs()),
+        summary=(*_by_category(outcomes, protocol), *_over_categories(outcomes, protocol)),
+        normals=tuple(row for one in outcomes for row in one.normals),
+        seconds={one.category: one.seconds for one in outcomes},
+        problems=tuple(problem for one in outcomes for problem in one.problems),
+        environment=_environment() | {"device": ", ".join(sorted({one.device for one in outcomes}))},
+        scores=tuple(row for one in outcomes for row in _score_rows(one, protocol)),
+    )
+
+
+def mean_or_none(values: Sequence[float | None], digits: int | None = None) -> float | None:
+    """The mean, rounded to so many digits; None if a value is missing, or there is none."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return None
+    mean = float(np.mean(known))
+    return mean if digits is None else round(mean, digits)
+
+
+def _score_rows(outcome: CategoryOutcome, protocol: FewShotProtocol) -> Iterator[ScoreRow]:
+    for key in protocol.runs():
+        scores = outcome.by_run[key].scores
+        for path, label, score in zip(outcome.paths, outcome.labels, scores, strict=False):  # a run may have no scores
+            yield ScoreRow(**key._asdict(), category=outcome.category, path=path, label=label, score=score)
+
+
+def _by_category(outcomes: Sequence[CategoryOutcome], protocol: FewShotProtocol) -> Iterator[SummaryRow]:
     for outcome in outcomes:
-        rows = list(_rows(outcome, protocol))
-        results.extend(rows)
-        scores.extend(_score_rows(outcome, protocol) if with_scores else ())
-        for n_shots in protocol.shots:
-            for method in protocol.methods:
-                drawn = _draws(outcome, n_shots, method)
-                draws.setdefault((n_shots, method), []).append(drawn)
-                own = [row for row in rows if (row["shots"], row["method"]) == (n_shots, method)]
-                summary.append(_summary(outcome["category"], n_shots, method, own, drawn))
-    summary.extend(_means(results, protocol, draws))
-    found = {
-        "schema": SCHEMA,
-        **outcomes[-1]["model"],
-        "config": outcomes[-1]["config"],
-        "object_names": {outcome["category"]: outcome["object_name"] for outcome in outcomes},
-        "results": results,
-        "summary": summary,
-        "normals": [row for outcome in outcomes for row in outcome["normals"]],
-        "seconds": {outcome["category"]: outcome["seconds"] for outcome in outcomes},
-        "problems": [problem for outcome in outcomes for problem in outcome["problems"]],
-        "environment": environment() | {"device": ", ".join(sorted({outcome["device"] for outcome in outcomes}))},
-    }
-    return found | ({"scores": scores} if with_scores else {})
+        for key in protocol.method_keys():
+            by_seed = [outcome.by_run[RunKey(key.shots, seed, key.method)].result.metrics() for seed in protocol.seeds]
+            yield _summary_row(outcome.category, key, by_seed, outcome.by_method[key])
 
 
-def environment() -> dict[str, str]:
-    """Versions of what the figures depend on."""
+def _over_categories(outcomes: Sequence[CategoryOutcome], protocol: FewShotProtocol) -> Iterator[SummaryRow]:
+    for key in protocol.method_keys():
+        by_seed: list[MetricValues] = []
+        for seed in protocol.seeds:
+            results = [one.by_run[RunKey(key.shots, seed, key.method)].result.metrics() for one in outcomes]
+            by_seed.append({metric: mean_or_none([values[metric] for values in results]) for metric in METRICS})
+        draws = [one.by_method[key] for one in outcomes]
+        together = {
+            metric: np.mean([one[metric] for one in draws], axis=0)
+            for metric in METRICS
+            if all(metric in one for one in draws)
+        }
+        yield _summary_row(MEAN, key, by_seed, together)
+
+
+def _summary_row(
+    category: str, key: MethodKey, by_seed: Sequence[MetricValues], draws: Mapping[Metric, np.ndarray]
+) -> SummaryRow:
+    metrics = {metric: _spread([values[metric] for values in by_seed], draws.get(metric)) for metric in METRICS}
+    return SummaryRow(category=category, shots=key.shots, method=key.method, metrics=metrics)
+
+
+def _spread(values: Sequence[float | None], draws: np.ndarray | None) -> Spread:
+    """Of one value per seed, and of (n_draws,) values on bootstrap draws, if there are any."""
+    known = [value for value in values if value is not None]
+    std = round(float(np.std(known)), 6) if len(known) == len(values) else None
+    low, high = (None, None) if draws is None else (round(bound, 6) for bound in interval(draws))
+    return Spread(mean=mean_or_none(values, 6), std=std, low=low, high=high)
+
+
+def _environment() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
     found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
     for package in _PACKAGES:
         try:
@@ -85,98 +236,3 @@ def environment() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found | {"torch_threads": str(torch.get_num_threads())}
-
-
-def _score_rows(outcome: Outcome, protocol: FewShotProtocol) -> Iterator[dict[str, Any]]:
-    """What each method said of each test image of a category."""
-    for n_shots, seed, method in _combinations(protocol):
-        draws = [run["scores"] for run in _runs(outcome, n_shots, method) if run["seed"] == seed]
-        if not draws[0]:
-            continue
-        for path, is_defective, score in zip(
-            outcome["paths"], outcome["labels"], np.mean(draws, axis=0).tolist(), strict=True
-        ):
-            yield {
-                "category": outcome["category"],
-                "shots": n_shots,
-                "seed": seed,
-                "method": method,
-                "path": path,
-                "label": "defective" if is_defective else "good",
-                "score": score,
-            }
-
-
-def _rows(outcome: Outcome, protocol: FewShotProtocol) -> Iterator[dict[str, Any]]:
-    for n_shots, seed, method in _combinations(protocol):
-        draws = [run for run in _runs(outcome, n_shots, method) if run["seed"] == seed]
-        yield (
-            {"category": outcome["category"], "shots": n_shots, "seed": seed, "method": method}
-            | {metric: _rounded(_mean([run[metric] for run in draws])) for metric in METRICS}
-            | {
-                "n_normal": n_shots,
-                "n_test": len(outcome["labels"]),
-                "n_defective": sum(outcome["labels"]),
-                "seconds": round(float(np.mean([run["seconds"] for run in draws])), 3),
-            }
-        )
-
-
-def _combinations(protocol: FewShotProtocol) -> Iterator[tuple[int, int, Method]]:
-    for n_shots in protocol.shots:
-        for seed in protocol.seeds:
-            for method in protocol.methods:
-                yield n_shots, seed, method
-
-
-def _runs(outcome: Outcome, n_shots: int, method: Method) -> list[dict[str, Any]]:
-    return [run for run in outcome["runs"] if run["shots"] == n_shots and run["method"] == method]
-
-
-def _draws(outcome: Outcome, n_shots: int, method: Method) -> Draws:
-    """For each metric that could be had its figures on the bootstrap draws."""
-    row = next(row for row in outcome["draws"] if (row["shots"], row["method"]) == (n_shots, method))
-    return {metric: np.array(row[metric]) for metric in METRICS if metric in row}
-
-
-def _summary(
-    category: str, n_shots: int, method: Method, rows: Sequence[Mapping[str, Any]], draws: Draws
-) -> dict[str, Any]:
-    """Mean and spread over the rows of one category, one row per seed."""
-    summary: dict[str, Any] = {"category": category, "shots": n_shots, "method": method}
-    for metric in METRICS:
-        values = [row[metric] for row in rows]
-        summary[f"{metric}_mean"] = _rounded(_mean(values))
-        summary[f"{metric}_std"] = None if None in values else _rounded(float(np.std(values)))
-        bounds = interval(draws[metric]) if metric in draws else (None, None)
-        summary[f"{metric}_low"], summary[f"{metric}_high"] = map(_rounded, bounds)
-    return summary
-
-
-def _means(
-    results: Sequence[Mapping[str, Any]], protocol: FewShotProtocol, draws: Mapping[tuple[int, Method], Sequence[Draws]]
-) -> Iterator[dict[str, Any]]:
-    """The rows over all categories: a metric counts where every category has it."""
-    for n_shots in protocol.shots:
-        for method in protocol.methods:
-            by_seed = []
-            for seed in protocol.seeds:
-                rows = [row for row in results if (row["shots"], row["seed"], row["method"]) == (n_shots, seed, method)]
-                by_seed.append({metric: _mean([row[metric] for row in rows]) for metric in METRICS})
-            own = draws[n_shots, method]
-            together = {
-                metric: np.mean([one[metric] for one in own], axis=0)
-                for metric in METRICS
-                if all(metric in one for one in own)
-            }
-            yield _summary(_MEAN, n_shots, method, by_seed, together)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, or None if a value is missing."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)

@@ -1,9 +1,8 @@
-"""What the metrics say of the runs of one category, over all its test images and on bootstrap draws of them."""
+"""The metrics of the runs of one category, over all its test images and on bootstrap draws of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +11,10 @@ from torch import Tensor
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.detector.batch import Variant
 from lake_core.evaluation.maps import MapFile
-from lake_core.evaluation.protocol import METRICS, Method
-from lake_core.evaluation.test_scores import TestScores
+from lake_core.evaluation.outcome import MethodDraws, MetricValues, RunOutcome, RunResult
+from lake_core.evaluation.protocol import METRICS, FewShotProtocol, Metric, RunKey
+from lake_core.evaluation.report import mean_or_none
+from lake_core.evaluation.scoring_pass import TestScores
 from lake_core.metrics.bootstrap import Resampling, times_drawn
 from lake_core.metrics.image_metrics import auroc, average_precision, f1_max
 from lake_core.metrics.pixel_metrics import Comparison, Maps, PixelTruth
@@ -26,32 +27,41 @@ _DETECTORS_AT_ONCE = {"cpu": 1, "cuda": 16}
 
 @dataclass(frozen=True)
 class Run:
-    """One method (one draw of it) with one choice of normal images; `seconds` is what learning took."""
+    """One method with one choice of normal images, and of random neurons one draw.
 
-    shots: int
-    seed: int
-    method: Method
-    draw: int
+    Attributes:
+        key: Number of normal images, seed and method.
+        variant: The fitted detector and how it is scored.
+        seconds: What fitting took.
+    """
+
+    key: RunKey
     variant: Variant
     seconds: float
 
     @property
-    def says_nothing(self) -> bool:
-        """Whether the method needs a text part that the backbone does not have."""
-        return self.method == "text" and not self.variant.has_text
+    def has_scores(self) -> bool:
+        """False if the method needs a text part that the backbone does not have."""
+        return self.key.method != "text" or self.variant.has_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunMetrics:
-    """What the metrics say of one run.
+    """The metrics of one run.
 
     Attributes:
-        row: Plain values: shots, seed, method, draw, the METRICS, seconds, scores.
-        draws: For each metric that could be had (n_draws,) float64, on the same bootstrap draws for all runs.
+        key: Number of normal images, seed and method.
+        values: Each metric in [0, 1], None where it cannot be computed.
+        draws: For each metric that can be computed (n_draws,) float64, on the same bootstrap draws for all runs.
+        scores: (n_images,) float64; None where the method gives none.
+        seconds: Fitting, and this run's share of the search.
     """
 
-    row: dict[str, Any]
-    draws: Mapping[str, np.ndarray]
+    key: RunKey
+    values: MetricValues
+    draws: Mapping[Metric, np.ndarray]
+    scores: np.ndarray | None
+    seconds: float
 
 
 def measure_runs(
@@ -60,66 +70,86 @@ def measure_runs(
     """The metrics and scores of each run.
 
     Args:
-        runs: In the order of the variants that were asked.
-        heard: What they said.
-        maps: The maps of all images that were heard, or None without pixel metrics.
+        runs: In the order of the batch scorer's variants.
+        test_scores: Of all variants.
+        maps: The maps of all test images; None leaves the pixel metrics out.
         device: Where maps are compared with masks, and draws with labels.
     """
-    labels = [image.entry.label == "defective" for image in test_scores.images]
+    labels = test_scores.is_defective
     resampling = Resampling.of(labels, device=device)
     pixels = None if maps is None else _Pixels(test_scores, maps, resampling, device)
     at_once = _DETECTORS_AT_ONCE[device.type]
     for start in range(0, len(runs), at_once):
         some = range(start, min(start + at_once, len(runs)))
-        compared = pixels.compare({i: runs[i].variant.grid for i in some if not runs[i].says_nothing}) if pixels else {}
+        compared = pixels.compare({i: runs[i].variant.grid for i in some if runs[i].has_scores}) if pixels else {}
         for i in some:
-            yield _metrics_of_run(runs[i], test_scores, labels, test_scores.scores[i], resampling, compared.get(i))
+            seconds = runs[i].seconds + test_scores.seconds / test_scores.n_detectors
+            scores = test_scores.scores[i] if runs[i].has_scores else None
+            yield RunMetrics(
+                runs[i].key, *_metrics(labels, scores, resampling, compared.get(i)), scores=scores, seconds=seconds
+            )
 
 
-def _metrics_of_run(
-    run: Run,
-    test_scores: TestScores,
-    labels: Sequence[bool],
-    scores: np.ndarray,
-    resampling: Resampling | None,
-    compared: Comparison | None,
-) -> RunMetrics:
-    row: dict[str, Any] = {"shots": run.shots, "seed": run.seed, "method": run.method, "draw": run.draw}
-    row |= dict.fromkeys(METRICS)
-    row |= {"seconds": round(run.seconds + test_scores.seconds / test_scores.n_detectors, 3), "scores": []}
-    draws: dict[str, np.ndarray] = {}
-    if not run.says_nothing:
-        row["image_auroc"] = auroc(labels, scores)
-        row["image_ap"] = average_precision(labels, scores)
-        row["image_f1_max"] = f1_max(labels, scores)
-        row["scores"] = scores.tolist()
+def _metrics(
+    labels: Sequence[bool], scores: np.ndarray | None, resampling: Resampling | None, compared: Comparison | None
+) -> tuple[dict[Metric, float | None], dict[Metric, np.ndarray]]:
+    """Each metric, and those that can be computed on bootstrap draws."""
+    values: dict[Metric, float | None] = dict.fromkeys(METRICS)
+    draws: dict[Metric, np.ndarray] = {}
+    if scores is not None:
+        values["image_auroc"] = auroc(labels, scores)
+        values["image_ap"] = average_precision(labels, scores)
+        values["image_f1_max"] = f1_max(labels, scores)
         if resampling is not None:
-            draws["image_auroc"], draws["image_ap"], draws["image_f1_max"] = resampling.figures(scores)
+            draws["image_auroc"], draws["image_ap"], draws["image_f1_max"] = resampling.draws(scores)
     if compared is not None:
-        row["pixel_auroc"], row["pixel_aupro"] = compared.figures
+        values["pixel_auroc"], values["pixel_aupro"] = compared.metrics
         if compared.draws is not None:
             draws["pixel_auroc"], draws["pixel_aupro"] = compared.draws
-    return RunMetrics(row, draws)
+    return values, draws
 
 
-def mean_draws(metrics: Iterable[RunMetrics]) -> list[dict[str, Any]]:
-    """For each number of shots and each method the draws of its runs, averaged within each draw.
+def run_outcomes(
+    category: str, metrics: Sequence[RunMetrics], labels: Sequence[bool], protocol: FewShotProtocol
+) -> Iterator[RunOutcome]:
+    """One outcome for each number of normal images, seed and method; random draws are averaged.
 
-    Returns:
-        Rows of plain values: shots, method, and for each metric that all of its runs have the figure on each draw.
+    Args:
+        category: Whose runs they are.
+        metrics: Of all runs of the protocol.
+        labels: (n_images,), True where defective.
+        protocol: Gives the order.
     """
-    together: dict[tuple[int, Method], list[RunMetrics]] = {}
-    for run_metrics in metrics:
-        together.setdefault((run_metrics.row["shots"], run_metrics.row["method"]), []).append(run_metrics)
-    return [
-        {"shots": shots, "method": method}
-        | {
-            metric: np.mean([one.draws[metric] for one in of_method], axis=0).round(6).tolist()
+    by_key: dict[RunKey, list[RunMetrics]] = {}
+    for one in metrics:
+        by_key.setdefault(one.key, []).append(one)
+    for key in protocol.runs():
+        draws = by_key[key]
+        scores = [one.scores for one in draws if one.scores is not None]
+        result = RunResult(
+            shots=key.shots,
+            seed=key.seed,
+            method=key.method,
+            **{metric: mean_or_none([one.values[metric] for one in draws], 6) for metric in METRICS},
+            category=category,
+            n_normal=key.shots,
+            n_test=len(labels),
+            n_defective=sum(labels),
+            seconds=round(float(np.mean([one.seconds for one in draws])), 3),
+        )
+        yield RunOutcome(result=result, scores=tuple(np.mean(scores, axis=0).tolist()) if scores else ())
+
+
+def mean_draws(metrics: Sequence[RunMetrics], protocol: FewShotProtocol) -> Iterator[MethodDraws]:
+    """For each number of normal images and method, the metrics of its runs averaged within each bootstrap draw."""
+    for shots, method in protocol.method_keys():
+        own = [one.draws for one in metrics if (one.key.shots, one.key.method) == (shots, method)]
+        values = {
+            metric: np.mean([draws[metric] for draws in own], axis=0).round(6).tolist()
             for metric in METRICS
-            if all(metric in one.draws for one in of_method)
+            if all(metric in draws for draws in own)
         }
-        for (shots, method), of_method in together.items()
-    ]
+        yield MethodDraws(shots=shots, method=method, values=values)
 
 
 class _Pixels:
@@ -141,12 +171,12 @@ class _Pixels:
         self._truth = PixelTruth(defects, times, device, _PIXELS_AT_ONCE[device.type])
 
     def compare(self, grids: Mapping[int, PatchGrid]) -> dict[int, Comparison]:
-        """For the numbers of some variants, with the grids of their maps, the figures with their draws."""
+        """The pixel metrics, with their draws, of some variants: their numbers, with the grids of their maps."""
         if not grids:
             return {}
         variants = range(min(grids), max(grids) + 1)
 
-        @lru_cache(maxsize=1)  # all variants are asked about some images, before the next images come
+        @lru_cache(maxsize=1)  # all variants are compared on some images before the next images come
         def rows_of(images: tuple[int, ...]) -> Tensor:
             return torch.from_numpy(self._maps.maps(variants, [self._rows[i] for i in images])).to(self._device)
 
@@ -161,14 +191,14 @@ class _Pixels:
 
     def _spread(self, values: Tensor, grid: PatchGrid, images: Sequence[int]) -> Tensor:
         """Maps (n_images, n_patches) over the pixels of their masks, those of one size together: (n_pixels,)."""
-        alike: dict[tuple[tuple[int, int], Placement], list[int]] = {}
+        of_shape: dict[tuple[tuple[int, int], Placement], list[int]] = {}
         for row, image in enumerate(images):
-            alike.setdefault((self._masks[image].defects.shape, self._masks[image].placement), []).append(row)
+            of_shape.setdefault((self._masks[image].defects.shape, self._masks[image].placement), []).append(row)
         spread: dict[int, Tensor] = {}
-        for ((height, width), placement), rows in alike.items():
-            some = values if len(alike) == 1 else values[rows]
+        for ((height, width), placement), rows in of_shape.items():
+            some = values if len(of_shape) == 1 else values[rows]
             together = interpolated(some, grid, placement, (width, height)).flatten(1)
-            if len(alike) == 1:
+            if len(of_shape) == 1:
                 return together.view(-1)
             spread |= dict(zip(rows, together, strict=True))
         return torch.cat([spread[row] for row in range(len(images))])

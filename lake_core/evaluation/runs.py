@@ -1,4 +1,4 @@
-"""The runs of one category, wherever its images come from: detectors learn, score every test image, are judged.
+"""The runs of one category, wherever its images come from: detectors are fitted, score every test image, are measured.
 
 Test images arrive in batches, are scored by all detectors and let go. What stays of each in memory are its name, its
 scores and, for pixel metrics, its mask as runs of pixels; its maps on the patch grid go into a temporary file.
@@ -7,7 +7,7 @@ scores and, for pixel metrics, its mask as runs of pixels; its maps on the patch
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lake_core.backbones.devices import device_name
@@ -19,40 +19,54 @@ from lake_core.detector.lake import Lake
 from lake_core.errors import DatasetError
 from lake_core.evaluation.loading import Batch
 from lake_core.evaluation.maps import MapFile
-from lake_core.evaluation.protocol import N_RANDOM_DRAWS, FewShotProtocol, Method, Outcome, Report
-from lake_core.evaluation.run_metrics import Run, mean_draws, measure_runs
-from lake_core.evaluation.test_scores import TestScores, score_tests
+from lake_core.evaluation.outcome import BackboneInfo, CategoryOutcome, NormalsRow
+from lake_core.evaluation.protocol import N_RANDOM_DRAWS, CategoryProgress, FewShotProtocol, Method, RunKey
+from lake_core.evaluation.run_metrics import Run, mean_draws, measure_runs, run_outcomes
+from lake_core.evaluation.scoring_pass import TestScores, score_tests
+from lake_core.types import Label
+
+
+@dataclass(frozen=True, eq=False)
+class CategoryImages:
+    """The images of one category, wherever they come from.
+
+    Attributes:
+        category: Its name.
+        chosen: Seed -> the normal images in the order in which it takes them, at least as many as the most shots.
+        batches: The labelled test images, read while the network works.
+        n_tests: How many they are.
+        problems: What was left out so far, one sentence each.
+    """
+
+    category: str
+    chosen: Mapping[int, Sequence[InputImage]]
+    batches: Iterable[Batch]
+    n_tests: int
+    problems: Sequence[str] = ()
 
 
 def run_category(
-    category: str,
-    chosen: Mapping[int, Sequence[InputImage]],
-    batches: Iterable[Batch],
-    n_tests: int,
+    images: CategoryImages,
     store: FeatureStore,
     config: LakeConfig,
     protocol: FewShotProtocol,
-    problems: Sequence[str] = (),
-    on_progress: Report | None = None,
-) -> Outcome:
+    on_progress: CategoryProgress | None = None,
+) -> CategoryOutcome:
     """All runs of one category.
 
     Args:
-        category: Its name.
-        chosen: Seed -> the normal images in the order in which it takes them, at least as many as the most shots.
-        batches: The labelled test images; those not asked for yet need not have been read.
-        n_tests: How many they are.
-        store: Of activations; those that it holds are not computed again.
+        images: What is learned from, and what is scored.
+        store: Activations; those that it holds are not computed again.
         config: Parameters of the method.
-        plan: What is asked for.
-        problems: What was left out so far, one sentence each.
+        protocol: What is evaluated.
         on_progress: Called after each few images.
     Raises:
         DatasetError: if no test image can be read.
     """
+    category, chosen, n_tests = images.category, images.chosen, images.n_tests
     started = time.perf_counter()
     backbone, most = store.backbone, protocol.shots[-1]
-    distinct = {image.sha256: image for images in chosen.values() for image in images[:most]}
+    distinct = {image.sha256: image for normals in chosen.values() for image in normals[:most]}
     n_all = len(distinct) + n_tests
 
     def report(n_done: int) -> None:
@@ -64,51 +78,51 @@ def run_category(
     runs: list[Run] = []
     for n in protocol.shots:
         for seed in protocol.seeds:
-            runs.extend(_learn(chosen[seed][:n], n, seed, store, config, protocol))
+            runs.extend(_fitted(chosen[seed][:n], n, seed, store, config, protocol))
             report(len(distinct))
     scorer = BatchScorer([run.variant for run in runs], store)
     with MapFile([run.variant.grid.n_patches for run in runs]) if protocol.pixel else nullcontext() as maps:
-        test_scores = score_tests(scorer, batches, hook_points, maps, lambda done: report(len(distinct) + done))
+        test_scores = score_tests(scorer, images.batches, hook_points, maps, lambda done: report(len(distinct) + done))
         metrics = list(measure_runs(runs, test_scores, maps, backbone.device)) if test_scores.images else []
-    told = [
-        *problems,
-        *(f"{category}: {said}" for said in (*test_scores.problems, *_remarks(test_scores, distinct, protocol))),
+    remarks = [
+        *images.problems,
+        *(f"{category}: {one}" for one in (*test_scores.problems, *_remarks(test_scores, distinct, protocol))),
     ]
     if not test_scores.images:
-        raise DatasetError(f"None of the {n_tests} test images of {category} can be read: {told[-1]}")
-    return {
-        "category": category,
-        "model": {
-            "model": backbone.spec,
-            "input_size": list(backbone.input_size),
-            "resize": backbone.resize,
-            "precision": backbone.precision,
-        },
-        "config": config.resolved(backbone.recommended).as_dict(),
-        "object_name": config.object_name,
-        "normals": [
-            {"category": category, "shots": n, "seed": seed, "names": [image.name for image in chosen[seed][:n]]}
+        raise DatasetError(f"None of the {n_tests} test images of {category} can be read: {remarks[-1]}")
+    labels: list[Label] = ["defective" if is_defective else "good" for is_defective in test_scores.is_defective]
+    return CategoryOutcome(
+        category=category,
+        backbone=BackboneInfo(
+            model=backbone.spec,
+            input_size=backbone.input_size,
+            resize=backbone.resize,
+            precision=backbone.precision,
+        ),
+        config=config.resolved(backbone.recommended),
+        normals=tuple(
+            NormalsRow(category=category, shots=n, seed=seed, names=tuple(image.name for image in chosen[seed][:n]))
             for n in protocol.shots
             for seed in protocol.seeds
-        ],
-        "problems": list(dict.fromkeys(told)),
-        "paths": [image.entry.name for image in test_scores.images],
-        "labels": [image.entry.label == "defective" for image in test_scores.images],
-        "runs": [run_metrics.row for run_metrics in metrics],
-        "draws": mean_draws(metrics),
-        "device": device_name(store.backbone.device),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
+        ),
+        paths=tuple(image.entry.name for image in test_scores.images),
+        labels=tuple(labels),
+        runs=tuple(run_outcomes(category, metrics, test_scores.is_defective, protocol)),
+        draws=tuple(mean_draws(metrics, protocol)),
+        problems=tuple(dict.fromkeys(remarks)),
+        device=device_name(backbone.device),
+        seconds=round(time.perf_counter() - started, 3),
+    )
 
 
 def _remarks(test_scores: TestScores, learned: Container[str], protocol: FewShotProtocol) -> Iterator[str]:
-    """What makes figures null, or better than they should be."""
+    """What makes metrics null, or better than they should be."""
     for image in test_scores.images:
         if image.sha256 in learned:
-            yield f"{image.entry.name} is also among the normal images learned from: its score says nothing."
+            yield f"{image.entry.name} is also among the normal images: its score says nothing about new images."
     labels = {image.entry.label for image in test_scores.images}
     if len(labels) == 1:
-        yield f"all {len(test_scores.images)} test images are {labels.pop()}: AUROC, AP and F1 need both kinds."
+        yield f"all {len(test_scores.images)} test images are {labels.pop()}: AUROC, AP and F1 need both labels."
     masks = [image.mask for image in test_scores.images if image.entry.label == "defective"]
     if protocol.pixel and None in masks:
         n_bare = masks.count(None)
@@ -118,7 +132,7 @@ def _remarks(test_scores: TestScores, learned: Container[str], protocol: FewShot
         yield f"{n_blank} of {len(masks)} defective images have an empty mask: all their pixels count as good."
 
 
-def _learn(
+def _fitted(
     images: Sequence[InputImage],
     n_shots: int,
     seed: int,
@@ -128,14 +142,15 @@ def _learn(
 ) -> Iterator[Run]:
     """The runs of one choice of normal images; lake, visual and text share a detector."""
     own_weights: dict[Method, float | None] = {"lake": None, "visual": 0.0, "text": None}
-    for learning, draw in protocol.learning():
+    for fitted, draw in protocol.detectors():
         changes: dict[str, Any] = {"lake": {}, "all": {"criterion": "all"}}.get(
-            learning, {"criterion": "random", "seed": N_RANDOM_DRAWS * seed + draw}
+            fitted, {"criterion": "random", "seed": N_RANDOM_DRAWS * seed + draw}
         )
         started = time.perf_counter()
         detector = Lake(store.backbone, replace(config, **changes), store).fit(images)
         seconds = time.perf_counter() - started
-        weights = own_weights if learning == "lake" else {learning: None}
+        weights = own_weights if fitted == "lake" else {fitted: None}
         for method, weight in weights.items():
             if method in protocol.methods:
-                yield Run(n_shots, seed, method, draw, Variant(detector, weight, method == "text"), seconds)
+                variant = Variant(detector, weight, zero_shot=method == "text")
+                yield Run(RunKey(n_shots, seed, method), variant, seconds)

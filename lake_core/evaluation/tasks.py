@@ -1,4 +1,4 @@
-"""One category of the few-shot protocol as a task: small to send to another process, plain to get back."""
+"""One category of the few-shot protocol as a task: small to send to another process, typed to get back."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,24 @@ from lake_core.data.folders import Entry
 from lake_core.data.images import InputImage, read_image
 from lake_core.errors import DatasetError, ImageError
 from lake_core.evaluation.loading import load_ahead
-from lake_core.evaluation.protocol import FewShotProtocol, Outcome, Report, choose_normals, labelled_tests
-from lake_core.evaluation.runs import run_category
+from lake_core.evaluation.outcome import CategoryOutcome
+from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol, choose_normals, labelled_tests
+from lake_core.evaluation.runs import CategoryImages, run_category
 
 BATCH_ON_CPU, BATCH_ON_GPU = 4, 64
 
 
 @dataclass(frozen=True)
 class Task:
-    """One category to be run; small, and the same wherever its files lie under the same paths."""
+    """One category to be run; small, and valid wherever its files lie under the same paths.
+
+    Attributes:
+        category: Its name.
+        entries: Its files.
+        config: Parameters of the method.
+        protocol: What is evaluated.
+        batch_size: Images in a forward pass; None takes 4 on the CPU and 64 on a GPU.
+    """
 
     category: str
     entries: tuple[Entry, ...]
@@ -29,8 +38,8 @@ class Task:
     batch_size: int | None = None
 
 
-def run_task(task: Task, backbone: Backbone, on_progress: Report | None = None) -> Outcome:
-    """All runs of one category.
+def run_task(task: Task, backbone: Backbone, on_progress: CategoryProgress | None = None) -> CategoryOutcome:
+    """All runs of one category, with the test images read ahead of the network.
 
     Raises:
         DatasetError: if it has too few normal images that can be read, or no labelled test image.
@@ -42,8 +51,9 @@ def run_task(task: Task, backbone: Backbone, on_progress: Report | None = None) 
     store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone), on_device=True)
     tests = labelled_tests(task.entries)
     batches = load_ahead(tests, backbone, store.batch_size, protocol.pixel)
-    outcome = run_category(name, chosen, batches, len(tests), store, task.config, protocol, problems, on_progress)
-    return outcome | {"seconds": round(time.perf_counter() - started, 3)}
+    images = CategoryImages(name, chosen, batches, len(tests), problems)
+    outcome = run_category(images, store, task.config, protocol, on_progress)
+    return outcome.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
 
 
 def _read_normals(

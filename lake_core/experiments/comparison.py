@@ -153,7 +153,7 @@ def auroc_difference(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> 
     drawn = Resampling.of(labels)
     if ours is None or theirs is None or drawn is None:
         return None
-    return Difference(ours - theirs, interval(drawn.figures(first).auroc - drawn.figures(second).auroc))
+    return Difference(ours - theirs, interval(drawn.draws(first).auroc - drawn.draws(second).auroc))
 
 
 # The neurons of two detectors ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
-"""Bootstrap intervals over images: how much a figure depends on which test images happened to be there.
+"""Bootstrap intervals over images: how much a metric depends on the choice of test images.
 
-In each draw good and defective images are drawn anew, with replacement, as many of each as there are.
+The bootstrap is stratified: in each draw, good and defective images are drawn apart, with replacement, as many of each
+as there are (Efron and Tibshirani, An Introduction to the Bootstrap, 1993).
 """
 
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from lake_core.metrics.image_metrics import checked, has_both
 
 N_DRAWS = 1000
 _AT_ONCE = 2**17
-"""Drawn images that are looked at together, so that memory does not grow with draws times images; on a GPU 64
+"""Drawn images that are counted together, so that memory does not grow with draws times images; on a GPU 64
 times as many."""
 
 
@@ -26,8 +27,8 @@ class Interval(NamedTuple):
     high: float
 
 
-class Figures(NamedTuple):
-    """(n_draws,) float64 each: AUROC, average precision and greatest F1 over all thresholds, one per draw."""
+class ImageDraws(NamedTuple):
+    """(n_draws,) float64 in [0, 1] each, one per draw: AUROC, average precision, greatest F1 over all thresholds."""
 
     auroc: np.ndarray
     average_precision: np.ndarray
@@ -36,11 +37,11 @@ class Figures(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Resampling:
-    """Which images each draw takes; the same for all that is asked of it, so that figures can be compared.
+    """Which images each draw takes; the same for all scores, so that their metrics can be compared.
 
     Attributes:
         labels: (n,) bool, True where defective; both are there.
-        times: (n_draws, n) int16, how often a draw takes each image, on the device where figures are computed.
+        times: (n_draws, n) int16, how often a draw takes each image, on the device where metrics are computed.
     """
 
     labels: np.ndarray
@@ -56,8 +57,8 @@ class Resampling:
             return None
         return cls(truth, torch.from_numpy(times_drawn(truth, n_draws, seed)).to(device))
 
-    def figures(self, scores: ArrayLike) -> Figures:
-        """The figures of each draw; scores (n,) finite."""
+    def draws(self, scores: ArrayLike) -> ImageDraws:
+        """The metrics of each draw; scores (n,) finite."""
         values = checked(self.labels, scores)[1]
         device = self.times.device
         order = np.argsort(-values)
@@ -67,11 +68,14 @@ class Resampling:
         ends = None if len(last) == len(values) else torch.from_numpy(last).to(device)
         by_score = torch.from_numpy(order).to(device)
         at_once = max(1, _AT_ONCE * (64 if device.type == "cuda" else 1) // len(values))
-        parts = [_figures(some[:, by_score], is_defective, ends) for some in self.times.split(at_once)]
-        return Figures(*torch.cat(parts, dim=1).cpu().numpy())
+        parts = [
+            _metrics_of(self.times[start : start + at_once, by_score], is_defective, ends)
+            for start in range(0, len(self.times), at_once)
+        ]
+        return ImageDraws(*torch.cat(parts, dim=1).cpu().numpy())
 
 
-def _figures(drawn: Tensor, is_defective: Tensor, ends: Tensor | None) -> Tensor:
+def _metrics_of(drawn: Tensor, is_defective: Tensor, ends: Tensor | None) -> Tensor:
     """AUROC, average precision and greatest F1 of some draws.
 
     Args:
@@ -85,14 +89,14 @@ def _figures(drawn: Tensor, is_defective: Tensor, ends: Tensor | None) -> Tensor
     n_above = drawn.cumsum(1)
     if ends is not None:
         n_right, n_above = n_right[:, ends], n_above[:, ends]
-    nobody = n_right.new_zeros(len(drawn), 1)
+    none_above = n_right.new_zeros(len(drawn), 1)
     n_defective = n_right[:, -1:]
-    found = n_right.diff(dim=1, prepend=nobody)
+    n_hit = n_right.diff(dim=1, prepend=none_above)
     n_wrong = n_above - n_right
-    # Good ones of the same score count half; those before are wrong for sure.
-    n_lost = n_wrong - n_wrong.diff(dim=1, prepend=nobody).double() / 2
-    area = 1 - (found * n_lost).sum(1) / n_defective[:, 0] / n_wrong[:, -1]
-    precision = (found * (n_right / n_above.clamp(min=1).double())).sum(1) / n_defective[:, 0]
+    # Good images with the same score count half, those with a higher one in full.
+    n_lost = n_wrong - n_wrong.diff(dim=1, prepend=none_above).double() / 2
+    area = 1 - (n_hit * n_lost).sum(1) / n_defective[:, 0] / n_wrong[:, -1]
+    precision = (n_hit * (n_right / n_above.clamp(min=1).double())).sum(1) / n_defective[:, 0]
     f1_max = (2 * n_right / (n_above + n_defective).double()).amax(1)
     return torch.stack([area, precision, f1_max])
 
@@ -101,9 +105,9 @@ def times_drawn(labels: np.ndarray, n_draws: int = N_DRAWS, seed: int = 0) -> np
     """(n_draws, n) int16: how often each draw takes each image, those with either label (n,) bool drawn apart."""
     rng = np.random.default_rng(seed)
     times = np.empty((n_draws, len(labels)), dtype=np.int16)
-    for alike in (labels, ~labels):
-        if alike.any():
-            times[:, alike] = _times_drawn(int(alike.sum()), n_draws, rng)
+    for of_class in (labels, ~labels):
+        if of_class.any():
+            times[:, of_class] = _times_drawn(int(of_class.sum()), n_draws, rng)
     return times
 
 
@@ -128,13 +132,13 @@ def auroc_interval(
         scores: (n,) finite.
         level: Share of the draws that lie inside.
         n_draws: Number of draws.
-        seed: Of the drawing.
+        seed: Of the random draws.
     Returns:
         Its bounds, or None if there is one class only.
     """
     truth, values = checked(labels, scores)
     drawn = Resampling.of(truth, n_draws, seed)
-    return None if drawn is None else interval(drawn.figures(values).auroc, level)
+    return None if drawn is None else interval(drawn.draws(values).auroc, level)
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> Interval:

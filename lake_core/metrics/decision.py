@@ -1,4 +1,4 @@
-"""The decision rule: a image is anomalous if its score is greater than the threshold."""
+"""The decision rule: an image is anomalous if its score is greater than the threshold."""
 
 from typing import NamedTuple, overload
 
@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike
 class Counts(NamedTuple):
     """A confusion matrix, with defective as the positive class."""
 
-    found: int
-    missed: int
-    false_alarms: int
-    passed: int
+    true_positives: int
+    false_negatives: int
+    false_positives: int
+    true_negatives: int
 
 
 @overload
@@ -33,7 +33,13 @@ def is_anomalous(scores: ArrayLike, threshold: float) -> bool | np.ndarray:
 
 
 def counts(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Counts:
-    """How many images with each label (n,) bool, True where defective, are decided each way; scores (n,)."""
+    """The confusion matrix of decisions at a threshold.
+
+    Args:
+        labels: (n,) bool, True where defective.
+        scores: (n,).
+        threshold: The decision threshold.
+    """
     truth, above = np.asarray(labels, dtype=bool), np.atleast_1d(is_anomalous(scores, threshold))
     return Counts(
         int((truth & above).sum()),
@@ -44,7 +50,7 @@ def counts(labels: ArrayLike, scores: ArrayLike, threshold: float) -> Counts:
 
 
 def thresholds_below(scores: ArrayLike, chosen: ArrayLike) -> np.ndarray:
-    """For each chosen score a threshold above which it is the lowest of all scores.
+    """For each chosen score the threshold below it: the chosen score is the lowest that is greater.
 
     The threshold lies halfway to the next lower score, or on that one if no number lies between them. Below the lowest
     score it lies a two-hundredth of the range of the scores further down.

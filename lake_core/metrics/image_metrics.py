@@ -1,6 +1,6 @@
 """How well scores separate good images from defective ones.
 
-Higher scores mean more anomalous. A figure that the data cannot give, because only one class is there, is None: never
+Higher scores mean more anomalous. A metric that cannot be computed, because only one class is present, is None: never
 0 and never 0.5. `pixel_metrics` does the same for pixels, `bootstrap` gives intervals.
 """
 
@@ -22,7 +22,7 @@ class BestF1(NamedTuple):
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
-    """Area under the ROC curve: how often a defective one scores above a good one, ties counted half.
+    """Area under the ROC curve: how often a defective image scores above a good one, ties counted half.
 
     Args:
         labels: (n,) bool, True where defective.
@@ -65,7 +65,7 @@ def f1_max(labels: ArrayLike, scores: ArrayLike) -> float | None:
 
 
 def has_both(truth: np.ndarray) -> bool:
-    """Whether there are good and defective ones among these labels."""
+    """Whether both classes are present; truth (n,) bool."""
     return bool(truth.any()) and not bool(truth.all())
 
 
@@ -73,7 +73,7 @@ def checked(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarra
     """Labels (n,) bool and finite scores (n,) float64.
 
     Raises:
-        ValueError: if they do not belong together, or a score is no number.
+        ValueError: if their lengths differ, or a score is not finite.
     """
     truth, values = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
     if truth.shape != values.shape or truth.ndim != 1:

@@ -1,12 +1,12 @@
 """How well maps find the pixels of defects: pixel AUROC and AUPRO in bounded memory, with bootstrap draws.
 
-AUPRO is the per-region overlap of Bergmann et al. (MVTec AD, IJCV 2021), up to a false positive rate of 0.3. A figure
-that the masks cannot give, because they hold one class only, is None.
+AUPRO is the per-region overlap of Bergmann et al. (MVTec AD, IJCV 2021), up to a false-positive rate of 0.3. A metric
+that cannot be computed, because the masks hold one class only, is None.
 
 Every score is a threshold, but scores that differ by less than a 32 000th of their distance from the lowest one, or
 that lie within a 65 000th of the range from it, count as the same (as equal scores do: good pixels half, a sloping
-line). That moved figures of real maps by 1e-8, those of a few small ones by up to 1e-5, and it makes one pass of
-counting of what were two of sorting hundreds of millions of pixels. `pixel_metrics` does it to ranks, and so is exact
+line). This moved the metrics of real maps by 1e-8, those of a few small ones by up to 1e-5, and it replaces two
+sorts of hundreds of millions of pixels by one pass of counting. `pixel_metrics` bins ranks instead, and so is exact
 for up to 32 000 different scores, whatever their range.
 
 Counts are whole numbers, those of weights too (in units of 2**-40 of a region), so that they are the same in whatever
@@ -24,7 +24,7 @@ from lake_core.metrics.defect_mask import DefectMask
 
 MAX_FPR = 0.3
 _N_OCTAVES, _BITS, _COARSER = 16, 15, 9
-"""Scores from 2**-16 of the range on are told apart by 15 bits of their fraction; for draws by 9 bits less."""
+"""Scores from 2**-16 of the range on are resolved to 15 bits of their fraction; for draws to 9 bits less."""
 _REGION = 2**40
 """What all pixels of a region weigh together; up to 2**23 regions can be counted."""
 _FIRST = ((127 - _N_OCTAVES) << _BITS) - 1
@@ -34,11 +34,11 @@ _CPU = torch.device("cpu")
 
 MapsOf: TypeAlias = Callable[[Sequence[int]], Tensor]
 """Called with numbers of images, some at a time; gives the scores of their pixels, row by row, one image after the
-other: (n_pixels,) float32 on the device of comparison; NaN, where a map says nothing, counts as lowest of all."""
+other: (n_pixels,) float32 on the device of comparison; NaN, where a map has no value, counts as lowest of all."""
 
 
 class Maps(NamedTuple):
-    """What one detector says of all pixels, with its lowest and highest score; what lies beyond counts as these."""
+    """One detector's scores of all pixels, with the lowest and highest of them; scores beyond are clipped."""
 
     of: MapsOf
     low: float
@@ -53,30 +53,32 @@ class PixelMetrics(NamedTuple):
 
 
 class PixelDraws(NamedTuple):
-    """(n_draws,) float64 of each figure, one per bootstrap draw."""
+    """(n_draws,) float64 of each metric, one per bootstrap draw."""
 
     auroc: np.ndarray
     aupro: np.ndarray
 
 
 class Comparison(NamedTuple):
-    """The figures of one detector over all images, and on bootstrap draws of them where these were asked for."""
+    """The metrics of one detector over all images, and on bootstrap draws of them where there are any."""
 
-    figures: PixelMetrics
+    metrics: PixelMetrics
     draws: PixelDraws | None
 
 
 def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_fpr: float = MAX_FPR) -> PixelMetrics:
     """Pixel AUROC and AUPRO over all images at once.
 
-    AUPRO is the area under the mean share of each defect region that is found, against the share of good pixels taken
-    for defects, up to `max_fpr` and divided by it. Regions are connected over edges and corners; each counts the
+    AUPRO is the area under the mean share of each defect region above the threshold, against the false-positive rate
+    of pixels, up to `max_fpr` and divided by it. Regions are connected over edges and corners; each counts the
     same, however small.
 
     Args:
-        maps: For each image (h, w) scores of its pixels; NaN, where a map says nothing, counts as lowest of all.
+        maps: For each image (h, w) scores of its pixels; NaN, where a map has no value, counts as lowest of all.
         masks: For each image (h, w) bool, True where defect; all False for a good image.
         max_fpr: In (0, 1].
+    Raises:
+        ValueError: if maps and masks differ in number or shape.
     """
     if [np.shape(one) for one in maps] != [np.shape(mask) for mask in masks]:
         raise ValueError("maps and masks differ in number or shape")
@@ -87,7 +89,7 @@ def pixel_metrics(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], max_f
         scores = np.concatenate([np.ravel(maps[i]) for i in some])
         return torch.from_numpy(np.where(np.isnan(scores), np.nan, np.searchsorted(distinct, scores)))
 
-    return truth.compare([Maps(ranks, 0.0, max(0.0, len(distinct) - 1.0))], max_fpr)[0].figures
+    return truth.compare([Maps(ranks, 0.0, max(0.0, len(distinct) - 1.0))], max_fpr)[0].metrics
 
 
 def pixel_auroc(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> float | None:
@@ -128,7 +130,7 @@ class PixelTruth:
         self._has_both = 0 < n_defect < sum(mask.n_pixels for mask in masks)
 
     def compare(self, several: Sequence[Maps], max_fpr: float = MAX_FPR) -> list[Comparison]:
-        """The figures of each of several detectors, which are asked about the same images one after the other.
+        """The metrics of each of several detectors, group of images by group.
 
         Args:
             several: Their maps. Up to 40 MB of counts are held for each.
@@ -231,19 +233,19 @@ class _Totals:
         of_image = group.counted(group.image_of * _N_COARSE + (bins >> _COARSER), n * _N_COARSE)
         own = of_image.view(3, n, _N_COARSE).double()
         self._coarse[0].addmm_(group.times, own[0])
-        for kind in (1, 2):
-            self._coarse[kind].addmm_(group.times[:, group.with_defect], own[kind, group.with_defect])
+        for row in (1, 2):
+            self._coarse[row].addmm_(group.times[:, group.with_defect], own[row, group.with_defect])
 
     def comparison(self, max_fpr: float) -> Comparison:
-        """The figures of all that was counted."""
-        area, overlap = (float(figure) for figure in _areas(self._fine.double(), max_fpr))
-        figures = PixelMetrics(area, overlap)
+        """The metrics of all pixels counted."""
+        area, overlap = (float(value) for value in _areas(self._fine.double(), max_fpr))
+        metrics = PixelMetrics(area, overlap)
         if self._coarse is None:
-            return Comparison(figures, None)
-        # The coarse bins tell how far a draw's figures are from those over all images.
+            return Comparison(metrics, None)
+        # The coarse bins give how far a draw's metrics are from those over all images.
         areas, overlaps = (one.cpu().numpy() for one in _areas(self._coarse, max_fpr))
         draws = areas[1:] + (area - areas[0]), overlaps[1:] + (overlap - overlaps[0])
-        return Comparison(figures, PixelDraws(*(np.clip(one, 0, 1) for one in draws)))
+        return Comparison(metrics, PixelDraws(*(np.clip(one, 0, 1) for one in draws)))
 
 
 def _bins(scores: Tensor, low: float, high: float) -> Tensor:

@@ -28,7 +28,8 @@ from lake_core.backbones.opening import Opening
 from lake_core.backbones.process import freeze_imports, limit_threads
 from lake_core.data.folders import Entry, index_folder
 from lake_core.evaluation.loading import load_ahead
-from lake_core.evaluation.runner import evaluate
+from lake_core.evaluation.protocol import FewShotProtocol, checked_methods
+from lake_core.evaluation.runner import LocalEngine, evaluate
 
 N_NORMAL = 4
 OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
@@ -116,8 +117,9 @@ def measure(spec: str, folder: Path, warm_up: Path, args: argparse.Namespace) ->
     )
     visual = bare.eval().visual
     dtype = next(visual.parameters()).dtype
-    options: dict[str, Any] = {"shots": (N_NORMAL,), "seeds": (0,), "pixel": args.pixel, "batch_size": args.batch}
-    options["methods"] = args.methods.split(",")
+    methods = checked_methods(args.methods.split(","))
+    protocol = FewShotProtocol(shots=(N_NORMAL,), seeds=(0,), methods=methods, pixel=args.pixel)
+    engine = LocalEngine(backbone, args.batch)
 
     entries = index_folder(folder)
     n_held = min(len(entries), args.held)
@@ -127,14 +129,14 @@ def measure(spec: str, folder: Path, warm_up: Path, args: argparse.Namespace) ->
     ]
     bare_forwards(visual, held[:3])
     rounds = []
-    evaluate([warm_up], backbone, **options)
+    evaluate([warm_up], engine, protocol=protocol)
     for _ in range(args.rounds):
         rounds.append(
             (
                 n_held / seconds(lambda: bare_forwards(visual, held), backbone.device),
                 len(entries)
                 / seconds(lambda: bare_with_decoding(visual, backbone, entries, args.batch, dtype), backbone.device),
-                len(entries) / seconds(lambda: evaluate([folder], backbone, **options), backbone.device),
+                len(entries) / seconds(lambda: evaluate([folder], engine, protocol=protocol), backbone.device),
             )
         )
     bare_rate, decoding_rate, evaluate_rate = np.median(rounds, axis=0).tolist()
@@ -150,7 +152,7 @@ def measure(spec: str, folder: Path, warm_up: Path, args: argparse.Namespace) ->
         "device": torch.cuda.get_device_name(backbone.device) if backbone.device.type == "cuda" else "cpu",
         "precision": args.precision,
         "batch": args.batch,
-        "methods": options["methods"],
+        "methods": list(methods),
         "pixel": args.pixel,
         "side": args.side,
         "torch": torch.__version__,

@@ -20,20 +20,22 @@ import torch
 
 from lake_core.backbones.opening import Opening
 from lake_core.backbones.process import freeze_imports, limit_threads
+from lake_core.evaluation.protocol import FewShotProtocol
 from lake_core.evaluation.ray_engine import RayEngine
+from lake_core.evaluation.report import EvaluationReport
 from lake_core.evaluation.runner import Engine, LocalEngine, evaluate
 from tests.benchmarks.gpu_throughput import N_NORMAL, write_images, write_model
 from tests.core.running import without_times
 
-ALL: dict[str, Any] = {"shots": (1, N_NORMAL), "seeds": (0, 1), "with_scores": True}
-QUICK: dict[str, Any] = {"shots": (N_NORMAL,), "seeds": (0,), "methods": ("lake",), "pixel": False}
+ALL = FewShotProtocol(shots=(1, N_NORMAL), seeds=(0, 1))
+QUICK = FewShotProtocol(shots=(N_NORMAL,), seeds=(0,), methods=("lake",), pixel=False)
 
 
-def timed(folders: list[Path], engine: Engine, options: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """The document, and the seconds that it took."""
+def timed(folders: list[Path], engine: Engine, protocol: FewShotProtocol) -> tuple[EvaluationReport, float]:
+    """The report, and the seconds that it took."""
     started = time.perf_counter()
-    document = evaluate(folders, engine, **options)
-    return document, time.perf_counter() - started
+    report = evaluate(folders, engine, protocol=protocol)
+    return report, time.perf_counter() - started
 
 
 def main(given: list[str] | None = None) -> dict[str, Any]:
@@ -58,21 +60,21 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         found: dict[str, Any] = {"gpus": ray.cluster_resources().get("GPU", 0), "model": args.model}
         found["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-        parts: list[tuple[Any, dict[str, Any]]] = [("fp32", ALL), (args.fast, QUICK)]
-        for precision, options in parts:
+        parts: list[tuple[Any, FewShotProtocol]] = [("fp32", ALL), (args.fast, QUICK)]
+        for precision, protocol in parts:
             opening = Opening(spec, device=args.device, precision=precision)
             local, several = LocalEngine(opening.open()), RayEngine(opening)
-            if options is ALL:
-                documents = [without_times(timed(few, engine, options)[0]) for engine in (local, several)]
+            if protocol is ALL:
+                documents = [without_times(timed(few, engine, protocol)[0]) for engine in (local, several)]
                 found["documents_equal"] = documents[0] == documents[1]
-                found["rows"] = len(documents[0]["results"])
+                found["rows"] = len(documents[0].results)
                 print(json.dumps(found), flush=True)
             else:
-                timed(few, local, options)
+                timed(few, local, protocol)
                 n_more = args.categories * (args.n - args.n_equal)
                 found["images_more"] = n_more
                 for name, engine in (("one_gpu", local), ("ray", several)):
-                    shorter, longer = (timed(folders, engine, options)[1] for folders in (few, many))
+                    shorter, longer = (timed(folders, engine, protocol)[1] for folders in (few, many))
                     found |= {
                         f"{name}_few_s": round(shorter, 2),
                         f"{name}_per_s": round(n_more / (longer - shorter), 1),

@@ -17,7 +17,7 @@ from lake_core.backbones.opening import open_backbone
 from lake_core.data.datasets import read_example
 from lake_core.data.folders import index_folder
 from lake_core.data.samples import assets_folder
-from lake_core.evaluation.protocol import choose_normals
+from lake_core.evaluation.protocol import FewShotProtocol, choose_normals
 from lake_core.evaluation.runner import evaluate
 from tests.benchmarks import gpu_throughput, ray_gpus
 from tests.core.tiny import write
@@ -47,7 +47,7 @@ def test_the_whole_protocol_costs_less_than_ten_times_the_network(ratios: list[s
 
     bare()
     before = seconds(bare)
-    whole = seconds(lambda: evaluate([folder], backbone, shots=SHOTS, seeds=SEEDS))
+    whole = seconds(lambda: evaluate([folder], backbone, protocol=FewShotProtocol(SHOTS, SEEDS)))
     ratio = whole / ((before + seconds(bare)) / 2)
     ratios.append(f"evaluate, all methods, shots {SHOTS}, 3 seeds, {len(used)} images: {ratio:.1f} x bare forwards")
     assert ratio < 10
@@ -106,7 +106,9 @@ def _peak_kib(data: Path, model: Path) -> float:
     work = (
         "import resource, sys; from pathlib import Path\n"
         "from lake_core.backbones.opening import open_backbone; from lake_core.evaluation.runner import evaluate\n"
-        "evaluate([Path(sys.argv[1])], open_backbone('local-dir:' + sys.argv[2]), shots=(4,), seeds=(0, 1))\n"
+        "from lake_core.evaluation.protocol import FewShotProtocol\n"
+        "backbone = open_backbone('local-dir:' + sys.argv[2])\n"
+        "evaluate([Path(sys.argv[1])], backbone, protocol=FewShotProtocol(shots=(4,), seeds=(0, 1)))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     done = subprocess.run([sys.executable, "-c", work, data, model], capture_output=True, text=True, check=True)

@@ -1,15 +1,14 @@
 """Ways to run what is tested: in threads, cancelled in the middle, twice with the same outcome, without a trace."""
 
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
+from lake_core.evaluation.report import EvaluationReport
 from lake_core.types import HookPoint
 
 
@@ -38,11 +37,10 @@ def in_threads(work: Callable[[int], None], n_threads: int = 4) -> None:
         raise errors[0]
 
 
-def without_times(document: dict[str, Any]) -> dict[str, Any]:
-    """The document of an evaluation without what differs from run to run."""
-    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in document["results"]]
-    plain: dict[str, Any] = json.loads(json.dumps(document | {"results": rows, "seconds": None}))
-    return plain
+def without_times(report: EvaluationReport) -> EvaluationReport:
+    """The report of an evaluation without what differs from run to run."""
+    rows = tuple(row.model_copy(update={"seconds": 0.0}) for row in report.results)
+    return report.model_copy(update={"results": rows, "seconds": {}})
 
 
 def held_activations(lake: Lake, images: Sequence[InputImage]) -> dict[tuple[str, HookPoint], Tensor]:

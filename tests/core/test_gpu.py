@@ -13,6 +13,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScorer, Variant
 from lake_core.detector.lake import Lake
+from lake_core.evaluation.protocol import FewShotProtocol
 from lake_core.evaluation.runner import evaluate
 from lake_core.metrics.bootstrap import Resampling, times_drawn
 from lake_core.metrics.defect_mask import DefectMask
@@ -86,8 +87,8 @@ def test_pixels_are_counted_the_same() -> None:
         ]
         found.append(PixelTruth(packed, times, device, pixels_at_once=10_000).compare(several))
     for here, there, again in zip(*found, strict=True):
-        assert there.figures == pytest.approx(here.figures, abs=1e-6)
-        assert again.figures == there.figures
+        assert there.metrics == pytest.approx(here.metrics, abs=1e-6)
+        assert again.metrics == there.metrics
         assert here.draws is not None
         assert there.draws is not None
         assert again.draws is not None
@@ -95,20 +96,21 @@ def test_pixels_are_counted_the_same() -> None:
         np.testing.assert_array_equal(again.draws, there.draws)
 
 
-def test_draws_have_the_same_figures() -> None:
+def test_draws_have_the_same_metrics() -> None:
     labels, scores = tied_case(0, 40)
     here, there = (Resampling.of(labels, 200, device=torch.device(name)) for name in ("cpu", "cuda"))
     assert here is not None
     assert there is not None
-    np.testing.assert_allclose(there.figures(scores), here.figures(scores), atol=1e-12)
+    np.testing.assert_allclose(there.draws(scores), here.draws(scores), atol=1e-12)
 
 
-def test_an_evaluation_gives_nearly_the_same_figures(open_tiny: OpenTiny, stained: list[Path]) -> None:
+def test_an_evaluation_gives_nearly_the_same_metrics(open_tiny: OpenTiny, stained: list[Path]) -> None:
+    protocol = FewShotProtocol(shots=(1, 2), seeds=(0,))
     here, there = (
-        evaluate(stained, open_tiny("native-vit", device=device), LakeConfig(top_k=5), shots=(1, 2), seeds=(0,))
+        evaluate(stained, open_tiny("native-vit", device=device), LakeConfig(top_k=5), protocol)
         for device in ("cpu", "cuda")
     )
-    for a, b in zip(here["results"], there["results"], strict=True):
+    for a, b in zip(here.rows("results"), there.rows("results"), strict=True):
         for metric in ("image_auroc", "image_ap", "pixel_auroc", "pixel_aupro"):
             assert b[metric] == (None if a[metric] is None else pytest.approx(a[metric], abs=0.01))
-    assert sum(a["image_auroc"] is not None for a in here["results"]) > 0
+    assert sum(a["image_auroc"] is not None for a in here.rows("results")) > 0

@@ -21,8 +21,8 @@ from lake_core.data.datasets import Dataset
 from lake_core.data.samples import assets_folder, load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
-from lake_core.evaluation.in_memory import evaluate_dataset
-from lake_core.evaluation.protocol import Report
+from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol
+from lake_core.evaluation.runner import evaluate_dataset
 from lake_core.metrics.decision import counts
 from lake_core.metrics.image_metrics import f1_max
 from tests.dashboard.visit import opened, press, texts
@@ -67,15 +67,14 @@ def test_the_workspace_is_measured_in_the_background_as_the_core_does(small: Dat
     job = evaluated(app)
     assert job.status == "done", job.error
     store = compute.model(compute.ModelKey("lake-cnn", None))
-    expected = evaluate_dataset(small, store, shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
+    protocol = FewShotProtocol(shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
+    expected = evaluate_dataset(small, store, protocol=protocol)
     table = app.dataframe[0].value
     assert table.columns.tolist() == ["shots", "method", "image AUROC", "95 % interval"]
     assert len(table) == 6
-    rows = [row for row in expected["summary"] if row["category"] == "metal"]
-    assert table["image AUROC"].tolist() == [
-        f"{row['image_auroc_mean']:.3f} ± {row['image_auroc_std']:.3f}" for row in rows
-    ]
-    assert job.result["config"]["top_k"] == 100
+    auroc = [row.metrics["image_auroc"] for row in expected.summary if row.category == "metal"]
+    assert table["image AUROC"].tolist() == [f"{one.mean:.3f} ± {one.std:.3f}" for one in auroc]
+    assert job.result.config.top_k == 100
 
 
 def test_the_threshold_moves_the_confusion_matrix_and_the_lists(small: Dataset) -> None:
@@ -89,7 +88,7 @@ def test_the_threshold_moves_the_confusion_matrix_and_the_lists(small: Dataset) 
     next(slider for slider in app.slider if slider.label == "Threshold").set_value(threshold.min)
     app.run()
     assert "2 found, 0 missed" in texts(app)
-    assert "False alarms (2)" in texts(app)
+    assert "False positives (2)" in texts(app)
     assert not app.exception
 
 
@@ -125,7 +124,7 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
     job = evaluated(app)
     assert job.status == "done", job.error
     assert any(heading.value == "Result: metal" for heading in app.subheader)
-    assert job.result["object_names"] == {"metal": "metal"}
+    assert job.result.object_names == {"metal": "metal"}
     assert app.session_state[f"source_{job.number}"] == "A folder on the server"
     assert next(widget for widget in app.multiselect if widget.label == "Data sets").value == ["metal"]
     assert any("each data set's own name as the object name" in caption.value for caption in app.caption)
@@ -138,20 +137,20 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
     assert not app.exception
     held = compute.registry().find(app.session_state.number)
     assert held is not None
-    assert [e.image.name for e in held.workspace.normals] == job.result["normals"][0]["names"]
+    assert tuple(e.image.name for e in held.workspace.normals) == job.result.normals[0].names
     assert {e.label for e in held.workspace.tests} == {"good"}
     assert held.settings.object_name == "metal"
     focused = next(e for e in held.workspace.tests if e.image.sha256 == app.session_state.focus.image)
     lake = Lake(compute.model(compute.ModelKey("lake-cnn", None)).backbone, LakeConfig(object_name="metal"))
     score = lake.fit([e.image for e in held.workspace.normals]).explain(focused.image).score
-    row = next(r for r in job.result["scores"] if r["seed"] == 0 and r["path"] == focused.image.name)
-    assert score == pytest.approx(row["score"], rel=1e-4)
+    row = next(row for row in job.result.scores if row.seed == 0 and row.path == focused.image.name)
+    assert score == pytest.approx(row.score, rel=1e-4)
 
 
 def test_one_job_at_a_time_and_cancelling_ends_it() -> None:
     held, go_on = Jobs(), threading.Event()
 
-    def work(report: Report) -> str:
+    def work(report: CategoryProgress) -> str:
         for step in range(1000):
             report("metal", step, 1000)
             go_on.wait(0.01)
@@ -168,7 +167,7 @@ def test_one_job_at_a_time_and_cancelling_ends_it() -> None:
 
 
 def test_a_job_that_fails_says_why_in_one_sentence() -> None:
-    def work(_: Report) -> None:
+    def work(_: CategoryProgress) -> None:
         raise LakeError("There is nothing to learn from.")
 
     job = wait(Jobs().start("me", "metal", None, work))
@@ -199,15 +198,15 @@ def test_points_of_the_curves_name_thresholds_that_give_them() -> None:
     labels, scores = np.array([True, True, False, False, False]), np.array([3.0, 1.0, 2.0, 0.5, 1.0])
     figure = curves(labels, scores, 1.5)
     roc, precision_recall = (one for one in figure.data if one.customdata is not None)
-    for alarms, share, threshold in zip(roc.x, roc.y, roc.customdata, strict=True):
+    for false_share, true_share, threshold in zip(roc.x, roc.y, roc.customdata, strict=True):
         found = counts(labels, scores, threshold)
-        assert (found.false_alarms / 3, found.found / 2) == pytest.approx((alarms, share))
+        assert (found.false_positives / 3, found.true_positives / 2) == pytest.approx((false_share, true_share))
     for recall, precision, threshold in zip(
         precision_recall.x, precision_recall.y, precision_recall.customdata, strict=True
     ):
         found = counts(labels, scores, threshold)
-        assert found.found / 2 == pytest.approx(recall)
-        assert found.found == pytest.approx(precision * (found.found + found.false_alarms))
+        assert found.true_positives / 2 == pytest.approx(recall)
+        assert found.true_positives == pytest.approx(precision * (found.true_positives + found.false_positives))
     assert len(roc.x) == 5
     assert len(precision_recall.x) == 5
 
@@ -215,11 +214,12 @@ def test_points_of_the_curves_name_thresholds_that_give_them() -> None:
 def test_the_evaluation_begins_with_the_threshold_of_the_best_f1(small: Dataset) -> None:
     app = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
     job = evaluated(app)
-    of_run = [row for row in job.result["scores"] if (row["shots"], row["seed"], row["method"]) == (4, 0, "lake")]
-    labels, scores = [row["label"] == "defective" for row in of_run], [row["score"] for row in of_run]
+    of_run = [row for row in job.result.scores if (row.shots, row.seed, row.method) == (4, 0, "lake")]
+    labels, scores = [row.label == "defective" for row in of_run], [row.score for row in of_run]
     threshold = next(slider for slider in app.slider if slider.label == "Threshold").value
     assert isinstance(threshold, float)
     found = counts(labels, scores, threshold)
-    assert 2 * found.found / (2 * found.found + found.missed + found.false_alarms) == f1_max(labels, scores)
+    n_right, n_wrong = found.true_positives, found.false_negatives + found.false_positives
+    assert 2 * n_right / (2 * n_right + n_wrong) == f1_max(labels, scores)
     assert min(abs(score - threshold) for score in scores) > 1e-6
-    assert f"{found.found} found, {found.missed} missed" in texts(app)
+    assert f"{found.true_positives} found, {found.false_negatives} missed" in texts(app)

@@ -70,7 +70,7 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
     thumb.press("End")
     thumb.press("ArrowLeft")
     expect(page.get_by_text("0 found, 12 missed")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("12 missed", exact=True)).to_be_visible()
+    expect(page.get_by_text("12 false negatives", exact=True)).to_be_visible()
     settle(page)
     assert said.inner_text() != before
     expect(page.get_by_text("Missed defects (12)")).to_be_visible()

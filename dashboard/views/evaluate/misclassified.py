@@ -1,6 +1,6 @@
-"""The images that one run of an evaluation got wrong, and the way from each to the account of its score."""
+"""The images that one run of an evaluation misclassified, and the way from each to its score decomposition."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from dashboard.components import sidebar
 from dashboard.services import compute
 from dashboard.session import Settings
 from dashboard.text import escaped
-from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example, read_example
 from lake_core.data.folders import index_folder
 from lake_core.data.images import InputImage
 from lake_core.errors import LakeError
+from lake_core.evaluation.report import EvaluationReport
 from lake_core.prompts import PromptEnsemble
 
 N_WRONG, CARD = 12, 240
@@ -27,27 +27,27 @@ class Run(NamedTuple):
     """One run, as far as its images go.
 
     Attributes:
-        document: The whole result.
+        report: The whole result.
         folder: Of its data set on the server; None for the workspace.
         category, method: Which one.
         normals: Names of the normal images that were learned from.
     """
 
-    document: Mapping[str, Any]
+    report: EvaluationReport
     folder: Path | None
     category: str
     method: str
     normals: Sequence[str]
 
 
-def show(run: Run, missed: pd.DataFrame, alarms: pd.DataFrame) -> None:
-    """Missed defects and false alarms, each the worst first.
+def show(run: Run, missed: pd.DataFrame, false_positives: pd.DataFrame) -> None:
+    """Missed defects and false positives, each the worst first.
 
     Args:
         run: Which run.
-        missed, alarms: Columns path, label and score.
+        missed, false_positives: Columns path, label and score.
     """
-    if missed.empty and alarms.empty:
+    if missed.empty and false_positives.empty:
         st.caption("At this threshold no image is on the wrong side.")
         return
     if run.folder is None:
@@ -57,8 +57,11 @@ def show(run: Run, missed: pd.DataFrame, alarms: pd.DataFrame) -> None:
             "“Why this score?” opens this run: its normal images and the wrong ones shown here come into the "
             "workspace, in place of the images there now, and the sidebar is set as it was."
         )
-    shown = pd.concat([missed.head(N_WRONG), alarms.head(N_WRONG)])
-    for rows, title, key in ((missed, "Missed defects", "missed"), (alarms, "False alarms", "alarms")):
+    shown = pd.concat([missed.head(N_WRONG), false_positives.head(N_WRONG)])
+    for rows, title, key in (
+        (missed, "Missed defects", "missed"),
+        (false_positives, "False positives", "false_positives"),
+    ):
         st.markdown(f"**{title} ({len(rows)})**")
         if rows.empty:
             st.caption("None at this threshold.")
@@ -120,17 +123,17 @@ def run_images(
 
 def settings_of(run: Run) -> Settings:
     """The sidebar's settings with which a run's detector is learned again; of random neurons, one other draw."""
-    document, config = run.document, LakeConfig.from_dict(run.document["config"])
-    rows, cols = document["input_size"]
+    report, config = run.report, run.report.config
+    rows, cols = report.input_size
     settings = Settings(
-        spec=document["model"],
+        spec=report.model,
         image_size=rows if rows == cols else None,
         layers=config.layers,
         site=config.site,
         top_k=config.top_k,
         criterion=config.criterion,
         fusion_weight=config.fusion_weight,
-        object_name=document["object_names"][run.category],
+        object_name=report.object_names[run.category],
         normalise=config.normalise,
         smooth=config.smooth,
         top_q=config.top_q,

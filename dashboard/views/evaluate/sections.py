@@ -1,10 +1,8 @@
 """Parts of the Evaluate page: table and charts of a result, one run's curves and threshold, and what it got wrong."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +13,8 @@ from dashboard.plots.evaluate import METHOD_NAMES, METRIC_NAMES
 from dashboard.services.jobs import Job
 from dashboard.text import escaped
 from dashboard.views.evaluate import misclassified
+from lake_core.evaluation.protocol import FewShotProtocol
+from lake_core.evaluation.report import MEAN, EvaluationReport
 from lake_core.metrics.decision import counts, is_anomalous
 from lake_core.metrics.image_metrics import best_f1
 
@@ -26,36 +26,37 @@ class Asked:
     Attributes:
         name: For headings and file names.
         folders: Data set -> its folder on the server; None for the workspace.
-        plan: Shots, seeds, methods and whether maps are compared.
+        protocol: Shots, seeds, methods and whether maps are compared.
     """
 
     name: str
     folders: Mapping[str, Path] | None
-    protocol: Mapping[str, Any]
+    protocol: FewShotProtocol
 
 
 def show(job: Job) -> None:
     """Everything about a finished evaluation."""
-    document, asked = job.result, job.asked
+    report: EvaluationReport = job.result
+    asked: Asked = job.asked
     st.subheader(f"Result: {escaped(asked.name)}", anchor=False)
-    rows, config = pd.DataFrame(document["results"]), document["config"]
+    rows, config = pd.DataFrame(report.rows("results")), report.config
     sizes = rows.drop_duplicates("category")
-    layers = ", ".join(map(str, config["layers"]))
+    layers = ", ".join(map(str, config.layers))
     st.caption(
-        f"{escaped(document['model'])}, {'layers' if len(config['layers']) > 1 else 'layer'} {layers}, "
-        f"{config['site']} neurons, K = {config['top_k']}, w = {config['fusion_weight']:g} · "
+        f"{escaped(report.model)}, {'layers' if len(config.layers) > 1 else 'layer'} {layers}, "
+        f"{config.site} neurons, K = {config.top_k}, w = {config.fusion_weight:g} · "
         f"{sizes['n_test'].sum()} test images, {sizes['n_defective'].sum()} of them defective · "
         f"{job.seconds:.0f} s in all"
     )
-    if document["problems"]:
-        with st.expander(f"{len(document['problems'])} remarks"):
-            st.markdown("\n".join(f"- {escaped(problem)}" for problem in document["problems"]))
-    summary = pd.DataFrame(document["summary"])
+    if report.problems:
+        with st.expander(f"{len(report.problems)} remarks"):
+            st.markdown("\n".join(f"- {escaped(problem)}" for problem in report.problems))
+    summary = pd.DataFrame(report.rows("summary"))
     if summary["category"].nunique() == 2:  # the mean over one category is that category
-        summary = summary[summary["category"] != "mean"]
+        summary = summary[summary["category"] != MEAN]
     charts(summary, job.number)
-    one_run(document, asked, job.number)
-    downloads(document, asked)
+    one_run(report, asked, job.number)
+    downloads(report, asked)
 
 
 def charts(summary: pd.DataFrame, number: int) -> None:
@@ -68,7 +69,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
         "Measure", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
     )
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
-    st.caption("± is the deviation over seeds; the interval is a 95 % bootstrap over test images.")
+    st.caption("± is the standard deviation over seeds; the interval is a 95 % bootstrap over test images.")
     all_shots = sorted(set(summary["shots"]))
     left, right = st.columns(2)
     with left:
@@ -126,10 +127,10 @@ def in_few_digits(scores: np.ndarray, threshold: float) -> tuple[float, int]:
     return threshold, 6
 
 
-def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
+def one_run(report: EvaluationReport, asked: Asked, number: int) -> None:
     """One category, shots, seed and method: curves, threshold, confusion matrix, and what is wrong."""
     st.subheader("One run, image by image", anchor=False)
-    scores = pd.DataFrame(document["scores"])
+    scores = pd.DataFrame(report.rows("scores"))
     if scores.empty:
         st.caption("There are no scores to show.")
         return
@@ -159,11 +160,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
         st.info("This data set has test images of one label only, so there is no curve.", icon=":material/info:")
         return
     category, shots, seed, method = (chosen[column].iloc[0] for column in ("category", "shots", "seed", "method"))
-    names = next(
-        row["names"]
-        for row in document["normals"]
-        if (row["category"], row["shots"], row["seed"]) == (category, shots, seed)
-    )
+    names = report.normals_of(category, shots, seed)
     with st.expander(f"Learned from {len(names)} normal image{'s' * (len(names) > 1)}"):
         st.markdown("\n".join(f"- {escaped(name)}" for name in names))
     start, digits = in_few_digits(values, best.threshold)
@@ -191,12 +188,13 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
             evaluate.confusion(found),
             key="confusion",
             config={"displayModeBar": False},
-            alt=f"{found.found} defects found, {found.missed} missed, {found.false_alarms} false alarms, "
-            f"{found.passed} good images passed",
+            alt=f"{found.true_positives} true positives, {found.false_negatives} false negatives, "
+            f"{found.false_positives} false positives, {found.true_negatives} true negatives",
         )
         st.caption(
-            f"Of {found.found + found.missed} defective images **{found.found} found, {found.missed} missed**; of "
-            f"{found.false_alarms + found.passed} good ones **{found.false_alarms} false alarms**."
+            f"Of {found.true_positives + found.false_negatives} defective images **{found.true_positives} found, "
+            f"{found.false_negatives} missed**; of {found.false_positives + found.true_negatives} good ones "
+            f"**{found.false_positives} false positives**."
         )
     st.plotly_chart(
         evaluate.score_strip(labels, values, chosen["path"].tolist(), threshold),
@@ -206,21 +204,21 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     )
     above = is_anomalous(values, threshold)
     run = misclassified.Run(
-        document, asked.folders[category] if asked.folders is not None else None, category, method, names
+        report, asked.folders[category] if asked.folders is not None else None, category, method, names
     )
     misclassified.show(
         run, chosen[labels & ~above].sort_values("score"), chosen[~labels & above].sort_values("score", ascending=False)
     )
 
 
-def downloads(document: Mapping[str, Any], asked: Asked) -> None:
+def downloads(report: EvaluationReport, asked: Asked) -> None:
     """The result as files."""
     name = asked.name.split(",")[0].replace(" ", "_")
     with st.container(horizontal=True):
         for label, data, ending, mime in (
-            ("Results (CSV)", pd.DataFrame(document["results"]).to_csv(index=False), "results.csv", "text/csv"),
-            ("Scores (CSV)", pd.DataFrame(document["scores"]).to_csv(index=False), "scores.csv", "text/csv"),
-            ("Everything (JSON)", json.dumps(document, indent=1), "evaluation.json", "application/json"),
+            ("Results (CSV)", pd.DataFrame(report.rows("results")).to_csv(index=False), "results.csv", "text/csv"),
+            ("Scores (CSV)", pd.DataFrame(report.rows("scores")).to_csv(index=False), "scores.csv", "text/csv"),
+            ("Everything (JSON)", report.to_json(), "evaluation.json", "application/json"),
         ):
             st.download_button(
                 label, data, file_name=f"{name}_{ending}", mime=mime, icon=":material/download:", on_click="ignore"

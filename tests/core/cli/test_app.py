@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import loky
 import numpy as np
@@ -139,7 +140,7 @@ def test_the_maps_lie_at_the_images_paths_on_one_scale(scored: tuple[Result, Pat
         assert difference.max() <= 2
 
 
-def refit(document: dict) -> lk.Lake:
+def refit(document: dict[str, Any]) -> lk.Lake:
     backbone = lk.open_backbone(
         document["spec"],
         image_size=document["image_size"],
@@ -218,7 +219,7 @@ def test_a_test_image_that_was_learned_from_is_told(parts: Path, tmp_path: Path)
 
 def test_nothing_to_score_is_exit_code_1(parts: Path, tmp_path: Path) -> None:
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad/x.png").write_bytes(b"not a image")
+    (tmp_path / "bad/x.png").write_bytes(b"not an image")
     (tmp_path / "empty").mkdir()
     assert "holds no images" in error_line(score(parts, tmp_path / "o", test=str(tmp_path / "empty")), code=1)
     assert "holds no images" in error_line(score(parts, tmp_path / "o", normal=str(tmp_path / "empty")), code=1)
@@ -430,7 +431,7 @@ def test_contributions_add_up_to_the_scores_of_the_table(parts: Path, tmp_path: 
     assert result.exit_code == 0, result.output
     document = json.loads((out / "contributions.json").read_text(encoding="utf-8"))
     assert str(out / "contributions.json") in result.output
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     rows = rows_of(out)
     assert [item["path"] for item in document["images"]] == [row["path"] for row in rows]
     lake_again = lk.Lake(lk.open_backbone("lake-cnn", image_size=128), lk.LakeConfig(top_k=30, layers=(12, 15)))

@@ -1,4 +1,4 @@
-"""The command `lake evaluate`: its options, tables and files, and what it says of wrong usage."""
+"""The command `lake evaluate`: its options, tables and files, and its errors for wrong usage."""
 
 import csv
 import json
@@ -6,43 +6,52 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import Opening
-from lake_core.cli import evaluate as command_file
+from lake_core.cli import app
+from lake_core.cli.lists import joined_lists
 from lake_core.config import LakeConfig
-from lake_core.errors import LakeError
 from lake_core.evaluation import runner
-from lake_core.evaluation.protocol import METHODS
+from lake_core.evaluation.protocol import METHODS, FewShotProtocol
 from lake_core.evaluation.runner import evaluate
 from lake_core.evaluation.tasks import run_task
 from tests.core.stains import write_category
 
 
-@pytest.fixture
-def command(small_cnn: Backbone, monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
-    """`lake evaluate` with a small backbone, on a wide terminal."""
+@pytest.fixture(autouse=True)
+def small_backbone(small_cnn: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small backbone, and a wide terminal."""
     monkeypatch.setattr(Opening, "open", lambda _: small_cnn)
     monkeypatch.setenv("COLUMNS", "160")
-    app = typer.Typer()
-    command_file.register(app)
-    return app
+
+
+def lake_evaluate(*typed: object) -> Result:
+    return CliRunner().invoke(app.app, ["evaluate", *map(str, typed)], catch_exceptions=False)
 
 
 def test_the_command_prints_tables_and_writes_the_document(
-    command: typer.Typer, stained: list[Path], small_cnn: Backbone, tmp_path: Path
+    stained: list[Path], small_cnn: Backbone, tmp_path: Path
 ) -> None:
-    document = evaluate(stained, small_cnn, LakeConfig(top_k=20), shots=(1, 3), seeds=(0, 1))
+    report = evaluate(stained, small_cnn, LakeConfig(top_k=20), FewShotProtocol(shots=(1, 3), seeds=(0, 1)))
     out = tmp_path / "result.json"
     options = ["--shots", "1,3", "--seeds", "0 1", "--top-k", "20", "--json", str(out)]
-    result = CliRunner().invoke(command, [str(stained[0].parent), *options], catch_exceptions=False)
+    result = lake_evaluate(str(stained[0].parent), *options)
     assert result.exit_code == 0
     assert all(word in result.stdout for word in (*METHODS, "red_stain", "unmasked", "mean", "Image AUROC", "AUPRO"))
     written = json.loads(out.read_text(encoding="utf-8"))
-    for row, expected in zip(written["summary"], document["summary"], strict=True):
-        assert row == expected
+    assert written["summary"] == report.rows("summary")
+    assert "scores" not in written
+
+
+def test_the_criterion_and_the_scores_reach_the_document(stained: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    options = ["--shots", "1", "--seeds", "0", "--methods", "visual", "--no-pixel", "--json", out]
+    assert lake_evaluate(stained[0], *options, "--criterion", "robust", "--scores").exit_code == 0
+    written = json.loads(out.read_text(encoding="utf-8"))
+    assert written["config"]["criterion"] == "robust"
+    assert len(written["scores"]) == written["results"][0]["n_test"]
 
 
 def test_lists_are_written_with_spaces_or_commas() -> None:
@@ -57,32 +66,30 @@ def test_lists_are_written_with_spaces_or_commas() -> None:
         ("data --csv --json out", "data --csv out.csv --json out"),
         ("data --csv rows --json out", "data --csv rows --json out"),
     ):
-        assert command_file.joined_lists(typed.split()) == read.split()
+        assert joined_lists(typed.split()) == read.split()
 
 
-def test_one_class_is_said_where_the_tables_would_be(command: typer.Typer, tmp_path: Path) -> None:
+def test_one_class_is_said_where_the_tables_would_be(tmp_path: Path) -> None:
     folder = write_category(tmp_path / "set", 0, False)
     for path in (folder / "test/stain").iterdir():
         path.unlink()
     typed = [str(folder), "--shots", "1", "--seeds", "0", "--methods", "text"]
-    told = CliRunner().invoke(command, typed, catch_exceptions=False).stdout
-    assert "every figure is null" in told
-    assert "Note: set: all 4 test images are good: AUROC, AP and F1 need both kinds." in told
+    printed = lake_evaluate(*typed).stdout
+    assert "every metric is null" in printed
+    assert "Note: set: all 4 test images are good: AUROC, AP and F1 need both labels." in printed
 
 
-def test_the_rows_are_written_as_csv(command: typer.Typer, stained: list[Path], tmp_path: Path) -> None:
+def test_the_rows_are_written_as_csv(stained: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "rows.csv"
     options = ["--categories", "unmasked", "--shots", "1", "2", "--seeds", "0", "--csv", str(out)]
-    CliRunner().invoke(command, [str(stained[0].parent), *options], catch_exceptions=False)
+    lake_evaluate(str(stained[0].parent), *options)
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2 * len(METHODS)
     assert all(row["pixel_auroc"] == "" and 0 <= float(row["image_auroc"]) <= 1 for row in rows)
 
 
-def test_ctrl_c_says_how_to_go_on(
-    command: typer.Typer, stained: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_says_how_to_resume(stained: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(task: Any, *rest: Any) -> Any:
         if task.category == "unmasked":
             raise KeyboardInterrupt
@@ -92,29 +99,29 @@ def test_ctrl_c_says_how_to_go_on(
     typed = [str(stained[0].parent), "--shots", "1", "--seeds", "0", "--methods", "text", "--no-pixel"]
     with monkeypatch.context() as patch:
         patch.setattr(runner, "run_task", interrupted)
-        stopped = CliRunner().invoke(command, [*typed, "--json", str(out)])
+        stopped = lake_evaluate(*typed, "--json", str(out))
         assert stopped.exit_code == 130
         assert "1 of 2 data sets are finished" in stopped.stderr
         assert "--resume" in stopped.stderr
-        assert "Nothing was kept" in CliRunner().invoke(command, typed).stderr
-    resumed = CliRunner().invoke(command, [*typed, "--json", str(out), "--resume"], catch_exceptions=False)
+        assert "Nothing was kept" in lake_evaluate(*typed).stderr
+    resumed = lake_evaluate(*typed, "--json", str(out), "--resume")
     assert resumed.exit_code == 0
     assert set(json.loads(out.read_text())["object_names"]) == {"red_stain", "unmasked"}
 
 
-def test_the_command_takes_some_categories_and_methods(command: typer.Typer, stained: list[Path]) -> None:
+def test_the_command_takes_some_categories_and_methods(stained: list[Path]) -> None:
     options = ["--categories", "unmasked", "--methods", "lake,visual", "--shots", "1", "--seeds", "0", "--no-pixel"]
-    result = CliRunner().invoke(command, [str(stained[0].parent), *options], catch_exceptions=False)
+    result = lake_evaluate(str(stained[0].parent), *options)
     assert "unmasked" in result.stdout
     assert not any(word in result.stdout for word in ("red_stain", "random", "AUPRO"))
 
 
-def test_names_of_categories_may_hold_spaces(command: typer.Typer, tmp_path: Path) -> None:
+def test_names_of_categories_may_hold_spaces(tmp_path: Path) -> None:
     for name in ("red stain", "plate", "cup"):
         write_category(tmp_path / name, 0, False)
     options = ["--methods", "text", "--shots", "1", "--seeds", "0", "--no-pixel", "--json", str(tmp_path / "out.json")]
     for names in (["red stain", "plate"], ["plate,red stain"], ["plate, red stain"]):
-        CliRunner().invoke(command, [str(tmp_path), "--categories", *names, *options], catch_exceptions=False)
+        lake_evaluate(str(tmp_path), "--categories", *names, *options)
         assert set(json.loads((tmp_path / "out.json").read_text())["object_names"]) == {"plate", "red stain"}
         (tmp_path / "out.json").unlink()
 
@@ -134,10 +141,10 @@ def test_names_of_categories_may_hold_spaces(command: typer.Typer, tmp_path: Pat
         (["--engine", "steam"], "--engine is 'steam'"),
         (["--address", "head:6379"], "--address"),
         (["--precision", "fp8"], "--precision is 'fp8'"),
+        (["--criterion", "best"], "criterion is 'best'; it must be one of variance, "),
     ],
 )
-def test_the_command_says_what_is_wrong(
-    command: typer.Typer, stained: list[Path], options: list[str], words: str
-) -> None:
-    with pytest.raises(LakeError, match=words):
-        CliRunner().invoke(command, [str(stained[0].parent), *options], catch_exceptions=False)
+def test_the_command_says_what_is_wrong(stained: list[Path], options: list[str], words: str) -> None:
+    result = lake_evaluate(stained[0].parent, *options)
+    assert result.exit_code == 2
+    assert words in result.stderr

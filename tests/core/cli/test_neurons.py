@@ -75,10 +75,10 @@ def test_describes_the_top_neurons_with_words_of_ones_own(parts: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"), [(["--layer", 99], "no layer 99"), (["--describe", "--concepts", "none.txt"], "none.txt")]
+    ("more", "words"), [(["--layer", 99], "no layer 99"), (["--describe", "--concepts", "none.txt"], "none.txt")]
 )
-def test_what_cannot_be_is_one_line(parts: Path, tmp_path: Path, more: list[object], said: str) -> None:
+def test_what_cannot_be_is_one_line(parts: Path, tmp_path: Path, more: list[object], words: str) -> None:
     result = neurons(parts, tmp_path / "neurons.json", *more)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

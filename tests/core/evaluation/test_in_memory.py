@@ -1,7 +1,7 @@
 """The protocol on images in memory gives what it gives on their folder; a data folder is not left."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -14,11 +14,12 @@ from lake_core.data.data_root import check_data_set, data_root, is_inside, liste
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import assets_folder, load_sample
 from lake_core.errors import DatasetError
-from lake_core.evaluation.in_memory import evaluate_dataset
-from lake_core.evaluation.runner import evaluate
+from lake_core.evaluation.protocol import FewShotProtocol
+from lake_core.evaluation.runner import evaluate, evaluate_dataset
 
 METAL = assets_folder() / "samples" / "metal"
-ASKED: dict[str, Any] = {"shots": (1, 3), "seeds": (0, 1), "methods": ("lake", "random", "text")}
+PROTOCOL = FewShotProtocol(shots=(1, 3), seeds=(0, 1), methods=("lake", "random", "text"))
+QUICK = replace(PROTOCOL, pixel=False)
 
 
 @pytest.fixture(scope="module")
@@ -29,27 +30,28 @@ def backbone() -> Backbone:
 
 def test_images_in_memory_are_measured_as_their_folder_is(backbone: Backbone) -> None:
     config = LakeConfig(top_k=20, object_name="flange")
-    from_folder = evaluate([METAL], backbone, config, with_scores=True, **ASKED)
-    in_memory = evaluate_dataset(load_sample("metal"), FeatureStore(backbone), config, **ASKED)
-    for part in ("results", "summary", "scores", "normals"):
-        ours, theirs = in_memory[part], from_folder[part]
+    from_folder = evaluate([METAL], backbone, config, PROTOCOL)
+    in_memory = evaluate_dataset(load_sample("metal"), FeatureStore(backbone), config, PROTOCOL)
+    assert in_memory.normals == from_folder.normals
+    for part in ("results", "summary", "scores"):
+        ours, theirs = in_memory.rows(part), from_folder.rows(part)
         assert len(ours) == len(theirs)
         for one, expected in zip(ours, theirs, strict=True):
             for key in expected.keys() - {"seconds"}:
                 value = expected[key]
                 assert one[key] == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value), (part, key)
-    assert in_memory["config"] == from_folder["config"]
+    assert in_memory.config == from_folder.config
 
 
 def test_stored_activations_are_used_and_progress_reaches_the_end(backbone: Backbone) -> None:
     metal, store = load_sample("metal"), FeatureStore(backbone)
     seen: list[tuple[str, int, int]] = []
-    evaluate_dataset(metal, store, pixel=False, on_progress=lambda *step: seen.append(step), **ASKED)
+    evaluate_dataset(metal, store, protocol=QUICK, on_progress=lambda *step: seen.append(step))
     assert seen[-1][1] == seen[-1][2]
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     store.ensure([e.image for e in (*metal.normals, *metal.tests)], backbone.hook_points)
     n_forwards = store.n_forwards
-    evaluate_dataset(metal, store, pixel=False, **ASKED)
+    evaluate_dataset(metal, store, protocol=QUICK)
     assert store.n_forwards == n_forwards
 
 
@@ -58,15 +60,15 @@ def test_what_report_raises_ends_the_work(backbone: Backbone) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        evaluate_dataset(load_sample("metal"), FeatureStore(backbone), on_progress=stop, **ASKED)
+        evaluate_dataset(load_sample("metal"), FeatureStore(backbone), protocol=PROTOCOL, on_progress=stop)
 
 
 def test_too_few_normals_and_no_labels_are_told(backbone: Backbone) -> None:
     metal, store = load_sample("metal"), FeatureStore(backbone)
     with pytest.raises(DatasetError, match="ask for fewer"):
-        evaluate_dataset(metal, store, shots=(99,))
+        evaluate_dataset(metal, store, protocol=FewShotProtocol(shots=(99,)))
     with pytest.raises(DatasetError, match="no labelled test image"):
-        evaluate_dataset(Dataset("metal", metal.normals, ()), store, shots=(1,))
+        evaluate_dataset(Dataset("metal", metal.normals, ()), store, protocol=FewShotProtocol(shots=(1,)))
 
 
 def test_nothing_outside_of_the_data_folder_can_be_chosen(tmp_path: Path) -> None:

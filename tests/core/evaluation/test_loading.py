@@ -1,4 +1,4 @@
-"""Images read ahead: in order, within bounds, by a thread as by processes, and what cannot be read is said."""
+"""Images read ahead: in order, within bounds, by a thread as by processes, and what cannot be read is reported."""
 
 from pathlib import Path
 

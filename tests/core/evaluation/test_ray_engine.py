@@ -1,4 +1,4 @@
-"""The same figures on a Ray cluster as in this process, also when a worker is killed in the middle of a task."""
+"""The same metrics on a Ray cluster as in this process, also when a worker is killed in the middle of a task."""
 
 import builtins
 import os
@@ -17,7 +17,8 @@ from lake_core.backbones.opening import Opening
 from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.evaluation import ray_engine, runner
 from lake_core.evaluation.checkpoint import Checkpoint
-from lake_core.evaluation.protocol import Outcome
+from lake_core.evaluation.outcome import CategoryOutcome
+from lake_core.evaluation.protocol import FewShotProtocol
 from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.runner import evaluate
 from lake_core.evaluation.tasks import Task
@@ -25,7 +26,7 @@ from tests.core.running import without_times
 from tests.core.tiny import write
 
 ROOT = Path(__file__).resolve().parents[3]
-PLAN: dict[str, Any] = {"shots": (1, 2), "seeds": (0, 1), "with_scores": True}
+PROTOCOL = FewShotProtocol(shots=(1, 2), seeds=(0, 1))
 
 
 def write_set(root: Path, seed: int) -> Path:
@@ -75,18 +76,18 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.mark.timeout(240)
-def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
+def test_metrics_are_the_same_and_a_killed_worker_loses_nothing(
     cluster: Any, folders: list[Path], opening: Opening, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    local = evaluate(folders, opening.open(), **PLAN)
-    there = evaluate(folders, RayEngine(opening, n_threads=1), **PLAN)
+    local = evaluate(folders, opening.open(), protocol=PROTOCOL)
+    there = evaluate(folders, RayEngine(opening, n_threads=1), protocol=PROTOCOL)
     assert without_times(there) == without_times(local)
 
     # The first worker that takes the second task waits there for good, until it is killed.
     pids = tmp_path / "pids"
 
     class Stopping(ray_engine._Worker):
-        def run(self, task: Task) -> Outcome:
+        def run(self, task: Task) -> CategoryOutcome:
             with pids.open("a") as file:
                 file.write(f"{task.category} {os.getpid()}\n")
             if task.category == "tile" and pids.read_text().count("tile") == 1:
@@ -105,37 +106,37 @@ def test_figures_are_the_same_and_a_killed_worker_loses_nothing(
 
     out = tmp_path / "out.json"
     engine = RayEngine(replace(opening, device="auto"), n_threads=1)
-    after = evaluate(folders, engine, **PLAN, on_progress=kill_it, checkpoint=Checkpoint(out, resume=False))
+    after = evaluate(folders, engine, protocol=PROTOCOL, on_progress=kill_it, checkpoint=Checkpoint(out, resume=False))
     assert without_times(after) == without_times(local)
     assert pids.read_text().count("tile") == 2
     assert sorted(done) == ["cloth", "plate", "tile"]
 
     # What was kept serves the local engine too: no image is read again.
     monkeypatch.setattr(runner, "run_task", lambda *_: pytest.fail("it begins anew"))
-    again = evaluate(folders, opening.open(), **PLAN, checkpoint=Checkpoint(out, resume=True))
+    again = evaluate(folders, opening.open(), protocol=PROTOCOL, checkpoint=Checkpoint(out, resume=True))
     assert without_times(again) == without_times(local)
 
 
 @pytest.mark.timeout(120)
 def test_what_a_worker_cannot_do_is_told_in_its_own_words(cluster: Any, folders: list[Path]) -> None:
     with pytest.raises(BackboneError, match=r"local-dir:/nowhere: the folder /nowhere does not exist"):
-        evaluate(folders[:1], RayEngine(Opening("local-dir:/nowhere"), n_threads=1), **PLAN)
+        evaluate(folders[:1], RayEngine(Opening("local-dir:/nowhere"), n_threads=1), protocol=PROTOCOL)
 
 
 def test_a_cluster_without_a_gpu_is_not_waited_for(cluster: Any, folders: list[Path], opening: Opening) -> None:
     there = RayEngine(Opening(opening.spec, device="cuda"), n_threads=1)
     with pytest.raises(ConfigError, match=r"The Ray cluster has no GPU"):
-        evaluate(folders[:1], there, **PLAN)
+        evaluate(folders[:1], there, protocol=PROTOCOL)
 
 
 def test_a_cluster_of_small_machines_is_not_waited_for(cluster: Any, folders: list[Path], opening: Opening) -> None:
     with pytest.raises(ConfigError, match=r"has 3 cores for a worker, the largest has 2: set OMP_NUM_THREADS=2"):
-        evaluate(folders[:1], RayEngine(opening, n_threads=3), **PLAN)
+        evaluate(folders[:1], RayEngine(opening, n_threads=3), protocol=PROTOCOL)
 
 
 @pytest.mark.timeout(120)
 def test_workers_end_with_the_run(cluster: Any, folders: list[Path], opening: Opening) -> None:
-    evaluate(folders[:1], RayEngine(opening, n_threads=1), **PLAN)
+    evaluate(folders[:1], RayEngine(opening, n_threads=1), protocol=PROTOCOL)
     deadline = time.monotonic() + 30
     while cluster.available_resources().get("CPU", 0) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -149,7 +150,7 @@ def test_a_task_whose_workers_die_again_and_again_is_given_up(
     starts = tmp_path / "starts"
 
     class Dying(ray_engine._Worker):
-        def run(self, task: Task) -> Outcome:
+        def run(self, task: Task) -> CategoryOutcome:
             with starts.open("a") as file:
                 file.write("start\n")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -157,7 +158,7 @@ def test_a_task_whose_workers_die_again_and_again_is_given_up(
 
     monkeypatch.setattr(ray_engine, "_Worker", Dying)
     with pytest.raises(LakeError, match=r"plate: its worker died 4 times \(.*\); look at its memory"):
-        evaluate(folders[:1], RayEngine(opening, n_threads=1), **PLAN)
+        evaluate(folders[:1], RayEngine(opening, n_threads=1), protocol=PROTOCOL)
     assert len(starts.read_text().splitlines()) == 4
 
 
@@ -172,7 +173,7 @@ def test_an_address_where_nothing_answers_is_told_with_what_to_check(
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refused)
     with pytest.raises(ConfigError, match=r"answers at head:1 .*check --address.*RAY_AUTH_MODE=token"):
-        evaluate(folders[:1], RayEngine(Opening(), "head:1", n_threads=1), **PLAN)
+        evaluate(folders[:1], RayEngine(Opening(), "head:1", n_threads=1), protocol=PROTOCOL)
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

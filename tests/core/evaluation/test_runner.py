@@ -1,4 +1,4 @@
-"""The few-shot protocol: nested choices, one forward pass per image, honest gaps, figures that can be recomputed."""
+"""The few-shot protocol: nested choices, one forward pass per image, honest gaps, metrics that can be recomputed."""
 
 import json
 from dataclasses import replace
@@ -18,15 +18,37 @@ from lake_core.data.folders import index_folder
 from lake_core.detector.lake import Lake
 from lake_core.errors import ConfigError, DatasetError
 from lake_core.evaluation import tasks
-from lake_core.evaluation.protocol import METHODS, METRICS, choose_normals
-from lake_core.evaluation.runner import evaluate
+from lake_core.evaluation.protocol import METHODS, METRICS, CategoryProgress, FewShotProtocol, choose_normals
+from lake_core.evaluation.report import EvaluationReport
+from lake_core.evaluation.runner import LocalEngine, evaluate
 from lake_core.metrics.image_metrics import auroc
 from tests.core.stains import N_BAD, N_GOOD, N_NORMAL, SIDE, surface, write_category
 
 
+def plain(report: EvaluationReport) -> dict[str, Any]:
+    """The JSON document, read back."""
+    found: dict[str, Any] = json.loads(report.to_json())
+    return found
+
+
+def evaluated(
+    folders: list[Path],
+    backbone: Backbone,
+    config: LakeConfig | None = None,
+    on_progress: CategoryProgress | None = None,
+    **protocol: Any,
+) -> dict[str, Any]:
+    return plain(evaluate(folders, backbone, config, FewShotProtocol(**protocol), on_progress=on_progress))
+
+
 @pytest.fixture(scope="module")
-def document(stained: list[Path], small_cnn: Backbone) -> dict[str, Any]:
-    return evaluate(stained, small_cnn, LakeConfig(top_k=20), shots=(1, 3), seeds=(0, 1))
+def report(stained: list[Path], small_cnn: Backbone) -> EvaluationReport:
+    return evaluate(stained, small_cnn, LakeConfig(top_k=20), FewShotProtocol(shots=(1, 3), seeds=(0, 1)))
+
+
+@pytest.fixture(scope="module")
+def document(report: EvaluationReport) -> dict[str, Any]:
+    return plain(report)
 
 
 def one(rows: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
@@ -35,9 +57,8 @@ def one(rows: list[dict[str, Any]], **wanted: object) -> dict[str, Any]:
     return found[0]
 
 
-def test_the_document_is_complete_and_plain(document: dict[str, Any]) -> None:
-    assert json.loads(json.dumps(document, allow_nan=False)) == json.loads(json.dumps(document))
-    assert document["schema"] == 1
+def test_the_document_is_complete(document: dict[str, Any]) -> None:
+    assert document["schema"] == 2
     assert document["model"] == "lake-cnn"
     assert document["input_size"] == [128, 128]
     assert LakeConfig.from_dict(document["config"]).top_k == 20
@@ -61,7 +82,7 @@ def test_an_obvious_stain_is_found_and_located(document: dict[str, Any]) -> None
     assert row["pixel_aupro"] > 0.5
 
 
-def test_figures_are_those_of_the_detector_itself(
+def test_metrics_are_those_of_the_detector_itself(
     stained: list[Path], small_cnn: Backbone, document: dict[str, Any]
 ) -> None:
     entries = index_folder(stained[1])
@@ -82,17 +103,12 @@ def test_figures_are_those_of_the_detector_itself(
         assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_scores_of_each_image_give_the_figures(
-    stained: list[Path], small_cnn: Backbone, document: dict[str, Any]
-) -> None:
-    found = evaluate(stained[:1], small_cnn, LakeConfig(top_k=20), shots=(1, 3), seeds=(0, 1), with_scores=True)
-    assert "scores" not in document
-    assert found["results"][0].keys() == document["results"][0].keys()
-    assert len(found["scores"]) == 2 * 2 * len(METHODS) * (N_GOOD + N_BAD)
-    for row in found["results"]:
+def test_the_scores_of_each_image_give_the_metrics(stained: list[Path], document: dict[str, Any]) -> None:
+    assert len(document["scores"]) == 2 * 2 * 2 * len(METHODS) * (N_GOOD + N_BAD)
+    for row in document["results"]:
         keys = ("category", "shots", "seed", "method")
-        own = [score for score in found["scores"] if all(score[key] == row[key] for key in keys)]
-        assert all((stained[0] / score["path"]).is_file() for score in own)
+        own = [score for score in document["scores"] if all(score[key] == row[key] for key in keys)]
+        assert all((stained[0].parent / row["category"] / score["path"]).is_file() for score in own)
         assert [score["label"] == "defective" for score in own] == ["stain" in score["path"] for score in own]
         if row["method"] != "random":  # whose figure is the mean of those of its draws
             expected = auroc([score["label"] == "defective" for score in own], [score["score"] for score in own])
@@ -110,6 +126,36 @@ def test_choices_of_normal_images_are_nested_seeded_and_told(document: dict[str,
         one(document["normals"], category="red_stain", shots=3, seed=0)["names"]
         != one(document["normals"], category="red_stain", shots=3, seed=1)["names"]
     )
+
+
+def test_the_report_is_read_back_from_its_document(report: EvaluationReport) -> None:
+    again = EvaluationReport.model_validate_json(report.to_json())
+    assert again == report
+    assert again.config == report.config
+    short = report.without_scores()
+    assert "scores" not in plain(short)
+    assert EvaluationReport.model_validate_json(short.to_json()) == short
+    with pytest.raises(ValueError, match="schema"):
+        EvaluationReport.model_validate_json(report.to_json().replace('"schema": 2', '"schema": 1'))
+
+
+def test_rows_are_found_by_their_keys(report: EvaluationReport, document: dict[str, Any]) -> None:
+    row = report.summary_of("red_stain", 3, "random")
+    expected = one(document["summary"], category="red_stain", shots=3, method="random")
+    assert row.model_dump() == expected
+    for metric, spread in row.metrics.items():
+        assert tuple(expected[f"{metric}_{part}"] for part in ("mean", "std", "low", "high")) == (
+            spread.mean,
+            spread.std,
+            spread.low,
+            spread.high,
+        )
+    assert (
+        list(report.normals_of("unmasked", 3, 1))
+        == one(document["normals"], category="unmasked", shots=3, seed=1)["names"]
+    )
+    for part in ("results", "summary", "scores"):
+        assert report.rows(part) == document[part]
 
 
 def test_missing_masks_give_null(document: dict[str, Any]) -> None:
@@ -160,7 +206,7 @@ def test_the_network_runs_once_per_image(
 
     monkeypatch.setattr(Backbone, "forward", watched)
     seen: list[tuple[str, int, int]] = []
-    evaluate(
+    evaluated(
         stained[:1],
         small_cnn,
         shots=(1, 4),
@@ -176,7 +222,7 @@ def test_the_network_runs_once_per_image(
 def test_without_pixel_metrics_the_image_metrics_stay_the_same(
     stained: list[Path], small_cnn: Backbone, document: dict[str, Any]
 ) -> None:
-    quick = evaluate(
+    quick = evaluated(
         stained[:1],
         small_cnn,
         LakeConfig(top_k=20),
@@ -196,13 +242,14 @@ def test_without_pixel_metrics_the_image_metrics_stay_the_same(
 def test_a_category_that_is_a_number_gives_no_object_name(tmp_path: Path, small_cnn: Backbone) -> None:
     btad = write_category(tmp_path / "01", 0, False)
     asked: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
-    assert evaluate([btad], small_cnn, **asked)["object_names"] == {"01": "object"}
+    assert evaluated([btad], small_cnn, **asked)["object_names"] == {"01": "object"}
 
 
 def test_a_given_object_name_is_used(stained: list[Path], small_cnn: Backbone) -> None:
-    options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
-    named = evaluate(stained, small_cnn, LakeConfig(object_name="tile"), object_names={"unmasked": "plate"}, **options)
-    assert named["object_names"] == {"red_stain": "tile", "unmasked": "plate"}
+    protocol = FewShotProtocol(shots=(1,), seeds=(0,), methods=("text",), pixel=False)
+    names = {"unmasked": "plate"}
+    named = evaluate(stained, small_cnn, LakeConfig(object_name="tile"), protocol, object_names=names)
+    assert named.object_names == {"red_stain": "tile", "unmasked": "plate"}
 
 
 def test_images_that_cannot_be_read_are_left_out_and_told(tmp_path: Path, small_cnn: Backbone) -> None:
@@ -210,33 +257,33 @@ def test_images_that_cannot_be_read_are_left_out_and_told(tmp_path: Path, small_
     (folder / "test/stain/000.png").write_bytes(b"no image")
     for name in ("000", "001"):
         (folder / f"train/good/{name}.png").write_bytes(b"no image")
-    found = evaluate([folder], small_cnn, shots=(3,), seeds=(0, 1), methods=("lake",))
+    found = evaluated([folder], small_cnn, shots=(3,), seeds=(0, 1), methods=("lake",))
     assert {row["n_test"] for row in found["results"]} == {N_GOOD + N_BAD - 1}
     assert sum("000.png" in problem for problem in found["problems"]) == 2
     assert all(len(row["names"]) == 3 for row in found["normals"])
     with pytest.raises(DatasetError, match="only 3 different"):
-        evaluate([folder], small_cnn, shots=(4,), seeds=(0,), methods=("lake",))
+        evaluated([folder], small_cnn, shots=(4,), seeds=(0,), methods=("lake",))
 
 
 def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path: Path, small_cnn: Backbone) -> None:
     folder = write_category(tmp_path / "set", 0, True)
     options: dict[str, Any] = {"shots": (2,), "seeds": (0,), "methods": ("lake",)}
-    before = evaluate([folder], small_cnn, **options)["results"][0]
+    before = evaluated([folder], small_cnn, **options)["results"][0]
     masks = folder / "ground_truth/stain"
     for path in sorted(masks.iterdir()):
         with Image.open(path) as drawn:
             drawn.resize((2 * SIDE, 2 * SIDE), Image.Resampling.NEAREST).save(path)
-    assert without_time(evaluate([folder], small_cnn, **options)["results"][0]) == without_time(before)
+    assert without_time(evaluated([folder], small_cnn, **options)["results"][0]) == without_time(before)
     Image.fromarray(np.zeros((SIDE, 2 * SIDE), np.uint8)).save(masks / "000_mask.png")
-    found = evaluate([folder], small_cnn, **options)
+    found = evaluated([folder], small_cnn, **options)
     assert found["problems"] == [
         "set: test/stain/000.png is compared without its mask: ground_truth/stain/000_mask.png is "
         "192 x 96 pixels, another aspect than its image of 96 x 96: use the mask that was drawn on this image.",
         "set: 1 of 5 defective images have no usable mask: pixel metrics leave them out.",
     ]
     Image.new("L", (SIDE, SIDE)).save(masks / "001_mask.png")
-    said = evaluate([folder], small_cnn, **options)["problems"]
-    assert said[2:] == ["set: 1 of 5 defective images have an empty mask: all their pixels count as good."]
+    problems = evaluated([folder], small_cnn, **options)["problems"]
+    assert problems[2:] == ["set: 1 of 5 defective images have an empty mask: all their pixels count as good."]
     row = found["results"][0]
     assert (row["n_test"], row["image_auroc"]) == (N_GOOD + N_BAD, before["image_auroc"])
     assert row["pixel_auroc"] != before["pixel_auroc"]
@@ -249,12 +296,12 @@ def without_time(row: dict[str, Any]) -> dict[str, Any]:
 def test_an_empty_folder_and_unreadable_tests_are_told(tmp_path: Path, small_cnn: Backbone) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="holds no images"):
-        evaluate([tmp_path / "empty"], small_cnn)
+        evaluated([tmp_path / "empty"], small_cnn)
     folder = write_category(tmp_path / "set", 0, False)
     for path in (folder / "test").rglob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(DatasetError, match="None of the 9 test images of set can be read"):
-        evaluate([folder], small_cnn, shots=(1,), seeds=(0,), methods=("text",))
+        evaluated([folder], small_cnn, shots=(1,), seeds=(0,), methods=("text",))
 
 
 def test_a_test_image_that_was_learned_from_runs_once(
@@ -270,7 +317,7 @@ def test_a_test_image_that_was_learned_from_runs_once(
         return forward(self, pixels, *args, **kwargs)
 
     monkeypatch.setattr(Backbone, "forward", watched)
-    found = evaluate([folder], small_cnn, shots=(N_NORMAL,), seeds=(0,), methods=("visual",), with_scores=True)
+    found = evaluated([folder], small_cnn, shots=(N_NORMAL,), seeds=(0,), methods=("visual",))
     assert sum(n_forwards) == N_NORMAL + N_GOOD + N_BAD
     assert one(found["scores"], path="test/good/copy.png")["score"] == pytest.approx(0, abs=1e-4)
     assert "set: test/good/copy.png is also among the normal images" in found["problems"][0]
@@ -287,7 +334,7 @@ def test_activations_of_test_images_are_let_go(
             stores.append(self)
 
     monkeypatch.setattr(tasks, "FeatureStore", Watched)
-    evaluate(stained[:1], small_cnn, shots=(N_NORMAL,), seeds=(0,), methods=("lake",))
+    evaluated(stained[:1], small_cnn, shots=(N_NORMAL,), seeds=(0,), methods=("lake",))
     hook_points = Lake(small_cnn, LakeConfig()).hook_points
     assert [store.n_bytes for store in stores] == [N_NORMAL * stores[0].bytes_per_image(hook_points)]
 
@@ -295,8 +342,8 @@ def test_activations_of_test_images_are_let_go(
 def test_the_size_of_batches_changes_nothing_but_rounding(
     stained: list[Path], small_cnn: Backbone, document: dict[str, Any]
 ) -> None:
-    options: dict[str, Any] = {"shots": (1, 3), "seeds": (0, 1), "batch_size": 7}
-    found = evaluate(stained, small_cnn, LakeConfig(top_k=20), **options)
+    protocol = FewShotProtocol(shots=(1, 3), seeds=(0, 1))
+    found = plain(evaluate(stained, LocalEngine(small_cnn, batch_size=7), LakeConfig(top_k=20), protocol))
     for row, expected in zip(found["results"], document["results"], strict=True):
         for metric in METRICS:
             assert row[metric] == pytest.approx(expected[metric], abs=1e-3)
@@ -306,14 +353,14 @@ def test_one_class_gives_null_metrics(tmp_path: Path, small_cnn: Backbone) -> No
     folder = write_category(tmp_path / "set", 0, True)
     for path in (folder / "test/good").iterdir():
         path.unlink()
-    found = evaluate([folder], small_cnn, shots=(1,), seeds=(0,), methods=("lake",))
+    found = evaluated([folder], small_cnn, shots=(1,), seeds=(0,), methods=("lake",))
     row = found["results"][0]
     assert [row[metric] for metric in METRICS[:3]] == [None] * 3
     assert row["pixel_auroc"] > 0.5
     summary = found["summary"][0]
     assert summary["image_auroc_low"] is None
     assert summary["pixel_auroc_low"] <= summary["pixel_auroc_mean"] <= summary["pixel_auroc_high"]
-    assert found["problems"] == ["set: all 5 test images are defective: AUROC, AP and F1 need both kinds."]
+    assert found["problems"] == ["set: all 5 test images are defective: AUROC, AP and F1 need both labels."]
 
 
 @pytest.mark.parametrize(
@@ -344,9 +391,9 @@ def test_what_makes_no_sense_is_refused_before_the_network_runs(
 
     monkeypatch.setattr(small_cnn, "forward", counted)
     with pytest.raises(error, match=words):
-        evaluate(stained, small_cnn, **options)
+        evaluated(stained, small_cnn, **options)
     assert n_forwards == 0
-    evaluate(stained, small_cnn, shots=(1,), seeds=(0,), methods=("visual",), pixel=False)
+    evaluated(stained, small_cnn, shots=(1,), seeds=(0,), methods=("visual",), pixel=False)
     assert n_forwards > 0
 
 
@@ -354,6 +401,6 @@ def test_a_folder_without_labelled_tests_is_refused(tmp_path: Path, small_cnn: B
     (tmp_path / "set/train/good").mkdir(parents=True)
     Image.fromarray(surface(0)).save(tmp_path / "set/train/good/a.png")
     with pytest.raises(DatasetError, match="no labelled test image"):
-        evaluate([tmp_path / "set"], small_cnn, shots=(1,))
+        evaluated([tmp_path / "set"], small_cnn, shots=(1,))
     with pytest.raises(DatasetError, match="no data set"):
-        evaluate([], small_cnn)
+        evaluated([], small_cnn)

@@ -18,10 +18,10 @@ def resampling(labels: np.ndarray, n_draws: int = 1000, seed: int = 0) -> Resamp
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_each_draw_has_the_figures_of_the_images_that_it_takes(seed: int) -> None:
+def test_each_draw_has_the_metrics_of_the_images_that_it_takes(seed: int) -> None:
     labels, scores = tied_case(seed, 25)
     drawn = resampling(labels, 40, seed)
-    found = drawn.figures(scores)
+    found = drawn.draws(scores)
     for number, times in enumerate(drawn.times.numpy()):
         taken = np.repeat(np.arange(len(labels)), times)
         for values, metric in zip(found, (auroc, average_precision, f1_max), strict=True):
@@ -46,7 +46,7 @@ def test_drawing_a_few_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(bootstrap, "_AT_ONCE", 100)
     pieces = resampling(labels)
     assert torch.equal(whole.times, pieces.times)
-    assert np.array_equal(whole.figures(scores), pieces.figures(scores))
+    assert np.array_equal(whole.draws(scores), pieces.draws(scores))
 
 
 @pytest.mark.parametrize("labels", [[True, True], [False, False], []])
@@ -71,7 +71,7 @@ def test_the_interval_holds_the_auroc_and_narrows_with_more_images() -> None:
 
 def test_draws_spread_as_those_of_a_plain_loop() -> None:
     labels, scores = tied_case(1, 12)
-    draws = resampling(labels, 4000).figures(scores).auroc
+    draws = resampling(labels, 4000).draws(scores).auroc
     rng = np.random.default_rng(5)
     by_hand: list[float] = []
     for _ in range(2000):

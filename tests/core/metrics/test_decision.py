@@ -21,8 +21,10 @@ def test_scores_in_single_precision_are_not_rounded_onto_the_threshold() -> None
 
 def test_counts_of_scores_on_the_threshold() -> None:
     labels, scores = [True, True, False, False, False], [3.0, 1.0, 2.0, 0.5, 1.0]
-    assert counts(labels, scores, 1.0) == Counts(found=1, missed=1, false_alarms=1, passed=2)
-    assert counts(labels, scores, 0.9) == Counts(found=2, missed=0, false_alarms=2, passed=1)
+    on_it = Counts(true_positives=1, false_negatives=1, false_positives=1, true_negatives=2)
+    below_it = Counts(true_positives=2, false_negatives=0, false_positives=2, true_negatives=1)
+    assert counts(labels, scores, 1.0) == on_it
+    assert counts(labels, scores, 0.9) == below_it
 
 
 def test_a_threshold_lies_halfway_to_the_next_lower_score() -> None:
@@ -49,4 +51,5 @@ def test_decisions_at_the_best_threshold_give_the_best_f1(seed: int) -> None:
     assert best is not None
     assert best.threshold not in scores
     found = counts(labels, scores, best.threshold)
-    assert best.f1 == pytest.approx(2 * found.found / (2 * found.found + found.missed + found.false_alarms))
+    n_right, n_wrong = found.true_positives, found.false_negatives + found.false_positives
+    assert best.f1 == pytest.approx(2 * n_right / (2 * n_right + n_wrong))

@@ -35,7 +35,7 @@ def test_image_metrics_agree_with_brute_force(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_figures_are_those_of_scikit_learn(seed: int) -> None:
+def test_metrics_are_those_of_scikit_learn(seed: int) -> None:
     labels, scores = tied_case(seed, 200)
     assert auroc(labels, scores) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
     assert average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)

@@ -1,4 +1,4 @@
-"""Pixel figures agree with brute force, whole or in pieces, and their bootstrap draws with images drawn by hand."""
+"""Pixel metrics agree with brute force, whole or in pieces, and their bootstrap draws with images drawn by hand."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -93,11 +93,11 @@ def test_masks_made_ready_once_serve_many_maps() -> None:
     together = compared(truth, *several)
     assert [compared(truth, changed)[0] for changed in several] == together
     for changed, found in zip(several, together, strict=True):
-        assert found.figures == pytest.approx(pixel_metrics(changed, masks), abs=1e-5)
+        assert found.metrics == pytest.approx(pixel_metrics(changed, masks), abs=1e-5)
 
 
 @pytest.mark.parametrize("pixels_at_once", [1, 100, 300])
-def test_images_looked_at_a_few_at_a_time_give_the_same_figures(pixels_at_once: int) -> None:
+def test_images_looked_at_a_few_at_a_time_give_the_same_metrics(pixels_at_once: int) -> None:
     maps, masks = case(1)
     asked: list[int] = []
 
@@ -110,7 +110,7 @@ def test_images_looked_at_a_few_at_a_time_give_the_same_figures(pixels_at_once: 
     truth = PixelTruth(packed, times, pixels_at_once=pixels_at_once)
     (found,) = truth.compare([Maps(maps_of, 0, 1.3)])
     (whole,) = PixelTruth(packed, times).compare([Maps(partial(flat, maps), 0, 1.3)])
-    assert found.figures == whole.figures
+    assert found.metrics == whole.metrics
     assert found.draws is not None
     assert whole.draws is not None
     np.testing.assert_array_equal(found.draws, whole.draws)
@@ -129,7 +129,7 @@ def test_scores_of_any_size_are_told_apart(scale: float, outlier: float) -> None
 
 
 @pytest.mark.parametrize("decimals", [1, 7])
-def test_each_draw_has_about_the_figures_of_the_images_that_it_takes(decimals: int) -> None:
+def test_each_draw_has_about_the_metrics_of_the_images_that_it_takes(decimals: int) -> None:
     rng = np.random.default_rng(3)
     masks = [np.zeros((40, 40), bool) for _ in range(12)]
     for i in range(0, 12, 2):
@@ -148,7 +148,7 @@ def test_each_draw_has_about_the_figures_of_the_images_that_it_takes(decimals: i
     assert draws.auroc.std() > 0.01
 
 
-def test_without_figures_there_are_no_draws() -> None:
+def test_without_metrics_there_are_no_draws() -> None:
     masks = [DefectMask.of(np.zeros((3, 3), bool))] * 2
     found = compared(PixelTruth(masks, np.ones((4, 2))), [np.zeros((3, 3))] * 2)
     assert found == [((None, None), None)]

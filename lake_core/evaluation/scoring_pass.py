@@ -1,4 +1,4 @@
-"""A batch scorer of detectors asked about all test images of a data set, in one pass of the network."""
+"""All test images of a category scored by all detectors, in one pass of the network."""
 
 import time
 from collections import deque
@@ -19,14 +19,14 @@ from lake_core.types import HookPoint
 
 @dataclass(frozen=True, eq=False)
 class TestScores:
-    """What all variants of a batch scorer said of all images.
+    """The scores of all variants for all images.
 
     Attributes:
         images: Those that could be read.
         problems: One sentence for each file that could not be used.
         scores: For each variant (n_images,) float64.
-        n_detectors: How many searched; some variants share one.
-        seconds: Of searching, without the network. On a GPU that is the time it took to ask for it.
+        n_detectors: How many detectors searched; some variants share one.
+        seconds: Searching, without the network. On a GPU this is the time it took to queue the work.
     """
 
     images: tuple[Loaded, ...]
@@ -34,6 +34,11 @@ class TestScores:
     scores: tuple[np.ndarray, ...] = field(repr=False)
     n_detectors: int
     seconds: float
+
+    @property
+    def is_defective(self) -> list[bool]:
+        """(n_images,), by label."""
+        return [image.entry.label == "defective" for image in self.images]
 
 
 def score_tests(
@@ -43,14 +48,14 @@ def score_tests(
     maps: MapFile | None,
     report: Callable[[int], None],
 ) -> TestScores:
-    """Asks the batch scorer about each batch and lets the images go.
+    """Scores each batch and lets its images go.
 
-    On a GPU the answers to one batch are fetched while it works on the next.
+    On a GPU the scores of one batch are fetched while it works on the next.
 
     Args:
-        batch scorer: Who is asked.
+        scorer: All variants.
         batches: From `load_ahead`.
-        places: What the detectors read.
+        hook_points: What the detectors read.
         maps: Where the maps of all variants are kept; None keeps only the scores.
         report: Called with the number of images done after each batch; whatever it raises ends the work.
     """
@@ -58,17 +63,17 @@ def score_tests(
     images: list[Loaded] = []
     problems: list[str] = []
     scores: list[np.ndarray] = []
-    under_way: deque[tuple[_Answer, int]] = deque()
+    under_way: deque[tuple[_Pending, int]] = deque()
     seconds, n_done = 0.0, 0
 
     def finish() -> None:
-        """Waits for the oldest answer and keeps what it says."""
+        """Waits for the oldest batch and keeps its scores and maps."""
         nonlocal n_done
-        answer, n_images = under_way.popleft()
-        answer.wait()
-        scores.append(answer.scores.copy())  # on a GPU they are in memory that is needed again
+        pending, n_images = under_way.popleft()
+        pending.wait()
+        scores.append(pending.scores.copy())  # on a GPU they are in memory that is needed again
         if maps is not None:
-            maps.append(answer.maps)
+            maps.append(pending.maps)
         n_done += n_images
         report(n_done)
 
@@ -78,9 +83,9 @@ def score_tests(
         if batch.images:
             acts = _activations(batch, scorer.store, hook_points)
             started = time.perf_counter()
-            answer = _Answer(scorer.score(acts, batch.placements), maps is not None)
+            pending = _Pending(scorer.score(acts, batch.placements), maps is not None)
             seconds += time.perf_counter() - started
-            under_way.append((answer, batch.n_entries))
+            under_way.append((pending, batch.n_entries))
         else:
             n_done += batch.n_entries
         while len(under_way) >= at_once:
@@ -96,13 +101,13 @@ def score_tests(
     )
 
 
-class _Answer:
-    """What all variants said of one batch, on its way from the device."""
+class _Pending:
+    """The scores and maps of all variants for one batch, on their way from the device."""
 
-    def __init__(self, said: Sequence[BatchScores], keep_maps: bool) -> None:
-        scores = torch.stack([one.scores for one in said])
-        maps = torch.cat([one.maps for one in said], dim=1) if keep_maps else scores.new_zeros(scores.shape[1], 0)
-        self._sent = torch.cuda.Event() if scores.is_cuda else None
+    def __init__(self, scored: Sequence[BatchScores], keep_maps: bool) -> None:
+        scores = torch.stack([one.scores for one in scored])
+        maps = torch.cat([one.maps for one in scored], dim=1) if keep_maps else scores.new_zeros(scores.shape[1], 0)
+        self._sent = torch.cuda.Event() if scores.is_cuda else None  # type: ignore[no-untyped-call, unused-ignore]
         self._scores, self._maps = _to_host(scores), _to_host(maps)
         if self._sent is not None:
             self._sent.record(torch.cuda.current_stream(scores.device))
@@ -114,7 +119,7 @@ class _Answer:
 
     @property
     def scores(self) -> np.ndarray:
-        """(n_seats, n_images) float64."""
+        """(n_variants, n_images) float64."""
         return self._scores.numpy()
 
     @property
