@@ -6,19 +6,18 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
-from dashboard.services import compute
-from dashboard.services.background import background
-from dashboard.services.jobs import Job
+from dashboard.services.jobs import Job, jobs
+from dashboard.services.registry import registry
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
 
-def opened(workspace: session.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
+def opened(workspace: Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
     """The app on a page, in a session of its own that already has images."""
     app = AppTest.from_file(str(APP), default_timeout=120)
-    registry = compute.registry()
+    registry = registry()
     number = registry.create()
     if workspace is not None:
         registry.keep(number, workspace=workspace)
@@ -32,7 +31,7 @@ def opened(workspace: session.Workspace | None = None, page: str = "workspace", 
 
 
 def full(small: Dataset, page: str) -> AppTest:
-    return opened(session.Workspace(small.normals, small.tests, small.name), page)
+    return opened(Workspace(small.normals, small.tests, small.name), page)
 
 
 def press(app: AppTest, label: str) -> AppTest:
@@ -52,7 +51,7 @@ def over(job: Job) -> Job:
 
 def when_done(app: AppTest) -> AppTest:
     """The page once the work beside it is done, if its result was not there from the start."""
-    job = background().latest(app.session_state.number)
+    job = jobs().latest(app.session_state.session.number, "page")
     assert job is None or over(job).status == "done"
     app.run()
     assert not app.exception

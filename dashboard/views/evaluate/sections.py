@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,27 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.plots import evaluate
-from dashboard.plots.evaluate import METHOD_NAMES, METRIC_NAMES
-from dashboard.services.jobs import Job
+from dashboard.plots.evaluate import METRIC_NAMES
+from dashboard.services.jobs import EvaluationRequest, Job
 from dashboard.text import escaped
 from dashboard.views.evaluate import misclassified
+from dashboard.words import METHOD_NAMES, SITE_NAMES
 from lake_core.metrics.decision import counts, is_anomalous
 from lake_core.metrics.image_metrics import best_f1
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What was evaluated.
-
-    Attributes:
-        name: For headings and file names.
-        folders: Data set -> its folder on the server; None for the workspace.
-        plan: Shots, seeds, methods and whether maps are compared.
-    """
-
-    name: str
-    folders: Mapping[str, Path] | None
-    protocol: Mapping[str, Any]
 
 
 def show(job: Job) -> None:
@@ -43,7 +27,7 @@ def show(job: Job) -> None:
     layers = ", ".join(map(str, config["layers"]))
     st.caption(
         f"{escaped(document['model'])}, {'layers' if len(config['layers']) > 1 else 'layer'} {layers}, "
-        f"{config['site']} neurons, K = {config['top_k']}, w = {config['fusion_weight']:g} · "
+        f"{SITE_NAMES[config['site']]} neurons, K = {config['top_k']}, w = {config['fusion_weight']:g} · "
         f"{sizes['n_test'].sum()} test images, {sizes['n_defective'].sum()} of them defective · "
         f"{job.seconds:.0f} s in all"
     )
@@ -62,13 +46,13 @@ def charts(summary: pd.DataFrame, number: int) -> None:
     """The table, and the methods by category and by shots."""
     there = [metric for metric in METRIC_NAMES if summary[f"{metric}_mean"].notna().any()]
     if not there:
-        st.info("Without both good and defective test images there is nothing to measure.", icon=":material/info:")
+        st.info("Metrics need both good and defective test images.", icon=":material/info:")
         return
     metric = st.segmented_control(
-        "Measure", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
+        "Metric", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
     )
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
-    st.caption("± is the deviation over seeds; the interval is a 95 % bootstrap over test images.")
+    st.caption("± is the standard deviation over random seeds; the interval is a 95 % bootstrap over test images.")
     all_shots = sorted(set(summary["shots"]))
     left, right = st.columns(2)
     with left:
@@ -96,7 +80,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
                 alt=f"{METRIC_NAMES[metric]} of each method by the number of normal images, {category}",
             )
         else:
-            st.caption("Choose several numbers of normal images to see what more of them are worth.")
+            st.caption("Evaluate several numbers of normal images to see what more of them are worth.")
 
 
 def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -126,9 +110,9 @@ def in_few_digits(scores: np.ndarray, threshold: float) -> tuple[float, int]:
     return threshold, 6
 
 
-def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
+def one_run(document: Mapping[str, Any], asked: EvaluationRequest, number: int) -> None:
     """One category, shots, seed and method: curves, threshold, confusion matrix, and what is wrong."""
-    st.subheader("One run, image by image", anchor=False)
+    st.subheader("One run in detail", anchor=False)
     scores = pd.DataFrame(document["scores"])
     if scores.empty:
         st.caption("There are no scores to show.")
@@ -164,7 +148,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
         for row in document["normals"]
         if (row["category"], row["shots"], row["seed"]) == (category, shots, seed)
     )
-    with st.expander(f"Learned from {len(names)} normal image{'s' * (len(names) > 1)}"):
+    with st.expander(f"Fitted on {len(names)} normal image{'s' * (len(names) > 1)}"):
         st.markdown("\n".join(f"- {escaped(name)}" for name in names))
     start, digits = in_few_digits(values, best.threshold)
     threshold = st.slider(
@@ -175,7 +159,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
         step=10.0**-digits,
         format=f"%.{digits}f",
         key=f"threshold_{category}_{shots}_{seed}_{method}_{number}",
-        help="At first the one with the best F1 on these very labels: it has seen the answers, so it flatters.",
+        help="By default the one with the best F1 on these labels. It uses the answers, so the result is optimistic.",
     )
     found = counts(labels, values, threshold)
     left, right = st.columns([2, 1])
@@ -191,12 +175,12 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
             evaluate.confusion(found),
             key="confusion",
             config={"displayModeBar": False},
-            alt=f"{found.found} defects found, {found.missed} missed, {found.false_alarms} false alarms, "
+            alt=f"{found.found} defects found, {found.missed} missed, {found.false_alarms} false positives, "
             f"{found.passed} good images passed",
         )
         st.caption(
             f"Of {found.found + found.missed} defective images **{found.found} found, {found.missed} missed**; of "
-            f"{found.false_alarms + found.passed} good ones **{found.false_alarms} false alarms**."
+            f"{found.false_alarms + found.passed} good ones **{found.false_alarms} false positives**."
         )
     st.plotly_chart(
         evaluate.score_strip(labels, values, chosen["path"].tolist(), threshold),
@@ -213,7 +197,7 @@ def one_run(document: Mapping[str, Any], asked: Asked, number: int) -> None:
     )
 
 
-def downloads(document: Mapping[str, Any], asked: Asked) -> None:
+def downloads(document: Mapping[str, Any], asked: EvaluationRequest) -> None:
     """The result as files."""
     name = asked.name.split(",")[0].replace(" ", "_")
     with st.container(horizontal=True):
