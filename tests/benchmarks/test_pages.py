@@ -23,7 +23,7 @@ from dashboard.settings import ModelKey
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Example, load_sample
 from lake_core.data.images import read_image
-from tests.dashboard.visit import over
+from tests.dashboard.visit import over, put
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 N_NORMALS, N_TESTS = 8, 20
@@ -60,8 +60,7 @@ def opened(workspace: Workspace) -> Callable[..., AppTest]:
         number = registry().create()
         registry().keep(number, workspace=workspace)
         app.query_params["w"] = number
-        for key, value in session.items():
-            app.session_state[key] = value
+        put(app, **session)
         app.run()
         app.switch_page(f"app_pages/{page}.py").run()
         assert not app.exception

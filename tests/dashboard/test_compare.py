@@ -81,7 +81,7 @@ def test_one_click_compares_selected_with_random_neurons(small: Dataset) -> None
             assert float(shown) == pytest.approx(score.score, abs=6e-4)
             assert sign == ("▲" if score.is_anomalous else "▽")
     n_changed = sum(a != b for a, b in zip(*decided, strict=True))
-    says = f"**{n_changed} of 4** test images change decision" if n_changed else "agree on all 4 test images"
+    says = f"**{n_changed} of 4** test images are decided differently by" if n_changed else "agree on all 4 test images"
     assert says in texts(app)
 
 
@@ -120,7 +120,7 @@ def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> 
     app.run()
     assert not app.exception
     assert {"B", "C"} <= set(app.dataframe[1].value.columns)
-    assert any(heading.value == "Neurons in common, B and C" for heading in app.subheader)
+    assert any(heading.value == "Shared neurons, B and C" for heading in app.subheader)
 
 
 def test_neurons_of_different_kinds_are_not_matched_and_it_is_said(small: Dataset) -> None:
@@ -159,7 +159,7 @@ def test_names_say_what_differs_and_nothing_else() -> None:
     other = replace(one, spec="lake-vit", image_size=None, layers=(8,), site="residual_channel")
     assert configurations.names([one, other]) == ["lake-cnn", "lake-vit"]
     assert configurations.names([one, replace(one, layers=(12,)), other]) == [
-        "lake-cnn, 384 px, hidden neurons, layer 15",
-        "lake-cnn, 384 px, hidden neurons, layer 12",
+        "lake-cnn, 384 px, MLP hidden, layer 15",
+        "lake-cnn, 384 px, MLP hidden, layer 12",
         "lake-vit, channels, layer 8",
     ]

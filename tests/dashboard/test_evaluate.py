@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.plots.evaluate import by_category, by_shots, curves
-from dashboard.services.jobs import Job, Jobs, jobs
+from dashboard.services.jobs import EvaluationRequest, Job, Jobs, jobs
 from dashboard.services.models import model
 from dashboard.services.registry import registry
 from dashboard.settings import ModelKey
@@ -29,6 +29,8 @@ from lake_core.metrics.decision import counts
 from lake_core.metrics.image_metrics import f1_max
 from tests.dashboard.visit import opened, press, texts
 
+REQUEST = EvaluationRequest("metal", None, {})
+
 
 @pytest.fixture(autouse=True)
 def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,9 +45,6 @@ def small() -> Iterator[Dataset]:
     good = [example for example in metal.tests if example.label == "good"][:2]
     yield Dataset("metal", metal.normals[:4], (*good, metal.tests[0], metal.tests[-1]))
     st.cache_resource.clear()
-
-
-REQUEST = EvaluationRequest("metal", None, {})
 
 
 def wait(job: Job | None) -> Job:

@@ -24,15 +24,14 @@ from lake_core.detector.lake import Lake
 from lake_core.neurons.concepts import ConceptLabels, ConceptScore
 from lake_core.neurons.similarity import correlated_neurons
 from lake_core.neurons.statistics import neuron_table
-from tests.dashboard.visit import full, opened, texts
+from tests.dashboard.visit import full, opened, put, texts
 
 SECTIONS = ("Maps", "Patches", "Distribution", "Correlated neurons", "Concept labels", "Input attribution", "Pinned")
 
 
 def section(app: AppTest, name: str, **session: Any) -> AppTest:
     app.session_state["neuron_section"] = name
-    for key, value in session.items():
-        app.session_state[key] = value
+    put(app, **session)
     app.run()
     assert not app.exception
     assert not app.error
@@ -59,8 +58,8 @@ def lake(small: Dataset, page: AppTest) -> Lake:
         ("Patches", "Top-activating patches", "image", 12),
         ("Distribution", "Image by image", "plotly_chart", 2),
         ("Correlated neurons", "Selected together with it", "button", 20),
-        ("Concept labels", "Two independent routes", "text_area", 1),
-        ("Input attribution", "Click a patch to ask for the pixels", "plotly_chart", 1),
+        ("Concept labels", "Concept labels from two independent routes", "text_area", 1),
+        ("Input attribution", "Click a patch to attribute", "plotly_chart", 1),
         ("Pinned", "No neuron is pinned yet", "info", 1),
     ],
 )
@@ -185,7 +184,7 @@ def test_a_pin_belongs_to_its_backbone_and_opens_its_neuron(page: AppTest) -> No
         page, "Pinned", pins=[Pin(ModelKey("lake-vit", None), 3, "mlp_hidden", 5), Pin(own(page), 13, "mlp_hidden", 7)]
     )
     assert "1 more pinned with another backbone" in texts(page)
-    assert "layer 13 · hidden neurons · neuron 7" in texts(page)
+    assert "layer 13 · MLP hidden · neuron 7" in texts(page)
     page.button(key="open_13_mlp_hidden_7").click().run()
     assert not page.exception
     assert (page.session_state.session.focus.layer, page.session_state.session.focus.neuron) == (13, 7)
@@ -196,7 +195,7 @@ def test_a_pin_belongs_to_its_backbone_and_opens_its_neuron(page: AppTest) -> No
 def test_there_is_room_for_eight_pins(page: AppTest) -> None:
     full_house = [Pin(own(page), 15, "mlp_hidden", neuron) for neuron in range(8)]
     section(page, "Pinned", pins=full_house)
-    assert sum(image_text.startswith("layer 15 · hidden neurons") for image_text in texts(page).split("\n")) == 8
+    assert sum(image_text.startswith("layer 15 · MLP hidden") for image_text in texts(page).split("\n")) == 8
     assert page.button(key="pin").disabled
 
 

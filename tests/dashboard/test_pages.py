@@ -167,7 +167,7 @@ def test_a_link_neither_opens_nor_names_a_model(monkeypatch: pytest.MonkeyPatch,
         return open_backbone(asked, **options)
 
     st.cache_resource.clear()
-    monkeypatch.setattr(compute, "open_backbone", spy)
+    monkeypatch.setattr("dashboard.services.models.open_backbone", spy)
     monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("something is fetched"))
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params["model"] = spec

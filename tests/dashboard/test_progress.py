@@ -19,8 +19,12 @@ def two_of_one_title() -> None:
 
     import streamlit as st
 
+    from dashboard import session
     from dashboard.components.progress import computed
+    from dashboard.services.registry import registry
     from lake_core.types import Progress
+
+    session.start(registry())
 
     def work(key: str, show: Progress) -> str:
         show(1, 2)

@@ -34,7 +34,7 @@ def view(app: AppTest, name: str) -> AppTest:
     [
         (GLANCE, "Each row is a layer", "Each row is a layer"),
         ("Ranking", "Click a bar to choose its neuron.", "Add test images to compare the selected neurons"),
-        ("Criteria", "two criteria have in common", "two criteria have in common"),
+        ("Criteria", "neurons that both criteria select", "neurons that both criteria select"),
         (
             "Stability",
             "are always selected, whichever image is left out",

@@ -11,35 +11,33 @@ from dashboard.plots import decomposition
 from dashboard.services.analysis import Analysis, analyse
 from dashboard.services.jobs import jobs
 from dashboard.services.models import model
-from dashboard.session import Focus
+from dashboard.session import Focus, Pin
 from dashboard.settings import ModelKey, Settings
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.detector.scoring import ImageResult
 from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control, top_contributing_neurons
 from lake_core.experiments.contamination import contaminate
-from lake_core.types import HookPoint
-from tests.dashboard.visit import full, over, texts, when_done
+from tests.dashboard.visit import full, over, put, texts, when_done
 
 SECTIONS = {
-    "Neurons": "Where the strongest of them add to the score",
+    "Neurons": "Where the top neurons contribute to the score",
     "Nearest normal patch": "of all normal patches the one in",
-    "Fusion weight": "Move the weight in the sidebar",
+    "Fusion weight": "Change the weight in the sidebar",
     "Comparison": "All differences add up to",
 }
 EXPERIMENTS = {
-    "Ablate (from the score)": "The chosen neurons are left out of the distances",
+    "Ablate (from the score)": "The chosen neurons are ablated from the distances",
     "Activation patching / causal ablation": "inside the running network",
-    "Deletion / insertion": "FeatureAblation covers one region after the other",
-    "Reference-set contamination": "had slipped in among the normal ones",
-    "Stability of the score": "Does the score stay where it is",
+    "Deletion / insertion": "FeatureAblation covers one region at a time",
+    "Reference-set contamination": "What if a defective image were among the normal ones?",
+    "Stability of the score": "Does the score hold with other or fewer",
 }
 """What each says of itself, and no other does."""
 
 
 def run(app: AppTest, **session: Any) -> AppTest:
-    for key, value in session.items():
-        app.session_state[key] = value
+    put(app, **session)
     app.run()
     assert not app.exception
     assert not app.error
@@ -223,7 +221,7 @@ def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(
         app,
         experiment="Activation patching / causal ablation",
         causal_way="pinned neurons",
-        pins=[(HookPoint(18, "mlp_hidden"), 5)],
+        pins=[Pin(ModelKey("lake-cnn", 384), 18, "mlp_hidden", 5)],
     )
     offered = {group.label: list(group.options) for group in app.button_group}
     assert offered["Random draws from"] == ["all neurons of the layer"]

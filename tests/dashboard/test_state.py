@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.plots import decomposition, figures
+from dashboard.plots import decomposition, maps
 from dashboard.services.registry import Registry
 from dashboard.settings import Settings
 from dashboard.workspace import Workspace
@@ -161,7 +161,7 @@ def test_the_clickable_map_has_each_patch_at_its_place_as_plain_numbers() -> Non
     grid, placement = PatchGrid(2, 4, 32, 64), Placement(32, 64, 0, 0, 32, 64)
     values = np.arange(8, dtype=np.float64)
     values[5] = np.nan
-    points = figures.clickable_map(b"", (128, 64), grid, placement, values, []).data[0]
+    points = maps.clickable_map(b"", (128, 64), grid, placement, values, []).data[0]
     assert [point[0] for point in points.customdata] == [0, 1, 2, 3, 4, 6, 7]
     assert all(isinstance(point[0], int) for point in points.customdata)
     assert (points.x[4], points.y[4]) == (16.0, 48.0)

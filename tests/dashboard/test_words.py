@@ -65,7 +65,7 @@ def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, 
     )
     assert not app.exception
     assert not app.error
-    assert ("All normal patches are alike to “a rusty hole” (cosine " in texts(app)) is monotone
+    assert ("All normal patches are equally similar to “a rusty hole” (cosine " in texts(app)) is monotone
     assert ("0 is the median of the normal patches" in texts(app)) is not monotone
 
 

@@ -1,6 +1,7 @@
 """Opens the dashboard through Streamlit's AppTest, in a session that already has images."""
 
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +9,36 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.services.jobs import Job, jobs
 from dashboard.services.registry import registry
+from dashboard.session import Session
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 
+FIELDS = {field.name for field in fields(Session)}
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
 
 def opened(workspace: Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
     """The app on a page, in a session of its own that already has images."""
     app = AppTest.from_file(str(APP), default_timeout=120)
-    registry = registry()
-    number = registry.create()
+    number = registry().create()
     if workspace is not None:
-        registry.keep(number, workspace=workspace)
+        registry().keep(number, workspace=workspace)
     app.query_params["w"] = number
-    for key, value in session.items():
-        app.session_state[key] = value
+    put(app, **{key: value for key, value in session.items() if key not in FIELDS})
     app.run()
+    put(app, **{key: value for key, value in session.items() if key in FIELDS})
     if page != "workspace":
         app.switch_page(f"app_pages/{page}.py").run()
     return app
+
+
+def put(app: AppTest, **values: Any) -> None:
+    """Sets values of widgets, and fields of the session, which the first run makes."""
+    for key, value in values.items():
+        if key in FIELDS:
+            setattr(app.session_state.session, key, value)
+        else:
+            app.session_state[key] = value
 
 
 def full(small: Dataset, page: str) -> AppTest:

@@ -93,7 +93,7 @@ def prompts(found: Analysis, score: ImageResult) -> None:
     download_table(table, "prompts.csv")
 
 
-# Sensitivity -------------------------------------------------------------------------------------------------------------
+# Sensitivity ---------------------------------------------------------------------------------------------------------
 
 
 def sensitivity(found: Analysis, score: ImageResult) -> None:
