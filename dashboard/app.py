@@ -9,8 +9,7 @@ from dashboard import session
 from dashboard.components import sidebar
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
-from lake_core.backbones.garbage import spare_what_was_imported
-from lake_core.backbones.threads import limit_threads
+from lake_core.backbones.process import freeze_imports, limit_threads
 from lake_core.data.data_root import data_root
 from lake_core.errors import LakeError
 
@@ -29,7 +28,7 @@ PAGES = {
     "compare": ("Compare", ":material/compare:"),
 }
 limit_threads()
-spare_what_was_imported()
+freeze_imports()
 st.set_page_config(page_title="LAKE Explorer", page_icon=str(FOLDER / "icon.png"), layout="wide")
 
 arguments = sys.argv[1:]

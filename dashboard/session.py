@@ -18,7 +18,7 @@ from dashboard.services.jobs import EvaluationRequest
 from dashboard.services.registry import Registry, Snapshot
 from dashboard.settings import ModelKey, Settings
 from dashboard.workspace import Workspace
-from lake_core.backbones.loading import SHIPPED
+from lake_core.backbones.registry import SHIPPED
 from lake_core.config import LakeConfig
 from lake_core.types import SITES, HookPoint, Site
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from lake_core.backbones.loading import DEFAULT_BACKBONE
+from lake_core.backbones.registry import DEFAULT_BACKBONE
 from lake_core.config import LakeConfig
 
 

@@ -1,6 +1,6 @@
 """Names of things on screen that several pages use."""
 
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.evaluation.protocol import Method
 from lake_core.types import Label, Site
 

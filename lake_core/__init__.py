@@ -3,7 +3,8 @@
 backbone = lk.open_backbone("lake-cnn")
 lake = lk.Lake(backbone, lk.LakeConfig(top_k=100, object_name="metal plate")).fit(normal_images)
 result = lake.explain(image)
-result.score, result.visual, result.text, result.map, result.contributions()
+result.score, result.visual, result.text, result.map, result.contributions(), result.evidence()
+lake.score_samples(images), lake.predict(images)
 
 Public names are listed once, in `__init__.pyi`, and imported when they are first used, so that `lake --help` need not
 wait for the networks.

@@ -1,12 +1,15 @@
-from .backbones.backbone import Backbone, Opening, open_backbone
+from .backbones.backbone import Backbone
+from .backbones.budget import MemoryBudget
 from .backbones.feature_store import FeatureStore
+from .backbones.opening import Opening, open_backbone
 from .config import LakeConfig
-from .data.datasets import Dataset, Example, load_sample, read_folder, sample_names
+from .data.datasets import Dataset, Example, read_folder
 from .data.images import InputImage, read_image, read_images
+from .data.samples import load_sample, sample_names
 from .detector.lake import Lake
-from .detector.scoring import ImageResult
+from .detector.result import ImageResult
 from .detector.selection import Selection
-from .errors import LakeError
+from .errors import BackboneError, ConfigError, DatasetError, ImageError, LakeError, NotFittedError
 from .evaluation.checkpoint import Checkpoint
 from .evaluation.ray_engine import RayEngine
 from .evaluation.runner import evaluate
@@ -21,15 +24,21 @@ from .prompts import PromptEnsemble
 
 __all__ = [
     "Backbone",
+    "BackboneError",
     "Checkpoint",
+    "ConfigError",
     "Dataset",
+    "DatasetError",
     "Example",
     "FeatureStore",
+    "ImageError",
     "ImageResult",
     "InputImage",
     "Lake",
     "LakeConfig",
     "LakeError",
+    "MemoryBudget",
+    "NotFittedError",
     "Opening",
     "PromptEnsemble",
     "RayEngine",

@@ -27,3 +27,10 @@ class ConfigError(LakeError):
 
 class NotFittedError(LakeError):
     """Something was asked of a detector that has seen no normal image yet."""
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of another library's message, on one line of at most 200 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = " ".join(lines[:2]) if lines else type(error).__name__
+    return first if len(first) <= 200 else first[:197] + "..."

@@ -1,15 +1,10 @@
-"""Prompt ensembles and the two text directions, "normal" and "anomalous", made from them.
+"""Prompt ensembles: phrases for the normal and for the anomalous state, and templates around them.
 
 The composition state phrase x template x object name follows WinCLIP (Jeong et al., CVPR 2023, arXiv 2303.14814).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from lake_core.errors import ConfigError
 
@@ -92,26 +87,3 @@ class PromptEnsemble:
         return [
             template.replace("{}", state.replace("{}", object_name)) for state in states for template in self.templates
         ]
-
-
-class TextDirections(NamedTuple):
-    """Two unit vectors of the joint space, each (joint,) float32."""
-
-    normal: Tensor
-    anomalous: Tensor
-
-
-def text_directions(
-    encode_text: Callable[[Sequence[str]], Tensor], prompts: PromptEnsemble, object_name: str
-) -> TextDirections:
-    """The two text directions of an ensemble: the normalised mean of the normalised embeddings of its prompts.
-
-    Args:
-        encode_text: Takes n texts, returns (n, joint) float32 rows of length 1; `Backbone.encode_text`.
-        prompts: The ensemble.
-        object_name: What the images show.
-    """
-    normal, anomalous = prompts.normal_texts(object_name), prompts.anomalous_texts(object_name)
-    rows = encode_text([*normal, *anomalous])
-    means = torch.stack([rows[: len(normal)].mean(0), rows[len(normal) :].mean(0)])
-    return TextDirections(*F.normalize(means, dim=-1))

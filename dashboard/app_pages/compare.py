@@ -16,6 +16,7 @@ from dashboard.settings import Settings
 from dashboard.text import escaped
 from dashboard.views.compare import sections
 from lake_core.errors import LakeError
+from lake_core.sentences import sentence
 
 MAX_BACKBONES = 3
 
@@ -127,7 +128,7 @@ held = chosen_configurations(current().settings)
 names = configurations.names(held)
 analyses = [analysis_with(settings) for settings in held]
 for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.memory_bank_.warnings):
-    warn(warning)
+    warn(sentence(warning))
 sections.in_numbers(analyses, names)
 one, other = pick_pair(names)
 letters = LETTERS[one], LETTERS[other]

@@ -14,11 +14,12 @@ from dashboard.services.analysis import Analysis
 from dashboard.services.images import NeuronMap, neuron_image
 from dashboard.session import current
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 from lake_core.types import Progress
-from lake_core.visualization.overlays import overlay, score_scale, symmetric_limit
+from lake_core.visualization.colours import score_scale, symmetric_limit
+from lake_core.visualization.overlays import Style, overlay
 
 CARD, CARD_WIDTH, MOST = 200, 124, 100
 
@@ -103,7 +104,7 @@ def depth(found: Analysis, score: ImageResult) -> None:
         with card:
             patch_scores = one.patch_scores
             st.image(
-                overlay(one.image, one.map, patch_scores.grid, patch_scores.placement, scale, max_side=240),
+                overlay(one.image, one.map, patch_scores.grid, patch_scores.placement, scale, Style(max_side=240)),
                 width="stretch",
                 alt=f"Visual map of layer {layer}, greatest {one.score:.2f}",
             )

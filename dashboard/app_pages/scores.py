@@ -15,7 +15,7 @@ from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.words import LABEL_NAMES, verdict
 from lake_core.metrics.image_metrics import best_f1
-from lake_core.visualization.overlays import nice_ceiling
+from lake_core.visualization.colours import nice_ceiling
 
 SORTS = {
     "score, highest first": lambda item: -item[1].score,

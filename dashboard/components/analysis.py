@@ -13,6 +13,7 @@ from dashboard.settings import Settings
 from dashboard.text import escaped
 from dashboard.workspace import shas
 from lake_core.errors import LakeError
+from lake_core.sentences import sentence
 
 
 def current_analysis(tests_needed: bool = True) -> Analysis:
@@ -26,7 +27,7 @@ def current_analysis(tests_needed: bool = True) -> Analysis:
     memory_bank = found.lake.memory_bank_
     here.follow_grid(memory_bank.grid.rows, memory_bank.grid.cols)
     for warning in memory_bank.warnings:
-        warn(warning)
+        warn(sentence(warning))
     if found.workspace.tests and here.focus.image not in shas(found.workspace.tests):
         highest = max(found.scores, key=lambda score: score.score)
         here.set_focus(image=highest.image.sha256)

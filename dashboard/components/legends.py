@@ -4,7 +4,8 @@ import streamlit as st
 
 from dashboard.components.page import is_dark
 from dashboard.services.analysis import Analysis
-from lake_core.visualization.overlays import ScoreScale, colour_bar, signed_colour_bar
+from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.legends import colour_bar, signed_colour_bar
 
 WIDTH, HEIGHT = 420, 52
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.services.analysis import Analysis
 from dashboard.session import current
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard.services.models import sample, sample_cover
 from dashboard.session import current
 from dashboard.workspace import Workspace, shas
-from lake_core.data.datasets import sample_names
+from lake_core.data.samples import sample_names
 from lake_core.errors import LakeError
 
 TITLES = {

@@ -10,7 +10,7 @@ from dashboard.session import current
 from dashboard.settings import ModelKey, Settings
 from dashboard.words import SITE_NAMES
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.loading import DEFAULT_BACKBONE
+from lake_core.backbones.registry import DEFAULT_BACKBONE
 from lake_core.config import NORMALISATIONS, TextConfig
 from lake_core.criteria import criteria
 from lake_core.errors import LakeError

@@ -19,16 +19,16 @@ from lake_core.config import FitConfig, LakeConfig, ResolvedConfig, TextConfig, 
 from lake_core.data.datasets import Example
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult, PatchScores
+from lake_core.detector.result import ImageResult
+from lake_core.detector.scoring import PatchScores
 from lake_core.detector.selection import Selection
+from lake_core.detector.text import text_directions
 from lake_core.experiments.ablated import ablated
 from lake_core.experiments.random_draws import Neurons
-from lake_core.experiments.text_similarity import patch_scores_with_prompts, with_prompts
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.neurons.statistics import Flags, flags, would_select
-from lake_core.prompts import text_directions
 from lake_core.types import HookPoint, Site
-from lake_core.visualization.overlays import ScoreScale, score_scale
+from lake_core.visualization.colours import ScoreScale, score_scale
 
 T = TypeVar("T")
 NeuronKey = tuple[tuple[int, tuple[int, ...]], ...]
@@ -174,7 +174,7 @@ def fitted(key: FitKey, workspace: Workspace) -> Timed[Lake]:
 def _fit(key: FitKey, normals: Sequence[Example]) -> Timed[Lake]:
     store, config = model(key.model), key.config
     # Texts are encoded once for all detectors; the first one that is timed shall not pay for the others.
-    text_directions(store.backbone.encode_text, config.prompts, config.object_name)
+    text_directions(store.backbone.encode_text, config.part(TextConfig))
     if key.text is None:
         started = time.perf_counter()
         lake = Lake(store.backbone, config, store).fit([example.image for example in normals])
@@ -183,7 +183,7 @@ def _fit(key: FitKey, normals: Sequence[Example]) -> Timed[Lake]:
     if visual.result.config.part(TextConfig) == key.text:
         return visual
     started = time.perf_counter()
-    lake = with_prompts(visual.result, config.prompts, config.object_name)
+    lake = visual.result.with_prompts(config.prompts, config.object_name)
     return Timed(lake, visual.seconds + time.perf_counter() - started)
 
 
@@ -197,13 +197,13 @@ def _patch_scores(key: FitKey, workspace: Workspace) -> Timed[list[PatchScores]]
     lake = fitted(key, workspace).result
     if key.text is None:
         started = time.perf_counter()
-        found = [lake.measure(example.image) for example in workspace.tests]
+        found = [lake.compute_maps(example.image) for example in workspace.tests]
         return Timed(found, time.perf_counter() - started)
     visual = patch_scores(key.visual, workspace)
     if lake is fitted(key.visual, workspace).result:
         return visual
     started = time.perf_counter()
-    found = [patch_scores_with_prompts(lake, one) for one in visual.result]
+    found = [lake.with_own_text(one) for one in visual.result]
     return Timed(found, visual.seconds + time.perf_counter() - started)
 
 

@@ -12,7 +12,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
 from lake_core.criteria import criteria
 from lake_core.types import SITES, Site
-from lake_core.visualization.overlays import ScoreScale, score_scale
+from lake_core.visualization.colours import ScoreScale, score_scale
 
 LETTERS = "ABCD"
 DEFAULTS = LakeConfig()

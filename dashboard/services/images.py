@@ -14,9 +14,10 @@ from dashboard.services.models import model
 from dashboard.settings import ModelKey
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.data.images import InputImage, read_image
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.types import HookPoint
-from lake_core.visualization.overlays import ScoreScale, neuron_overlay, overlay, thumbnail
+from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 QUALITY = 88
 MAP_OPACITY, NEURON_OPACITY = 0.6, 0.7
@@ -64,7 +65,7 @@ def score_image(
     def draw() -> bytes:
         small = reduced_image(image, max_side)
         grid, placement = patch_scores.grid, patch_scores.placement
-        return _jpeg(overlay(small, score.map, grid, placement, scale, opacity=opacity, max_side=max_side))
+        return _jpeg(overlay(small, score.map, grid, placement, scale, Style(opacity, max_side=max_side)))
 
     depends_on = found.key if key is None else key
     cache_key = "score map", image.sha256, depends_on, score.fusion_weight, scale, max_side, opacity
@@ -111,7 +112,7 @@ def _neuron_jpeg(store: FeatureStore, image: InputImage, drawn: NeuronMap) -> by
     values = store.get(image, drawn.hook_point)[:, drawn.neuron].numpy()
     grid, placement = store.backbone.grid(drawn.hook_point), store.backbone.placement(image)
     side = max(small.size)
-    return _jpeg(neuron_overlay(small, values, grid, placement, drawn.limit, drawn.opacity, drawn.smooth, side))
+    return _jpeg(neuron_overlay(small, values, grid, placement, drawn.limit, Style(drawn.opacity, drawn.smooth, side)))
 
 
 def _jpeg(image: Image.Image) -> bytes:

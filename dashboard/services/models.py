@@ -7,10 +7,11 @@ from PIL import Image
 
 from dashboard.services.cache import budget, results
 from dashboard.settings import ModelKey
-from lake_core.backbones.backbone import open_backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.loading import SHIPPED, cached_pretrained
-from lake_core.data.datasets import Dataset, load_sample
+from lake_core.backbones.opening import open_backbone
+from lake_core.backbones.registry import SHIPPED, cached_pretrained
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import load_sample
 from lake_core.visualization.overlays import thumbnail
 
 SPECS_SECONDS = 60

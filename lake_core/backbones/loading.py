@@ -1,48 +1,35 @@
-"""A backbone's spec, as people write it, to an open_clip model with its tokenizer and its own preprocessing.
-
-    lake-cnn, lake-vit                    shipped with LAKE Explorer
-    NAME:TAG                              an open_clip model and pretrained tag, from the hub or its cache
-    hf-hub:ORG/REPO                       any open_clip repository of the hub
-    local-dir:PATH                        a folder with open_clip_config.json and weights
-    checkpoint:WEIGHTS@CONFIG             a weights file and its open_clip_config.json
+"""A model's files to an open_clip model with its tokenizer and its own preprocessing.
 
 Nothing is ever guessed about preprocessing or the activation function, and weights are never unpickled freely:
-safetensors, or PyTorch files read with `weights_only=True`.
+safetensors, or PyTorch files read with `weights_only=True`. Nothing is registered with open_clip.
 """
 
-import difflib
-import hashlib
-import logging
-import os
-import socket
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlparse
 
 import open_clip
-from huggingface_hub import constants as hub_constants
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import HFValidationError
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, hub_file, weights_on_hub
 from lake_core.backbones.model_configs import read_config
+from lake_core.backbones.registry import parse_spec, pretrained_cfg
 from lake_core.config import Normalise, Recommended
-from lake_core.data.assets import assets_folder
-from lake_core.errors import BackboneError
+from lake_core.data.samples import assets_folder
+from lake_core.errors import BackboneError, first_line
 from lake_core.types import Site
 
-SHIPPED = ("lake-cnn", "lake-vit")
-DEFAULT_BACKBONE = "lake-cnn"
+Tokenize = Callable[[Sequence[str]], Tensor]
 
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
-_HUB_TIMEOUT_S = 3.0
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
 class Hints(BaseModel):
@@ -61,8 +48,8 @@ class Hints(BaseModel):
 
 
 @dataclass(frozen=True)
-class Opened:
-    """What opening a spec gives.
+class Loaded:
+    """A model as its files give it.
 
     Attributes:
         model: The open_clip model, in evaluation mode, on the CPU.
@@ -73,171 +60,40 @@ class Opened:
     """
 
     model: Any
-    tokenize: Callable[[Sequence[str]], Tensor]
+    tokenize: Tokenize
     preprocess: dict[str, Any]
     hints: Hints | None
     notes: tuple[str, ...] = ()
 
 
-def open_spec(spec: str, image_size: int | None) -> Opened:
-    """Opens a model by its spec.
+def load(spec: str, image_size: int | None) -> Loaded:
+    """Load a model by its spec.
 
     Args:
-        spec: See the head of this file.
+        spec: See `registry`.
         image_size: Side of the square input in pixels for towers whose positions depend on it; None keeps the model's.
     Raises:
-        BackboneError: with one sentence that names the spec, the reason and the remedy.
+        BackboneError: one sentence that names the spec, the reason and the remedy.
     """
-    if spec in SHIPPED:
-        return _open_folder(spec, assets_folder() / spec, image_size)
-    scheme, colon, rest = spec.partition(":")
-    if scheme == "local-dir" and rest:
-        return _open_folder(spec, Path(rest).expanduser(), image_size)
-    if scheme == "checkpoint" and rest:
-        return _open_checkpoint(spec, rest, image_size)
-    if scheme == "hf-hub" and rest:
-        return _open_hub_repository(spec, rest, image_size)
-    if colon and rest:
-        name, _, tag = spec.rpartition(":")
-        return _open_pretrained(spec, name, tag, image_size)
-    if spec in open_clip.list_models():
-        tags = open_clip.list_pretrained_tags_by_model(spec)
-        raise BackboneError(
-            f"{spec} is an architecture without weights; add a pretrained tag"
-            + (f", as in {spec}:{tags[0]}." if tags else ", of which open_clip has none for it.")
-        )
-    raise BackboneError(
-        f"{spec!r} is not a backbone: write {', '.join(SHIPPED)}, NAME:TAG as in ViT-B-16:openai, local-dir:FOLDER "
-        "or checkpoint:WEIGHTS@CONFIG." + _did_you_mean(spec, [*SHIPPED, *open_clip.list_models()])
-    )
+    source = parse_spec(spec)
+    match source.scheme:
+        case "shipped":
+            return _from_folder(spec, assets_folder() / source.name, image_size)
+        case "local-dir":
+            return _from_folder(spec, Path(source.name).expanduser(), image_size)
+        case "checkpoint":
+            weights, config = Path(source.name).expanduser(), Path(source.detail).expanduser()
+            return _from_files(spec, weights, config, image_size)
+        case "hf-hub":
+            config = hub_file(spec, source.name, (CONFIG_NAME,))
+            return _from_files(spec, hub_file(spec, source.name, WEIGHTS_NAMES), config, image_size)
+        case "pretrained":
+            return _from_tag(spec, source.name, source.detail, image_size)
 
 
-def weights_mark(spec: str) -> str:
-    """Sizes and times of the files that a spec names, which tell its weights from others that lay there before.
-
-    Empty where it names none: the weights of a tag do not change.
-    """
-    scheme, _, rest = spec.partition(":")
-    if scheme == "local-dir":
-        files = sorted(Path(rest).expanduser().glob("*"))
-    else:
-        files = [Path(part).expanduser() for part in rest.rpartition("@")[::2]] if scheme == "checkpoint" else []
-    marks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
-    return hashlib.sha256(repr(marks).encode()).hexdigest()[:16] if marks else ""
-
-
-def cached_pretrained() -> list[str]:
-    """Specs NAME:TAG whose weights lie in the hub's cache on this machine."""
-    found = []
-    for name, tag in open_clip.list_pretrained():
-        if not name.endswith("-quickgelu") and _cached_weights(open_clip.get_pretrained_cfg(name, tag)) is not None:
-            found.append(f"{name}:{tag}")
-    return found
-
-
-def _open_folder(spec: str, folder: Path, image_size: int | None) -> Opened:
-    if not folder.is_dir():
-        raise BackboneError(f"{spec}: the folder {folder} does not exist; check the path.")
-    config = read_config(spec, folder / "open_clip_config.json")
-    if not any(path.suffix in (".safetensors", ".bin", ".pth") for path in folder.iterdir()):
-        raise BackboneError(
-            f"{spec}: {folder} holds no weights; put open_clip_model.safetensors beside open_clip_config.json."
-        )
-    model_cfg, name = config["model_cfg"], f"local-dir:{folder}"
-    model = _create(spec, name, model_cfg, force_image_size=_loading_size(model_cfg, image_size))
-    return Opened(model, _tokenizer(spec, name, model_cfg), config["preprocess_cfg"], _read_hints(spec, folder))
-
-
-def _open_checkpoint(spec: str, rest: str, image_size: int | None) -> Opened:
-    weights_text, at, config_text = rest.rpartition("@")
-    if not at:
-        raise BackboneError(
-            f"{spec}: a weights file alone does not say its architecture, activation function and preprocessing; "
-            "write checkpoint:WEIGHTS@CONFIG with the model's open_clip_config.json."
-        )
-    weights, config_path = Path(weights_text).expanduser(), Path(config_text).expanduser()
-    if not weights.is_file():
-        raise BackboneError(f"{spec}: the weights file {weights} does not exist; check the path.")
-    if weights.suffix not in _WEIGHTS:
-        raise BackboneError(f"{spec}: {weights.name} is not a weights file; use one of {', '.join(_WEIGHTS)}.")
-    return _open_files(spec, weights, config_path, image_size)
-
-
-def _open_hub_repository(spec: str, repository: str, image_size: int | None) -> Opened:
-    """From the hub's cache where the files lie there, without asking the hub; else downloaded."""
-    hub_cfg = {"hf_hub": f"{repository}/"}
-    try:
-        config_path = try_to_load_from_cache(repository, "open_clip_config.json")
-        weights = _cached_weights(hub_cfg)
-    except HFValidationError:
-        raise BackboneError(f"{spec}: {repository!r} is not the name of a repository; write hf-hub:ORG/REPO.") from None
-    if not isinstance(config_path, str) or weights is None:
-        _require_hub(spec)
-        try:
-            config_path = open_clip.pretrained.download_pretrained_from_hf(repository, filename="open_clip_config.json")
-            weights = open_clip.download_pretrained(hub_cfg)
-        except Exception as error:
-            raise BackboneError(_unreachable(spec, f"the download failed ({_first_line(error)})")) from error
-    return _open_files(spec, Path(weights), Path(config_path), image_size)
-
-
-def _open_files(spec: str, weights: Path, config_path: Path, image_size: int | None) -> Opened:
-    """Opens a weights file with its open_clip_config.json."""
-    config = read_config(spec, config_path)
-    model_cfg = config["model_cfg"]
-    name = f"lake-checkpoint-{abs(hash((str(config_path.resolve()), config_path.stat().st_mtime_ns))):x}"
-    open_clip.factory._MODEL_CONFIGS[name] = model_cfg
-    model = _create(
-        spec,
-        name,
-        model_cfg,
-        pretrained=str(weights),
-        force_preprocess_cfg=config["preprocess_cfg"],
-        force_image_size=_loading_size(model_cfg, image_size),
-    )
-    return Opened(model, _tokenizer(spec, name, model_cfg), config["preprocess_cfg"], _read_hints(spec, weights.parent))
-
-
-def _open_pretrained(spec: str, name: str, tag: str, image_size: int | None) -> Opened:
-    known = open_clip.list_models()
-    if name not in known:
-        raise BackboneError(
-            f"{spec}: open_clip {open_clip.__version__} has no model {name!r}; `lake models` lists what can be opened."
-            + _did_you_mean(name, known)
-        )
-    plain = name.removesuffix("-quickgelu")
-    cfg = open_clip.get_pretrained_cfg(name, tag) or open_clip.get_pretrained_cfg(plain, tag)
-    if not cfg:
-        tags = open_clip.list_pretrained_tags_by_model(plain)
-        raise BackboneError(
-            f"{spec}: {name} has no pretrained tag {tag!r}; "
-            + (f"its tags are {', '.join(tags)}." if tags else "open_clip has no weights for it.")
-        )
-    architecture, notes = _with_right_activation(name, tag, cfg)
-    weights = _cached_weights(cfg)
-    if weights is None:
-        _require_hub(spec)
-        try:
-            weights = open_clip.download_pretrained(cfg)
-        except Exception as error:
-            raise BackboneError(_unreachable(spec, f"the download failed ({_first_line(error)})")) from error
-    preprocess = {key: cfg[key] for key in _PREPROCESSING if key in cfg}
-    model_cfg = open_clip.get_model_config(architecture)
-    model = _create(
-        spec,
-        architecture,
-        model_cfg,
-        pretrained=str(weights),
-        force_quick_gelu=bool(cfg.get("quick_gelu", False)),
-        force_preprocess_cfg=preprocess,
-        force_image_size=_loading_size(model_cfg, image_size),
-    )
-    return Opened(model, _tokenizer(spec, architecture, model_cfg), dict(model.visual.preprocess_cfg), None, notes)
-
-
-def _with_right_activation(name: str, tag: str, cfg: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The architecture whose activation function is the one that the tag was trained with, and a note if changed."""
-    trained_with_quick = bool(cfg.get("quick_gelu", False))
+def architecture_of(name: str, tag: str) -> tuple[str, tuple[str, ...]]:
+    """The architecture with the activation function that a tag was trained with, and a note where the name differs."""
+    trained_with_quick = bool(pretrained_cfg(name, tag).get("quick_gelu", False))
     named_quick = bool((open_clip.get_model_config(name) or {}).get("quick_gelu", False))
     if trained_with_quick == named_quick:
         return name, ()
@@ -249,42 +105,90 @@ def _with_right_activation(name: str, tag: str, cfg: dict[str, Any]) -> tuple[st
     return plain, (f"{tag} was trained with plain GELU, so {plain} is used in place of {name}.",)
 
 
-def _loading_size(model_cfg: dict[str, Any], image_size: int | None) -> int | None:
-    """The size to force while loading: only towers with position embeddings need it (and can take it)."""
-    vision = model_cfg.get("vision_cfg", {})
-    is_native_resnet = isinstance(vision.get("layers"), list)
-    is_convolutional = "timm_model_name" in vision and not _has_positions(vision["timm_model_name"])
-    return None if is_native_resnet or is_convolutional else image_size
+def _from_folder(spec: str, folder: Path, image_size: int | None) -> Loaded:
+    if not folder.is_dir():
+        raise BackboneError(f"{spec}: the folder {folder} does not exist; check the path.")
+    config = read_config(spec, folder / CONFIG_NAME)
+    if not any(path.suffix in (".safetensors", ".bin", ".pth") for path in folder.iterdir()):
+        raise BackboneError(f"{spec}: {folder} holds no weights; put {WEIGHTS_NAMES[0]} beside {CONFIG_NAME}.")
+    model_cfg = config["model_cfg"]
+    model = _create(spec, f"local-dir:{folder}", model_cfg, image_size)
+    return Loaded(model, _tokenizer(spec, model_cfg, folder), config["preprocess_cfg"], _read_hints(spec, folder))
 
 
-def _has_positions(timm_name: str) -> bool:
-    return any(part in timm_name for part in ("vit", "eva", "beit", "deit")) and not timm_name.startswith("fastvit")
+def _from_files(spec: str, weights: Path, config_path: Path, image_size: int | None) -> Loaded:
+    if not weights.is_file():
+        raise BackboneError(f"{spec}: the weights file {weights} does not exist; check the path.")
+    if weights.suffix not in _WEIGHTS:
+        raise BackboneError(f"{spec}: {weights.name} is not a weights file; use one of {', '.join(_WEIGHTS)}.")
+    config = read_config(spec, config_path)
+    with _as_folder(weights, config) as folder:
+        model = _create(spec, f"local-dir:{folder}", config["model_cfg"], image_size)
+    tokenize = _tokenizer(spec, config["model_cfg"], None)
+    return Loaded(model, tokenize, config["preprocess_cfg"], _read_hints(spec, weights.parent))
 
 
-def _create(spec: str, name: str, model_cfg: dict[str, Any], **options: Any) -> Any:
+def _from_tag(spec: str, name: str, tag: str, image_size: int | None) -> Loaded:
+    cfg = pretrained_cfg(name, tag)
+    architecture, notes = architecture_of(name, tag)
+    weights = hub_file(spec, *weights_on_hub(cfg))
+    model = _create(
+        spec,
+        architecture,
+        open_clip.get_model_config(architecture),
+        image_size,
+        pretrained=str(weights),
+        force_quick_gelu=bool(cfg.get("quick_gelu", False)),
+        force_preprocess_cfg={key: cfg[key] for key in _PREPROCESSING if key in cfg},
+    )
+    with _tokenizer_errors(spec):
+        options = _no_foreign_code(open_clip.get_model_config(architecture)["text_cfg"])
+        tokenize = open_clip.get_tokenizer(architecture, **options)
+    return Loaded(model, tokenize, dict(model.visual.preprocess_cfg), None, notes)
+
+
+@contextmanager
+def _as_folder(weights: Path, config: dict[str, Any]) -> Iterator[Path]:
+    """A temporary folder with a weights file and its configuration, under the names that open_clip looks for."""
+    with TemporaryDirectory(prefix="lake-") as name:
+        folder = Path(name)
+        (folder / CONFIG_NAME).write_text(json.dumps(config), encoding="utf-8")
+        there = folder / WEIGHTS_NAMES[0 if weights.suffix == ".safetensors" else 1]
+        try:
+            there.symlink_to(weights.absolute())
+        except OSError:  # where links need a privilege
+            shutil.copyfile(weights, there)
+        yield folder
+
+
+def _create(spec: str, name: str, model_cfg: dict[str, Any], image_size: int | None, **options: Any) -> Any:
+    """The network with its weights, by open_clip's name for it."""
     _refuse_foreign_network(spec, model_cfg)
-    logger = logging.getLogger()
-    level = logger.level
+    size = image_size if _has_positions(model_cfg.get("vision_cfg", {})) else None
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="These pretrained weights were trained with QuickGELU")
-            warnings.filterwarnings("error", message="QuickGELU mismatch")
-            logger.setLevel(max(level, logging.CRITICAL))
-            model = open_clip.create_model(name, weights_only=True, **options)
+        model = open_clip.create_model(name, weights_only=True, force_image_size=size, **options)
     except Exception as error:
         remedy = "use the configuration that the weights were trained with"
-        if options.get("force_image_size"):
-            remedy += f", or leave out the size {options['force_image_size']}"
+        if size:
+            remedy += f", or leave out the size {size}"
         raise BackboneError(
-            f"{spec}: the weights do not fit the configuration ({_first_line(error)}); {remedy}."
+            f"{spec}: the weights do not fit the configuration ({first_line(error)}); {remedy}."
         ) from error
-    finally:
-        logger.setLevel(level)
     return model.eval().requires_grad_(False)
 
 
+def _has_positions(vision_cfg: dict[str, Any]) -> bool:
+    """Whether a tower has position embeddings, which are fitted to an input size while weights are loaded."""
+    if isinstance(vision_cfg.get("layers"), list):  # CLIP's own ResNet, whose positions cannot be fitted
+        return False
+    name = vision_cfg.get("timm_model_name")
+    if name is None:
+        return True
+    return any(part in name for part in ("vit", "eva", "beit", "deit")) and not name.startswith("fastvit")
+
+
 def _refuse_foreign_network(spec: str, model_cfg: dict[str, Any]) -> None:
-    """Refuses a text tower whose code lies in its repository on the hub; others are left to open_clip."""
+    """Refuse a text tower whose code lies in its repository on the hub; others are left to open_clip."""
     name = model_cfg["text_cfg"].get("hf_model_name")
     if not name:
         return
@@ -297,20 +201,43 @@ def _refuse_foreign_network(spec: str, model_cfg: dict[str, Any]) -> None:
             raise BackboneError(_needs_code(spec, f"text tower {name}", error)) from error
 
 
-def _tokenizer(spec: str, name: str, model_cfg: dict[str, Any]) -> Callable[[Sequence[str]], Tensor]:
-    # Without a word on it transformers asks at the terminal whether to run a repository's Python.
-    options = {"trust_remote_code": False} if model_cfg["text_cfg"].get("hf_tokenizer_name") else {}
+def _tokenizer(spec: str, model_cfg: dict[str, Any], folder: Path | None) -> Tokenize:
+    """The tokenizer of a model that comes with its configuration.
+
+    Args:
+        folder: Where the files of a tokenizer of transformers lie; None takes them from the hub or its cache.
+    """
+    text_cfg = model_cfg["text_cfg"]
+    length = text_cfg.get("context_length") or DEFAULT_CONTEXT_LENGTH
+    options = (text_cfg.get("tokenizer_kwargs") or {}) | _no_foreign_code(text_cfg)
+    name = text_cfg.get("hf_tokenizer_name")
+    with _tokenizer_errors(spec):
+        if name:
+            mode = text_cfg.get("tokenizer_mode")
+            tokenize: Tokenize = HFTokenizer(folder or name, context_length=length, tokenizer_mode=mode, **options)
+        else:
+            tokenize = open_clip.SimpleTokenizer(context_length=length, **options)
+    return tokenize
+
+
+def _no_foreign_code(text_cfg: dict[str, Any]) -> dict[str, Any]:
+    """What keeps transformers from asking at the terminal whether to run a repository's Python."""
+    return {"trust_remote_code": False} if text_cfg.get("hf_tokenizer_name") else {}
+
+
+@contextmanager
+def _tokenizer_errors(spec: str) -> Iterator[None]:
     try:
-        return open_clip.get_tokenizer(name, **options)
+        yield
     except ImportError as error:
         raise BackboneError(
-            f"{spec}: its tokenizer needs another package ({_first_line(error)}); install transformers with pip."
+            f"{spec}: its tokenizer needs another package ({first_line(error)}); install transformers with pip."
         ) from error
     except Exception as error:
         if "trust_remote_code" in str(error):
             raise BackboneError(_needs_code(spec, "tokenizer", error)) from error
         raise BackboneError(
-            f"{spec}: its tokenizer cannot be read ({_first_line(error)}); put the tokenizer's files into the model's "
+            f"{spec}: its tokenizer cannot be read ({first_line(error)}); put the tokenizer's files into the model's "
             "folder, or connect once to the hub."
         ) from error
 
@@ -323,62 +250,12 @@ def _read_hints(spec: str, folder: Path) -> Hints | None:
         return Hints.model_validate_json(path.read_bytes())
     except ValidationError as error:
         detail = error.errors()[0]
-        hook_point = ".".join(str(part) for part in detail["loc"])
-        raise BackboneError(
-            f"{spec}: {path} is not usable ({hook_point}: {detail['msg']}); mend or remove it."
-        ) from None
-
-
-def _cached_weights(cfg: dict[str, Any]) -> Path | None:
-    """The weights file of a tag if it is on this machine already."""
-    hub = cfg.get("hf_hub", "")
-    if hub:
-        repository, filename = os.path.split(hub)
-        names = (filename,) if filename else ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-        stems = {Path(name).with_suffix(".safetensors").name for name in names}
-        for name in (*sorted(stems), *names):
-            path = try_to_load_from_cache(repository, name)
-            if isinstance(path, str):
-                return Path(path)
-        return None
-    path = Path("~/.cache/clip").expanduser() / os.path.basename(cfg.get("url", ""))
-    return path if path.is_file() else None
-
-
-def _require_hub(spec: str) -> None:
-    """Fails within seconds, not after minutes of retries, where the hub cannot be reached."""
-    if hub_constants.HF_HUB_OFFLINE:
-        raise BackboneError(_unreachable(spec, "HF_HUB_OFFLINE is set"))
-    proxy = next((os.environ[name] for name in _PROXIES if os.environ.get(name)), "")
-    first_hop = urlparse(proxy if "//" in proxy else f"//{proxy}") if proxy else urlparse(hub_constants.ENDPOINT)
-    port = first_hop.port or (80 if first_hop.scheme == "http" else 443)
-    try:
-        socket.create_connection((first_hop.hostname or "", port), timeout=_HUB_TIMEOUT_S).close()
-    except OSError:
-        what = f"the proxy {first_hop.hostname}" if proxy else first_hop.hostname
-        raise BackboneError(_unreachable(spec, f"{what} cannot be reached")) from None
+        key = ".".join(str(part) for part in detail["loc"])
+        raise BackboneError(f"{spec}: {path} is not usable ({key}: {detail['msg']}); mend or remove it.") from None
 
 
 def _needs_code(spec: str, what: str, error: Exception) -> str:
     return (
-        f"{spec}: its {what} needs code that transformers does not have ({_first_line(error)}); a model's own Python "
+        f"{spec}: its {what} needs code that transformers does not have ({first_line(error)}); a model's own Python "
         "is never run, so use a model of an architecture that transformers knows."
     )
-
-
-def _unreachable(spec: str, reason: str) -> str:
-    return (
-        f"{spec}: the weights are not on this machine and {reason}; connect to the internet once, or copy the model "
-        "here and open it as local-dir:FOLDER."
-    )
-
-
-def _did_you_mean(text: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(text, known, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]}?" if close else ""
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = " ".join(lines[:2]) if lines else type(error).__name__
-    return first if len(first) <= 200 else first[:197] + "..."

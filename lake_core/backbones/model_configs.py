@@ -1,4 +1,4 @@
-"""The open_clip_config.json of a model: what it must say, and the known keys and kinds of values that it may say.
+"""The open_clip_config.json of a model: what it must hold, and the keys and types of values that it may hold.
 
 A configuration comes from strangers, and open_clip hands parts of it on to timm and transformers, which run a model's
 own Python where they are told to. So nothing passes but the fields of open_clip's own configurations, and names of
@@ -36,7 +36,7 @@ def _on_the_hub(name: str) -> str:
 
 
 class _Part(BaseModel):
-    """Refuses keys that it does not know, and values of another kind."""
+    """Refuses keys that it does not know, and values of another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
 
@@ -95,12 +95,12 @@ def read_config(spec: str, path: Path) -> dict[str, Any]:
     """An open_clip_config.json with an explicit architecture and explicit preprocessing.
 
     Raises:
-        BackboneError: if something is missing, or is there that is not known to be harmless.
+        BackboneError: if something is missing, or something is there that is not known to be harmless.
     """
     if not path.is_file():
         raise BackboneError(f"{spec}: the configuration {path} does not exist; it must be an open_clip_config.json.")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BackboneError(f"{spec}: {path} is not valid JSON ({error}); mend the file.") from None
     model_cfg = config.get("model_cfg") if isinstance(config, dict) else None
@@ -110,7 +110,7 @@ def read_config(spec: str, path: Path) -> dict[str, Any]:
             f"{spec}: {path} has no model_cfg with embed_dim, vision_cfg and text_cfg; use the file that open_clip "
             "writes when a model is pushed to the hub."
         )
-    preprocess = config.get("preprocess_cfg")
+    preprocess: Any = config.get("preprocess_cfg")
     missing = [key for key in ("mean", "std") if not isinstance(preprocess, dict) or key not in preprocess]
     if missing:
         raise BackboneError(
@@ -135,20 +135,20 @@ def _refuse_unknown(spec: str, path: Path, config: dict[str, Any]) -> None:
             allowed.model_validate_json(json.dumps(config[part]))
         except ValidationError as error:
             first = error.errors()[0]
-            hook_point, value = _place((part, *first["loc"]), config)
+            key, value = _found_at((part, *first["loc"]), config)
             if first["type"] == "extra_forbidden":
                 raise BackboneError(
-                    f"{spec}: {path} has {hook_point}, which is not among the keys that are opened: what they stand for"
-                    " could run a model's own Python, which is never done; remove it if the model works without."
+                    f"{spec}: {path} has {key}, which is not among the keys that are read: it could make a library run "
+                    "a model's own Python, which is never done; remove it if the model works without."
                 ) from None
             reason = str(first["msg"]).removeprefix("Value error, ")
             raise BackboneError(
-                f"{spec}: {hook_point} in {path} is {value!r:.80}, which is not opened ({reason}); mend the file."
+                f"{spec}: {key} in {path} is {value!r:.80}, which is not accepted ({reason}); mend the file."
             ) from None
 
 
-def _place(loc: tuple[int | str, ...], config: dict[str, Any]) -> tuple[str, Any]:
-    """The dotted name of a place in a configuration, without what pydantic adds to it, and what stands there."""
+def _found_at(loc: tuple[int | str, ...], config: dict[str, Any]) -> tuple[str, Any]:
+    """The dotted key of pydantic's location, without what pydantic adds to it, and its value in the configuration."""
     names, value = [], config
     for step in loc:
         if not isinstance(value, dict) or step not in value:

@@ -1,6 +1,6 @@
-"""Where things lie: a image in the model's input, patches on the input, and patches on the image.
+"""Geometry: an image in the model's input, patches on the input, and patches on the image.
 
-Three systems of coordinates, all continuous, from the top left corner: image pixels, input pixels, patches.
+Three coordinate systems, all continuous, from the top left corner: image pixels, input pixels, patches.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a image lies in the model's input; all in input pixels."""
+    """Where an image lies in the model's input; all in input pixels."""
 
     input_height: int
     input_width: int
@@ -47,15 +47,18 @@ class Placement:
 
     @property
     def fills_input(self) -> bool:
-        """Whether no part of the input lies off the image."""
+        """Whether no part of the input lies beside the image."""
         return (self.height, self.width) == (self.input_height, self.input_width)
 
 
-def place(width: int, height: int, input_height: int, input_width: int, resize: Resize) -> Placement:
-    """Lay a image of width x height pixels into the model's input.
+def placement_in(width: int, height: int, input_height: int, input_width: int, resize: Resize) -> Placement:
+    """Where an image of width x height pixels lies in the model's input.
 
     "squash" fills the input and changes the aspect; "letterbox" keeps the aspect and centres the image. Neither
     crops, so a defect at the edge is never lost.
+
+    Raises:
+        ConfigError: if `resize` is neither.
     """
     if resize == "squash":
         return Placement(input_height, input_width, 0, 0, input_height, input_width)
@@ -74,7 +77,7 @@ class Frame:
 
     Attributes:
         height, width: In input pixels.
-        resize: "squash" or "letterbox"; see `place`.
+        resize: "squash" or "letterbox"; see `placement_in`.
         interpolation: "bicubic", "bilinear", "lanczos", "box" or "nearest".
     """
 
@@ -85,10 +88,16 @@ class Frame:
 
     def placement(self, image: InputImage) -> Placement:
         """Where the image lies."""
-        return place(image.width, image.height, self.height, self.width, self.resize)
+        return placement_in(image.width, image.height, self.height, self.width, self.resize)
 
     def canvas(self, image: InputImage) -> np.ndarray:
-        """The image resized into its place by Pillow, which is antialiased: (height, width, 3) uint8, 0 beside it."""
+        """The input with the image in its placement, resized by Pillow with antialiasing; 0 beside it.
+
+        Returns:
+            (height, width, 3) uint8.
+        Raises:
+            ConfigError: if the interpolation is not known.
+        """
         if self.interpolation not in _RESAMPLING:
             allowed = ", ".join(key for key in _RESAMPLING if key != "random")
             raise ConfigError(f"interpolation is '{self.interpolation}': use one of {allowed}.")
@@ -147,11 +156,12 @@ class PatchGrid:
     def inside(self, placement: Placement) -> np.ndarray:
         """(n_patches,) bool: whether each patch's centre lies on the image; all True for a squash.
 
-        A image so narrow in its letterbox that it slips between the centres has the patches along its middle.
+        An image so narrow in its letterbox that it slips between the centres has the patches along its middle.
         """
         on_rows = _cells_on(self.rows, self.covered_height, placement.top, placement.height)
         on_cols = _cells_on(self.cols, self.covered_width, placement.left, placement.width)
-        return (on_rows[:, None] & on_cols).reshape(-1)
+        is_inside: np.ndarray = on_rows[:, None] & on_cols
+        return is_inside.reshape(-1)
 
     def patch_at(self, x: float, y: float, placement: Placement, image_size: tuple[int, int]) -> int | None:
         """The patch under a point of the image, or None off the image or off the covered area.
@@ -199,10 +209,11 @@ def mask_to_patches(mask: np.ndarray, grid: PatchGrid, placement: Placement) -> 
     """
     height, width = mask.shape
     y_edges, x_edges = grid._edges(placement, (height, width))
-    area_rc = _overlaps(y_edges, height) @ mask.astype(np.float64) @ _overlaps(x_edges, width).T
+    area_rc: np.ndarray = _overlaps(y_edges, height) @ mask.astype(np.float64) @ _overlaps(x_edges, width).T
     patch_height = grid.covered_height / grid.rows * height / placement.height
     patch_width = grid.covered_width / grid.cols * width / placement.width
-    return np.clip(area_rc / (patch_height * patch_width), 0.0, 1.0).reshape(-1)
+    share_rc: np.ndarray = np.clip(area_rc / (patch_height * patch_width), 0.0, 1.0)
+    return share_rc.reshape(-1)
 
 
 def _cells_on(n_cells: int, covered: int, start: int, length: int) -> np.ndarray:
@@ -217,4 +228,5 @@ def _cells_on(n_cells: int, covered: int, start: int, length: int) -> np.ndarray
 def _overlaps(edges: np.ndarray, n_pixels: int) -> np.ndarray:
     """(n_edges - 1, n_pixels): the length of each pixel that lies in each interval."""
     pixel = np.arange(n_pixels)
-    return np.clip(np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel), 0, None)
+    lengths: np.ndarray = np.minimum(edges[1:, None], pixel + 1) - np.maximum(edges[:-1, None], pixel)
+    return lengths.clip(min=0)

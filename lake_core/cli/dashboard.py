@@ -136,7 +136,7 @@ def address(host: str, port: int) -> str:
 
 
 def _check_sample(name: str) -> None:
-    from lake_core.data.datasets import sample_names
+    from lake_core.data.samples import sample_names
 
     if name not in sample_names():
         known = ", ".join(sample_names()) or "(none)"

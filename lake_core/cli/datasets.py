@@ -28,8 +28,8 @@ def inspect_command(
     Example: lake datasets inspect mvtec
     """
     from lake_core.cli.console import progress_bars
-    from lake_core.data.assets import samples_if_named
     from lake_core.data.inspection import inspect, lines
+    from lake_core.data.samples import samples_if_named
 
     with progress_bars() as on_progress:
         found, beside = inspect(samples_if_named(folder), on_progress)

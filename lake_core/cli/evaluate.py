@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from lake_core.data.assets import samples_if_named
 from lake_core.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ def joined_lists(args: Sequence[str]) -> list[str]:
 def _may_be_folder(option: str, word: str) -> bool:
     if option in _NUMBER_LISTS:
         return not word.replace(",", "").isdigit()
+    from lake_core.data.samples import samples_if_named
+
     return samples_if_named(Path(word)).is_dir()
 
 
@@ -125,10 +126,9 @@ def evaluate_command(
 
     Example: lake evaluate data --shots 1 4 --seeds 0 1 2 --json result.json
     """
-    from lake_core.backbones.backbone import Opening
     from lake_core.backbones.devices import PRECISIONS
-    from lake_core.backbones.garbage import spare_what_was_imported
-    from lake_core.backbones.threads import limit_threads
+    from lake_core.backbones.opening import Opening
+    from lake_core.backbones.process import freeze_imports, limit_threads
     from lake_core.cli.console import progress_bars
     from lake_core.config import LakeConfig
     from lake_core.evaluation.checkpoint import Checkpoint
@@ -152,7 +152,7 @@ def evaluate_command(
     if known is None:
         raise ConfigError(f"--precision is {precision!r}; choose from {', '.join(PRECISIONS)}.")
     limit_threads()
-    spare_what_was_imported()
+    freeze_imports()
     opening = Opening(model, device=device, precision=known)
     checkpoint = Checkpoint(json_out, resume) if json_out is not None else None
     with (
@@ -264,6 +264,7 @@ def _cell(row: Mapping[str, Any], metric: str) -> str:
 def _chosen(folder: Path, only: str) -> list[Path]:
     """The data sets in a folder, or those that are named; names that hold spaces stand between commas."""
     from lake_core.data.folders import categories
+    from lake_core.data.samples import samples_if_named
 
     found = categories(samples_if_named(folder))
     if not found:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import open_clip
 
-from lake_core.backbones.loading import DEFAULT_BACKBONE, SHIPPED, cached_pretrained
-from lake_core.data.assets import assets_folder
+from lake_core.backbones.registry import DEFAULT_BACKBONE, SHIPPED, cached_pretrained
+from lake_core.data.samples import assets_folder
 
 ABOUT = {
     "lake-cnn": "ImageNet EfficientNet-Lite2, frozen, with a small text tower; never saw a defect",

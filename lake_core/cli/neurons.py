@@ -62,8 +62,8 @@ def neurons_command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from lake_core.backbones.backbone import open_backbone
-    from lake_core.backbones.threads import limit_threads
+    from lake_core.backbones.opening import open_backbone
+    from lake_core.backbones.process import limit_threads
     from lake_core.config import LakeConfig
     from lake_core.detector.lake import Lake
     from lake_core.neurons.concepts import load_concepts

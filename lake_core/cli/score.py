@@ -21,17 +21,22 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.patch_grid import PatchGrid, Placement, Resize
-from lake_core.backbones.threads import limit_threads
+from lake_core.backbones.process import limit_threads
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import label_of, list_images, role_of
+from lake_core.data.folders import list_images
 from lake_core.data.images import InputImage, read_image
+from lake_core.data.labels import label_of, role_of
 from lake_core.detector.contributions import SCHEMA, contributions_document
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError, ImageError, LakeError
-from lake_core.visualization.overlays import ScoreScale, colour_bar, overlay, score_scale
+from lake_core.sentences import sentence
+from lake_core.visualization.colours import ScoreScale, score_scale
+from lake_core.visualization.legends import colour_bar
+from lake_core.visualization.overlays import Style, overlay
 
 COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous")
 _CHUNK = 8
@@ -246,7 +251,7 @@ def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
         lambda done, total: reporter.progress.update(task, completed=done, total=total),
     )
     for warning in lake.memory_bank_.warnings:
-        reporter.note(warning)
+        reporter.note(sentence(warning))
 
 
 def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_contributions: bool) -> list[Scored]:
@@ -308,7 +313,7 @@ def _draw(folder: Path, scored: Sequence[Scored], scale: ScoreScale, reporter: R
             reporter.say(f"No map drawn: {error}")
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            overlay(image, item.map, item.grid, item.placement, scale, max_side=_MAP_SIDE).save(path)
+            overlay(image, item.map, item.grid, item.placement, scale, Style(max_side=_MAP_SIDE)).save(path)
         reporter.progress.advance(task)
 
 

@@ -1,8 +1,8 @@
 """Data sets of images: folders in MVTec's layout or plain ones, uploads and archives, and the built-in samples."""
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -10,32 +10,12 @@ from typing import Literal
 import numpy as np
 
 from lake_core.data.archives import ARCHIVE_SUFFIXES, Archive
-from lake_core.data.assets import assets_folder
-from lake_core.data.folders import REMEDY, Entry, categories, index_folder, list_ignored, list_images, placed_in
-from lake_core.data.images import InputImage, duplicates, read_image, read_mask
+from lake_core.data.folders import REMEDY, Entry, categories, placed_in
+from lake_core.data.images import InputImage, duplicates, read_image
 from lake_core.data.labels import Placed, Role, arrange, is_hidden, is_image_name, label_of, role_of, safe_path
+from lake_core.data.masks import united_mask
 from lake_core.errors import DatasetError, LakeError
 from lake_core.types import Label
-
-__all__ = [
-    "Dataset",
-    "Entry",
-    "Example",
-    "Role",
-    "categories",
-    "free_path",
-    "index_folder",
-    "label_of",
-    "list_ignored",
-    "list_images",
-    "load_sample",
-    "read_example",
-    "read_folder",
-    "read_members",
-    "role_of",
-    "sample_names",
-    "united_mask",
-]
 
 MAX_DATASET_BYTES = 2_000_000_000
 """Decoded pixels that one Dataset may hold; larger ones are walked with index_folder and read_example."""
@@ -76,16 +56,6 @@ def read_example(entry: Entry) -> Example:
     """
     image = read_image(entry.path, entry.name)
     return Example(image, entry.label, entry.kind, united_mask(entry.masks, image.size))
-
-
-def united_mask(
-    sources: Sequence[Path | bytes], size: tuple[int, int], names: Sequence[str | None] | None = None
-) -> np.ndarray | None:
-    """The masks of one image as one, (h, w) bool, or None if there are none; see `read_mask`."""
-    drawn = [
-        read_mask(source, size, name) for source, name in zip(sources, names or [None] * len(sources), strict=True)
-    ]
-    return reduce(np.logical_or, drawn) if drawn else None
 
 
 def read_folder(root: Path, name: str | None = None) -> Dataset:
@@ -146,22 +116,6 @@ def read_members(
     if n_bad:
         problems.append(f"{_count(n_bad)} given as normal, but in folders named for defects: check them.")
     return _read(name, placed, lambda path: readers[path](), problems)
-
-
-def sample_names() -> tuple[str, ...]:
-    """The names of the built-in samples."""
-    return tuple(folder.name for folder in categories(assets_folder() / "samples"))
-
-
-def load_sample(name: str) -> Dataset:
-    """Read a built-in sample.
-
-    Raises:
-        DatasetError: if there is none of that name.
-    """
-    if name not in sample_names():
-        raise DatasetError(f"There is no sample '{name}': choose one of {', '.join(sample_names()) or '(none)'}.")
-    return read_folder(assets_folder() / "samples" / name, name)
 
 
 def _read(

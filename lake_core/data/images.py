@@ -1,4 +1,4 @@
-"""Images and masks: what a user hands over becomes a checked array with its sha256, or one sentence why not."""
+"""Images: what a user hands over becomes a checked array with its sha256, or one sentence why not."""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,7 +16,6 @@ from lake_core.data.decoding import (
     from_array,
     read_bytes,
     to_rgb,
-    upright,
     working_size,
 )
 from lake_core.errors import ImageError
@@ -73,7 +72,7 @@ def read_image(source: ImageSource, name: str | None = None) -> InputImage:
     """
     if isinstance(source, InputImage):
         return source
-    name = name or _default_name(source)
+    name = name or default_name(source)
     notes: list[str] = []
     if isinstance(source, np.ndarray):
         image = to_rgb(from_array(source, name), name, notes)
@@ -120,55 +119,6 @@ def read_images(
     return images, errors
 
 
-def read_mask(
-    source: Path | str | bytes | Image.Image | np.ndarray, size: tuple[int, int] | None = None, name: str | None = None
-) -> np.ndarray:
-    """Read a ground-truth mask.
-
-    In a lossless file, an array or a PIL image each value above zero means defect; in a JPEG or WebP, whose zeros are
-    noisy, each value above half of the greatest one. Transparent parts mean no defect.
-
-    Args:
-        source: A path, bytes, a PIL image, or a bool or uint8 array.
-        size: (width, height) of the image it belongs to. The mask is brought to that size; a pixel is defect when
-            at least half of its area is.
-        name: What to call it in messages; by default the file name, or "mask".
-    Returns:
-        (h, w) bool, True where defect.
-    Raises:
-        ImageError: if it cannot be read, or its aspect differs from that of `size`.
-    """
-    name = name or _default_name(source, "mask")
-    if isinstance(source, np.ndarray):
-        image = from_array(source.astype(np.uint8) if source.dtype == np.bool_ else source, name)
-    elif isinstance(source, Image.Image):
-        image = checked_load(source, name)
-    else:
-        image = decode(read_bytes(source, name), name, [])
-    lossy = image.format in ("JPEG", "MPO", "WEBP")
-    image = upright(image, name, [])
-    if image.mode[0] in "IF":  # I, I;16, F: one channel of wide range
-        values = np.asarray(image)
-    elif image.mode in ("1", "L") and "transparency" not in image.info:  # as most masks are, and many times as fast
-        values = np.asarray(image.convert("L"))
-    else:
-        rgba = image.convert("RGBA")
-        rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-        values = np.asarray(rgba)[:, :, :3].max(axis=2)
-    mask = values > (values.max() / 2 if lossy else 0)
-    if size is None or size == (mask.shape[1], mask.shape[0]):
-        return mask
-    height, width = mask.shape
-    scale = max(size) / max(width, height)
-    if any(abs(own * scale - asked) > max(1.0, 0.01 * asked) for own, asked in zip((width, height), size, strict=True)):
-        raise ImageError(
-            f"{name} is {width} x {height} pixels, another aspect than its image of {size[0]} x {size[1]}: "
-            f"use the mask that was drawn on this image."
-        )
-    resized = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
-    return np.asarray(resized) >= 128
-
-
 def duplicates(images: Iterable[InputImage]) -> list[list[InputImage]]:
     """Groups of two and more images with the same bytes, in the order of their first member."""
     groups: dict[str, list[InputImage]] = {}
@@ -177,7 +127,7 @@ def duplicates(images: Iterable[InputImage]) -> list[list[InputImage]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _default_name(source: object, otherwise: str = "image") -> str:
+def default_name(source: object, otherwise: str = "image") -> str:
     if isinstance(source, str | Path):
         return Path(source).name or str(source)
     filename = getattr(source, "filename", None)

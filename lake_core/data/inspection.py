@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lake_core.data.datasets import united_mask
 from lake_core.data.folders import Entry, categories, files_below, index_folder
 from lake_core.data.images import read_image
 from lake_core.data.label_tables import LABELS_TABLE, table_of, visa_table
 from lake_core.data.labels import is_image_name, is_part_folder
+from lake_core.data.masks import united_mask
 from lake_core.errors import DatasetError, ImageError
 
 

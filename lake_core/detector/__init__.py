@@ -1,1 +1,1 @@
-"""The method: select neurons, remember normal patches, score images, account for every score."""
+"""The method: select neurons, remember normal patches, score images, decompose every score."""

@@ -1,12 +1,11 @@
-"""Many fitted detectors asked about the same images at once, a batch at a time, on the backbone's device.
+"""Several fitted detectors score the same images at once, a batch at a time, on the backbone's device.
 
-What one detector says of one image is `Lake.measure` and `ImageResult`; a batch scorer gives the same scores and maps
-without their evidence. It is faster because detectors with the same neurons share their searches: each image's patches
-are compared once with those of every normal image that one of them learned from, and each detector then takes the
-least over its own.
+The scores and maps are those of `Lake.explain`, made by the same functions, without what explains them. It is faster
+because detectors with the same neurons share their searches: each image's patches are compared once with those of every
+normal image that one of them learned from, and each detector then takes the least over its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,24 +13,22 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.backbones.patch_grid import PatchGrid, Placement, coarse_of_fine
-from lake_core.detector.galleries import FloatBank, HalfPrecisionBank, SearchBank, Vectors
+from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.detector.lake import Lake
-from lake_core.detector.memory_bank import LayerMemoryBank, subspace
+from lake_core.detector.memory_bank import LayerMemoryBank
+from lake_core.detector.scoring import coarse_under, fused_maps, pooled, text_maps, visual_maps
+from lake_core.detector.search import FloatBank, HalfPrecisionBank, SearchBank, subspace
 from lake_core.types import HookPoint
-
-_MAX_COMPARED = 2**22
-"""Distances that are held at once on the CPU; on a GPU 32 times as many."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One detector and how it is asked.
+    """One detector and how its maps are weighed.
 
     Attributes:
         weight: The fusion weight; None is the detector's own.
-        zero_shot: Ask for the text margin alone, as it is: cos(patch, anomalous) - cos(patch, normal), which no normal
-            image has a part in. `weight` does not count then.
+        zero_shot: Score by the text margin alone, as it is: cos(patch, anomalous) - cos(patch, normal), in which no
+            normal image has a part. `weight` does not count then.
     """
 
     detector: Lake
@@ -49,7 +46,7 @@ class Variant:
 
 @dataclass(frozen=True, eq=False)
 class BatchScores:
-    """What one variant says of a batch.
+    """One variant's scores of a batch.
 
     Attributes:
         scores: (n_images,) float64.
@@ -61,89 +58,68 @@ class BatchScores:
 
 
 class BatchScorer:
-    """Detectors that learned from images of one store, ready to be asked.
+    """Detectors that learned from images of one store.
 
     Whatever a search needs lies on the backbone's device from the start: a copy to a GPU waits for all work that is
     under way there.
 
     Args:
-        variants: Who is asked; several variants may share a detector. All detectors have the same layers, kind,
-            smoothing and normalisation.
+        variants: Several may share a detector. All detectors have the same layers, site, smoothing and normalisation.
         store: Holds the normal images' activations.
     """
 
     def __init__(self, variants: Sequence[Variant], store: FeatureStore) -> None:
         self.variants = tuple(variants)
         self.store = store
-        self._backbone = store.backbone
         self.detectors = list(dict.fromkeys(variant.detector for variant in variants))
-        searches: dict[tuple[HookPoint, bytes], list[tuple[Lake, LayerMemoryBank]]] = {}
+        self._backbone = store.backbone
+        members: dict[tuple[HookPoint, bytes], list[tuple[Lake, LayerMemoryBank]]] = {}
         for detector in self.detectors:
             for layer in detector.memory_bank_.layers:
                 hook_point = self._backbone.hook_point(layer.selection.layer, detector.config.site)
                 neurons = np.sort(layer.selection.neurons).tobytes()
-                searches.setdefault((hook_point, neurons), []).append((detector, layer))
-        self._searches = [_Search(hook_point, members, store) for (hook_point, _), members in searches.items()]
-        self._fine_to_coarse: dict[tuple[PatchGrid, PatchGrid], Tensor] = {}
+                members.setdefault((hook_point, neurons), []).append((detector, layer))
+        self._searches = [_Search(hook_point, own, store) for (hook_point, _), own in members.items()]
+        self._direction: Tensor | None = None  # the same for all detectors, which have one object name and one backbone
         texts = [text for detector in self.detectors if (text := detector.memory_bank_.text) is not None]
-        self._direction = None  # the same for all detectors, which have one object name and one backbone
-        if texts and self._backbone.joint_hook_point is not None:
-            self._joint_hook_point = self._backbone.joint_hook_point
+        if texts:
             directions = texts[0].directions
             self._direction = (directions.anomalous - directions.normal).to(self._backbone.device)
 
     @torch.inference_mode()
-    def ask(self, acts: dict[HookPoint, Tensor], placements: Sequence[Placement]) -> list[BatchScores]:
-        """What each variant says of the images.
+    def score(self, acts: Mapping[HookPoint, Tensor], placements: Sequence[Placement]) -> list[BatchScores]:
+        """Scores and maps of the images by each variant.
 
         Args:
-            acts: Place -> (n_images, n_patches, n_neurons) from `Backbone.forward(..., stay=True)`.
+            acts: Hook point -> (n_images, n_patches, n_neurons) from `Backbone.forward(..., stay=True)`.
             placements: Where each image lies in the model's input.
         """
-        visual: dict[Lake, Tensor] = {}
+        distances: dict[Lake, dict[int, Tensor]] = {detector: {} for detector in self.detectors}
         for search in self._searches:
             for detector, layer, distance_ip in search.distances(acts[search.hook_point]):
-                memory_bank = detector.memory_bank_
-                share = distance_ip[:, self._spread(memory_bank.grid, layer.grid)]
-                share = share / (layer.tau * len(memory_bank.layers))
-                visual[detector] = visual[detector] + share if detector in visual else share
-        margin = None if self._direction is None else acts[self._joint_hook_point] @ self._direction
-        text_part = self._text_maps(margin)
+                distances[detector][layer.selection.layer] = distance_ip
+        visual = {detector: visual_maps(detector.memory_bank_, found) for detector, found in distances.items()}
+        joint = self._backbone.joint_hook_point
+        margin = None if self._direction is None or joint is None else acts[joint] @ self._direction
+        text = {
+            detector: text_maps(detector.memory_bank_, margin)
+            for detector in self.detectors
+            if margin is not None and detector.memory_bank_.text is not None
+        }
         inside = {grid: self._inside(grid, placements) for grid in {variant.grid for variant in self.variants}}
-        said = []
+        found = []
         for variant in self.variants:
-            text = variant.detector.memory_bank_.text
-            if variant.zero_shot and text is not None and margin is not None:
-                fused = margin[:, self._spread(variant.grid, text.grid)].double()
+            detector, config = variant.detector, variant.detector.config
+            calibration = detector.memory_bank_.text
+            if variant.zero_shot and calibration is not None and margin is not None:
+                fused = margin[:, coarse_under(variant.grid, calibration.grid, margin.device)].double()
             else:
-                fused = self._fused(variant, visual[variant.detector], text_part)
-            said.append(self._said(variant, fused, inside[variant.grid]))
-        return said
-
-    def _text_maps(self, margin: Tensor | None) -> dict[Lake, Tensor]:
-        """C of each detector that has a text part; the margins are the same for all of them."""
-        found: dict[Lake, Tensor] = {}
-        for detector in self.detectors:
-            text = detector.memory_bank_.text
-            if text is not None and margin is not None:
-                found[detector] = text.calibrated(margin)[:, self._spread(detector.memory_bank_.grid, text.grid)]
+                weight = config.fusion_weight if variant.weight is None else variant.weight
+                fused = fused_maps(visual[detector], text.get(detector), weight)
+            on_image = inside[variant.grid]
+            maps = fused.float() if on_image is None else fused.float().masked_fill(~on_image, torch.nan)
+            found.append(BatchScores(pooled(fused, on_image, config.top_q).score, maps))
         return found
-
-    def _fused(self, variant: Variant, visual: Tensor, text_part: dict[Lake, Tensor]) -> Tensor:
-        weight = variant.detector.config.fusion_weight if variant.weight is None else variant.weight
-        if variant.detector not in text_part:
-            return visual.double()
-        return (1 - weight) * visual.double() + weight * text_part[variant.detector].double()
-
-    def _said(self, variant: Variant, fused: Tensor, inside: Tensor | None) -> BatchScores:
-        config = variant.detector.config
-        if inside is None:
-            top = fused.topk(min(config.top_q, fused.shape[1])).values
-            return BatchScores(top.mean(1), fused.float())
-        top = fused.masked_fill(~inside, -torch.inf).topk(min(config.top_q, fused.shape[1])).values
-        counts = torch.isfinite(top)
-        scores = top.masked_fill(~counts, 0).sum(1) / counts.sum(1)
-        return BatchScores(scores, fused.float().masked_fill(~inside, torch.nan))
 
     def _inside(self, grid: PatchGrid, placements: Sequence[Placement]) -> Tensor | None:
         """(n_images, n_patches) bool, patches on their image; None where all are."""
@@ -155,19 +131,12 @@ class BatchScorer:
             inside = inside.pin_memory()
         return inside.to(self._backbone.device, non_blocking=True)
 
-    def _spread(self, fine: PatchGrid, coarse: PatchGrid) -> Tensor:
-        if (fine, coarse) not in self._fine_to_coarse:
-            self._fine_to_coarse[fine, coarse] = torch.from_numpy(coarse_of_fine(fine, coarse)).to(
-                self._backbone.device
-            )
-        return self._fine_to_coarse[fine, coarse]
-
 
 class _Search:
     """Nearest normal patches in one subspace for all detectors that chose it.
 
     Args:
-        place: Of the activations.
+        hook_point: Of the activations.
         members: Detectors with what they learned there; their selections hold the same neurons.
         store: Holds the normal images' activations.
     """
@@ -175,50 +144,26 @@ class _Search:
     def __init__(
         self, hook_point: HookPoint, members: Sequence[tuple[Lake, LayerMemoryBank]], store: FeatureStore
     ) -> None:
-        backbone, config = store.backbone, members[0][0].config
+        backbone, geometry = store.backbone, members[0][1].geometry
         self.hook_point = hook_point
         self._members = members
-        grid = members[0][1].grid
         neurons, device = np.sort(members[0][1].selection.neurons), backbone.device
         self._neurons = torch.from_numpy(neurons).to(device)
         images = {image.sha256: image for detector, _ in members for image in detector.normals_}
         order = {sha256: i for i, sha256 in enumerate(images)}
-        self._own = [
+        self._groups = [
             torch.tensor([order[image.sha256] for image in detector.normals_], device=device) for detector, _ in members
         ]
-        rows = [
-            subspace(store.get(image, hook_point)[None].to(device), neurons, grid, config.smooth, config.normalise)[0][
-                torch.from_numpy(grid.inside(backbone.placement(image))).to(device)
-            ]
-            for image in images.values()
-        ]
-        self._lengths = [len(row) for row in rows]
-        site = HalfPrecisionBank if device.type == "cuda" and backbone.precision != "fp32" else FloatBank
-        self._bank: SearchBank = site(torch.cat(rows), grid, config.smooth, config.normalise)
+        acts_ipn, inside_ip = (values.to(device) for values in store.patches(list(images.values()), hook_point))
+        self._lengths = inside_ip.sum(1).tolist()
+        kind = HalfPrecisionBank if device.type == "cuda" and backbone.precision != "fp32" else FloatBank
+        self._bank: SearchBank = kind(subspace(acts_ipn, neurons, geometry)[inside_ip], geometry)
 
     def distances(self, acts_ipn: Tensor) -> list[tuple[Lake, LayerMemoryBank, Tensor]]:
         """Squared distance of each patch to each member's nearest normal patch, (n_images, n_patches) float32."""
         acts_ipk = acts_ipn if len(self._neurons) == acts_ipn.shape[2] else acts_ipn[:, :, self._neurons]
-        at_once = max(1, _MAX_COMPARED * (32 if acts_ipn.is_cuda else 1) // sum(self._lengths))
-        found = [self._nearest(patches) for patches in self._bank.vectors(acts_ipk).split(at_once)]
+        found = self._bank.nearest_among(self._bank.vectors(acts_ipk), self._lengths, self._groups)
         return [
-            (detector, layer, torch.cat([part[i] for part in found]).view(acts_ipn.shape[:2]))
-            for i, (detector, layer) in enumerate(self._members)
+            (detector, layer, distance.view(acts_ipn.shape[:2]))
+            for (detector, layer), distance in zip(self._members, found, strict=True)
         ]
-
-    def _nearest(self, patches: Vectors) -> list[Tensor]:
-        """Distances of some patches for each member."""
-        without_own_square = self._bank.without_own_square(patches)
-        if len(set(self._lengths)) == 1:
-            least, row = without_own_square.unflatten(1, (len(self._lengths), -1)).min(2)
-            row += torch.arange(0, sum(self._lengths), self._lengths[0], device=row.device)
-        else:
-            parts = [part.min(1) for part in without_own_square.split(self._lengths, dim=1)]
-            firsts = np.cumsum([0, *self._lengths[:-1]]).tolist()
-            least = torch.stack([part.values for part in parts], dim=1)
-            row = torch.stack([part.indices + first for part, first in zip(parts, firsts, strict=True)], dim=1)
-        found = []
-        for own in self._own:
-            image = least[:, own].argmin(1, keepdim=True)
-            found.append(self._bank.distance(patches, row[:, own].gather(1, image)[:, 0]))
-        return found

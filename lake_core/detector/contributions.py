@@ -1,20 +1,20 @@
-"""Accounts of scores as plain values for JSON, shortened so that they still add up; and rounded likewise."""
+"""Contributions as plain values for JSON, cut short so that they still add up, and rounded so that they do."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def contributions_document(result: ImageResult, top: int = 10) -> dict[str, Any]:
-    """One image's account: score = parts, visual part = layers, layer = its top neurons + rest.
+    """One image's score decomposition: score = parts, visual part = layers, layer = its top neurons + the rest.
 
     Args:
-        result: A score.
+        result: The image's result.
         top: Neurons named in each layer; the others add up to "rest".
     Returns:
         score, threshold, is_anomalous, visual, text, fusion_weight, patch (index into the flattened map), grid
@@ -55,22 +55,22 @@ def contributions_document(result: ImageResult, top: int = 10) -> dict[str, Any]
 
 
 def adding_up(values: ArrayLike, total: float, digits: int = 3) -> np.ndarray:
-    """Contributions rounded so that what is read adds up to the total that is read.
+    """Contributions rounded so that the numbers shown add up to the total shown.
 
-    Each is rounded as usual; what is left over goes to those that were closest to the other side.
+    Each is rounded as usual; what is left over goes to those that were closest to rounding the other way.
 
     Args:
         values: (n,), n >= 1, that add up to the total.
         total: As it is shown beside them, rounded or not.
         digits: After the point.
     Returns:
-        (n,) float64, each less than one unit of the last digit away from its value.
+        (n,) float64, each less than one step of the last digit away from its value.
     """
-    neuron = 10.0**-digits
-    exact = np.asarray(values, dtype=np.float64) / neuron
+    step = 10.0**-digits
+    exact = np.asarray(values, dtype=np.float64) / step
     rounded = np.rint(exact)
-    missing = round(round(total, digits) / neuron - float(rounded.sum()))
+    missing = round(round(total, digits) / step - float(rounded.sum()))
     nearest_first = np.argsort(-np.sign(missing) * (exact - rounded), kind="stable")
     rounded[nearest_first[: abs(missing)]] += np.sign(missing)
-    shown: np.ndarray = np.round(rounded * neuron, digits) + 0.0
+    shown: np.ndarray = np.round(rounded * step, digits) + 0.0
     return shown

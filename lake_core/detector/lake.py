@@ -1,42 +1,36 @@
-"""Lake: fit on a few normal images, score any number of others. The one object most users need."""
+"""Lake: fit on a few normal images, explain any number of others. The one object most users need."""
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore, Patches
-from lake_core.config import LakeConfig
+from lake_core.config import FitConfig, LakeConfig, TextConfig, WeightConfig
+from lake_core.criteria import criteria
 from lake_core.data.images import ImageSource, InputImage, read_image
-from lake_core.detector.memory_bank import LayerMemoryBank, MemoryBank, TextCalibration, finest, fit_layer, fit_text
-from lake_core.detector.scoring import (
-    ImageResult,
-    PatchScores,
-    fused_map,
-    measure,
-    text_map,
-    top_patches,
-    visual_map,
-)
+from lake_core.detector.memory_bank import LayerMemoryBank, MemoryBank, finest, fit_layer
+from lake_core.detector.result import ImageResult
+from lake_core.detector.scoring import PatchScores, compute_maps, fused_maps, pooled, text_maps, visual_maps
+from lake_core.detector.search import Geometry
 from lake_core.detector.selection import Selection, select
+from lake_core.detector.text import TextCalibration, TextDirections, fit_text, margins, text_directions
 from lake_core.errors import ConfigError, LakeError, NotFittedError
-from lake_core.prompts import TextDirections, text_directions
+from lake_core.findings import FitWarning, LayerLeftOut, TextLeftOut
+from lake_core.prompts import PromptEnsemble
 from lake_core.types import HookPoint, Progress
-
-TEXT_LEFT_OUT = "The text part is left out"
-"""How a warning of `fit` about the text part begins."""
-_WEIGHING = {"fusion_weight", "top_q", "threshold_quantile"}
 
 
 class Lake:
-    """LAKE's detector, after scikit-learn's manner: parameters in the constructor, learned things end in `_`.
+    """LAKE's detector, in scikit-learn's manner: parameters in the constructor, learned things end in `_`.
 
     Source of the method: Li et al., "Latent Anomaly Knowledge Excavation", arXiv 2604.07802; what it leaves open is
-    decided in this project's own definitions (README, "What is computed").
+    decided in docs/method.md.
 
     Args:
         backbone: From `open_backbone`.
@@ -68,93 +62,124 @@ class Lake:
             raise ConfigError("The feature store belongs to another backbone; make one for this backbone.")
         self._layer_hook_points = [backbone.hook_point(layer, self.config.site) for layer in self.config.layers]
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Parameters by name, as in scikit-learn: the constructor's, and with `deep` those of the configuration."""
+        own = {"backbone": self.backbone, "config": self.config, "store": self.store}
+        return own | ({f.name: getattr(self.config, f.name) for f in fields(LakeConfig)} if deep else {})
+
+    def set_params(self, **params: Any) -> "Lake":
+        """Changes parameters by name, as in scikit-learn; what was learned is forgotten.
+
+        Args:
+            params: Those of the constructor, or of the configuration, such as top_k=50.
+        Returns:
+            self.
+        Raises:
+            ConfigError: if a name is unknown or a value is not allowed.
+        """
+        own = {name: params.pop(name) for name in ("backbone", "config", "store") if name in params}
+        unknown = sorted(params.keys() - {f.name for f in fields(LakeConfig)})
+        if unknown:
+            raise ConfigError(f"Unknown parameter {unknown[0]!r}; the parameters are {', '.join(self.get_params())}.")
+        backbone = own.get("backbone", self.backbone)
+        store = own.get("store", self.store if backbone is self.backbone else None)
+        changed = Lake(backbone, replace(own.get("config", self.config), **params), store)
+        self.__dict__.clear()
+        self.__dict__.update(changed.__dict__)
+        return self
+
     @property
     def hook_points(self) -> frozenset[HookPoint]:
-        """The places of the network that this detector reads."""
+        """The hook points that this detector reads."""
         return frozenset(self._layer_hook_points) | self.backbone.text_hook_points
 
     def fit(self, normals: Sequence[ImageSource], on_progress: Progress | None = None) -> "Lake":
         """Learns what normal looks like.
 
         Args:
-            normals: At least one normal image: paths, bytes, PIL images, uint8 arrays or `InputImage`s. Images
-                with the same bytes count once.
+            normals: At least one normal image: paths, bytes, PIL images, uint8 arrays or `InputImage`s. Images with
+                the same bytes count once.
             on_progress: Called with images done and in all while the model runs; may raise to cancel.
         Returns:
             self.
         Raises:
-            ImageError: if a image cannot be read.
+            ImageError: if an image cannot be read.
             LakeError: if there is no image, or nothing in them varies.
         """
         images = list({image.sha256: image for image in map(read_image, normals)}.values())
         if not images:
             raise LakeError("There is no normal image to learn from; give at least one.")
         self.store.ensure(images, self.hook_points, on_progress)
-        config, warnings = self.config, list[str]()
-        layers = self._fit_layers(images, warnings)
-        text = self._fit_text(images, warnings)
+        fitted = {hook_point.layer: self._fit_layer(images, hook_point) for hook_point in self._layer_hook_points}
+        layers = [layer for layer in fitted.values() if layer is not None]
         if not layers:
-            if config.normalise == "unit" and config.top_k == 1 and config.criterion != "all":
-                raise LakeError(
-                    "One neuron of a layer alone, scaled to length 1, is the same everywhere; keep at least 2 (top K), "
-                    "or take its value as it is."
-                )
-            raise LakeError(
-                "Nothing varies in the normal images in the chosen layers; add a normal image with some structure."
-            )
-        self.memory_bank_ = MemoryBank(tuple(layers), text, finest([layer.grid for layer in layers]), tuple(warnings))
-        self.selection_ = {layer.selection.layer: layer.selection for layer in layers}
-        self.normals_ = tuple(images)
-        self._weigh()
+            raise LakeError(self._why_nothing_varies())
+        text = self._fit_text(images)
+        warnings: list[FitWarning] = [LayerLeftOut(number) for number, layer in fitted.items() if layer is None]
+        self._learn(
+            MemoryBank(
+                tuple(layers),
+                text if isinstance(text, TextCalibration) else None,
+                finest([layer.grid for layer in layers]),
+                (*warnings, text) if isinstance(text, TextLeftOut) else tuple(warnings),
+            ),
+            tuple(images),
+        )
         return self
 
     def explain(self, image: ImageSource) -> ImageResult:
-        """Scores one image.
+        """Scores one image and keeps all that explains the score.
 
         Raises:
             ImageError: if it cannot be read.
             NotFittedError: before `fit`.
         """
-        return self.aggregate(self.measure(read_image(image)))
+        return self.aggregate(self.compute_maps(read_image(image)))
 
     def explain_all(self, images: Sequence[ImageSource], on_progress: Progress | None = None) -> list[ImageResult]:
-        """Scores images, running the model on those not seen before in batches."""
+        """Explains images, running the model on those not seen before in batches."""
         read = [read_image(image) for image in images]
         self.store.ensure(read, self.hook_points, on_progress)
         return [self.explain(image) for image in read]
 
-    def measure(self, image: InputImage) -> PatchScores:
-        """What both witnesses say of a image, whatever their weights."""
+    def score_samples(self, images: Sequence[ImageSource]) -> np.ndarray:
+        """(n_images,) float64 image scores; higher is more anomalous."""
+        return np.array([result.score for result in self.explain_all(images)], dtype=np.float64)
+
+    def predict(self, images: Sequence[ImageSource]) -> np.ndarray:
+        """(n_images,) bool, True where the image score is greater than the threshold."""
+        return np.array([result.is_anomalous for result in self.explain_all(images)], dtype=bool)
+
+    def compute_maps(self, image: InputImage) -> PatchScores:
+        """The visual and the text map of an image, before they are weighed."""
         self.fitted()
         self.store.ensure([image], self.hook_points)
         return self.compute_maps_from(
             image, {hook_point: self.store.get(image, hook_point) for hook_point in self.hook_points}
         )
 
-    def compute_maps_from(self, image: InputImage, acts: Mapping[HookPoint, torch.Tensor]) -> PatchScores:
-        """What both witnesses say of given activations, which need not be those that the network has for a image.
+    def compute_maps_from(self, image: InputImage, acts: Mapping[HookPoint, Tensor]) -> PatchScores:
+        """The two maps of given activations, which need not be those that the network has for an image.
 
-        Nothing is read from the store or written to it: experiments that change the network or the pixels are
-        measured with this.
+        Nothing is read from the store or written to it: experiments that change the network or the pixels use this.
 
         Args:
             image: Which image they stand for; it gives the placement and the name.
             acts: For each of `hook_points`, (n_patches, n_neurons) float32.
         """
         memory_bank = self.fitted()
-        text, joint_hook_point = memory_bank.text, self.backbone.joint_hook_point
-        return measure(
+        text, joint = memory_bank.text, self.backbone.joint_hook_point
+        return compute_maps(
+            memory_bank,
             image,
             self.backbone.placement(image),
-            memory_bank,
-            self.config,
             {hook_point.layer: acts[hook_point] for hook_point in self._layer_hook_points},
-            None if text is None or joint_hook_point is None else acts[joint_hook_point],
+            None if text is None or joint is None else acts[joint],
             None if text is None else self.image_probability(acts[self.backbone.image_hook_point][0], text.directions),
         )
 
     def aggregate(self, patch_scores: PatchScores) -> ImageResult:
-        """The image score of what the witnesses said, with this detector's weights and threshold."""
+        """The result of an image's two maps, with this detector's weights and threshold."""
         self.fitted()
         return ImageResult(patch_scores, self.config.fusion_weight, self.config.top_q, self.threshold_)
 
@@ -164,13 +189,10 @@ class Lake:
         Args:
             changes: Any of fusion_weight, top_q, threshold_quantile.
         """
-        if not changes.keys() <= _WEIGHING:
-            raise ConfigError(f"Only {', '.join(sorted(_WEIGHING))} can be changed without fitting again.")
-        self.fitted()
-        other = copy(self)
-        other.config = replace(self.config, **changes)
-        other._weigh()
-        return other
+        allowed = {f.name for f in fields(WeightConfig)}
+        if not changes.keys() <= allowed:
+            raise ConfigError(f"Only {', '.join(sorted(allowed))} can be changed without fitting again.")
+        return self._like(config=replace(self.config, **changes))
 
     def with_threshold(self, threshold: float | None) -> "Lake":
         """A detector that learned the same and decides by that threshold, as do all that are made of it.
@@ -178,11 +200,7 @@ class Lake:
         Args:
             threshold: Of image scores; None takes the normal images'.
         """
-        self.fitted()
-        other = copy(self)
-        other.own_threshold = threshold
-        other._weigh()
-        return other
+        return self._like(own_threshold=threshold)
 
     def with_memory_bank(self, memory_bank: MemoryBank) -> "Lake":
         """A detector with the same parameters and normal images that has learned `memory_bank`.
@@ -190,19 +208,67 @@ class Lake:
         Its threshold follows, unless it was set by hand.
 
         Args:
-            normality: Of the same normal images, for instance with fewer neurons.
+            memory_bank: Of the same normal images, for instance with fewer neurons.
         """
-        self.fitted()
+        return self._like(memory_bank_=memory_bank)
+
+    def with_prompts(self, prompts: PromptEnsemble | None = None, object_name: str | None = None) -> "Lake":
+        """A detector that learned the same from other prompts; equal to one fitted with them.
+
+        Memory banks and selections are shared; only the text part is learned anew, from the normal images' stored
+        patch directions.
+
+        Args:
+            prompts: Other prompts; None keeps them.
+            object_name: Another name of what the images show; None keeps it.
+        """
+        memory_bank = self.fitted()
+        text_config = TextConfig(
+            prompts=self.config.prompts if prompts is None else prompts,
+            object_name=self.config.object_name if object_name is None else object_name,
+        )
         other = copy(self)
-        other.memory_bank_ = memory_bank
-        other.selection_ = {layer.selection.layer: layer.selection for layer in memory_bank.layers}
-        other._weigh()
-        return other
+        other.config = replace(self.config, prompts=text_config.prompts, object_name=text_config.object_name)
+        text = other._fit_text(self.normals_)
+        warnings = tuple(one for one in memory_bank.warnings if not isinstance(one, TextLeftOut))
+        if isinstance(text, TextLeftOut):
+            return other.with_memory_bank(replace(memory_bank, text=None, warnings=(*warnings, text)))
+        return other.with_memory_bank(replace(memory_bank, text=text, warnings=warnings))
+
+    def with_own_text(self, patch_scores: PatchScores) -> PatchScores:
+        """An image's maps with the text map computed anew in this detector's prompts; the visual map stays.
+
+        Args:
+            patch_scores: Of the detector from which this one was made by `with_prompts`, for the image itself.
+        """
+        memory_bank, joint = self.fitted(), self.backbone.joint_hook_point
+        if memory_bank.text is None or joint is None:
+            return replace(patch_scores, text=None, margin=None, image_probability=None)
+        directions = memory_bank.text.directions
+        margin = margins(self.store.get(patch_scores.image, joint), directions)
+        whole = self.store.get(patch_scores.image, self.backbone.image_hook_point)[0]
+        return replace(
+            patch_scores,
+            text=text_maps(memory_bank, margin).numpy(),
+            margin=margin.numpy(),
+            image_probability=self.image_probability(whole, directions),
+        )
 
     def normal_patches(self, layer: int) -> Patches:
         """Activations of the normal images at a layer, at this detector's site."""
         self.fitted()
         return self.store.patches(self.normals_, self.backbone.hook_point(layer, self.config.site))
+
+    def normal_maps(self) -> tuple[Tensor, Tensor]:
+        """Visual maps of the normal images, each left out, and their patches that lie on the image.
+
+        Returns:
+            (n_normals, n_patches) float32 and bool, on the fused grid.
+        """
+        memory_bank = self.fitted()
+        visual = visual_maps(memory_bank, {layer.selection.layer: layer.own_distance for layer in memory_bank.layers})
+        inside = [memory_bank.grid.inside(self.backbone.placement(image)) for image in self.normals_]
+        return visual, torch.from_numpy(np.stack(inside))
 
     def fitted(self) -> MemoryBank:
         """What was learned.
@@ -214,64 +280,64 @@ class Lake:
             raise NotFittedError("This detector has seen no normal image yet; call fit first.")
         return self.memory_bank_
 
-    def _fit_layers(self, images: Sequence[InputImage], warnings: list[str]) -> list[LayerMemoryBank]:
-        config = self.config
-        layers = []
-        for hook_point in self._layer_hook_points:
-            acts_ipn, inside_ip = (values.to(self.backbone.device) for values in self.store.patches(images, hook_point))
-            selection = select(
-                acts_ipn, inside_ip, hook_point.layer, config.site, config.criterion, config.top_k, config.seed
-            )
-            grid = self.backbone.grid(hook_point)
-            layer = fit_layer(
-                acts_ipn,
-                inside_ip,
-                selection,
-                grid,
-                config.normalise,
-                config.smooth,
-                config.calibration_quantile,
-            )
-            if layer.tau > 0:
-                layers.append(layer)
-            else:
-                warnings.append(
-                    f"Layer {hook_point.layer} is left out: its neurons do not vary over the normal images."
-                )
-        return layers
+    def geometry(self, hook_point: HookPoint) -> Geometry:
+        """How patch vectors are made at a hook point."""
+        return Geometry(self.backbone.grid(hook_point), self.config.smooth, self.config.normalise)
 
-    def _fit_text(self, images: Sequence[InputImage], warnings: list[str]) -> TextCalibration | None:
+    def image_probability(self, vector: Tensor, directions: TextDirections) -> float:
+        """Softmax probability of "anomalous" for a vector (joint,) of length 1; never part of a score."""
+        logits = self.backbone.logit_scale * (vector @ torch.stack([directions.normal, directions.anomalous]).T)
+        return float(logits.softmax(0)[1])
+
+    def _fit_layer(self, images: Sequence[InputImage], hook_point: HookPoint) -> LayerMemoryBank | None:
+        """What is learned of a layer, or None where its selected neurons do not vary."""
+        config, device = self.config.part(FitConfig), self.backbone.device
+        acts_ipn, inside_ip = (values.to(device) for values in self.store.patches(images, hook_point))
+        selection = select(
+            acts_ipn, inside_ip, hook_point.layer, self.config.site, config.criterion, config.top_k, config.seed
+        )
+        layer = fit_layer(acts_ipn, inside_ip, selection, self.geometry(hook_point), config.calibration_quantile)
+        return layer if layer.tau > 0 else None
+
+    def _fit_text(self, images: Sequence[InputImage]) -> TextCalibration | TextLeftOut:
+        """What is learned for the text map, or why it is left out."""
         hook_point = self.backbone.joint_hook_point
         if hook_point is None:
-            warnings.append(f"{TEXT_LEFT_OUT}: the head of {self.backbone.spec} does not act on single patches.")
-            return None
+            return TextLeftOut("no patch directions", self.backbone.spec)
+        patches = self.store.patches(images, hook_point)
         text = fit_text(
-            self.store.stack(images, hook_point).cpu(),
-            self.backbone.inside(images, hook_point),
-            text_directions(self.backbone.encode_text, self.config.prompts, self.config.object_name),
+            patches.acts_ipn.cpu(),
+            patches.inside_ip,
+            text_directions(self.backbone.encode_text, self.config.part(TextConfig)),
             self.backbone.grid(hook_point),
             self.config.calibration_quantile,
         )
-        if text.m99 > text.m50:
-            return text
-        warnings.append(f"{TEXT_LEFT_OUT}: all normal patches sound the same to it.")
-        return None
+        return TextLeftOut("no contrast", self.backbone.spec) if text is None else text
 
-    def _weigh(self) -> None:
-        """Scores the normal images by leaving each one out, and sets the decision threshold."""
-        memory_bank = self.fitted()
-        visual = visual_map(memory_bank, {layer.selection.layer: layer.own_distance for layer in memory_bank.layers})
-        text_part = None if memory_bank.text is None else text_map(memory_bank, memory_bank.text.own_margin)
-        fused = fused_map(visual, text_part, self.config.fusion_weight)
-        inside = np.stack([memory_bank.grid.inside(self.backbone.placement(image)) for image in self.normals_])
-        own_scores = [
-            own[top_patches(own, on_image, self.config.top_q)].mean()
-            for own, on_image in zip(fused, inside, strict=True)
-        ]
-        self.normal_scores_ = np.array(own_scores)
+    def _why_nothing_varies(self) -> str:
+        config = self.config
+        if config.normalise == "unit" and config.top_k == 1 and not criteria()[config.criterion].keeps_all:
+            return (
+                "One neuron of a layer alone, scaled to length 1, is the same everywhere; keep at least 2 (top K), or "
+                "take its value as it is."
+            )
+        return "Nothing varies in the normal images in the chosen layers; add a normal image with some structure."
+
+    def _like(self, **changes: Any) -> "Lake":
+        """A copy with other attributes, weighed again."""
+        self.fitted()
+        other = copy(self)
+        other.__dict__.update(changes)
+        other._learn(other.memory_bank_, other.normals_)
+        return other
+
+    def _learn(self, memory_bank: MemoryBank, normals: tuple[InputImage, ...]) -> None:
+        """Takes over what was learned; scores the normal images, each left out, and sets the decision threshold."""
+        self.memory_bank_, self.normals_ = memory_bank, normals
+        self.selection_ = {layer.selection.layer: layer.selection for layer in memory_bank.layers}
+        visual, inside = self.normal_maps()
+        text = None if memory_bank.text is None else text_maps(memory_bank, memory_bank.text.own_margin)
+        fused = fused_maps(visual, text, self.config.fusion_weight)
+        self.normal_scores_ = pooled(fused, inside, self.config.top_q).score.numpy()
         learned = float(np.quantile(self.normal_scores_, self.config.threshold_quantile))
         self.threshold_ = learned if self.own_threshold is None else self.own_threshold
-
-    def image_probability(self, image: torch.Tensor, directions: TextDirections) -> float:
-        logits = self.backbone.logit_scale * (image @ torch.stack([directions.normal, directions.anomalous]).T)
-        return float(logits.softmax(0)[1])

@@ -1,4 +1,4 @@
-"""What one layer says of a image: its patches, the nearest normal patch of each, and the neurons between them."""
+"""One layer of an image: its patches, the nearest normal patch of each, and the neurons that tell the two apart."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from lake_core.detector.memory_bank import LayerMemoryBank
 
 
 class Evidence(NamedTuple):
-    """A normal patch near a patch, in one layer; `normal_image` is its place among the fitted images."""
+    """A normal patch near a patch, in one layer; `normal_image` is its index among `Lake.normals_`."""
 
     layer: int
     patch: int
@@ -24,10 +24,10 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LayerMatches:
-    """One layer's patches of a image, and the nearest normal patch of each.
+    """One layer's patches of an image, and the nearest normal patch of each.
 
     Attributes:
-        normality: What was learned of the layer.
+        memory_bank: What was learned of the layer.
         patches: (n_patches, k) float32, as distances see them.
         distance: (n_patches,) float32 >= 0, squared distance to the nearest normal patch.
         neighbour: (n_patches,) int64, its row of the layer's memory bank.
@@ -71,7 +71,7 @@ class LayerMatches:
         if n > 1:
             squared = (learned.bank - self.patches[patch]).square().sum(1)
             order = squared.argsort(stable=True)
-            # The nearest stays first even where rounding puts another level with it: the score is made from it.
+            # The nearest stays first even where rounding makes another one equal: the score is computed from it.
             others = order[order != nearest][: n - 1]
             rows += others.tolist()
             distances = torch.cat([distances, squared[others]])

@@ -1,7 +1,7 @@
-"""Sensitivity of neurons over normal patches, and the selection of the top K (METHOD, section 1).
+"""The selection of the top K neurons of a layer by a criterion (docs/method.md, section 1).
 
 Variance over normal patches as the mark of an anomaly-sensitive neuron is from LAKE (Li et al., arXiv 2604.07802); the
-other criteria are ours, as alternatives and controls.
+other criteria, in `lake_core.criteria`, are ours: alternatives and controls.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ class Selection:
 
     Attributes:
         layer: Layer number.
-        kind: Activation site.
+        site: Activation site.
         criterion: By which the neurons were ranked.
         sensitivity: (n_neurons,) float32, of every neuron of the layer.
         neurons: (k,) int64, the selected neurons, most sensitive first.

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.patch_grid import Placement
-from lake_core.data.datasets import Entry
+from lake_core.data.folders import Entry
 from lake_core.evaluation.reading import Loaded, Part, SharedRows, read_part
 
 N_AHEAD = 3

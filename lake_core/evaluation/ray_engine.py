@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lake_core.backbones.backbone import Backbone, Opening
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.devices import checked_device
-from lake_core.backbones.garbage import spare_what_was_imported
+from lake_core.backbones.opening import Opening
+from lake_core.backbones.process import freeze_imports
 from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.evaluation.protocol import Outcome, Report
 from lake_core.evaluation.tasks import Task, run_task
@@ -214,7 +215,7 @@ class _Worker:
         torch.set_num_threads(share.n_threads)
         os.environ["LOKY_MAX_CPU_COUNT"] = str(share.n_readers)
         self._backbone: Backbone = opening.open()
-        spare_what_was_imported()
+        freeze_imports()
 
     def run(self, task: Task) -> Outcome:
         return run_task(task, self._backbone)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from lake_core.backbones.patch_grid import Frame, Placement
-from lake_core.data.datasets import Entry, united_mask
+from lake_core.data.folders import Entry
 from lake_core.data.images import InputImage, read_image
+from lake_core.data.masks import united_mask
 from lake_core.errors import ImageError
 from lake_core.metrics.defect_mask import DefectMask
 

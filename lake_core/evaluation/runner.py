@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import index_folder
+from lake_core.data.folders import index_folder
 from lake_core.errors import DatasetError
 from lake_core.evaluation.checkpoint import Checkpoint, fingerprint
 from lake_core.evaluation.protocol import METHODS, FewShotProtocol, Method, Outcome, Report

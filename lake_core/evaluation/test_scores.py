@@ -78,7 +78,7 @@ def score_tests(
         if batch.images:
             acts = _activations(batch, scorer.store, hook_points)
             started = time.perf_counter()
-            answer = _Answer(scorer.ask(acts, batch.placements), maps is not None)
+            answer = _Answer(scorer.score(acts, batch.placements), maps is not None)
             seconds += time.perf_counter() - started
             under_way.append((answer, batch.n_entries))
         else:

@@ -12,9 +12,10 @@ import torch
 
 from lake_core.detector.lake import Lake
 from lake_core.detector.memory_bank import LayerMemoryBank, fit_layer
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.experiments.random_draws import Neurons
+from lake_core.findings import FitWarning, LayerAblated
 
 # Which neurons
 # ---------------------------------------------------------------------------------------------------------
@@ -108,24 +109,20 @@ def checked(lake: Lake, neurons: Neurons) -> dict[int, np.ndarray]:
     return off
 
 
-def _without(lake: Lake, layer: LayerMemoryBank, off: np.ndarray, warnings: list[str]) -> LayerMemoryBank:
+def _without(lake: Lake, layer: LayerMemoryBank, off: np.ndarray, warnings: list[FitWarning]) -> LayerMemoryBank:
     """The layer learned again in the subspace of its other neurons."""
-    config, number = lake.config, layer.selection.layer
+    number = layer.selection.layer
     left = layer.selection.neurons[~np.isin(layer.selection.neurons, off)]
     if len(left):
         again = fit_layer(
             *lake.normal_patches(number),
             replace(layer.selection, neurons=left),
-            layer.grid,
-            config.normalise,
-            config.smooth,
-            config.calibration_quantile,
+            layer.geometry,
+            lake.config.calibration_quantile,
         )
         if again.tau > 0:
             return again
-        warnings.append(
-            f"The neurons of layer {number} that are left do not vary over the normal images; it counts as ablated."
-        )
+        warnings.append(LayerAblated(number))
     # Distances over an empty subspace are 0, whatever divides them.
     return replace(
         layer,

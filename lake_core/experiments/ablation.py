@@ -15,7 +15,8 @@ import pandas as pd
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.layer_matches import Evidence
-from lake_core.detector.scoring import ImageResult, PatchScores
+from lake_core.detector.result import ImageResult
+from lake_core.detector.scoring import PatchScores
 from lake_core.experiments.ablated import (
     ablated,
     all_selected,
@@ -36,6 +37,7 @@ from lake_core.experiments.patching import (
     max_scoring_patches,
 )
 from lake_core.experiments.random_draws import N_DRAWS, Neurons, Rank, is_mixed, matched_draws, rank_among
+from lake_core.findings import FitWarning
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.types import Progress
@@ -82,7 +84,7 @@ class ScoreAblation:
     neurons: dict[int, np.ndarray]
     before: ImageResult
     after: ImageResult
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[FitWarning, ...] = ()
 
     @property
     def n_neurons(self) -> int:
@@ -188,7 +190,7 @@ def ablate_tests(
         labels: One per image, or None.
         on_progress: Called after each image with images done and in all; may raise to cancel.
         reduced: `ablated(lake, neurons)`, where the caller has it already.
-        heard: `lake.measure` of each image, where the caller has it already.
+        heard: `lake.compute_maps` of each image, where the caller has it already.
     """
     without = ablated(lake, neurons) if reduced is None else reduced
     known = _labels(images, labels)
@@ -281,7 +283,7 @@ def ablation_control(
         seed: Of the draws.
         on_progress: Called after each draw with draws done and in all; may raise to cancel.
         reduced: `ablated(lake, neurons)`, where the caller has it already.
-        heard: `lake.measure` of any of the images, where the caller has it already.
+        heard: `lake.compute_maps` of any of the images, where the caller has it already.
     """
     off = checked(lake, neurons)
     known = _labels(images, labels)

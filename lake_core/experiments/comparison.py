@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from lake_core.detector.scoring import ImageResult, Level
+from lake_core.detector.result import ImageResult, Level
 
 _KEYS: dict[Level, list[str]] = {"neuron": ["part", "layer", "neuron"], "layer": ["part", "layer"], "part": ["part"]}
 

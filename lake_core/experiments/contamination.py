@@ -107,7 +107,7 @@ def contaminate(
         tests: Test images; the added ones among them are passed over.
         labels: One per test image, or None.
         on_progress: Called after each test image with images done and in all; may raise to cancel.
-        heard: `lake.measure` of each test image, where the caller has it already.
+        heard: `lake.compute_maps` of each test image, where the caller has it already.
     Raises:
         LakeError: if there is nothing to add, or it is among the normal images already.
     """

@@ -313,11 +313,11 @@ def weight_curve(
         labels: One per image, or None.
         weights: Each in [0, 1].
         on_progress: Called with weights done and in all; may raise to cancel.
-        heard: `lake.measure` of each image, where the caller has it already.
+        heard: `lake.compute_maps` of each image, where the caller has it already.
     Returns:
         Columns fusion_weight, separation (see `separation`), threshold and n_anomalous (images above it).
     """
-    patch_scores = [lake.measure(image) for image in images] if computed is None else computed
+    patch_scores = [lake.compute_maps(image) for image in images] if computed is None else computed
     rows = []
     for n_done, weight in enumerate(weights, start=1):
         other = lake.with_weights(fusion_weight=float(weight))

@@ -21,7 +21,7 @@ from torch import Tensor
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.neurons.attribution import baseline_of
 from lake_core.types import Progress

@@ -16,7 +16,7 @@ from torch import Tensor
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.experiments.deletion import Replacement, patch_of_pixels, replacement_of, scored
 from lake_core.types import Progress

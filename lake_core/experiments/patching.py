@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid
+from lake_core.config import TextConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
+from lake_core.detector.text import text_directions
 from lake_core.errors import ConfigError
 from lake_core.experiments.random_draws import N_DRAWS, Neurons, Rank, is_mixed, matched_draws, rank_among
 from lake_core.experiments.replacing import Patches, Pool, check_patches, hook_points_of, patches_at, pools_of, replaced
-from lake_core.prompts import text_directions
 from lake_core.types import HookPoint, Progress, Site
 
 
@@ -299,7 +300,7 @@ def _score(lake: Lake, image: InputImage, found: Mapping[HookPoint, Tensor]) -> 
 
 def _text_margin(lake: Lake, found: Mapping[HookPoint, Tensor]) -> float:
     backbone, config = lake.backbone, lake.config
-    directions = text_directions(backbone.encode_text, config.prompts, config.object_name)
+    directions = text_directions(backbone.encode_text, config.part(TextConfig))
     return float(found[backbone.image_hook_point][0] @ (directions.anomalous - directions.normal))
 
 

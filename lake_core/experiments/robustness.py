@@ -11,7 +11,7 @@ from lake_core.backbones.budget import MemoryBudget
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, side, some
 from lake_core.experiments.stability import fewer_normals
 from lake_core.types import Progress

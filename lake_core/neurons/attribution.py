@@ -22,7 +22,7 @@ from captum.attr import NeuronGradient, NeuronIntegratedGradients
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from lake_core.backbones.adapters import Adapter
+from lake_core.backbones.adapters.base import Adapter
 from lake_core.backbones.backbone import FORWARD_LOCK, Backbone
 from lake_core.backbones.hooks import Hook
 from lake_core.backbones.patch_grid import Placement

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lake_core.data.assets import assets_folder
+from lake_core.data.samples import assets_folder
 from lake_core.errors import ConfigError
 
 NO_CONCEPT = "no word describes this neuron"

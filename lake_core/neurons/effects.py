@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lake_core.backbones.adapters import NativeViT
+from lake_core.backbones.adapters.native_vit import NativeViT
 from lake_core.backbones.backbone import Backbone, Change
 from lake_core.backbones.patch_grid import PatchGrid, coarse_of_fine
 from lake_core.data.images import InputImage

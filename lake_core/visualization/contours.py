@@ -1,4 +1,4 @@
-"""Lines around regions of a image, smooth to the eye: drawn on finer pixels and averaged."""
+"""Smooth lines around regions of an image, drawn on finer pixels and averaged."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Patch values spread over a image's pixels, for display and for comparison with masks."""
+"""Patch values at an image's pixels, for display and for comparison with masks."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -37,9 +37,9 @@ def map_to_image(
 def interpolated(values: Tensor, grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> Tensor:
     """`map_to_image` with `smooth`, on the device of the values: float32 (..., n_patches) to (..., height, width)."""
     weights = _weights(grid, placement, size, values.device)
-    values_rc = values.unflatten(-1, (grid.rows, grid.cols))
+    values_rc = values.reshape(*values.shape[:-1], grid.rows, grid.cols)
     known_rc = values_rc.isfinite() & weights.inside_rc
-    spread = weights.rows @ values_rc.where(known_rc, 0) @ weights.cols
+    spread: Tensor = weights.rows @ values_rc.where(known_rc, 0) @ weights.cols
     if not bool(known_rc.all()):
         weight = weights.rows @ known_rc.to(values.dtype) @ weights.cols
         spread = (spread / weight).where(weight > 1e-6, torch.nan)
@@ -78,8 +78,8 @@ def _weights(grid: PatchGrid, placement: Placement, size: tuple[int, int], devic
 
 def _linear(position: np.ndarray, n_cells: int) -> np.ndarray:
     """(n_positions, n_cells) float32 weights of linear interpolation between cells, clamped at the ends."""
-    distance = np.abs(np.clip(position, 0, n_cells - 1)[:, None] - np.arange(n_cells))
-    return np.clip(1 - distance, 0, None).astype(np.float32)
+    distance: np.ndarray = np.abs(np.clip(position, 0, n_cells - 1)[:, None] - np.arange(n_cells))
+    return (1 - distance).clip(min=0).astype(np.float32)
 
 
 def _positions(grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -28,7 +28,7 @@ from lake_core.backbones.budget import MemoryBudget
 from lake_core.backbones.patch_grid import PatchGrid, Resize, coarse_of_fine
 from lake_core.data.datasets import Dataset
 from lake_core.data.folders import categories
-from lake_core.detector.memory_bank import margins
+from lake_core.detector.text import margins
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import auroc
 from lake_core.metrics.pixel_metrics import pixel_metrics
@@ -101,7 +101,7 @@ class Bench:
         """V of a single layer."""
         lake = self.lake(run, **dict(settings))
         layer = lake.memory_bank_.layers[0]
-        tests = np.stack([lake.measure(image).visual for image in self.tests])
+        tests = np.stack([lake.compute_maps(image).visual for image in self.tests])
         return Maps(layer.own_distance.numpy() / layer.tau, tests, layer.grid)
 
     def layers(self, run: int, layers: Sequence[int], **settings: Any) -> Maps:

@@ -23,9 +23,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from lake_core.backbones.backbone import Backbone, Opening
-from lake_core.backbones.garbage import spare_what_was_imported
-from lake_core.backbones.threads import limit_threads
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import Opening
+from lake_core.backbones.process import freeze_imports, limit_threads
 from lake_core.data.folders import Entry, index_folder
 from lake_core.evaluation.loading import load_ahead
 from lake_core.evaluation.runner import evaluate
@@ -172,7 +172,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args(given)
     limit_threads()
-    spare_what_was_imported()
+    freeze_imports()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")

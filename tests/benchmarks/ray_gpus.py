@@ -18,9 +18,8 @@ from typing import Any
 import ray
 import torch
 
-from lake_core.backbones.backbone import Opening
-from lake_core.backbones.garbage import spare_what_was_imported
-from lake_core.backbones.threads import limit_threads
+from lake_core.backbones.opening import Opening
+from lake_core.backbones.process import freeze_imports, limit_threads
 from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.runner import Engine, LocalEngine, evaluate
 from tests.benchmarks.gpu_throughput import N_NORMAL, write_images, write_model
@@ -48,7 +47,7 @@ def main(given: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--side", type=int, default=448)
     args = parser.parse_args(given)
     limit_threads()
-    spare_what_was_imported()
+    freeze_imports()
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         spec = args.model if args.model.startswith("local-dir:") else write_model(args.model, root / "model")

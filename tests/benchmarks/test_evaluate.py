@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lake_core.backbones.backbone import open_backbone
-from lake_core.data.assets import assets_folder
-from lake_core.data.datasets import index_folder, read_example
+from lake_core.backbones.opening import open_backbone
+from lake_core.data.datasets import read_example
+from lake_core.data.folders import index_folder
+from lake_core.data.samples import assets_folder
 from lake_core.evaluation.protocol import choose_normals
 from lake_core.evaluation.runner import evaluate
 from tests.benchmarks import gpu_throughput, ray_gpus
@@ -104,7 +105,7 @@ def _peak_kib(data: Path, model: Path) -> float:
     """The most memory that a process of its own needs to evaluate a data set."""
     work = (
         "import resource, sys; from pathlib import Path\n"
-        "from lake_core.backbones.backbone import open_backbone; from lake_core.evaluation.runner import evaluate\n"
+        "from lake_core.backbones.opening import open_backbone; from lake_core.evaluation.runner import evaluate\n"
         "evaluate([Path(sys.argv[1])], open_backbone('local-dir:' + sys.argv[2]), shots=(4,), seeds=(0, 1))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import load_sample
 from lake_core.data.images import InputImage, read_image
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.experiments.ablation import ablate, ablate_tests, top_contributing_neurons
 
@@ -113,7 +114,7 @@ def test_the_contributions_of_a_clicked_patch(
 def test_moving_the_text_weight_over_all_tests(
     benchmark: Any, lake: Lake, tests: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    patch_scores = [lake.measure(image) for image in tests]
+    patch_scores = [lake.compute_maps(image) for image in tests]
 
     def slide() -> list[float]:
         other = lake.with_weights(fusion_weight=0.6)

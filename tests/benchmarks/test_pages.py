@@ -21,8 +21,9 @@ from dashboard.services.models import model
 from dashboard.services.registry import registry
 from dashboard.settings import ModelKey
 from dashboard.workspace import Workspace
-from lake_core.data.datasets import Example, load_sample
+from lake_core.data.datasets import Example
 from lake_core.data.images import read_image
+from lake_core.data.samples import load_sample
 from tests.dashboard.visit import over, put
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"

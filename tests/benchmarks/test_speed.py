@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
@@ -108,7 +109,7 @@ def one_forward(backbone: Backbone, model: Any, images: list[InputImage]) -> flo
 def test_moving_the_text_weight_runs_no_model(
     benchmark: Any, learned: Lake, images: list[InputImage], one_forward: float, ratios: list[str]
 ) -> None:
-    patch_scores = [learned.measure(image) for image in images[8:]]
+    patch_scores = [learned.compute_maps(image) for image in images[8:]]
     n_before = learned.store.n_forwards
 
     def slide() -> list[float]:

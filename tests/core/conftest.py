@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.data.images import InputImage, read_image
 from tests.core.stains import write_category
 from tests.core.tiny import FAMILIES, OpenTiny, Tiny, small_nets, write

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lake_core.backbones.backbone import open_backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import load_sample, sample_names
+from lake_core.data.samples import load_sample, sample_names
 from lake_core.detector.lake import Lake
 from lake_core.version import METHOD_VERSION
 

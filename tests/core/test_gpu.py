@@ -46,7 +46,7 @@ def test_a_batch_scorer_says_what_its_detectors_say_of_the_same_activations(
     tests = noise_images[4:]
     pixels = torch.stack([backbone.prepare(image) for image in tests])
     acts = backbone.forward(pixels, detectors[0].hook_points, stay=True)
-    said = BatchScorer([Variant(one) for one in detectors], store).ask(
+    said = BatchScorer([Variant(one) for one in detectors], store).score(
         acts, [backbone.placement(image) for image in tests]
     )
     for detector, one in zip(detectors, said, strict=True):

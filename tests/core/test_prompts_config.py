@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
-from lake_core.config import LakeConfig, Recommended, ResolvedConfig
+from lake_core.config import LakeConfig, Recommended, ResolvedConfig, TextConfig
+from lake_core.detector.text import text_directions
 from lake_core.errors import ConfigError
-from lake_core.prompts import PromptEnsemble, text_directions
+from lake_core.prompts import PromptEnsemble
 
 SMALL = PromptEnsemble(("{}", "good {}"), ("broken {}", "{} with a hole", "bad {}"), ("a photo of a {}.", "the {}."))
 
@@ -139,7 +140,7 @@ def test_text_directions_are_normalised_means() -> None:
         calls.append(len(texts))
         return torch.tensor(np.stack([known[text] for text in texts]), dtype=torch.float32)
 
-    found = text_directions(encode, SMALL, "cable")
+    found = text_directions(encode, TextConfig(prompts=SMALL, object_name="cable"))
     assert calls == [10]
     for direction, texts in zip(found, (SMALL.normal_texts("cable"), SMALL.anomalous_texts("cable")), strict=True):
         mean = np.mean([known[text] for text in texts], axis=0)
@@ -148,7 +149,7 @@ def test_text_directions_are_normalised_means() -> None:
 
 def test_the_object_name_and_the_prompt_change_the_directions(lake_cnn: Backbone) -> None:
     one, other, worded = (
-        text_directions(lake_cnn.encode_text, prompts, name)
+        text_directions(lake_cnn.encode_text, TextConfig(prompts=prompts, object_name=name))
         for prompts, name in ((SMALL, "cable"), (SMALL, "gravel"), (PromptEnsemble(), "cable"))
     )
     for direction in (one, other, worded):

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import pytest
 import streamlit as st
 
-from lake_core.data.datasets import Dataset, load_sample
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import load_sample
 
 
 @pytest.fixture(autouse=True)

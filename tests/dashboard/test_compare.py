@@ -17,8 +17,8 @@ from dashboard.services.registry import registry
 from dashboard.settings import ModelKey, Settings
 from dashboard.workspace import Workspace
 from lake_core.config import LakeConfig
-from lake_core.data.assets import assets_folder
-from lake_core.data.datasets import Dataset, load_sample
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import assets_folder, load_sample
 from lake_core.detector.lake import Lake
 from tests.dashboard.visit import opened, press, texts
 

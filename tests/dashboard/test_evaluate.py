@@ -19,8 +19,8 @@ from dashboard.settings import ModelKey
 from dashboard.views.evaluate import sections
 from dashboard.workspace import Workspace
 from lake_core.config import LakeConfig
-from lake_core.data.assets import assets_folder
-from lake_core.data.datasets import Dataset, load_sample
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import assets_folder, load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
 from lake_core.evaluation.in_memory import evaluate_dataset

@@ -12,7 +12,8 @@ from dashboard.services.models import model
 from dashboard.services.registry import registry
 from dashboard.settings import ModelKey
 from dashboard.workspace import Workspace
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example
 from lake_core.detector.lake import Lake

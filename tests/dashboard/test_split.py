@@ -15,7 +15,7 @@ from dashboard.session import Focus, Pin
 from dashboard.settings import ModelKey, Settings
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control, top_contributing_neurons
 from lake_core.experiments.contamination import contaminate
 from tests.dashboard.visit import full, over, put, texts, when_done

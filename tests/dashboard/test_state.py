@@ -13,7 +13,8 @@ from dashboard.settings import Settings
 from dashboard.workspace import Workspace
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import Dataset, load_sample
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import load_sample
 from lake_core.errors import LakeError
 from tests.dashboard.visit import APP, opened, press, texts
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, Page
 
-from lake_core.data.datasets import load_sample
+from lake_core.data.samples import load_sample
 from tests.e2e.server import browser, running_dashboard, wait_until_idle
 
 PAGES = {

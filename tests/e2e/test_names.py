@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from dashboard.text import JOINER
-from lake_core.data.assets import assets_folder
+from lake_core.data.samples import assets_folder
 from tests.e2e.server import running_dashboard
 from tests.e2e.steps import PATIENCE, button, choice, go_to, heading, section, settle
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from lake_core.data.assets import assets_folder
+from lake_core.data.samples import assets_folder
 from tests.e2e.conftest import OpenTab
 from tests.e2e.steps import PATIENCE, go_to, heading, metric, query, settle, slider, title_of
 

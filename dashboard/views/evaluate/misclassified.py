@@ -15,7 +15,8 @@ from dashboard.settings import Settings
 from dashboard.text import escaped
 from dashboard.workspace import Workspace
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import Dataset, Example, index_folder, read_example
+from lake_core.data.datasets import Dataset, Example, read_example
+from lake_core.data.folders import index_folder
 from lake_core.data.images import InputImage
 from lake_core.errors import LakeError
 

@@ -11,12 +11,13 @@ from dashboard.services.analysis import Analysis
 from dashboard.services.images import score_image
 from dashboard.text import escaped
 from dashboard.words import LABEL_NAMES
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments import deletion, occlusion
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.deletion import Replacement
 from lake_core.experiments.robustness import score_stability
-from lake_core.visualization.overlays import neuron_overlay, symmetric_limit
+from lake_core.visualization.colours import symmetric_limit
+from lake_core.visualization.overlays import Style, neuron_overlay
 
 REPLACEMENTS: dict[Replacement, str] = {
     "normal": "the most similar normal image",
@@ -127,8 +128,7 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
             result.grid,
             score.patch_scores.placement,
             limit,
-            smooth=False,
-            max_side=420,
+            Style(0.7, smooth=False, max_side=420),
         ),
         width="stretch",
         caption="red: covering this region lowers the score; blue: raises it",

@@ -16,7 +16,7 @@ from dashboard.services.images import reduced_image, score_image
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.words import verdict
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.ablated import selected_among, top_contributing_neurons, whole_layer
 from lake_core.experiments.ablation import (
     ScoreAblation,
@@ -35,8 +35,11 @@ from lake_core.experiments.patching import (
 )
 from lake_core.experiments.random_draws import N_DRAWS
 from lake_core.experiments.replacing import Pool
+from lake_core.sentences import sentence
 from lake_core.types import Progress
-from lake_core.visualization.overlays import ScoreScale, crop_with_box, overlay, symmetric_limit
+from lake_core.visualization.colours import ScoreScale, symmetric_limit
+from lake_core.visualization.crops import crop_with_box
+from lake_core.visualization.overlays import Style, overlay
 
 T = TypeVar("T", bound=str)
 
@@ -110,7 +113,7 @@ def ablate_from_score(found: Analysis, score: ImageResult) -> None:
     _before_after(found, outcome.before, outcome.after, (found.key, neuron_key(neurons)))
     st.markdown(escaped(outcome.sentence))
     for warning in outcome.warnings:
-        warn(warning)
+        warn(sentence(warning))
     _evidence(found, outcome)
     _off_everywhere(found, score, neurons)
 
@@ -248,7 +251,7 @@ def _later_layers(change: CausalChange) -> None:
         cards = [st.container(width=150) for _ in layers]
     for card, one in zip(cards, layers, strict=True):
         card.image(
-            overlay(small, 100 * one.map, one.grid, placement, scale, max_side=LAYER_SIDE, contour=False),
+            overlay(small, 100 * one.map, one.grid, placement, scale, Style(max_side=LAYER_SIDE, contour=False)),
             width="stretch",
             alt=f"Where the output of layer {one.layer} changed on {image.name}",
             output_format="JPEG",

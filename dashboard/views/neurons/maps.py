@@ -12,7 +12,7 @@ from dashboard.views.neurons.view import NeuronView
 from dashboard.words import LABEL_NAMES
 from lake_core.data.datasets import Example
 from lake_core.neurons.statistics import extreme_patches
-from lake_core.visualization.overlays import crop_with_box
+from lake_core.visualization.crops import crop_with_box
 
 CARD, CARD_WIDTH, CROP_WIDTH, LARGE = 200, 166, 128, 640
 MOST = 40

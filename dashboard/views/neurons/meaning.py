@@ -18,7 +18,8 @@ from lake_core.errors import ConfigError
 from lake_core.neurons.attribution import METHODS, Attribution, Method, neuron_attribution
 from lake_core.neurons.concepts import ConceptLabels, checked_concepts
 from lake_core.neurons.effects import describe
-from lake_core.visualization.overlays import neuron_overlay, symmetric_limit
+from lake_core.visualization.colours import symmetric_limit
+from lake_core.visualization.overlays import Style, neuron_overlay
 
 STRONGEST, CLICKED, WHOLE = "the top-activating patch", "the clicked patch", "the whole image"
 ATTRIBUTION_NAMES: dict[Method, str] = {"integrated_gradients": "integrated gradients", "gradient": "gradient"}
@@ -176,7 +177,7 @@ def _attribution(view: NeuronView, example: Example, patch: int | None, method: 
             PatchGrid(rows, cols, rows * side, cols * side),
             backbone.placement(image),
             limit,
-            smooth=False,
+            Style(opacity=0.7, smooth=False),
         ),
         caption="red raises the activation, blue lowers it",
         width="stretch",

@@ -9,7 +9,7 @@ from dashboard.text import escaped
 from dashboard.views.neurons.maps import CARD, CARD_WIDTH, looked_at
 from dashboard.views.neurons.view import NeuronView, open_neuron
 from dashboard.words import SITE_NAMES
-from lake_core.visualization.overlays import symmetric_limit
+from lake_core.visualization.colours import symmetric_limit
 
 MAX_PINS = 8
 

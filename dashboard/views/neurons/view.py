@@ -13,7 +13,7 @@ from lake_core.backbones.patch_grid import PatchGrid, mask_to_patches
 from lake_core.data.datasets import Example
 from lake_core.detector.selection import Selection
 from lake_core.types import HookPoint, Site
-from lake_core.visualization.overlays import symmetric_limit
+from lake_core.visualization.colours import symmetric_limit
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from dashboard.services.analysis import Analysis
 from dashboard.services.images import score_image
 from dashboard.session import Region, ShownPatch, current
 from dashboard.words import verdict
-from lake_core.detector.scoring import ImageResult
-from lake_core.visualization.overlays import crop_with_box
+from lake_core.detector.result import ImageResult
+from lake_core.visualization.crops import crop_with_box
 
 MAP_SIDE, CROP = 720, 200
 ECHO_SECONDS = 2

@@ -19,18 +19,12 @@ from dashboard.text import escaped
 from dashboard.views.score_decomposition.contributions import CROP, Where
 from dashboard.words import SEPARATION_NAMES, verdict
 from lake_core.detector.contributions import adding_up
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.comparison import compare_contributions
 from lake_core.experiments.controls import separation_measure, weight_curve
-from lake_core.visualization.overlays import (
-    ScoreScale,
-    crop_with_box,
-    mark_box,
-    nice_ceiling,
-    overlay,
-    symmetric_limit,
-    thumbnail,
-)
+from lake_core.visualization.colours import ScoreScale, nice_ceiling, symmetric_limit
+from lake_core.visualization.crops import crop_with_box, mark_box
+from lake_core.visualization.overlays import Style, overlay, thumbnail
 
 CARD, CARD_WIDTH = 200, 150
 N_MAPS, N_NEXT = 6, 6
@@ -91,7 +85,9 @@ def _strongest_maps(found: Analysis, score: ImageResult, contributions: pd.DataF
     )
     for card, (layer, neuron), values in zip(_cards(len(neurons)), neurons, maps, strict=True):
         card.image(
-            overlay(small, values, patch_scores.grid, patch_scores.placement, scale, max_side=CARD, contour=False),
+            overlay(
+                small, values, patch_scores.grid, patch_scores.placement, scale, Style(max_side=CARD, contour=False)
+            ),
             width="stretch",
             alt=f"What neuron {neuron} of layer {layer} adds to the score map of {image.name}",
             output_format="JPEG",

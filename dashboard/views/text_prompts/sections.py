@@ -10,12 +10,13 @@ from dashboard.services.analysis import Analysis
 from dashboard.services.images import plain_image
 from dashboard.session import current
 from dashboard.text import escaped
-from lake_core.detector.scoring import ImageResult
+from lake_core.detector.result import ImageResult
 from lake_core.errors import LakeError
 from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
 from lake_core.experiments.text_similarity import phrase_map, prompt_table
 from lake_core.prompts import PromptEnsemble
-from lake_core.visualization.overlays import ScoreScale, overlay
+from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.overlays import overlay
 
 FIELDS = {
     "normal_states": "Phrases for normal",
@@ -106,7 +107,7 @@ def sensitivity(found: Analysis, score: ImageResult) -> None:
     result = computed(
         key,
         "Prompt variants",
-        lambda show: prompt_sensitivity(found.lake, score.image, on_progress=show, computed=score.patch_scores),
+        lambda show: prompt_sensitivity(found.lake, score.image, on_progress=show),
     )
     if result is not None:
         perturbations(result, "prompt_sensitivity")

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lake_core.backbones.adapters import MAX_GRID, adapter_of
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.adapters.base import MAX_GRID
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.errors import BackboneError
@@ -64,10 +65,6 @@ def as_patches(raw: Tensor, n_neurons: int, n_patches: int) -> Tensor:
     if raw.shape[1] != n_neurons:
         raw = raw.permute(0, 3, 1, 2)
     return raw.flatten(2).transpose(1, 2)
-
-
-def test_each_family_has_its_adapter(tiny: Tiny) -> None:
-    assert type(adapter_of(tiny.backbone._model)).__name__ == tiny.family.adapter
 
 
 def test_layers_are_numbered_from_one_with_the_right_grids_and_neurons(tiny: Tiny) -> None:

@@ -1,11 +1,14 @@
 """A spec opens the model that was meant, with the activation and preprocessing it was trained with, or says why not."""
 
 import json
+import logging
 import pickle
 import socket
 import sys
+import tempfile
 import time
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,14 +16,17 @@ from typing import Any, ClassVar
 import open_clip
 import pytest
 import torch
+from huggingface_hub import close_session
 from huggingface_hub import constants as hub_constants
+from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError, RepositoryNotFoundError
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 from torch import nn
 
-from lake_core.backbones import loading
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones import hub, loading, registry
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.model_configs import read_config
+from lake_core.backbones.opening import open_backbone
 from lake_core.errors import BackboneError
 from tests.core.tiny import FAMILIES, PREPROCESS, config_of, random_weights, write
 
@@ -66,6 +72,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"):
         monkeypatch.delenv(name, raising=False)
+    close_session()
     monkeypatch.setattr(socket, "create_connection", refuse)
     monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
@@ -117,18 +124,17 @@ def activations(backbone: Backbone) -> set[type]:
 def test_tags_trained_with_quickgelu_get_it(name: str, tag: str) -> None:
     cfg = open_clip.get_pretrained_cfg(name, tag)
     assert cfg.get("quick_gelu") is True
-    architecture, notes = loading._with_right_activation(name, tag, cfg)
+    architecture, notes = loading.architecture_of(name, tag)
     assert architecture == name
     assert "QuickGELU" in notes[0]
-    assert loading._with_right_activation(f"{name}-quickgelu", tag, cfg) == (f"{name}-quickgelu", ())
+    assert loading.architecture_of(f"{name}-quickgelu", tag) == (f"{name}-quickgelu", ())
 
 
 @pytest.mark.parametrize(("name", "tag"), PLAIN_TAGS)
 def test_tags_trained_with_plain_gelu_keep_it_whatever_the_name_says(name: str, tag: str) -> None:
-    cfg = open_clip.get_pretrained_cfg(name, tag)
-    assert loading._with_right_activation(name, tag, cfg) == (name, ())
+    assert loading.architecture_of(name, tag) == (name, ())
     if open_clip.get_model_config(f"{name}-quickgelu") is not None:
-        architecture, notes = loading._with_right_activation(f"{name}-quickgelu", tag, cfg)
+        architecture, notes = loading.architecture_of(f"{name}-quickgelu", tag)
         assert architecture == name
         assert "plain GELU" in notes[0]
 
@@ -136,7 +142,7 @@ def test_tags_trained_with_plain_gelu_keep_it_whatever_the_name_says(name: str, 
 def test_no_tag_is_left_with_an_activation_it_was_not_trained_with() -> None:
     for name, tag in open_clip.list_pretrained():
         cfg = open_clip.get_pretrained_cfg(name, tag)
-        architecture, notes = loading._with_right_activation(name, tag, cfg)
+        architecture, notes = loading.architecture_of(name, tag)
         quick = bool(cfg.get("quick_gelu")) or bool(open_clip.get_model_config(architecture).get("quick_gelu"))
         # roberta-ViT-B-32 has QuickGELU in its own configuration, of which its tag says nothing.
         assert quick == bool(cfg.get("quick_gelu", name == "roberta-ViT-B-32")), (name, tag)
@@ -166,7 +172,7 @@ def test_the_opened_network_has_the_tags_activation(
     assert no_network == []
 
 
-def test_a_resnet_tag_with_quickgelu_has_it_in_the_text_adapter(pretend: Callable[..., None]) -> None:
+def test_a_resnet_tag_with_quickgelu_has_it_in_the_text_tower(pretend: Callable[..., None]) -> None:
     pretend("made_up", CLIP_STATISTICS, True, "native-resnet")
     blocks = open_backbone("tiny-vit:made_up")._model.transformer.resblocks
     assert {type(block.mlp.gelu) for block in blocks} == {QuickGELU}
@@ -224,6 +230,17 @@ def test_a_checkpoint_with_its_configuration_equals_the_folder(folder: Path, tmp
     torch.testing.assert_close(one.encode_text(["a part"]), other.encode_text(["a part"]))
 
 
+def test_opening_leaves_no_trace_in_the_process(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    known, level, filters = open_clip.list_models(), logging.getLogger().level, list(warnings.filters)
+    weights = tmp_path / "weights.pt"
+    torch.save(random_weights("native-vit"), weights)
+    for _ in range(2):
+        open_backbone(f"checkpoint:{weights}@{folder / 'open_clip_config.json'}")
+    assert (open_clip.list_models(), logging.getLogger().level, list(warnings.filters)) == (known, level, filters)
+    assert list(tmp_path.iterdir()) == [weights]
+
+
 def test_a_quickgelu_folder_opens_with_quickgelu(tmp_path: Path) -> None:
     assert activations(open_backbone(f"local-dir:{write('native-vit-quickgelu', tmp_path / 'm')}")) == {QuickGELU}
 
@@ -278,16 +295,43 @@ def test_specs_that_cannot_be_opened_say_why(no_network: list[Any], spec: str, p
 def test_an_unreachable_hub_is_answered_at_once(no_network: list[Any], spec: str) -> None:
     start = time.perf_counter()
     text = message(spec)
-    assert "cannot be reached" in text
+    assert "the hub cannot be reached" in text
+    assert "refused by the test" in text
     assert "local-dir:FOLDER" in text
-    assert len(no_network) == 1
+    assert {address[0] for address in no_network} == {"huggingface.co"}
     assert time.perf_counter() - start < 3
 
 
-def test_a_proxy_that_does_not_answer_is_named(no_network: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    assert "the proxy proxy.example cannot be reached" in message("ViT-B-16:openai")
-    assert no_network == [("proxy.example", 3128)]
+def test_a_hub_that_never_answers_is_given_up(no_network: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+
+        def connect(_address: Any, *_args: Any, **_options: Any) -> socket.socket:
+            connection = socket.socket()
+            connection.connect(silent.getsockname())
+            return connection
+
+        monkeypatch.setattr(socket, "create_connection", connect)
+        monkeypatch.setattr(hub, "HUB_TIMEOUT_S", 0.3)
+        start = time.perf_counter()
+        assert "the hub cannot be reached" in message("ViT-B-16:openai")
+        assert 0.2 < time.perf_counter() - start < 3
+
+
+@pytest.mark.parametrize(
+    ("error", "part"),
+    [
+        (RemoteEntryNotFoundError, "has no open_clip_config.json; choose another one"),
+        (RepositoryNotFoundError, "the hub refuses some/model (RepositoryNotFoundError); check its name"),
+    ],
+)
+def test_what_the_hub_refuses_is_told(
+    no_network: list[Any], monkeypatch: pytest.MonkeyPatch, error: type[HfHubHTTPError], part: str
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise error.__new__(error, "the hub says no")
+
+    monkeypatch.setattr(hub, "get_hf_file_metadata", refuse)
+    assert part in message("hf-hub:some/model")
 
 
 @pytest.mark.parametrize("spec", ["ViT-B-16:openai", "hf-hub:some/model"])
@@ -300,9 +344,9 @@ def test_offline_mode_is_answered_without_trying(
 
 
 def test_weights_that_are_not_on_this_machine_are_not_listed(pretend: Callable[..., None]) -> None:
-    assert loading.cached_pretrained() == []
+    assert registry.cached_pretrained() == []
     pretend("made_up", CLIP_STATISTICS, True)
-    assert loading.cached_pretrained() == ["tiny-vit:made_up"]
+    assert registry.cached_pretrained() == ["tiny-vit:made_up"]
 
 
 def broken(folder: Path, tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> str:

@@ -6,7 +6,7 @@ import torch
 from open_clip.transform import image_transform
 from PIL import Image
 
-from lake_core.backbones.patch_grid import Frame, PatchGrid, coarse_of_fine, mask_to_patches, place
+from lake_core.backbones.patch_grid import Frame, PatchGrid, coarse_of_fine, mask_to_patches, placement_in
 from lake_core.backbones.preprocessing import normalised
 from lake_core.data.images import read_image
 from lake_core.errors import ConfigError
@@ -60,13 +60,13 @@ def test_letterbox_keeps_the_aspect_and_surrounds_with_the_mean_colour() -> None
     ],
 )
 def test_letterbox_boxes(size: tuple[int, int], box: tuple[int, int, int, int]) -> None:
-    placement = place(*size, 128, 128, "letterbox")
+    placement = placement_in(*size, 128, 128, "letterbox")
     assert (placement.top, placement.left, placement.height, placement.width) == box
 
 
 def test_unknown_words_are_refused() -> None:
     with pytest.raises(ConfigError, match="resize is 'crop'"):
-        place(9, 9, 9, 9, "crop")  # type: ignore[arg-type]
+        placement_in(9, 9, 9, 9, "crop")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"'cubic': use one of bicubic, bilinear"):
         Frame(32, 32, "squash", "cubic").canvas(read_image(noise(20, 20)))
 
@@ -80,7 +80,7 @@ def test_centres_are_numbered_row_by_row() -> None:
 
 
 def test_boxes_of_a_squash_tile_the_image() -> None:
-    placement = place(320, 120, 96, 128, "squash")
+    placement = placement_in(320, 120, 96, 128, "squash")
     boxes = np.array([GRID.box(p, placement, (320, 120)) for p in range(GRID.n_patches)])
     assert np.array_equal(GRID.boxes(placement, (320, 120)), boxes)
     assert boxes[9].tolist() == [40, 20, 80, 40]
@@ -92,17 +92,17 @@ def test_boxes_of_a_squash_tile_the_image() -> None:
 
 
 def test_boxes_of_a_letterbox_are_clipped_to_the_image() -> None:
-    grid, placement = PatchGrid(4, 4, 128, 128), place(200, 100, 128, 128, "letterbox")  # image in rows 32..96
+    grid, placement = PatchGrid(4, 4, 128, 128), placement_in(200, 100, 128, 128, "letterbox")  # image in rows 32..96
     assert grid.box(0, placement, (200, 100)) == (0, 0, 50, 0)
     assert grid.box(5, placement, (200, 100)) == (50, 0, 100, 50)
     assert grid.inside(placement).reshape(4, 4).any(axis=1).tolist() == [False, True, True, False]
-    shifted = place(200, 130, 128, 128, "letterbox")  # rows 22..105: the outer patches straddle the edge
+    shifted = placement_in(200, 130, 128, 128, "letterbox")  # rows 22..105: the outer patches straddle the edge
     assert grid.inside(shifted).reshape(4, 4)[:, 0].tolist() == [False, True, True, False]
     assert grid.box(0, shifted, (200, 130))[3] == pytest.approx(10 * 130 / 83)
 
 
 def test_a_image_between_the_centres_still_has_patches() -> None:
-    placement = place(2048, 16, 128, 128, "letterbox")  # one row of input pixels, 63..64
+    placement = placement_in(2048, 16, 128, 128, "letterbox")  # one row of input pixels, 63..64
     inside = PatchGrid(8, 8, 128, 128).inside(placement).reshape(8, 8)
     assert inside.all(axis=1).tolist() == [False, False, False, True, False, False, False, False]
 
@@ -111,7 +111,7 @@ def test_a_image_between_the_centres_still_has_patches() -> None:
 @pytest.mark.parametrize("covered", [(96, 128), (90, 112)])
 def test_patch_at_agrees_with_the_boxes(resize: str, covered: tuple[int, int]) -> None:
     grid, size = PatchGrid(6, 8, *covered), (211, 77)
-    placement = place(*size, 96, 128, resize)  # type: ignore[arg-type]
+    placement = placement_in(*size, 96, 128, resize)  # type: ignore[arg-type]
     for x, y in np.random.default_rng(3).uniform((0, 0), size, (200, 2)):
         patch = grid.patch_at(x, y, placement, size)
         holders = []
@@ -123,7 +123,7 @@ def test_patch_at_agrees_with_the_boxes(resize: str, covered: tuple[int, int]) -
 
 
 def test_patch_at_is_none_off_the_image_and_off_the_covered_area() -> None:
-    placement = place(100, 100, 250, 250, "squash")
+    placement = placement_in(100, 100, 250, 250, "squash")
     grid = PatchGrid(7, 7, 224, 224)
     assert grid.patch_at(89.5, 0, placement, (100, 100)) == 6
     assert grid.patch_at(89.7, 0, placement, (100, 100)) is None
@@ -157,17 +157,17 @@ def test_coarse_of_fine_respects_unequal_covered_areas() -> None:
 def test_mask_shares_are_exact_areas() -> None:
     mask = np.zeros((60, 80), bool)
     mask[10:20, 20:25] = True  # patch (1, 2) is rows 10..20, columns 20..30: half of it
-    shares = mask_to_patches(mask, GRID, place(80, 60, 96, 128, "squash"))
+    shares = mask_to_patches(mask, GRID, placement_in(80, 60, 96, 128, "squash"))
     assert shares[1 * 8 + 2] == pytest.approx(0.5)
     assert shares.sum() == pytest.approx(0.5)
-    assert mask_to_patches(np.ones((31, 17), bool), GRID, place(17, 31, 96, 128, "squash")) == pytest.approx(
+    assert mask_to_patches(np.ones((31, 17), bool), GRID, placement_in(17, 31, 96, 128, "squash")) == pytest.approx(
         np.ones(48)
     )
 
 
 def test_mask_shares_conserve_area_in_a_letterbox() -> None:
     mask = np.random.default_rng(1).random((77, 211)) > 0.9
-    placement = place(211, 77, 96, 128, "letterbox")
+    placement = placement_in(211, 77, 96, 128, "letterbox")
     shares = mask_to_patches(mask, GRID, placement)
     assert shares.sum() * 16 * 16 == pytest.approx(mask.mean() * placement.height * placement.width)
     assert not shares.reshape(6, 8)[0].any()
@@ -177,7 +177,7 @@ def test_mask_shares_conserve_area_in_a_letterbox() -> None:
 @pytest.mark.parametrize("resize", ["squash", "letterbox"])
 def test_map_puts_the_hot_patch_where_its_box_is(resize: str, smooth: bool) -> None:
     size = (240, 160)
-    placement = place(*size, 96, 128, resize)  # type: ignore[arg-type]
+    placement = placement_in(*size, 96, 128, resize)  # type: ignore[arg-type]
     for hot in np.flatnonzero(GRID.inside(placement)):
         values = np.zeros(48, np.float32)
         values[hot] = 1
@@ -196,7 +196,7 @@ def test_map_puts_the_hot_patch_where_its_box_is(resize: str, smooth: bool) -> N
 
 
 def test_smooth_maps_are_linear_between_centres_and_flat_beyond() -> None:
-    placement = place(128, 96, 96, 128, "squash")
+    placement = placement_in(128, 96, 96, 128, "squash")
     spread = map_to_image(GRID.centres()[:, 1], GRID, placement, (128, 96), smooth=True)
     assert spread[50] == pytest.approx(np.clip(np.arange(128) + 0.5, 8, 120))
     constant = map_to_image(np.full(48, 0.7), GRID, placement, (50, 31), smooth=True)
@@ -204,7 +204,7 @@ def test_smooth_maps_are_linear_between_centres_and_flat_beyond() -> None:
 
 
 def test_maps_are_empty_where_the_grid_does_not_cover() -> None:
-    placement = place(100, 50, 250, 250, "squash")
+    placement = placement_in(100, 50, 250, 250, "squash")
     for smooth in (False, True):
         spread = map_to_image(np.ones(49), PatchGrid(7, 7, 224, 224), placement, (100, 50), smooth)
         assert np.isnan(spread[:, 90:]).all()
@@ -213,7 +213,7 @@ def test_maps_are_empty_where_the_grid_does_not_cover() -> None:
 
 
 def test_smooth_maps_do_not_take_values_from_beside_the_image() -> None:
-    grid, placement = PatchGrid(4, 4, 128, 128), place(200, 130, 128, 128, "letterbox")
+    grid, placement = PatchGrid(4, 4, 128, 128), placement_in(200, 130, 128, 128, "letterbox")
     for outside in (99.0, np.nan, -np.inf):
         values = np.where(grid.inside(placement), 1.0, outside)
         spread = map_to_image(values, grid, placement, (200, 130), smooth=True)

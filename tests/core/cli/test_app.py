@@ -23,11 +23,12 @@ from scipy import ndimage
 from typer.testing import CliRunner, Result
 
 import lake_core as lk
-from lake_core.backbones import loading, threads
+from lake_core.backbones import process, registry
 from lake_core.cli import app, dashboard, models
 from lake_core.cli.score import map_names
 from lake_core.errors import ConfigError
-from lake_core.visualization.overlays import ScoreScale, overlay
+from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.overlays import overlay
 
 COLUMNS = ["path", "score", "visual", "text", "threshold", "is_anomalous"]
 ROOT = Path(__file__).resolve().parents[3]
@@ -282,14 +283,14 @@ def test_models_tells_what_is_here_and_how_to_write_the_rest(monkeypatch: pytest
     everything = lake("models", "--all").stdout.splitlines()
     assert "* ViT-B-32:laion2b_s34b_b79k" in everything
     assert "  ViT-B-16:laion2b_s34b_b88k" in everything
-    assert set(models.ABOUT) == set(loading.SHIPPED)
+    assert set(models.ABOUT) == set(registry.SHIPPED)
 
 
 def test_version_and_help() -> None:
     assert re.fullmatch(r"LAKE Explorer \d+\.\d+\.\d+\S*\n", lake("--version").stdout)
     text = lake("--help").stdout
     assert all(command in text for command in ("score", "models", "dashboard"))
-    assert inspect.signature(app.score).parameters["model"].default == loading.DEFAULT_BACKBONE
+    assert inspect.signature(app.score).parameters["model"].default == registry.DEFAULT_BACKBONE
 
 
 def test_the_commands_module_needs_neither_networks_nor_streamlit() -> None:
@@ -308,17 +309,17 @@ def test_threads_are_half_of_the_cores_unless_the_user_says_otherwise(
     asked: list[int] = []
     monkeypatch.setattr(loky, "cpu_count", lambda: cores)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    monkeypatch.setattr(threads, "_limit_matrix_products", asked.append)
+    monkeypatch.setattr(process, "_limit_matrix_products", asked.append)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if set_by_user:
         monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
-    assert threads.limit_threads() == torch.get_num_threads()
+    assert process.limit_threads() == torch.get_num_threads()
     assert asked == expected
 
 
 def test_matrix_products_of_numpy_and_scipy_are_limited_too() -> None:
     code = (
-        "import os; os.cpu_count = lambda: 2; from lake_core.backbones.threads import limit_threads; limit_threads(); "
+        "import os; os.cpu_count = lambda: 2; from lake_core.backbones.process import limit_threads; limit_threads(); "
         "from threadpoolctl import threadpool_info; "
         "found = [one['num_threads'] for one in threadpool_info() if one['user_api'] == 'blas']; "
         "print(found); assert found and set(found) == {1}"

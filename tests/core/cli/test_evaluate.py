@@ -9,7 +9,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from lake_core.backbones.backbone import Backbone, Opening
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import Opening
 from lake_core.cli import evaluate as command_file
 from lake_core.config import LakeConfig
 from lake_core.errors import LakeError

@@ -10,23 +10,10 @@ from PIL import Image
 
 from lake_core.data import archives, datasets
 from lake_core.data.archives import Archive
-from lake_core.data.assets import assets_folder
-from lake_core.data.datasets import (
-    Dataset,
-    Role,
-    categories,
-    index_folder,
-    label_of,
-    list_ignored,
-    list_images,
-    load_sample,
-    read_example,
-    read_folder,
-    read_members,
-    role_of,
-    sample_names,
-)
-from lake_core.data.labels import arrange, safe_path
+from lake_core.data.datasets import Dataset, read_example, read_folder, read_members
+from lake_core.data.folders import categories, index_folder, list_ignored, list_images
+from lake_core.data.labels import Role, arrange, label_of, role_of, safe_path
+from lake_core.data.samples import assets_folder, load_sample, sample_names
 from lake_core.errors import DatasetError, ImageError
 
 

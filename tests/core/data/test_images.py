@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from lake_core.data.decoding import MAX_SIDE
-from lake_core.data.images import duplicates, read_image, read_images, read_mask
+from lake_core.data.images import duplicates, read_image, read_images
+from lake_core.data.masks import read_mask
 from lake_core.errors import ImageError
 
 RNG = np.random.default_rng(0)

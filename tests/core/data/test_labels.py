@@ -10,7 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from lake_core.cli.app import app
-from lake_core.data.datasets import index_folder, read_example, read_folder
+from lake_core.data.datasets import read_example, read_folder
+from lake_core.data.folders import index_folder
 from lake_core.data.inspection import Category, inspect, lines
 from lake_core.errors import DatasetError
 

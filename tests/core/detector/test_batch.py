@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import open_backbone
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScorer, Variant
@@ -48,7 +48,7 @@ def test_a_batch_scorer_agrees_with_its_detectors(
     placements = [backbone.placement(image) for image in tests]
     pixels = backbone.pixels(canvases, placements)
     assert torch.equal(pixels, torch.stack([backbone.prepare(image) for image in tests]))
-    said = scorer.ask(backbone.forward(pixels, detectors[0].hook_points, stay=True), placements)
+    said = scorer.score(backbone.forward(pixels, detectors[0].hook_points, stay=True), placements)
     for variant, one in zip(variants, said, strict=True):
         if variant.weight == 1.0 and not variant.has_text:
             continue

@@ -1,6 +1,7 @@
 """The detector: what it takes, what it refuses, and that it finds a drawn defect."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from PIL import Image, ImageDraw, ImageFilter
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig, ResolvedConfig
-from lake_core.data.datasets import load_sample
 from lake_core.data.images import ImageSource, InputImage, read_image
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import BackboneError, ConfigError, ImageError, LakeError, NotFittedError
+from lake_core.findings import LayerLeftOut, TextLeftOut
 from tests.core.tiny import OpenTiny
 
 DEFECT = (150, 90, 190, 120)
@@ -180,7 +182,7 @@ def test_fitting_again_forgets_what_was_learned(backbone: Backbone, noise_images
 
 def test_asking_before_fitting_is_refused(backbone: Backbone, noise_images: list[InputImage]) -> None:
     lake = tiny_lake(backbone)
-    for ask in (lake.explain, lake.measure, lambda image: lake.explain_all([image])):
+    for ask in (lake.explain, lake.compute_maps, lambda image: lake.explain_all([image])):
         with pytest.raises(NotFittedError, match="call fit first"):
             ask(noise_images[0])
     with pytest.raises(NotFittedError):
@@ -265,7 +267,7 @@ def test_a_dead_layer_is_left_out_with_a_warning(
 
     monkeypatch.setattr(backbone, "forward", deadened)
     lake = tiny_lake(backbone, layers=(3, 4)).fit(noise_images[:3])
-    assert lake.memory_bank_.warnings == ("Layer 3 is left out: its neurons do not vary over the normal images.",)
+    assert lake.memory_bank_.warnings == (LayerLeftOut(3),)
     assert lake.selection_.keys() == {4}
     result = lake.explain(noise_images[5])
     monkeypatch.undo()
@@ -297,7 +299,7 @@ def test_a_image_is_very_unlike_constant_ones_but_not_endlessly(
         assert 5 < result.score < 1e6
 
 
-def test_the_cross_modal_part_is_left_out_when_all_patches_sound_the_same(
+def test_the_text_part_is_left_out_where_all_patches_have_the_same_margin(
     backbone: Backbone, noise_images: list[InputImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward, joint = backbone.forward, backbone.joint_hook_point
@@ -310,7 +312,42 @@ def test_the_cross_modal_part_is_left_out_when_all_patches_sound_the_same(
 
     monkeypatch.setattr(backbone, "forward", monotonous)
     lake = Lake(backbone, LakeConfig(layers=(2,)), FeatureStore(backbone, batch_size=8)).fit(noise_images[:3])
-    assert "The text part is left out: all normal patches sound the same to it." in lake.memory_bank_.warnings
+    assert TextLeftOut("no contrast", backbone.spec) in lake.memory_bank_.warnings
     result = lake.explain(noise_images[4])
     assert (result.fusion_weight, result.text) == (0.0, 0.0)
     assert result.score == pytest.approx(result.visual)
+
+
+# In scikit-learn's manner ---------------------------------------------------------------------------------------------
+
+
+def test_samples_score_and_decide_as_each_explained(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    lake = tiny_lake(backbone).fit(noise_images[:3])
+    results = [lake.explain(image) for image in noise_images[3:7]]
+    scores = lake.score_samples(noise_images[3:7])
+    assert scores.dtype == np.float64
+    assert scores.tolist() == [result.score for result in results]
+    halfway = float(np.sort(scores)[1:3].mean())
+    decided = lake.with_threshold(halfway)
+    assert decided.predict(noise_images[3:7]).tolist() == [score > halfway for score in scores]
+    assert decided.predict(noise_images[3:7]).sum() == 2
+
+
+def test_parameters_are_read_and_changed_by_name(backbone: Backbone, noise_images: list[InputImage]) -> None:
+    lake = tiny_lake(backbone).fit(noise_images[:3])
+    params = lake.get_params()
+    assert (params["backbone"], params["store"], params["top_k"]) == (backbone, lake.store, lake.config.top_k)
+    assert lake.get_params(deep=False).keys() == {"backbone", "config", "store"}
+    before = lake.explain(noise_images[4]).score
+    assert lake.set_params(top_k=3, fusion_weight=0.0) is lake
+    with pytest.raises(NotFittedError):
+        lake.explain(noise_images[4])
+    lake.fit(noise_images[:3])
+    assert all(len(selection.neurons) == 3 for selection in lake.selection_.values())
+    again = Lake(backbone, replace(params["config"], top_k=3, fusion_weight=0.0)).fit(noise_images[:3])
+    assert lake.explain(noise_images[4]).score == pytest.approx(again.explain(noise_images[4]).score) != before
+
+
+def test_a_parameter_of_another_name_is_refused(backbone: Backbone) -> None:
+    with pytest.raises(ConfigError, match="Unknown parameter 'text_weight'"):
+        tiny_lake(backbone).set_params(text_weight=0.5)

@@ -8,18 +8,11 @@ import torch
 
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.config import Normalise
-from lake_core.detector.memory_bank import (
-    LayerMemoryBank,
-    Neighbours,
-    finest,
-    fit_layer,
-    fit_text,
-    margins,
-    nearest_normal,
-    subspace,
-)
+from lake_core.detector import search
+from lake_core.detector.memory_bank import LayerMemoryBank, finest, fit_layer
+from lake_core.detector.search import FloatBank, Geometry, Neighbours, subspace
 from lake_core.detector.selection import select
-from lake_core.prompts import TextDirections
+from lake_core.detector.text import TextDirections, calibrated, fit_text, margins
 from tests.core.method import brute, naive_subspace
 
 GRID = PatchGrid(4, 5, 64, 80)
@@ -27,6 +20,11 @@ GRID = PatchGrid(4, 5, 64, 80)
 
 def rng_tensor(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def nearest_normal(patches: torch.Tensor, rows: torch.Tensor, excluded: torch.Tensor | None = None) -> Neighbours:
+    bank = FloatBank(rows, Geometry(GRID, 1, "none"))
+    return bank.nearest(bank.as_vectors(patches), excluded)
 
 
 def check(found: Neighbours, patches: torch.Tensor, bank: torch.Tensor, rtol: float = 1e-5) -> None:
@@ -38,9 +36,12 @@ def check(found: Neighbours, patches: torch.Tensor, bank: torch.Tensor, rtol: fl
 
 @pytest.mark.parametrize("chunk", [1, 7, 1024])
 @pytest.mark.parametrize(("n", "m", "k"), [(50, 30, 8), (1, 1, 1), (30, 50, 100)])
-def test_nearest_normal_agrees_with_brute_force(chunk: int, n: int, m: int, k: int) -> None:
+def test_nearest_normal_agrees_with_brute_force(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, n: int, m: int, k: int
+) -> None:
+    monkeypatch.setattr(search, "_MAX_COMPARED", chunk * m)
     patches, bank = rng_tensor(n, k, seed=1), rng_tensor(m, k, seed=2)
-    found = nearest_normal(patches, bank, chunk=chunk)
+    found = nearest_normal(patches, bank)
     check(found, patches, bank)
     assert found.row.dtype == torch.int64
 
@@ -59,11 +60,12 @@ def test_a_patch_of_the_memory_bank_is_at_distance_zero() -> None:
     assert found.row.tolist() == list(range(40))
 
 
-def test_excluded_patches_are_never_taken() -> None:
+def test_excluded_patches_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_MAX_COMPARED", 9 * 30)
     patches, bank = rng_tensor(50, 8, seed=1), rng_tensor(30, 8, seed=2)
     excluded = torch.rand(50, 30, generator=torch.Generator().manual_seed(3)) < 0.7
     excluded[:, 4] = False
-    found = nearest_normal(patches, bank, excluded, chunk=9)
+    found = nearest_normal(patches, bank, excluded)
     assert not excluded[torch.arange(50), found.row].any()
     np.testing.assert_allclose(found.distance.numpy(), brute(patches.numpy(), bank.numpy(), ~excluded.numpy()), 1e-5)
 
@@ -71,7 +73,7 @@ def test_excluded_patches_are_never_taken() -> None:
 def test_shapes_that_cannot_be_compared_are_refused() -> None:
     with pytest.raises(ValueError, match="cannot be compared"):
         nearest_normal(torch.zeros(3, 4), torch.zeros(5, 3))
-    with pytest.raises(ValueError, match="cannot be compared"):
+    with pytest.raises(ValueError, match="at least one normal patch"):
         nearest_normal(torch.zeros(3, 4), torch.zeros(0, 4))
 
 
@@ -82,7 +84,7 @@ def test_shapes_that_cannot_be_compared_are_refused() -> None:
 @pytest.mark.parametrize("normalise", ["unit", "none"])
 def test_subspace_selects_smooths_and_scales(smooth: int, normalise: Normalise) -> None:
     acts, neurons = rng_tensor(3, 20, 12), np.array([7, 0, 11, 3])
-    found = subspace(acts, neurons, GRID, smooth, normalise)
+    found = subspace(acts, neurons, Geometry(GRID, smooth, normalise))
     np.testing.assert_allclose(
         found, naive_subspace(acts.numpy(), neurons, GRID, smooth, normalise), rtol=1e-4, atol=1e-5
     )
@@ -91,7 +93,7 @@ def test_subspace_selects_smooths_and_scales(smooth: int, normalise: Normalise) 
 def test_smoothing_at_a_corner_averages_over_the_patches_that_exist() -> None:
     acts = torch.zeros(1, 20, 1)
     acts[0, 0, 0] = 12.0
-    found = subspace(acts, np.array([0]), GRID, 3, "none")[0, :, 0].reshape(4, 5)
+    found = subspace(acts, np.array([0]), Geometry(GRID, 3, "none"))[0, :, 0].reshape(4, 5)
     assert found[0, 0] == pytest.approx(12 / 4)
     assert found[0, 1] == pytest.approx(12 / 6)
     assert found[1, 1] == pytest.approx(12 / 9)
@@ -101,7 +103,7 @@ def test_smoothing_at_a_corner_averages_over_the_patches_that_exist() -> None:
 def test_a_zero_vector_stays_zero_when_scaled() -> None:
     acts = torch.zeros(1, 20, 2)
     acts[0, 3] = torch.tensor([3.0, 4.0])
-    found = subspace(acts, np.array([0, 1]), GRID, 1, "unit")
+    found = subspace(acts, np.array([0, 1]), Geometry(GRID, 1, "unit"))
     torch.testing.assert_close(found[0, 3], torch.tensor([0.6, 0.8]))
     assert torch.isfinite(found).all()
     assert found.abs().sum() == pytest.approx(1.4)
@@ -114,7 +116,7 @@ def fitted(
     acts: torch.Tensor, inside: torch.Tensor, quantile: float = 0.99, smooth: int = 1, grid: PatchGrid = GRID
 ) -> LayerMemoryBank:
     selection = select(acts, inside, 3, "mlp_hidden", "variance", 6)
-    return fit_layer(acts, inside, selection, grid, "none", smooth, quantile)
+    return fit_layer(acts, inside, selection, Geometry(grid, smooth, "none"), quantile)
 
 
 @pytest.mark.parametrize("n_images", [2, 3, 5])
@@ -212,12 +214,12 @@ def test_images_that_differ_by_rounding_only_have_tau_zero(rounding: float) -> N
 # The text part ------------------------------------------------------------------------------------------------
 
 
-def neuron(tensor: torch.Tensor) -> torch.Tensor:
+def of_length_one(tensor: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.normalize(tensor, dim=-1)
 
 
 def test_margins_are_differences_of_cosines() -> None:
-    joint, directions = neuron(rng_tensor(2, 20, 8)), TextDirections(*neuron(rng_tensor(2, 8, seed=1)))
+    joint, directions = of_length_one(rng_tensor(2, 20, 8)), TextDirections(*of_length_one(rng_tensor(2, 8, seed=1)))
     found = margins(joint, directions)
     a, b = (joint.double().numpy() @ d.double().numpy() for d in (directions.anomalous, directions.normal))
     np.testing.assert_allclose(found, a - b, atol=1e-6)
@@ -225,22 +227,23 @@ def test_margins_are_differences_of_cosines() -> None:
 
 @pytest.mark.parametrize("quantile", [0.9, 0.99, 1.0])
 def test_margins_are_calibrated_by_median_and_quantile_on_the_image(quantile: float) -> None:
-    joint, directions = neuron(rng_tensor(3, 20, 8)), TextDirections(*neuron(rng_tensor(2, 8, seed=1)))
+    joint, directions = of_length_one(rng_tensor(3, 20, 8)), TextDirections(*of_length_one(rng_tensor(2, 8, seed=1)))
     inside = torch.ones(3, 20, dtype=torch.bool)
     inside[2, 4:] = False
     text = fit_text(joint, inside, directions, GRID, quantile)
+    assert text is not None
     own = margins(joint, directions)[inside].double().numpy()
     assert text.m50 == pytest.approx(np.quantile(own, 0.5), abs=1e-6)
     assert text.m99 == pytest.approx(np.quantile(own, quantile), abs=1e-6)
     assert text.own_margin.shape == (3, 20)
-    calibrated = text.calibrated(torch.tensor([text.m50 - 1, text.m50, text.m99, 2 * text.m99 - text.m50]))
-    np.testing.assert_allclose(calibrated, [0, 0, 1, 2], atol=1e-5)
+    margin = torch.tensor([text.m50 - 1, text.m50, text.m99, 2 * text.m99 - text.m50])
+    np.testing.assert_allclose(calibrated(margin, text.m50, text.m99), [0, 0, 1, 2], atol=1e-5)
 
 
 def test_margins_that_differ_by_rounding_only_count_as_the_same() -> None:
-    joint = neuron(rng_tensor(1, 1, 8).expand(3, 20, 8) * (1 + 1e-6 * rng_tensor(3, 20, 8, seed=1)))
-    text = fit_text(joint, torch.ones(3, 20, dtype=torch.bool), TextDirections(*neuron(rng_tensor(2, 8))), GRID, 0.99)
-    assert text.m99 == text.m50
+    joint = of_length_one(rng_tensor(1, 1, 8).expand(3, 20, 8) * (1 + 1e-6 * rng_tensor(3, 20, 8, seed=1)))
+    directions = TextDirections(*of_length_one(rng_tensor(2, 8)))
+    assert fit_text(joint, torch.ones(3, 20, dtype=torch.bool), directions, GRID, 0.99) is None
 
 
 def test_the_finest_grid_has_most_patches() -> None:

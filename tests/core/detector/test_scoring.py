@@ -14,7 +14,9 @@ from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig, ResolvedConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult, fused_map, top_patches
+from lake_core.detector.result import ImageResult
+from lake_core.detector.scoring import fused_maps, pooled
+from lake_core.findings import TextLeftOut
 from tests.core.method import CASES, N_NORMALS, agree, layers_of, naive, naive_subspace, site_of, total
 from tests.core.tiny import FAMILIES, OpenTiny
 
@@ -97,7 +99,7 @@ def test_contributions_adds_up_at_every_patch_of_every_image(fitted: Lake, noise
 
 
 def test_contributions_adds_up_to_the_score_whatever_the_weights(fitted: Lake, noise_images: list[InputImage]) -> None:
-    patch_scores = [fitted.measure(image) for image in (noise_images[0], noise_images[4])]
+    patch_scores = [fitted.compute_maps(image) for image in (noise_images[0], noise_images[4])]
     for weight, top_q, own in product([0.0, 0.3, 1.0], [1, 5], patch_scores):
         result = fitted.with_weights(fusion_weight=weight, top_q=top_q).aggregate(own)
         w = result.fusion_weight
@@ -221,7 +223,7 @@ def test_other_weights_equals_fitting_again(fitted: Lake, noise_images: list[Inp
 
 def test_the_same_patch_scores_can_be_fused_with_any_weight(lakes: Any, noise_images: list[InputImage]) -> None:
     lake = lakes("siglip", "channel, neuron, letterbox")
-    patch_scores = lake.measure(noise_images[5])
+    patch_scores = lake.compute_maps(noise_images[5])
     for weight in (0.0, 0.4, 1.0):
         other = lake.with_weights(fusion_weight=weight)
         assert other.aggregate(patch_scores).score == pytest.approx(other.explain(noise_images[5]).score)
@@ -250,9 +252,9 @@ def test_the_memory_bank_of_letterboxed_images_has_only_patches_on_them(lakes: A
         assert sorted(set(layer.bank_patch.tolist())) == list(range(5, 20))
 
 
-def test_without_patch_directions_the_cross_modal_part_is_left_out(lakes: Any, noise_images: list[InputImage]) -> None:
+def test_without_patch_directions_the_text_part_is_left_out(lakes: Any, noise_images: list[InputImage]) -> None:
     lake = lakes("native-vit-attention-pool", "channel, neuron, letterbox")
-    assert [w for w in lake.memory_bank_.warnings if "text part is left out" in w]
+    assert lake.memory_bank_.warnings == (TextLeftOut("no patch directions", lake.backbone.spec),)
     result = lake.explain(noise_images[5])
     assert (result.fusion_weight, result.text) == (0.0, 0.0)
     assert result.score == pytest.approx(result.visual)
@@ -274,21 +276,30 @@ def test_the_image_probability_is_the_softmax_of_the_whole_image(lakes: Any, noi
 
 
 def test_the_score_is_anomalous_above_the_threshold_only(lakes: Any, noise_images: list[InputImage]) -> None:
-    patch_scores = lakes("siglip", "channel, neuron, letterbox").measure(noise_images[5])
+    patch_scores = lakes("siglip", "channel, neuron, letterbox").compute_maps(noise_images[5])
     score = ImageResult(patch_scores, 0.3, 1, 0.0).score
     assert ImageResult(patch_scores, 0.3, 1, score - 1e-6).is_anomalous
     assert not ImageResult(patch_scores, 0.3, 1, score).is_anomalous
 
 
-def test_top_patches_break_ties_by_the_lower_index_and_stay_on_the_image() -> None:
-    fused = np.array([9.0, 1.0, 3.0, 3.0, 2.0])
-    inside = np.array([False, True, True, True, True])
-    assert top_patches(fused, inside, 1).tolist() == [2]
-    assert top_patches(fused, inside, 3).tolist() == [2, 3, 4]
-    assert top_patches(fused, inside, 99).tolist() == [2, 3, 4, 1]
+def test_pooling_breaks_ties_by_the_lower_index_and_stays_on_the_image() -> None:
+    fused = torch.tensor([9.0, 1.0, 3.0, 3.0, 2.0], dtype=torch.float64)
+    inside = torch.tensor([False, True, True, True, True])
+    assert pooled(fused, inside, 1).patches.tolist() == [2]
+    assert pooled(fused, inside, 3).patches.tolist() == [2, 3, 4]
+    assert pooled(fused, inside, 99).patches.tolist()[:4] == [2, 3, 4, 1]
+
+
+@pytest.mark.parametrize("top_q", [1, 2, 3, 9])
+def test_images_pooled_together_score_as_each_alone(top_q: int) -> None:
+    fused = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inside = torch.ones(4, 6, dtype=torch.bool)
+    inside[1, 2:] = False
+    expected = [sorted(row[on].tolist())[::-1][:top_q] for row, on in zip(fused, inside, strict=True)]
+    np.testing.assert_allclose(pooled(fused, inside, top_q).score, [np.mean(values) for values in expected])
 
 
 def test_fusion_is_linear_in_the_weight() -> None:
-    v, c = np.array([1.0, 2.0], np.float32), np.array([4.0, 0.0], np.float32)
-    np.testing.assert_allclose(fused_map(v, c, 0.25), [1.75, 1.5])
-    np.testing.assert_allclose(fused_map(v, None, 0.25), v)
+    v, t = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 0.0])
+    np.testing.assert_allclose(fused_maps(v, t, 0.25), [1.75, 1.5])
+    np.testing.assert_allclose(fused_maps(v, None, 0.25), v)

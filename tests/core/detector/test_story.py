@@ -7,7 +7,8 @@ import pytest
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.patch_grid import mask_to_patches
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import Example, load_sample
+from lake_core.data.datasets import Example
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 
 

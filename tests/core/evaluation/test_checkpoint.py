@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lake_core.backbones.backbone import Backbone, Opening, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import Opening, open_backbone
 from lake_core.config import LakeConfig
 from lake_core.errors import ConfigError
 from lake_core.evaluation import checkpoint, runner

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
-from lake_core.data.assets import assets_folder
 from lake_core.data.data_root import check_data_set, data_root, is_inside, listed
-from lake_core.data.datasets import Dataset, load_sample
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import assets_folder, load_sample
 from lake_core.errors import DatasetError
 from lake_core.evaluation.in_memory import evaluate_dataset
 from lake_core.evaluation.runner import evaluate

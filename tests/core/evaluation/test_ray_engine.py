@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lake_core.backbones.backbone import Opening
+from lake_core.backbones.opening import Opening
 from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.evaluation import ray_engine, runner
 from lake_core.evaluation.checkpoint import Checkpoint

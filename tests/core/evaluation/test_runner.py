@@ -13,7 +13,8 @@ from PIL import Image
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import index_folder, read_folder
+from lake_core.data.datasets import read_folder
+from lake_core.data.folders import index_folder
 from lake_core.detector.lake import Lake
 from lake_core.errors import ConfigError, DatasetError
 from lake_core.evaluation import tasks

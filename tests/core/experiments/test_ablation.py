@@ -416,14 +416,14 @@ def test_what_was_computed_before_is_not_measured_again(
     off = some(lake)
     table = ablate_tests(lake, off, images, LABELS)
     control = ablation_control(lake, off, images[2], images, LABELS, n_draws=3)
-    computed, reduced = [lake.measure(image) for image in images], ablated(lake, off)
+    computed, reduced = [lake.compute_maps(image) for image in images], ablated(lake, off)
     measured_by: list[Lake] = []
 
-    def measure(self: Lake, image: InputImage, real: Any = Lake.measure) -> Any:
+    def compute_maps(self: Lake, image: InputImage, real: Any = Lake.compute_maps) -> Any:
         measured_by.append(self)
         return real(self, image)
 
-    monkeypatch.setattr(Lake, "measure", measure)
+    monkeypatch.setattr(Lake, "compute_maps", compute_maps)
     table_again = ablate_tests(lake, off, images, LABELS, reduced=reduced, computed=computed)
     again = ablation_control(lake, off, images[2], images, LABELS, n_draws=3, reduced=reduced, computed=computed)
     assert not any(one is lake for one in measured_by)

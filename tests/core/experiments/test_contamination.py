@@ -5,7 +5,8 @@ import pytest
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import Example, load_sample
+from lake_core.data.datasets import Example
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
 from lake_core.experiments.contamination import contaminate
@@ -88,7 +89,7 @@ def test_what_was_computed_before_is_not_measured_again(
 ) -> None:
     added, images = [tests[1].image, tests[-1].image], [e.image for e in tests]
     expected = contaminate(lake, added, images, labels_of(tests))
-    computed = [lake.measure(image) for image in images]
+    computed = [lake.compute_maps(image) for image in images]
     monkeypatch.setattr(lake, "measure", None)  # the detector that learns again is another one
     found = contaminate(lake, added, images, labels_of(tests), computed=computed)
     assert found.table.equals(expected.table)

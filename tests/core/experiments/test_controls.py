@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import open_backbone
-from lake_core.backbones.patch_grid import PatchGrid, place
+from lake_core.backbones.opening import open_backbone
+from lake_core.backbones.patch_grid import PatchGrid, placement_in
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
@@ -183,12 +183,12 @@ def test_what_is_not_allowed_is_refused(spots: Lake) -> None:
 
 def test_pixels_belong_to_the_patch_they_lie_on_or_the_nearest_on_the_image() -> None:
     grid = PatchGrid(5, 5, 40, 40)
-    own = patch_of_pixels(grid, place(44, 44, 44, 44, "squash"))
+    own = patch_of_pixels(grid, placement_in(44, 44, 44, 44, "squash"))
     assert own.shape == (44, 44)
     assert (own[:8, :8] == 0).all()
     assert own[39, 39] == 24
     assert (own[40:, 40:] == 24).all()  # beyond the covered area
-    letterboxed = patch_of_pixels(grid, place(50, 30, 40, 40, "letterbox"))
+    letterboxed = patch_of_pixels(grid, placement_in(50, 30, 40, 40, "letterbox"))
     assert set(np.unique(letterboxed)) == set(range(5, 20))
     assert letterboxed[0, 0] == 5
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.config import LakeConfig
+from lake_core.config import LakeConfig, TextConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
+from lake_core.detector.text import text_directions
 from lake_core.errors import BackboneError, ConfigError
 from lake_core.experiments.ablation import all_selected
 from lake_core.experiments.patching import (
@@ -24,7 +25,6 @@ from lake_core.experiments.patching import (
     evidence_sources,
     max_scoring_patches,
 )
-from lake_core.prompts import text_directions
 from lake_core.types import HookPoint
 from tests.core.method import agree, layers_of, naive, site_of
 from tests.core.running import Cancelled, assert_unchanged, held_activations, in_threads
@@ -153,7 +153,7 @@ def test_mean_ablation_is_what_a_hook_written_by_hand_does(
     untouched = naive(lake, noise_images[:N_NORMALS], image)
     assert found.change == pytest.approx(by_method.score - untouched.score, abs=2e-3)
     assert np.abs(by_method.fused - untouched.fused).max() > 1e-3
-    directions = text_directions(backbone.encode_text, lake.config.prompts, lake.config.object_name)
+    directions = text_directions(backbone.encode_text, lake.config.part(TextConfig))
     whole, axis = expected[backbone.image_hook_point][0], directions.anomalous - directions.normal
     assert found.text_after == pytest.approx(float(whole @ axis), abs=1e-5)
     assert found.text_before == pytest.approx(float(plain[backbone.image_hook_point][0] @ axis), abs=1e-5)

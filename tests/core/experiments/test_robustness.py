@@ -9,8 +9,8 @@ from PIL import Image
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import load_sample
 from lake_core.data.images import InputImage
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.experiments.robustness import as_jpeg, rotated, score_stability, shifted
 from tests.core.tiny import OpenTiny

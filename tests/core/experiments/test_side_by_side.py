@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.backbones.backbone import open_backbone
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import load_sample
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
 from lake_core.experiments.side_by_side import auroc_difference, overlaps
 from lake_core.metrics.image_metrics import auroc
-from lake_core.visualization.overlays import ScoreScale, overlay
+from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.overlays import Style, overlay
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +73,6 @@ def test_maps_of_several_thresholds_have_the_same_colours(lake: Lake) -> None:
 
     def drawn(threshold: float) -> np.ndarray:
         scale = ScoreScale(3.0, threshold, fades_at=1.0)
-        return np.asarray(overlay(found.image, score.map, found.grid, found.placement, scale, contour=False))
+        return np.asarray(overlay(found.image, score.map, found.grid, found.placement, scale, Style(contour=False)))
 
     assert (drawn(1.0) == drawn(1.7)).all()

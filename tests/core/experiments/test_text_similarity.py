@@ -6,22 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lake_core.backbones.backbone import open_backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.patch_grid import coarse_of_fine
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.scoring import ImageResult, visual_map
+from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError, LakeError
-from lake_core.experiments.leave_one_prompt_out import without_each_prompt
-from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
+from lake_core.experiments.prompt_sensitivity import prompt_sensitivity, without_each_prompt
 from lake_core.experiments.text_similarity import (
     anomalous_probability,
-    patch_scores_with_prompts,
     phrase_map,
     prompt_table,
-    with_prompts,
 )
+from lake_core.findings import TextLeftOut
 from lake_core.prompts import PromptEnsemble
 from tests.core.method import lies_inside, under
 from tests.core.tiny import FAMILIES, OpenTiny, write_monotone
@@ -58,13 +56,13 @@ def test_other_prompts_equals_fitting_with_the_other_words(
     image = noise_images[5]
     before = lake.explain(image)
     n_forwards = lake.store.n_forwards
-    other = with_prompts(lake, **change)  # type: ignore[arg-type]
+    other = lake.with_prompts(**change)  # type: ignore[arg-type]
     config = LakeConfig(**{name: getattr(lake.config, name) for name in LakeConfig.__dataclass_fields__} | change)
     fresh = Lake(lake.backbone, config, lake.store).fit(noise_images[:N_NORMALS])
     same(other, fresh, image)
     assert all(a is b for a, b in zip(other.memory_bank_.layers, lake.memory_bank_.layers, strict=True))
     assert lake.store.n_forwards == n_forwards
-    again = other.aggregate(patch_scores_with_prompts(other, before.patch_scores))
+    again = other.aggregate(other.with_own_text(before.patch_scores))
     assert again.score == fresh.explain(image).score
     assert again.score != before.score
     assert again.patch_scores.layers is before.patch_scores.layers
@@ -74,11 +72,11 @@ def test_other_prompts_equals_fitting_with_the_other_words(
 
 def test_other_prompts_may_lose_the_text_part_and_find_it_again(lake: Lake, noise_images: list[InputImage]) -> None:
     silent_words = PromptEnsemble(("{} so",), ("{} so",), ("a {}",))
-    silent = with_prompts(lake, silent_words)
+    silent = lake.with_prompts(silent_words)
     assert silent.memory_bank_.text is None
-    assert patch_scores_with_prompts(silent, lake.measure(noise_images[5])).text is None
-    assert len(with_prompts(silent, OTHER).memory_bank_.warnings) == len(lake.memory_bank_.warnings)
-    same(with_prompts(silent, PROMPTS), lake, noise_images[5])
+    assert silent.with_own_text(lake.compute_maps(noise_images[5])).text is None
+    assert len(silent.with_prompts(OTHER).memory_bank_.warnings) == len(lake.memory_bank_.warnings)
+    same(silent.with_prompts(PROMPTS), lake, noise_images[5])
 
 
 def test_prompts_have_the_similarities_of_their_own_texts(lake: Lake, noise_images: list[InputImage]) -> None:
@@ -138,7 +136,7 @@ def test_where_all_normal_patches_sound_alike_a_text_has_no_scale(
 ) -> None:
     backbone = open_backbone(f"local-dir:{write_monotone(tmp_path / 'monotone')}", resize="letterbox")
     lake = Lake(backbone, LakeConfig(top_k=9)).fit(noise_images[:N_NORMALS])
-    assert any("all normal patches sound the same" in warning for warning in lake.memory_bank_.warnings)
+    assert TextLeftOut("no contrast", backbone.spec) in lake.memory_bank_.warnings
     assert lake.explain(noise_images[5]).score != lake.explain(noise_images[6]).score
     found = phrase_map(lake, noise_images[5], "a hole")
     assert found.relative is None
@@ -153,9 +151,6 @@ def test_each_prompt_is_a_detector_fitted_with_it(lake: Lake, noise_images: list
     words = {"fine / torn": (("fine {}",), ("torn {}",))}
     steps: list[tuple[int, int]] = []
     found = prompt_sensitivity(lake, noise_images[5], words, ("plate", "sheet"), lambda *step: steps.append(step))
-    computed = lake.measure(noise_images[5])
-    again = prompt_sensitivity(lake, noise_images[5], words, ("plate", "sheet"), computed=computed)
-    assert again.table.equals(found.table)
     others = found.table[found.table["family"] != "without one prompt"]
     n, a, t = PROMPTS.normal_states, PROMPTS.anomalous_states, PROMPTS.templates
     expected = [
@@ -239,7 +234,7 @@ def naive_without(lake: Lake, before: ImageResult, prompts: PromptEnsemble) -> t
         top = on[np.argsort(-fused[on], kind="stable")][: config.top_q]
         return fused[top].mean(), text_part[top].mean()
 
-    own = visual_map(memory_bank, {layer.selection.layer: layer.own_distance for layer in memory_bank.layers})
+    own = lake.normal_maps()[0].numpy()
     scores = [outcome(normal, visual)[0] for normal, visual in zip(lake.normals_, own, strict=True)]
     return *outcome(before.image, before.patch_scores.visual), float(np.quantile(scores, config.threshold_quantile))
 
@@ -253,7 +248,7 @@ def test_each_prompt_left_out_is_a_detector_fitted_with_the_others(
     lake: Lake, noise_images: list[InputImage], prompts: PromptEnsemble
 ) -> None:
     """SILENCED without its last prompt has the same words for both states, so that the text part is left out."""
-    image, asked = noise_images[5], with_prompts(lake, prompts)
+    image, asked = noise_images[5], lake.with_prompts(prompts)
     before = asked.explain(image)
     found = without_each_prompt(asked, before)
     texts = {"normal": prompts.normal_texts("plate"), "anomalous": prompts.anomalous_texts("plate")}
@@ -263,7 +258,7 @@ def test_each_prompt_left_out_is_a_detector_fitted_with_the_others(
         others = one_less(prompts, state, i)
         expected = naive_without(asked, before, others)
         assert (one.score, one.text, one.threshold) == pytest.approx(expected, rel=2e-4, abs=2e-5)
-        fresh = with_prompts(lake, others).explain(image)
+        fresh = lake.with_prompts(others).explain(image)
         assert one.score == pytest.approx(fresh.score, rel=1e-4)
         assert one.text == pytest.approx(fresh.text, rel=1e-4, abs=1e-5)
         assert one.threshold == pytest.approx(fresh.threshold, rel=1e-4)
@@ -298,7 +293,6 @@ def test_a_head_without_patch_directions_is_said_in_one_sentence(
     image = noise_images[5]
     for work in (
         lambda: prompt_table(lake, image),
-        lambda: with_prompts(lake, OTHER),
         lambda: phrase_map(lake, image, "a hole"),
         lambda: anomalous_probability(lake, image),
         lambda: prompt_sensitivity(lake, image),

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from lake_core.backbones.backbone import Backbone, open_backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake

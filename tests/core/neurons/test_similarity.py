@@ -6,8 +6,8 @@ import pytest
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.patch_grid import coarse_of_fine
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import load_sample
 from lake_core.data.images import InputImage
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.neurons.similarity import CORRELATED, correlated_neurons, correlations, selected_together, sites_overlap
 from lake_core.neurons.statistics import selection_of

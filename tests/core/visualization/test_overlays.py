@@ -4,24 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lake_core.backbones.patch_grid import PatchGrid, Placement, place
+from lake_core.backbones.patch_grid import PatchGrid, Placement, placement_in
 from lake_core.data.images import InputImage, read_image
-from lake_core.visualization.overlays import (
-    ScoreScale,
-    colour_bar,
-    crop_with_box,
-    mark_box,
-    neuron_overlay,
-    nice_ceiling,
-    overlay,
-    score_scale,
-    signed_colour_bar,
-    symmetric_limit,
-    thumbnail,
-)
+from lake_core.visualization.colours import ScoreScale, nice_ceiling, score_scale, symmetric_limit
+from lake_core.visualization.crops import crop_with_box, mark_box
+from lake_core.visualization.legends import colour_bar, signed_colour_bar
+from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 GRID = PatchGrid(rows=8, cols=8, covered_height=128, covered_width=128)
-SQUASHED = place(128, 128, 128, 128, "squash")
+SQUASHED = placement_in(128, 128, 128, 128, "squash")
 SCALE = ScoreScale(vmax=4.0, threshold=1.0)
 
 
@@ -68,15 +59,15 @@ def test_the_scale_covers_every_map_and_twice_the_threshold() -> None:
 @pytest.mark.parametrize("smooth", [True, False])
 def test_a_value_of_zero_leaves_the_image_as_it_is(smooth: bool) -> None:
     shown = image()
-    assert not changed(overlay(shown, with_peak(0.0), GRID, SQUASHED, SCALE, smooth=smooth), shown).any()
-    low = overlay(shown, with_peak(0.5, rest=0.5), GRID, SQUASHED, SCALE, smooth=smooth)
+    assert not changed(overlay(shown, with_peak(0.0), GRID, SQUASHED, SCALE, Style(smooth=smooth)), shown).any()
+    low = overlay(shown, with_peak(0.5, rest=0.5), GRID, SQUASHED, SCALE, Style(smooth=smooth))
     assert not changed(low, shown).any()
 
 
 def test_a_value_below_the_threshold_shows_less_than_one_above() -> None:
     shown = image()
     means = [
-        changed(overlay(shown, with_peak(v, rest=v), GRID, SQUASHED, SCALE, contour=False), shown).mean()
+        changed(overlay(shown, with_peak(v, rest=v), GRID, SQUASHED, SCALE, Style(contour=False)), shown).mean()
         for v in (0.5, 0.7, 0.9, 1.1, 2.0)
     ]
     assert means == sorted(means)
@@ -87,9 +78,9 @@ def test_a_value_below_the_threshold_shows_less_than_one_above() -> None:
 @pytest.mark.parametrize("resize", ["squash", "letterbox"])
 def test_the_hottest_pixels_lie_in_the_box_of_the_hottest_patch(smooth: bool, resize: str) -> None:
     shown = grey(96, 240)
-    placement = place(240, 96, 128, 128, "squash" if resize == "squash" else "letterbox")
+    placement = placement_in(240, 96, 128, 128, "squash" if resize == "squash" else "letterbox")
     values = with_peak(3.9, row=3, col=6)
-    image = overlay(shown, values, GRID, placement, SCALE, smooth=smooth, contour=False)
+    image = overlay(shown, values, GRID, placement, SCALE, Style(smooth=smooth, contour=False))
     rows, cols = np.nonzero(changed(image, shown) == changed(image, shown).max())
     left, top, right, bottom = GRID.box(3 * 8 + 6, placement, shown.size)
     assert left <= cols.mean() + 0.5 <= right
@@ -104,10 +95,10 @@ def test_the_hottest_pixels_lie_in_the_box_of_the_hottest_patch(smooth: bool, re
 
 @pytest.mark.parametrize("smooth", [True, False])
 def test_the_same_value_has_the_same_colour_whatever_else_is_on_the_image(smooth: bool) -> None:
-    weak = overlay(grey(), with_peak(1.5), GRID, SQUASHED, SCALE, smooth=smooth)
+    weak = overlay(grey(), with_peak(1.5), GRID, SQUASHED, SCALE, Style(smooth=smooth))
     strong_values = with_peak(1.5)
     strong_values[6, 1] = 4.0
-    strong = overlay(grey(), strong_values, GRID, SQUASHED, SCALE, smooth=smooth)
+    strong = overlay(grey(), strong_values, GRID, SQUASHED, SCALE, Style(smooth=smooth))
     part = (slice(24, 56), slice(72, 104))
     assert np.array_equal(np.asarray(weak)[part], np.asarray(strong)[part])
     assert not np.array_equal(np.asarray(weak), np.asarray(strong))
@@ -118,36 +109,37 @@ def test_where_there_is_no_value_the_image_stays(smooth: bool) -> None:
     shown = image()
     values = np.full((8, 8), 3.0, dtype=np.float32)
     values[:, :4] = np.nan
-    far = changed(overlay(shown, values, GRID, SQUASHED, SCALE, smooth=smooth, contour=False), shown)
+    far = changed(overlay(shown, values, GRID, SQUASHED, SCALE, Style(smooth=smooth, contour=False)), shown)
     assert not far[:, :64].any()
     assert far[:, 64:].mean() > 20
 
 
 @pytest.mark.parametrize("smooth", [True, False])
 def test_a_line_surrounds_what_is_above_the_threshold_and_nothing_else(smooth: bool) -> None:
-    below = overlay(grey(256, 256), with_peak(0.999, rest=0.9), GRID, SQUASHED, SCALE, smooth=smooth)
+    below = overlay(grey(256, 256), with_peak(0.999, rest=0.9), GRID, SQUASHED, SCALE, Style(smooth=smooth))
     assert not white_line(below).any()
-    equal = overlay(grey(256, 256), with_peak(1.0), GRID, SQUASHED, SCALE, smooth=smooth)
+    equal = overlay(grey(256, 256), with_peak(1.0), GRID, SQUASHED, SCALE, Style(smooth=smooth))
     assert not white_line(equal).any()
-    barely = overlay(grey(256, 256), with_peak(1.001, rest=0.2), GRID, SQUASHED, SCALE, smooth=smooth)
+    barely = overlay(grey(256, 256), with_peak(1.001, rest=0.2), GRID, SQUASHED, SCALE, Style(smooth=smooth))
     rows, cols = np.nonzero(white_line(barely))
     left, top, right, bottom = GRID.box(2 * 8 + 5, SQUASHED, (256, 256))
     assert len(rows) > 10
     assert left - 2 <= cols.min() <= (left + right) / 2 <= cols.max() <= right + 2
     assert top - 2 <= rows.min() <= (top + bottom) / 2 <= rows.max() <= bottom + 2
-    assert not white_line(overlay(grey(), with_peak(3.0), GRID, SQUASHED, SCALE, contour=False)).any()
+    assert not white_line(overlay(grey(), with_peak(3.0), GRID, SQUASHED, SCALE, Style(contour=False))).any()
 
 
 def test_the_line_has_a_dark_casing_so_that_it_shows_on_white() -> None:
     white = read_image(np.full((256, 256, 3), 255, dtype=np.uint8))
-    image = np.asarray(overlay(white, with_peak(3.0), GRID, SQUASHED, SCALE, smooth=False).convert("L")).astype(int)
+    drawn = overlay(white, with_peak(3.0), GRID, SQUASHED, SCALE, Style(smooth=False))
+    image = np.asarray(drawn.convert("L")).astype(int)
     left, top, _, bottom = (int(edge) for edge in GRID.box(2 * 8 + 5, SQUASHED, (256, 256)))
     across = image[(top + bottom) // 2, left - 5 : left + 5]
     assert across.max() >= 250
     assert across.min() < 100
 
 
-def test_a_image_that_is_above_the_threshold_everywhere_has_a_line_along_its_border() -> None:
+def test_an_image_that_is_above_the_threshold_everywhere_has_a_line_along_its_border() -> None:
     image = overlay(grey(), with_peak(3.0, rest=3.0), GRID, SQUASHED, SCALE)
     line = white_line(image)
     assert line[0].all()
@@ -156,23 +148,25 @@ def test_a_image_that_is_above_the_threshold_everywhere_has_a_line_along_its_bor
 
 
 def test_patches_off_the_image_draw_no_line() -> None:
-    placement = place(128, 64, 128, 128, "letterbox")
+    placement = placement_in(128, 64, 128, 128, "letterbox")
     values = with_peak(9.0, row=0, col=3)
     shown = image(64, 128)
     assert not changed(overlay(shown, values, GRID, placement, SCALE), shown).any()
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 50.0])
-def test_odd_thresholds_give_a_image(threshold: float) -> None:
+def test_odd_thresholds_give_an_image(threshold: float) -> None:
     scale = score_scale([with_peak(3.0)], threshold)
     assert overlay(grey(), with_peak(3.0), GRID, SQUASHED, scale).size == (128, 128)
     assert colour_bar(scale).size == (360, 56)
 
 
 def test_large_images_are_reduced_and_small_ones_not_enlarged() -> None:
-    large = overlay(image(300, 600), with_peak(3.0), GRID, place(600, 300, 128, 128, "squash"), SCALE, max_side=256)
+    large = overlay(
+        image(300, 600), with_peak(3.0), GRID, placement_in(600, 300, 128, 128, "squash"), SCALE, Style(max_side=256)
+    )
     assert large.size == (256, 128)
-    assert overlay(image(), with_peak(3.0), GRID, SQUASHED, SCALE, max_side=256).size == (128, 128)
+    assert overlay(image(), with_peak(3.0), GRID, SQUASHED, SCALE, Style(max_side=256)).size == (128, 128)
 
 
 def test_signed_values_are_blue_below_zero_and_red_above_on_one_limit() -> None:
@@ -208,7 +202,7 @@ def test_the_bar_runs_from_dark_to_light_with_the_threshold_marked() -> None:
 
 def test_the_bars_colours_are_those_of_the_images() -> None:
     bar = np.asarray(colour_bar(SCALE, width=401)).astype(int)
-    image = np.asarray(overlay(grey(), with_peak(3.0, rest=3.0), GRID, SQUASHED, SCALE, opacity=1.0)).astype(int)
+    image = np.asarray(overlay(grey(), with_peak(3.0, rest=3.0), GRID, SQUASHED, SCALE, Style(opacity=1.0))).astype(int)
     assert np.abs(image[64, 64] - bar[4, 300, :3]).max() <= 1
     assert signed_colour_bar(2.0).size == (360, 56)
 
@@ -253,7 +247,8 @@ def test_a_covered_area_smaller_than_the_input_leaves_the_rim() -> None:
     grid = PatchGrid(rows=7, cols=7, covered_height=112, covered_width=112)
     shown = image()
     far = changed(
-        overlay(shown, np.full((7, 7), 3.0), grid, Placement(128, 128, 0, 0, 128, 128), SCALE, contour=False), shown
+        overlay(shown, np.full((7, 7), 3.0), grid, Placement(128, 128, 0, 0, 128, 128), SCALE, Style(contour=False)),
+        shown,
     )
     assert not far[112:].any()
     assert far[:112, :112].mean() > 20
