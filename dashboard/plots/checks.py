@@ -172,12 +172,12 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
     return figure
 
 
-def best_matches(matches: pd.DataFrame, alike: float) -> go.Figure:
+def best_matches(matches: pd.DataFrame, correlated: float) -> go.Figure:
     """Absolute agreement of each selected hidden neuron with its best channel, most first.
 
     Args:
         matches: Columns neuron, channel and correlation, greatest absolute correlation first.
-        alike: From which two maps are called alike; drawn as a line.
+        correlated: From which two maps are called correlated; drawn as a line.
     """
     figure = go.Figure(
         go.Bar(
@@ -189,7 +189,7 @@ def best_matches(matches: pd.DataFrame, alike: float) -> go.Figure:
             "<extra></extra>",
         )
     )
-    figure.add_hline(y=alike, line=THRESHOLD_LINE, annotation_text="correlated")
+    figure.add_hline(y=correlated, line=THRESHOLD_LINE, annotation_text="correlated")
     figure.update_layout(
         bargap=0,
         xaxis_title="selected MLP hidden neurons, best matched first",

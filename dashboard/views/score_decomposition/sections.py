@@ -83,11 +83,10 @@ def _strongest_maps(found: Analysis, score: ImageResult, contributions: pd.DataF
         "**Where the top neurons contribute to the score**, on one scale. The maps of all neurons and of the text add "
         "up to the score map."
     )
+    style = Style(max_side=CARD, contour=False)
     for card, (layer, neuron), values in zip(_cards(len(neurons)), neurons, maps, strict=True):
         card.image(
-            overlay(
-                small, values, patch_scores.grid, patch_scores.placement, scale, Style(max_side=CARD, contour=False)
-            ),
+            overlay(small, values, patch_scores.grid, patch_scores.placement, scale, style),
             width="stretch",
             alt=f"What neuron {neuron} of layer {layer} adds to the score map of {image.name}",
             output_format="JPEG",
