@@ -63,9 +63,9 @@ def held(app: AppTest) -> tuple[Settings, ...]:
 
 
 def test_one_click_compares_selected_with_random_neurons(small: Dataset) -> None:
-    app = compare(small, "Selected against random")
+    app = compare(small, "Selected vs random")
     assert not app.error
-    assert [s.criterion for s in held(app)] == ["variance", "random"]
+    assert [s.config.criterion for s in held(app)] == ["variance", "random"]
     assert app.dataframe[0].value["configuration"].tolist() == ["A · top 100", "B · 100 random"]
     assert "Jaccard" in texts(app)
     store = model(ModelKey("lake-cnn", None))
@@ -103,7 +103,7 @@ def test_set_ups_are_added_from_the_sidebar_once_and_removed(small: Dataset) -> 
 
 
 def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> None:
-    app = compare(small, "Top 100 against all")
+    app = compare(small, "Top 100 vs all")
     next(w for w in app.slider if w.label == "Fusion weight (w)").set_value(0.0)
     app.run()
     press(app, "Add the current configuration")
@@ -124,12 +124,12 @@ def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> 
 
 
 def test_neurons_of_different_kinds_are_not_matched_and_it_is_said(small: Dataset) -> None:
-    app = compare(small, "Hidden neurons against channels")
+    app = compare(small, "MLP hidden vs residual channel")
     assert any("Hidden neurons and channels are different neurons" in info.value for info in app.info)
 
 
 def test_set_ups_survive_a_new_session_with_the_link(small: Dataset) -> None:
-    first = compare(small, "Top 100 against all")
+    first = compare(small, "Top 100 vs all")
     second = opened(page="workspace")
     second.session_state.session.number = first.session_state.session.number
     second.switch_page("app_pages/compare.py").run()
@@ -151,15 +151,15 @@ def test_one_scale_serves_all_set_ups(small: Dataset) -> None:
 
 def test_names_say_what_differs_and_nothing_else() -> None:
     one = Settings("lake-cnn", 384, LakeConfig(layers=(15,), site="mlp_hidden", normalise="unit", smooth=3))
-    assert configurations.names([one, replace(one, top_k=20)]) == ["top 100", "top 20"]
-    assert configurations.names([one, replace(one, layers=(12, 15), fusion_weight=0.0)]) == [
+    assert configurations.names([one, one.having(top_k=20)]) == ["top 100", "top 20"]
+    assert configurations.names([one, one.having(layers=(12, 15), fusion_weight=0.0)]) == [
         "layer 15, w = 0.30",
         "layers 12, 15, w = 0.00",
     ]
-    other = replace(one, spec="lake-vit", image_size=None, layers=(8,), site="residual_channel")
+    other = replace(one.having(layers=(8,), site="residual_channel"), spec="lake-vit", image_size=None)
     assert configurations.names([one, other]) == ["lake-cnn", "lake-vit"]
-    assert configurations.names([one, replace(one, layers=(12,)), other]) == [
+    assert configurations.names([one, one.having(layers=(12,)), other]) == [
         "lake-cnn, 384 px, MLP hidden, layer 15",
         "lake-cnn, 384 px, MLP hidden, layer 12",
-        "lake-vit, channels, layer 8",
+        "lake-vit, residual channel, layer 8",
     ]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.plots import selection
+from dashboard.plots import checks, selection
 from dashboard.services.analysis import all_selections, analyse
 from dashboard.services.jobs import Jobs, jobs
 from dashboard.workspace import Workspace
@@ -34,12 +34,12 @@ def view(app: AppTest, name: str) -> AppTest:
     [
         (GLANCE, "Each row is a layer", "Each row is a layer"),
         ("Ranking", "Click a bar to choose its neuron.", "Add test images to compare the selected neurons"),
-        ("Criteria", "neurons that both criteria select", "neurons that both criteria select"),
         (
-            "Stability",
-            "are always selected, whichever image is left out",
-            "are always selected, whichever image is left out",
+            "Criteria",
+            "Jaccard overlap: neurons that both criteria select",
+            "Jaccard overlap: neurons that both criteria select",
         ),
+        ("Stability", "are always selected, whichever", "are always selected, whichever"),
         ("Sweep over K", "three random draws", "Add test images to see what each K is worth."),
     ],
 )
@@ -160,11 +160,11 @@ def test_outliers_of_the_sweep_are_told_and_do_not_set_its_scale() -> None:
             "memory_bank_bytes": [1, 5, 30, 100, 700],
         }
     )
-    assert selection.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
-    low, high = selection.sweep(rows, 100, "gap").layout.yaxis.range
+    assert checks.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
+    low, high = checks.sweep(rows, 100, "gap").layout.yaxis.range
     assert -0.2 < low < 0.0 < 0.35 < high < 0.6
     rows.loc[1, ["selected", "random_mean"]] = 0.2
-    assert selection.beyond(rows) == ""
+    assert checks.beyond(rows) == ""
 
 
 def test_squares_of_the_x_ray_hold_every_neuron_once(small: Dataset) -> None:

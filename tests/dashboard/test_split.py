@@ -11,7 +11,7 @@ from dashboard.plots import decomposition
 from dashboard.services.analysis import Analysis, analyse
 from dashboard.services.jobs import jobs
 from dashboard.services.models import model
-from dashboard.session import Focus, Pin
+from dashboard.session import Focus, Pin, Region
 from dashboard.settings import ModelKey, Settings
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
@@ -86,7 +86,7 @@ def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_neurons: int,
 def test_a_region_shows_the_mean_of_its_patches(small: Dataset, found: Analysis) -> None:
     score = highest(found)
     region = [score.patch - 1, score.patch, score.patch + 1]
-    app = run(full(small, "score_decomposition"), region=(score.image.sha256, region))
+    app = run(full(small, "score_decomposition"), region=Region(score.image.sha256, tuple(region)))
     expected = score.map.ravel()[region].mean()
     metric = next(metric for metric in app.metric if metric.label == "Mean of 3 patches")
     assert metric.value == f"{expected:.3f}"
@@ -112,17 +112,18 @@ def test_the_chosen_place_stays_in_the_image_when_the_grid_changes(small: Datase
     assert (score.patch_scores.grid.rows, score.patch_scores.grid.cols) == (24, 24)
     app = full(small, "score_decomposition")
     app.session_state.session.focus = Focus(score.image.sha256, patch=4 * 24 + 17)
-    run(app, region=(score.image.sha256, [0, 25]))
+    run(app, region=Region(score.image.sha256, (0, 25)))
     layers = next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers"))
     layers.set_value([5, 15])
     run(app)
     assert app.session_state.session.focus.patch == 9 * 48 + 35
     four = [row * 48 + col for row in (0, 1) for col in (0, 1)]
-    assert app.session_state.session.region == (score.image.sha256, sorted(four + [patch + 98 for patch in four]))
+    eight = sorted(four + [patch + 98 for patch in four])
+    assert app.session_state.session.region == (score.image.sha256, tuple(eight))
     next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers")).set_value([15])
     run(app)
     assert app.session_state.session.focus.patch == 4 * 24 + 17
-    assert app.session_state.session.region == (score.image.sha256, [0, 25])
+    assert app.session_state.session.region == (score.image.sha256, (0, 25))
 
 
 def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, found: Analysis) -> None:

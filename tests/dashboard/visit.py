@@ -7,8 +7,8 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from dashboard.services import registry
 from dashboard.services.jobs import Job, jobs
-from dashboard.services.registry import registry
 from dashboard.session import Session
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
@@ -20,9 +20,9 @@ APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 def opened(workspace: Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
     """The app on a page, in a session of its own that already has images."""
     app = AppTest.from_file(str(APP), default_timeout=120)
-    number = registry().create()
+    number = registry.registry().create()
     if workspace is not None:
-        registry().keep(number, workspace=workspace)
+        registry.registry().keep(number, workspace=workspace)
     app.query_params["w"] = number
     put(app, **{key: value for key, value in session.items() if key not in FIELDS})
     app.run()
