@@ -144,7 +144,7 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
     assert held is not None
     assert [e.image.name for e in held.workspace.normals] == job.result["normals"][0]["names"]
     assert {e.label for e in held.workspace.tests} == {"good"}
-    assert held.settings.object_name == "metal"
+    assert held.settings.config.object_name == "metal"
     focused = next(e for e in held.workspace.tests if e.image.sha256 == app.session_state.session.focus.image)
     lake = Lake(model(ModelKey("lake-cnn", None)).backbone, LakeConfig(object_name="metal"))
     score = lake.fit([e.image for e in held.workspace.normals]).explain(focused.image).score

@@ -154,7 +154,7 @@ def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
     everything = {example.image.sha256 for example in (*small.normals, *small.tests)}
     assert asked == [(15, [276], everything, words)]
     assert [one.value for one in page.success] == ([] if says is None else [says])
-    assert any("No word describes this neuron" in one.value for one in page.info) is (says is None)
+    assert any("No concept label" in one.value for one in page.info) is (says is None)
 
 
 def test_pixels_of_a_clicked_patch_state_their_baseline_and_error(page: AppTest) -> None:
@@ -183,7 +183,7 @@ def test_a_pin_belongs_to_its_backbone_and_opens_its_neuron(page: AppTest) -> No
     section(
         page, "Pinned", pins=[Pin(ModelKey("lake-vit", None), 3, "mlp_hidden", 5), Pin(own(page), 13, "mlp_hidden", 7)]
     )
-    assert "1 more pinned with another backbone" in texts(page)
+    assert "Pinned with another backbone or input size, and hidden here: 1." in texts(page)
     assert "layer 13 · MLP hidden · neuron 7" in texts(page)
     page.button(key="open_13_mlp_hidden_7").click().run()
     assert not page.exception

@@ -36,8 +36,8 @@ def view(app: AppTest, name: str) -> AppTest:
         ("Ranking", "Click a bar to choose its neuron.", "Add test images to compare the selected neurons"),
         (
             "Criteria",
-            "Jaccard overlap: neurons that both criteria select",
-            "Jaccard overlap: neurons that both criteria select",
+            "neurons that both criteria",
+            "neurons that both criteria",
         ),
         ("Stability", "are always selected, whichever", "are always selected, whichever"),
         ("Sweep over K", "three random draws", "Add test images to see what each K is worth."),
@@ -79,7 +79,7 @@ def test_the_elbow_can_be_taken(small: Dataset) -> None:
     app = view(full(small, "selection"), "Ranking")
     workspace = Workspace(small.normals, small.tests, small.name)
     suggested = elbow(all_selections(app.session_state.session.settings, workspace)[15].sensitivity)
-    press(app, f"Take the elbow, K = {suggested}")
+    press(app, f"Use K = {suggested} (elbow)")
     assert not app.exception
     assert app.session_state.session.settings.config.top_k == suggested
 

@@ -82,7 +82,7 @@ def test_no_page_shows_a_name_as_markdown(page: str, small: Dataset) -> None:
     normals = tuple(replace(e, image=replace(e.image, name=f"{i} {ODD}")) for i, e in enumerate(small.normals))
     tests = tuple(replace(e, image=replace(e.image, name=f"t{i} {ODD}")) for i, e in enumerate(small.tests))
     configurations = (Settings(), Settings(config=LakeConfig(fusion_weight=0.0)))
-    app = opened(Workspace(normals, tests, ODD), configurations=configurations)
+    app = opened(Workspace(normals, tests, ODD))
     app.session_state.session.registry.keep(app.session_state.session.number, configurations=configurations)
     app.switch_page(f"app_pages/{page}.py").run()
     assert not app.exception

@@ -48,7 +48,7 @@ def side_by_side(view: NeuronView) -> None:
     shown = [pin for pin in held() if pin.model == model]
     n_others = len(held()) - len(shown)
     if n_others:
-        st.caption(f"{n_others} more are pinned with another backbone or input size; they show when you go back to it.")
+        st.caption(f"Pinned with another backbone or input size, and hidden here: {n_others}.")
     if not shown:
         st.info(
             "No neuron is pinned yet. Pin this one and a few others to compare them here.",
