@@ -1,6 +1,7 @@
 # make demo       the dashboard on a computed sample
 # make dashboard  the dashboard, empty
 # make test       everything that .ci/run checks
+# make test-all   the same with the arithmetic on every model family
 # make bench      speed and memory, as ratios to the bare network
 # make screenshots, make samples, make lint
 
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM_ON_DEBIAN = apt-get update -qq && apt-get install -y -qq chromium
 
-.PHONY: demo dashboard test test-core lint bench screenshots samples chromium clean
+.PHONY: demo dashboard test test-all lint bench screenshots samples chromium clean
 
 demo: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard --sample metal
@@ -18,13 +19,24 @@ demo: $(VENV)/installed
 dashboard: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard
 
+# Core and dashboard run in parallel. What starts processes and waits for them has the machine to itself afterwards.
+ALONE = tests/core/evaluation/test_ray_engine.py tests/e2e
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-report=
+
 test: lint chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/core tests/dashboard tests/e2e
+	$(PYTEST) tests/core tests/dashboard $(ALONE:%=--ignore=%) -n 2 --dist worksteal $(FAMILIES)
+	$(PYTEST) $(ALONE) --cov-append
+	$(BIN)/coverage report --include='lake_core/*' --fail-under=95
+	$(BIN)/coverage report --include='dashboard/*' --fail-under=90
+
+test-all: FAMILIES = --all-families
+test-all: test
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/benchmarks -q

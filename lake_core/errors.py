@@ -1,16 +1,16 @@
-"""What can go wrong, in words for people.
+"""Errors that a user reads.
 
-Every error raised for something a user gave says in one sentence what it was about, why it was refused and what to
-do. The dashboard shows the message as it stands; the command line prints it on one line.
+Each says in one sentence what it is about, why it was refused and what to do. The dashboard shows the message as it
+is; the command line prints it on one line.
 """
 
 
 class LakeError(Exception):
-    """Base of all errors that are meant to be read by a user."""
+    """Base of all errors that are meant for the user."""
 
 
 class ImageError(LakeError):
-    """A image or mask cannot be used."""
+    """An image or mask cannot be used."""
 
 
 class DatasetError(LakeError):
@@ -26,7 +26,7 @@ class ConfigError(LakeError):
 
 
 class NotFittedError(LakeError):
-    """Something was asked of a detector that has seen no normal image yet."""
+    """A detector was used before it was fitted."""
 
 
 def first_line(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 METHOD_VERSION: int = 1
 """Raised whenever the same images, model and configuration give other scores than before; work of another version is
-not gone on with. `tests/core/reference_scores.json` holds scores of this version."""
+not resumed. `tests/core/reference_scores.json` holds scores of this version."""
 
 
 def package_version() -> str:

@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="folder that holds the sets")
     parser.add_argument("--set", choices=SUBJECTS, action="append", help="make only this set (may be repeated)")
-    parser.add_argument("--site", help="make only this kind of image, e.g. good or scratch")
+    parser.add_argument("--kind", help="make only images of this kind, e.g. good or scratch")
     args = parser.parse_args()
     for name in args.set or SUBJECTS:
         make_set(name, args.out, args.kind)

@@ -135,7 +135,7 @@ def along(path: Array, n: int, reach: float) -> tuple[Array, Array]:
 
 
 def over(image: Array, colour: Array, alpha: Array) -> Array:
-    """Colour laid over a image (n, n, 3) with opacity alpha (n, n)."""
+    """Colour laid over an image (n, n, 3) with opacity alpha (n, n)."""
     return image + alpha[..., None] * (colour - image)
 
 

@@ -19,6 +19,7 @@ from lake_core.config import FitConfig, LakeConfig, ResolvedConfig, TextConfig, 
 from lake_core.data.datasets import Example
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
+from lake_core.detector.reselection import would_select
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import PatchScores
 from lake_core.detector.selection import Selection
@@ -26,7 +27,7 @@ from lake_core.detector.text import text_directions
 from lake_core.experiments.ablated import ablated
 from lake_core.experiments.random_draws import Neurons
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.neurons.statistics import Flags, flags, would_select
+from lake_core.neurons.statistics import Flags, flags
 from lake_core.types import HookPoint, Site
 from lake_core.visualization.colours import ScoreScale, score_scale
 

@@ -53,12 +53,12 @@ def checked_precision(name: str) -> torch.dtype:
     return _DTYPES[name]
 
 
-def convert_weights(adapter: nn.Module, dtype: torch.dtype) -> None:
+def convert_weights(tower: nn.Module, dtype: torch.dtype) -> None:
     """Brings a tower's weights to a number type, in place; batch statistics stay float32, where 8 bits are too few."""
     if dtype == torch.float32:
         return
-    adapter.to(dtype)
-    for module in adapter.modules():
+    tower.to(dtype)
+    for module in tower.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.float()
 

@@ -1,8 +1,8 @@
-"""Activations of chosen places of a network, taken with permanent hooks that are inert unless a call asks.
+"""Activations at hook points of a network, taken with permanent hooks that do nothing unless a call asks.
 
-Hooks added and removed per call on a shared model corrupt data between threads. Here each place has one hook for the
-life of the model; it hands its tensor to the collector that the *calling* context has opened, if any, and puts another
-one in its place if that context asks for it. Both live in a `ContextVar`, so two threads (or two sessions of the
+Hooks added and removed per call on a shared model corrupt data between threads. Here each hook point has one hook for
+the life of the model; it hands its tensor to the collector that the *calling* context has opened, if any, and replaces
+it if that context asks for it. Both live in a `ContextVar`, so two threads (or two sessions of the
 dashboard) never see each other's activations.
 """
 
@@ -47,8 +47,8 @@ class Hooks:
     """The permanent hooks of one tower.
 
     Args:
-        taps: For each place, the module and the side of it where the activation passes.
-        convert: Called at once with the place and the raw tensor; returns what is kept. It must copy: blocks that
+        hooks: For each hook point, the module and the side of it where the activation passes.
+        convert: Called at once with the hook point and the raw tensor; returns what is kept. It must copy: blocks that
             work in place (ReLU) overwrite the tensor right afterwards.
     """
 
@@ -63,12 +63,12 @@ class Hooks:
 
     @contextmanager
     def collecting(self, wanted: frozenset[HookPoint]) -> Iterator[dict[HookPoint, Tensor]]:
-        """Collects the wanted places during the forward passes made inside the `with` block by this thread.
+        """Collect the wanted activations during the forward passes that this thread makes inside the `with` block.
 
         Yields:
-            A dictionary that the hooks fill: place -> converted tensor of the latest forward pass.
+            A dictionary that the hooks fill: hook point -> converted tensor of the latest forward pass.
         Raises:
-            KeyError: if a wanted place has no hook.
+            KeyError: if a wanted hook point has no hook.
         """
         self._check(wanted)
         collector = _Collector(self, wanted, self._convert)
@@ -80,16 +80,16 @@ class Hooks:
 
     @contextmanager
     def replacing(self, functions: Mapping[HookPoint, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-        """Puts other tensors at places during the forward passes made inside the `with` block by this thread.
+        """Replace tensors at hook points during the forward passes that this thread makes inside the `with` block.
 
-        What is collected at a place, there and later in the network, is what was put in. Only the innermost block
+        What is collected at a hook point, there and later in the network, is what was put in. Only the innermost block
         counts where they are nested.
 
         Args:
-            functions: For each place, a function of the raw tensor as the tower has it. It returns a tensor of that
-                shape, and must not change the one it was given.
+            functions: For each hook point, a function of the raw tensor as the tower has it. It returns a tensor of
+                that shape, and must not change the one it was given.
         Raises:
-            KeyError: if a place has no hook.
+            KeyError: if a hook point has no hook.
         """
         self._check(frozenset(functions))
         token = _REPLACER.set(_Replacer(self, functions))
@@ -104,7 +104,7 @@ class Hooks:
             raise KeyError(f"no hook at {sorted(missing)}")
 
     def _visit(self, hook_point: HookPoint, tensor: Tensor) -> Tensor | None:
-        """Collects, and returns the tensor that takes this one's place, or None where it stays."""
+        """Collect, and return the tensor that replaces this one, or None where it stays."""
         replacer, collector = _REPLACER.get(), _COLLECTOR.get()
         put: Tensor | None = None
         if replacer is not None and replacer.owner is self and hook_point in replacer.functions:

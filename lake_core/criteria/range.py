@@ -19,4 +19,4 @@ class Range(Criterion):
 
     def sensitivity(self, acts_ipn: "Tensor", inside_ip: "Tensor", layer: int) -> np.ndarray:
         low, high = np.quantile(acts_ipn[inside_ip].cpu().numpy(), [0.01, 0.99], axis=0)
-        return (high - low).astype(np.float32)
+        return np.asarray(high - low, dtype=np.float32)

@@ -20,4 +20,4 @@ class RobustVariance(Criterion):
     def sensitivity(self, acts_ipn: "Tensor", inside_ip: "Tensor", layer: int) -> np.ndarray:
         acts_pn = acts_ipn[inside_ip].cpu().numpy()
         deviations = np.abs(acts_pn - np.median(acts_pn, axis=0))
-        return ((1.4826 * np.median(deviations, axis=0)) ** 2).astype(np.float32)
+        return np.asarray((1.4826 * np.median(deviations, axis=0)) ** 2, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""ZIP archives from untrusted hands, read in memory and within limits."""
+"""ZIP archives from untrusted sources, read in memory and within limits."""
 
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -19,7 +19,7 @@ class Archive:
     Attributes:
         members: Relative paths of its files; folders, hidden files and macOS's own are left out, and so are archives
             inside the archive.
-        problems: What was left out that people should know, one sentence each.
+        problems: What was left out and the user should know, one sentence each.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -30,7 +30,7 @@ class Archive:
         """
         self.name = name
         if PurePosixPath(name).suffix.lower() in ARCHIVE_SUFFIXES - {".zip"}:
-            raise DatasetError(f"{name} is an archive of a kind that is not read here: pack the images as a ZIP.")
+            raise DatasetError(f"{name} is an archive in a format that is not read here: pack the images as a ZIP.")
         try:
             self._zip = ZipFile(BytesIO(data))
             infos = [info for info in self._zip.infolist() if not info.is_dir()]
@@ -60,7 +60,7 @@ class Archive:
         """The unpacked bytes of a member.
 
         Raises:
-            DatasetError: if it is damaged, or larger than a image may be, or the archive unpacks to more than
+            DatasetError: if it is damaged, or larger than an image may be, or the archive unpacks to more than
                 MAX_TOTAL_BYTES; what is counted is what comes out, whatever the archive claims.
         """
         try:
@@ -70,7 +70,7 @@ class Archive:
             raise DatasetError(f"{member} in {self.name} is damaged: pack it again.") from error
         if len(data) > MAX_BYTES:
             raise DatasetError(
-                f"{member} in {self.name} is over the {MAX_BYTES / 1e6:.0f} MB allowed for a image: reduce it."
+                f"{member} in {self.name} is over the {MAX_BYTES / 1e6:.0f} MB allowed for an image: reduce it."
             )
         self._bytes_left -= len(data)
         if self._bytes_left < 0:

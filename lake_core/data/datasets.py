@@ -25,10 +25,10 @@ _SIDE_FILES = frozenset({"", ".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A image with what is known about it.
+    """An image and what is known of it.
 
     Attributes:
-        kind: The kind of defect; None for good images and where it is not known.
+        kind: Of defect; None for good images and where it is not known.
         mask: (height, width) bool, True where defect, of the image's size; None where there is none.
     """
 
@@ -40,7 +40,7 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images to fit on and images to test; `problems` tells what was left out, one sentence each."""
+    """Images to fit on and images to test; `problems` names what was left out, one sentence each."""
 
     name: str
     normals: tuple[Example, ...]
@@ -49,7 +49,7 @@ class Dataset:
 
 
 def read_example(entry: Entry) -> Example:
-    """Read a image and its mask.
+    """Read an image and its mask.
 
     Raises:
         ImageError: if either cannot be used.
@@ -90,7 +90,7 @@ def read_members(
 
     Args:
         files: (name, bytes); names may be relative paths. The files of `good.zip` count as lying in a folder `good`.
-        role: What the images are for; None takes it from their paths. Masks are always told by their paths.
+        role: What the images are for; None takes it from their paths. Masks are always recognised by their paths.
     """
     problems: list[str] = []
     readers: dict[PurePosixPath, Callable[[], bytes]] = {}
@@ -122,7 +122,7 @@ def _read(
     name: str, placed: Iterable[Placed], source: Callable[[PurePosixPath], Path | bytes], problems: Iterable[str]
 ) -> Dataset:
     """Decode what is placed, one file at a time, the normal images first."""
-    said = list(problems)
+    remarks = list(problems)
     sides: dict[str, list[Example]] = {"normal": [], "test": []}
     n_bytes, n_over = 0, 0
     for item in sorted(placed, key=lambda item: item.role.role != "normal"):
@@ -135,35 +135,35 @@ def _read(
         try:
             image = read_image(source(item.path), item.path.as_posix())
         except LakeError as error:
-            said.append(str(error))
+            remarks.append(str(error))
             continue
         try:
             sources, names = [source(path) for path in item.masks], [path.as_posix() for path in item.masks]
             mask = united_mask(sources, image.size, names)
         except LakeError as error:
-            said.append(str(error))
+            remarks.append(str(error))
         n_bytes += image.rgb.nbytes + (0 if mask is None else mask.nbytes)
         sides[item.role.role].append(Example(image, item.role.label, item.role.kind, mask))
     if n_over:
         limit = f"{MAX_DATASET_BYTES / 1e9:g} GB"
-        said.append(f"{_count(n_over)} left out, because the others fill {limit}: give fewer or smaller ones.")
-    normals, tests = (_without_copies(side, said) for side in sides.values())
+        remarks.append(f"{_count(n_over)} left out, because the others fill {limit}: give fewer or smaller ones.")
+    normals, tests = (_without_copies(side, remarks) for side in sides.values())
     normal_names = {example.image.sha256: example.image.name for example in normals}
     for example in tests:
         if example.image.sha256 in normal_names:
-            said.append(
+            remarks.append(
                 f"{example.image.name} is also among the normal images ({normal_names[example.image.sha256]}): "
                 f"its score says nothing about new images."
             )
-    return Dataset(name, tuple(normals), tuple(tests), tuple(dict.fromkeys(said)))
+    return Dataset(name, tuple(normals), tuple(tests), tuple(dict.fromkeys(remarks)))
 
 
-def _without_copies(examples: list[Example], said: list[str]) -> list[Example]:
-    """The examples without byte-identical copies; each group of copies is told."""
+def _without_copies(examples: list[Example], remarks: list[str]) -> list[Example]:
+    """The examples without byte-identical copies; each group of copies adds a remark."""
     dropped: set[int] = set()
     for first, *copies in duplicates(example.image for example in examples):
         names = ", ".join(copy.name for copy in copies)
-        said.append(
+        remarks.append(
             f"{first.name} was given {len(copies) + 1} times, byte for byte (also as {names}); it is kept once."
         )
         dropped.update(id(copy) for copy in copies)
@@ -185,14 +185,14 @@ def free_path(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosix
 
 
 def _remarks(placed: Iterable[Placed]) -> list[str]:
-    """One sentence for each kind of file that was left out and may have been meant as a image."""
+    """One sentence for each type of file that was left out and may have been meant as an image."""
     ignored = [item.path for item in placed if item.role.role == "ignored" and not is_hidden(item.path)]
     suffixes = sorted({path.suffix.lower() for path in ignored if not is_image_name(path)} - _SIDE_FILES)
     remarks = []
     for suffix in suffixes:
         names = [path.as_posix() for path in ignored if path.suffix.lower() == suffix]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        remarks.append(f"{', '.join(names[:3])}{more}: '{suffix}' is not read as a image; convert to PNG or JPEG.")
+        remarks.append(f"{', '.join(names[:3])}{more}: '{suffix}' is not read as an image; convert to PNG or JPEG.")
     images = [path for path in ignored if is_image_name(path)]
     n_unclear = sum(role_of(path).role == "ignored" for path in images)
     if n_unclear:

@@ -1,10 +1,10 @@
-"""From bytes, arrays and PIL images to 8-bit RGB; whatever stands in the way becomes one sentence."""
+"""Bytes, arrays and PIL images to 8-bit RGB; what cannot be decoded is refused in one sentence."""
 
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lake_core.errors import ImageError
 
@@ -24,14 +24,14 @@ def working_size(width: int, height: int) -> tuple[int, int]:
 
 
 def read_bytes(source: Path | str | bytes, name: str) -> bytes:
-    """The file's bytes, once it is known to be a file of a bearable size."""
+    """The file's bytes, once its size is known to be allowed."""
     if isinstance(source, bytes):
         n_bytes, data = len(source), source
     elif isinstance(source, str | Path):
         path = Path(source)
         try:
             if path.is_dir():
-                raise ImageError(f"{name} is a folder, not a image: give the images in it.")
+                raise ImageError(f"{name} is a folder, not an image: give the images in it.")
             n_bytes = path.stat().st_size
             data = path.read_bytes() if n_bytes <= MAX_BYTES else b""
         except FileNotFoundError as error:
@@ -40,7 +40,7 @@ def read_bytes(source: Path | str | bytes, name: str) -> bytes:
             raise ImageError(f"{name} cannot be read from disk ({_reason(error)}): check its permissions.") from error
     else:
         raise ImageError(
-            f"{name} is of type {type(source).__name__}, which is not a image: "
+            f"{name} is of type {type(source).__name__}, which is not an image: "
             f"give a path, bytes, a PIL image or a uint8 array."
         )
     if n_bytes == 0:
@@ -57,7 +57,7 @@ def decode(data: bytes, name: str, notes: list[str]) -> Image.Image:
     """The decoded first frame; size is checked before any pixel is decoded."""
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError(f"{name} {_what_else(data)}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels: reduce or crop it.") from error
@@ -81,8 +81,9 @@ def checked_load(image: Image.Image, name: str) -> Image.Image:
 
 
 def _n_frames(data: bytes, format: str | None) -> int:
-    """Frames in a file, counted on a handle of its own: counting moves a image to another frame, and leaves it there
-    where that frame cannot be read.
+    """Frames in a file, counted on a second handle: counting moves an image to another frame.
+
+    If that frame cannot be read, the image would stay there.
     """
     if format == "MPO":  # a phone's JPEG with a preview or depth image behind it
         return 1
@@ -185,14 +186,14 @@ def _damaged(name: str, error: Exception) -> str:
 
 
 def _what_else(data: bytes) -> str:
-    """What bytes that are no image seem to be, and what to do: the sentence after the name."""
+    """What bytes that are no image seem to be, and the remedy: the rest of a sentence that begins with the name."""
     head = data[:1024]
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     brand = data[8:12] if data[4:8] == b"ftyp" else b""
     if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in text):
         return "is an SVG drawing: export it as PNG"
     if text.startswith((b"<!doctype html", b"<html")):
-        return "is a web page, not a image: download the image itself"
+        return "is a web page, not an image: download the image itself"
     if text.startswith(b"version https://git-lfs"):
         return "is a Git LFS pointer, not the image: run 'git lfs pull'"
     if head.startswith(b"%PDF"):
@@ -206,10 +207,10 @@ def _what_else(data: bytes) -> str:
     if brand:
         return "is a video: export a frame of it as PNG"
     if head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\0", b"MM\0*")) or data[8:12] == b"WEBP":
-        return "is damaged, or of a kind that cannot be decoded here: save it again as an 8- or 16-bit PNG"
+        return "is damaged, or of a format that cannot be decoded here: save it again as an 8- or 16-bit PNG"
     if _is_text(head):
-        return "is a text file, not a image: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
-    return "is not a image this program can read: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
+        return "is a text file, not an image: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
+    return "is not an image this program can read: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
 
 
 def _is_text(head: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Data sets in folders, seen from outside: which files are what, without opening any."""
+"""Data sets in folders: which file is what, without opening any."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ REMEDY = "put normal ones into a folder 'train/good' or 'normal'"
 
 @dataclass(frozen=True)
 class Entry:
-    """A image of a data set that has not been read yet.
+    """An image of a data set that has not been read yet.
 
     Attributes:
         name: Its path below the data set's folder.
@@ -32,13 +32,8 @@ class Entry:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """All images in a folder and below, in natural order; told by their names, hidden ones left out."""
+    """All images in a folder and below, in natural order; recognised by their names, hidden ones left out."""
     return [folder / path for path in files_below(folder) if is_image_name(path)]
-
-
-def list_ignored(folder: Path) -> list[Path]:
-    """The files that list_images leaves out: hidden ones, and those that are not named as images."""
-    return [folder / path for path in files_below(folder) if not is_image_name(path)]
 
 
 def categories(root: Path) -> list[Path]:

@@ -23,10 +23,10 @@ from lake_core.errors import ImageError
 
 @dataclass(frozen=True)
 class InputImage:
-    """A checked image. Two images are equal when name and sha256 are, so that a image can be a cache key.
+    """A checked image. Two images are equal when name and sha256 are, so that an image can be a cache key.
 
     Attributes:
-        name: File name or relative path, for people.
+        name: File name or relative path, as shown.
         rgb: (height, width, 3) uint8, read-only; orientation applied, transparency laid on white, longest side at
             most MAX_SIDE.
         sha256: Of the encoded bytes; for arrays and PIL images, of the shape and the RGB pixels.
@@ -60,12 +60,12 @@ ImageSource: TypeAlias = InputImage | Path | str | bytes | Image.Image | np.ndar
 def read_image(source: ImageSource, name: str | None = None) -> InputImage:
     """Decode and check one image.
 
-    16-bit values are scaled by their full range, never clipped. Transparent parts are laid on white, and a image of
+    16-bit values are scaled by their full range, never clipped. Transparent parts are laid on white, and an image of
     more than MAX_SIDE pixels along a side is reduced to a working copy (Lanczos); both leave a note.
 
     Args:
-        source: A path, the bytes of a file, a PIL image, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or a Image,
-            which is returned as it is.
+        source: A path, the bytes of a file, a PIL image, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or an
+            InputImage, which is returned as it is.
         name: What to call it in messages; by default the file name, or "image".
     Raises:
         ImageError: if it cannot be used; one sentence with the name, the reason and the remedy.

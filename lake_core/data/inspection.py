@@ -1,4 +1,4 @@
-"""What a folder of data sets was understood to be: `lake datasets inspect`."""
+"""How a folder of data sets is understood: `lake datasets inspect`."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ class Category:
     """One data set as it was understood; plain values.
 
     Attributes:
-        layout: In words.
+        layout: Whose layout its folders follow, as a phrase.
         kinds: Kind of defect -> number of test images.
         n_unlabelled: Test images of which nothing says whether they are good; they are scored by nothing.
         n_masked: Defective test images with a mask; missing_masks names those without.
@@ -77,7 +77,7 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
     name = folder.resolve().name
     try:
         entries = index_folder(folder)
-    except DatasetError as error:  # the others can still be told
+    except DatasetError as error:  # the others can still be inspected
         return _unusable(name, str(error))
     sizes: Counter[str] = Counter()
     by_hash: dict[str, list[Entry]] = {}
@@ -160,42 +160,42 @@ def _is_below(path: Path, folders: Sequence[Path]) -> bool:
 
 
 def lines(found: Sequence[Category], beside: Sequence[str]) -> list[str]:
-    """What people are told, line by line."""
-    told = []
+    """The report, line by line."""
+    report = []
     for category in found:
-        told += [f"{category.name}: {category.layout}"]
+        report += [f"{category.name}: {category.layout}"]
         if not category.n_normal and category.problems:
-            told += [f"  WARNING: {problem}" for problem in category.problems]
+            report += [f"  WARNING: {problem}" for problem in category.problems]
             continue
         kinds = ", ".join(f"{kind} {n}" for kind, n in category.kinds.items())
-        told.append(
+        report.append(
             f"  normal {category.n_normal}; test: good {category.n_test_good}, defective "
             f"{category.n_test_defective}{f' ({kinds})' if kinds else ''}"
             + f", without a label {category.n_unlabelled}"
             * bool(category.n_unlabelled)
         )
         sizes = [f"{size} ({n})" for size, n in category.sizes.items()]
-        told.append(f"  sizes: {_some(sizes) or 'none could be read'}")
-        told.append(
+        report.append(f"  sizes: {_some(sizes) or 'none could be read'}")
+        report.append(
             f"  masks: {category.n_masked} of {category.n_test_defective} defective images"
             + f"; none for {_some(category.missing_masks)}" * bool(category.missing_masks)
         )
         for copies in category.duplicates[:5]:
-            told.append(f"  the same bytes: {_some(copies)}")
+            report.append(f"  the same bytes: {_some(copies)}")
         if category.leaks:
-            told.append(f"  WARNING: test images that are also among the normal ones: {_some(category.leaks)}")
-        told += [f"  WARNING: {problem}" for problem in category.problems]
+            report.append(f"  WARNING: test images that are also among the normal ones: {_some(category.leaks)}")
+        report += [f"  WARNING: {problem}" for problem in category.problems]
         if not (category.n_test_good and category.n_test_defective):
-            told.append("  WARNING: AUROC, AP and F1 need labelled test images of both kinds, good and defective")
+            report.append("  WARNING: AUROC, AP and F1 need labelled test images of both kinds, good and defective")
         if category.ignored:
             n, n_images = len(category.ignored), sum(is_image_name(PurePosixPath(p)) for p in category.ignored)
-            told.append(
+            report.append(
                 f"  ignored: {n} file{'s' * (n > 1)} ({n_images} image{'s' * (n_images != 1)}): "
                 f"{_some(category.ignored)}"
             )
     if beside:
-        told.append(f"Beside the data sets, ignored: {_some(beside)}")
-    return told
+        report.append(f"Beside the data sets, ignored: {_some(beside)}")
+    return report
 
 
 def _some(names: Sequence[str], n: int = 5) -> str:

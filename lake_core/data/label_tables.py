@@ -1,4 +1,4 @@
-"""Tables that say what images are, where folders do not: VisA's split_csv/1cls.csv and a labels.csv beside them."""
+"""Tables that say what images are where folders do not: VisA's split_csv/1cls.csv, or a labels.csv beside them."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ LABELS_TABLE = PurePosixPath("labels.csv")
 _MAX_BYTES = 50_000_000
 _LABELLED = ("test", "normal")
 """Roles that a labels.csv may name; a bare file name is looked for among the first, then among the second."""
-_PATH_NAMES, _LABEL_NAMES = ("path", "image", "image", "file", "filename", "name"), ("label", "class", "kind")
+_PATH_NAMES, _LABEL_NAMES = ("path", "image", "file", "filename", "name"), ("label", "class", "kind")
 
 
 def visa_table(root: Path) -> Path | None:
@@ -39,7 +39,7 @@ def with_tables(root: Path, placed: Sequence[Placed]) -> list[Placed]:
     are ignored.
 
     Raises:
-        DatasetError: if a table cannot be read, names a image that is not there, or calls a image defective that
+        DatasetError: if a table cannot be read, names an image that is not there, or calls an image defective that
             lies among the normal ones.
     """
     table = table_of(root)

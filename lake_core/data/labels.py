@@ -1,4 +1,4 @@
-"""What a path says about a image: normal or to be tested, good or defective, which mask. Pure; nothing is opened."""
+"""Paths to roles: normal or test image, good or defective, and which mask belongs to it. Nothing is opened."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -28,12 +28,12 @@ _MASK_ENDINGS = ("_mask", "-mask", "_gt")
 
 @dataclass(frozen=True)
 class Role:
-    """What a image is for.
+    """What an image is for.
 
     Attributes:
-        role: "ignored" covers hidden files, files that are no images, and folders below `train` of unknown kind.
+        role: "ignored" covers hidden files, files that are no images, and folders of unknown meaning below `train`.
         label: None where the path does not tell.
-        kind: The kind of defect, a folder's name; None for good images.
+        kind: Of defect, a folder's name; None for good images.
     """
 
     role: Literal["normal", "test", "mask", "ignored"]
@@ -65,7 +65,7 @@ def is_hidden(path: PurePath) -> bool:
 
 
 def is_image_name(path: PurePath) -> bool:
-    """Whether it is named as a image is, and not hidden."""
+    """Whether it has the name of an image and is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(path)
 
 
@@ -222,7 +222,7 @@ def _around_part(folders: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, 
 
 
 def bare_stem(path: PurePosixPath) -> str:
-    """The name of a image or of its mask without what makes it a mask's: the same for both."""
+    """The name of an image or of its mask without what makes it a mask's: the same for both."""
     stem = path.stem.lower()
     return next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
 
@@ -245,5 +245,5 @@ def _word(folder: str) -> str:
 
 
 def _last(words: tuple[str, ...], known: frozenset[str]) -> int:
-    """The place of the last known word, or -1."""
+    """Index of the last known word, or -1."""
     return max((i for i, word in enumerate(words) if word in known), default=-1)

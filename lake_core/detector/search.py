@@ -247,4 +247,5 @@ def _neighbours(grid: PatchGrid, side: int, device: torch.device) -> Tensor:
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """Products of matrices (n, ...) of 16-bit numbers, float32; the slow way on the CPU, and where some are float32."""
     is_fast = a.is_cuda and a.dtype == b.dtype != torch.float32
-    return torch.bmm(a, b, out_dtype=torch.float32) if is_fast else a.float() @ b.float()
+    product: Tensor = torch.bmm(a, b, out_dtype=torch.float32) if is_fast else a.float() @ b.float()
+    return product

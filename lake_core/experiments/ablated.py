@@ -1,4 +1,4 @@
-"""Which selected neurons to ablate, and the detector without them (METHOD, section 6: score-level ablation).
+"""Which selected neurons to ablate, and the detector without them (docs/method.md, section 6: score-level ablation).
 
 Sections 2 to 4 of the method are recomputed from stored activations: vectors are scaled to unit length in the subspace
 that remains, and memory bank, nearest neighbours and tau follow from it. Which neurons are selected, the text part and

@@ -124,7 +124,7 @@ def random_control(
     n_draws: int = 10,
     on_progress: Progress | None = None,
 ) -> RandomControl:
-    """Sets the detector's selection beside random ones (METHOD, section 6).
+    """Sets the detector's selection beside random ones (docs/method.md, section 6).
 
     Args:
         lake: Fitted.

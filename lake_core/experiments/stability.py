@@ -90,21 +90,6 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
     return Stability(runs, neurons, mean, _verdict(lake, mean), _sentence(lake, mean, neurons))
 
 
-def left_out_selections(lake: Lake, layer: int) -> list[np.ndarray]:
-    """The neurons of any layer that are selected when one normal image is left out, for each in turn.
-
-    Returns:
-        One (k,) int64 per normal image, most sensitive first; with a single normal image one, from all of it.
-    """
-    config, patches = lake.config, lake.normal_patches(layer)
-    n_normals = len(lake.normals_)
-    choices = [[i for i in range(n_normals) if i != left_out] for left_out in range(n_normals)]
-    return [
-        select(*patches.of(kept), layer, config.site, config.criterion, config.top_k, config.seed).neurons
-        for kept in (choices if n_normals > 1 else [[0]])
-    ]
-
-
 def _select(lake: Lake, patches: Patches, full: Selection) -> np.ndarray:
     config = lake.config
     return select(*patches, full.layer, full.site, full.criterion, config.top_k, config.seed).neurons

@@ -2,7 +2,7 @@
 sites do.
 
 Maps are compared by their correlation over all patches of all given images. Two layers whose grids differ are brought
-to the finer of both, as METHOD does for fused maps: each fine patch takes the coarse patch that contains its centre.
+to the finer of both, as docs/method.md does for fused maps: each fine patch takes the coarse patch that contains its centre.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from lake_core.backbones.patch_grid import coarse_of_fine
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.memory_bank import finest
+from lake_core.detector.reselection import left_out_selections
 from lake_core.errors import LakeError
-from lake_core.experiments.stability import left_out_selections
 from lake_core.neurons.statistics import selection_of
 from lake_core.types import SITES, HookPoint, Progress, Site
 

@@ -15,7 +15,8 @@ from scipy.stats import rankdata
 
 from lake_core.data.datasets import Example
 from lake_core.data.images import ImageSource, InputImage, read_image
-from lake_core.detector.selection import Selection, select
+from lake_core.detector.reselection import would_select
+from lake_core.detector.selection import Selection
 from lake_core.neurons.concepts import ConceptLabels
 from lake_core.neurons.effects import describe as label_concepts
 from lake_core.types import Label, Progress, Site
@@ -158,21 +159,6 @@ def selection_of(lake: "Lake", layer: int, site: Site | None = None) -> Selectio
     if layer in lake.selection_ and site == config.site:
         return lake.selection_[layer]
     return would_select(lake, layer, lake.normals_, site)
-
-
-def would_select(lake: "Lake", layer: int, normals: Sequence[InputImage], site: Site | None = None) -> Selection:
-    """What a detector selects in a layer when it is fitted on some normal images; it need not be fitted.
-
-    Args:
-        lake: Its configuration and store are used.
-        layer: Layer number.
-        normals: At least one.
-        kind: Activation site; None means the detector's.
-    """
-    config = lake.config
-    site = site or config.site
-    patches = lake.store.patches(normals, lake.backbone.hook_point(layer, site))
-    return select(*patches, layer, site, config.criterion, config.top_k, config.seed)
 
 
 def neuron_table(

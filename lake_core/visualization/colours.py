@@ -84,14 +84,15 @@ def signed_colours(shares: np.ndarray) -> ByteArray:
 def _colours(name: str, shares: np.ndarray) -> ByteArray:
     table = _colour_table(name)
     index: NDArray[np.intp] = np.minimum((shares * len(table)).astype(np.intp), len(table) - 1)
-    return table[index]
+    return np.asarray(table[index])
 
 
 @cache
 def _colour_table(name: str) -> ByteArray:
     """(n_colours, 3) uint8 of a colour map, which Matplotlib looks up far more slowly."""
     colours = matplotlib.colormaps[name]
-    return np.rint(colours(np.arange(colours.N))[:, :3] * 255).astype(np.uint8)
+    rgb: np.ndarray = np.rint(colours(np.arange(colours.N))[:, :3] * 255)
+    return rgb.astype(np.uint8)
 
 
 def _finite(values: Any) -> np.ndarray:

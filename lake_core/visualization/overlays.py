@@ -128,7 +128,8 @@ def _spread(
 def _smoothstep(x: np.ndarray, start: float, end: float) -> FloatArray:
     """From 0 at start to 1 at end, 0 for NaN."""
     t: np.ndarray = np.clip((np.nan_to_num(x, nan=start) - start) / (end - start), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
+    eased: np.ndarray = t * t * (3 - 2 * t)
+    return eased.astype(np.float32)
 
 
 def _blend(base: Image.Image, colours: ByteArray, cover: FloatArray, opacity: float) -> Image.Image:
@@ -167,7 +168,7 @@ def _squared_from_centre(grid: PatchGrid, placement: Placement, size: tuple[int,
     y = (placement.top + (np.arange(size[1]) + 0.5) * placement.height / size[1]) * grid.rows / grid.covered_height
     x = (placement.left + (np.arange(size[0]) + 0.5) * placement.width / size[0]) * grid.cols / grid.covered_width
     down, right = (((along % 1 - 0.5) ** 2).astype(np.float32) for along in (y, x))
-    return down[:, None] + right[None, :]
+    return np.asarray(down[:, None] + right[None, :])
 
 
 def _paint(image: Image.Image, coverage: FloatArray, colour: tuple[int, int, int]) -> Image.Image:

@@ -11,10 +11,27 @@ import pytest
 import torch
 
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.backbones.opening import open_backbone
 from lake_core.data.images import InputImage, read_image
 from tests.core.stains import write_category
-from tests.core.tiny import FAMILIES, OpenTiny, Tiny, small_nets, write
+from tests.core.tiny import FAMILIES, OpenTiny, Tiny, each_shape, small_nets, write
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-families",
+        action="store_true",
+        help="also the tests that only repeat the arithmetic on a family whose shapes another family has",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all-families"):
+        return
+    repeats = [item for item in items if item.get_closest_marker("sweep")]
+    config.hook.pytest_deselected(items=repeats)
+    items[:] = [item for item in items if not item.get_closest_marker("sweep")]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +42,12 @@ def one_thread() -> None:
 @pytest.fixture(scope="session")
 def lake_cnn(one_thread: None) -> Backbone:
     return open_backbone("lake-cnn")
+
+
+@pytest.fixture(scope="session")
+def cnn_store(lake_cnn: Backbone) -> FeatureStore:
+    """Activations of lake-cnn at its full size, for tests that score images of the samples: each runs once."""
+    return FeatureStore(lake_cnn)
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +89,12 @@ def open_tiny(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Ope
 @pytest.fixture(params=FAMILIES)
 def tiny(request: pytest.FixtureRequest, open_tiny: OpenTiny) -> Tiny:
     """One tiny backbone of each family in turn."""
+    return Tiny(request.param, FAMILIES[request.param], open_tiny(request.param))
+
+
+@pytest.fixture(params=each_shape())
+def shape(request: pytest.FixtureRequest, open_tiny: OpenTiny) -> Tiny:
+    """A tiny backbone of each shape of grids; of each family with --all-families."""
     return Tiny(request.param, FAMILIES[request.param], open_tiny(request.param))
 
 

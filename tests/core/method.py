@@ -11,10 +11,9 @@ from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.patch_grid import PatchGrid
-from lake_core.config import Site
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.types import HookPoint
+from lake_core.types import HookPoint, Site
 
 N_NORMALS = 3
 

@@ -1,7 +1,9 @@
-"""Boundaries that hold for every file: the core knows no interface, and nothing is ever unpickled."""
+"""Boundaries that hold for every file: order of the rooms, private names, no interface in the core, no unpickling."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -63,6 +65,86 @@ def test_nothing_is_unpickled(path: Path) -> None:
             assert isinstance(allow_pickle, ast.Constant), where
             assert allow_pickle.value is False, where
         assert not function.endswith("read_pickle"), where
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Names that begin with one underscore and belong to another module of this project: imported, or reached."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("lake_core", "dashboard"):
+            for alias in node.names:
+                if is_private(alias.name):
+                    yield f"{node.module}.{alias.name}"
+                if is_module(f"{node.module}.{alias.name}"):
+                    modules.add(alias.asname or alias.name)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(ast.Name(owner), name) if owner in modules and is_private(name):
+                yield f"{owner}.{name}"
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or path.is_dir()
+
+
+@pytest.mark.parametrize("path", ALL, ids=name_of)
+def test_no_module_reaches_into_another_ones_private_names(path: Path) -> None:
+    assert list(private_names(path)) == []
+
+
+def test_private_names_of_other_modules_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "guilty.py"
+    path.write_text(
+        "from lake_core.data.images import _hidden, __doc__\n"
+        "from lake_core.data import images as read\n"
+        "read._also_hidden, read.shown, self._own\n"
+    )
+    assert list(private_names(path)) == ["lake_core.data.images._hidden", "read._also_hidden"]
+
+
+# The order of the rooms ----------------------------------------------------------------------------------------------
+
+WRONG_WAY = {
+    "metrics/decision": "data.images",
+    "backbones/hooks": "detector.lake",
+    "criteria/base": "config",
+    "neurons/concepts": "experiments.stability",
+    "types": "prompts",
+}
+"""Modules, and what they must not import."""
+
+
+def contract_of_the_core(root: Path) -> subprocess.CompletedProcess[str]:
+    """Checks the order of the rooms of the `lake_core` below a folder, as `make lint` does."""
+    lint_imports = str(Path(sys.executable).with_name("lint-imports"))
+    command = [lint_imports, "--no-cache", "--no-logo", "--contract", "core"]
+    environment = os.environ | {"PYTHONPATH": str(root), "COLUMNS": "200"}
+    return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_module_that_imports_against_the_order_of_the_rooms_fails_the_contract(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for package in ("lake_core", "dashboard"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    kept = contract_of_the_core(tmp_path)
+    assert kept.returncode == 0, kept.stdout + kept.stderr
+
+    for module, wrong in WRONG_WAY.items():
+        with (tmp_path / "lake_core" / f"{module}.py").open("a") as file:
+            file.write(f"\nimport lake_core.{wrong}\n")
+    broken = contract_of_the_core(tmp_path)
+    assert broken.returncode == 1
+    for module, wrong in WRONG_WAY.items():
+        assert f"lake_core.{module.replace('/', '.')} -> lake_core.{wrong}" in broken.stdout
+
+
+# What every file has ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)

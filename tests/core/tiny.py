@@ -6,14 +6,16 @@ that is left out changes the numbers.
 
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import open_clip
+import pytest
 import timm
 import torch
 from safetensors.torch import save_file
@@ -230,6 +232,36 @@ FAMILIES: dict[str, Family] = {
         model={"quick_gelu": True},
     ),
 }
+
+
+def shape_of(family: Family) -> tuple[bool, ...]:
+    """All that the arithmetic after the network can see of a family.
+
+    Whether patches cover less than the input, whether patch directions are missing, whether grids differ between
+    layers, and whether the grid of the patch directions is coarser than the finest of them.
+    """
+    finest = max(family.grids)
+    coarse_joint = family.joint is not None and family.joint < finest
+    return family.covered is not None, family.joint is None, len(set(family.grids)) > 1, coarse_joint
+
+
+SHAPES = tuple({shape_of(family): name for name, family in reversed(FAMILIES.items())}.values())
+"""The first family of each shape: plain, uncovered rim, no joint space, coarse joint grid, mixed grids."""
+
+
+def each_shape(*others: Iterable[Any]) -> list[Any]:
+    """Parameters: a family's name, or with `others` a tuple of it and one of each; SHAPES, or with --all-families all.
+
+    For what is computed from activations alone. Where the family's own network matters, take FAMILIES.
+    """
+    return [
+        pytest.param(
+            (name, *rest) if others else name,
+            id=" ".join(map(str, (name, *rest))),
+            marks=() if name in SHAPES else pytest.mark.sweep,
+        )
+        for name, *rest in product(FAMILIES, *others)
+    ]
 
 
 def config_of(family: Family) -> dict[str, Any]:

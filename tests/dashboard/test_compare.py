@@ -91,14 +91,14 @@ def test_set_ups_are_added_from_the_sidebar_once_and_removed(small: Dataset) -> 
     next(w for w in app.slider if w.label == "Fusion weight (w)").set_value(0.0)
     app.run()
     press(app, "Add the current configuration")
-    assert [s.fusion_weight for s in held(app)] == [0.3, 0.0]
+    assert [s.config.fusion_weight for s in held(app)] == [0.3, 0.0]
     assert app.dataframe[0].value["configuration"].tolist() == ["A · w = 0.30", "B · w = 0.00"]
     next(b for b in app.button if b.key == "use_A").click()
     app.run()
     assert next(w for w in app.slider if w.label == "Fusion weight (w)").value == 0.3
     next(b for b in app.button if b.key == "remove_A").click()
     app.run()
-    assert [s.fusion_weight for s in held(app)] == [0.0]
+    assert [s.config.fusion_weight for s in held(app)] == [0.0]
     assert not app.exception
 
 

@@ -77,18 +77,22 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+QUIET_MS = 300
+"""How long nothing may change: longer than an answer of the server, and than a slider waits for the next key."""
+
+IS_IDLE = """([start, quiet]) => {
+    if (!window.lakeObserver) {
+        window.lakeObserver = new MutationObserver(() => { window.lakeChanged = performance.now(); });
+        window.lakeObserver.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
+    }
+    const done = document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
+        && !document.querySelector('[data-testid=stMain] :is([data-testid=stSkeleton], [data-stale=true])');
+    if (!done) window.lakeChanged = performance.now();
+    return done && performance.now() - Math.max(start, window.lakeChanged || start) > quiet;
+}"""
+
+
 def wait_until_idle(page: Page, timeout_s: float = 90) -> None:
-    """Waits until the app's script has run to its end and the page shows what it sent."""
-    page.wait_for_selector(
-        "[data-testid=stApp][data-test-script-state=notRunning]", timeout=timeout_s * 1000, state="attached"
-    )
-    page.wait_for_timeout(400)
-    page.wait_for_selector(
-        "[data-testid=stApp][data-test-script-state=notRunning]", timeout=timeout_s * 1000, state="attached"
-    )
-    page.wait_for_function(
-        """() => document.querySelector(
-            '[data-testid=stMain] [data-testid=stSkeleton], [data-testid=stMain] [data-stale=true]'
-        ) === null""",
-        timeout=timeout_s * 1000,
-    )
+    """Waits until the app's script has run to its end and the page has stopped to change."""
+    start = page.evaluate("performance.now()")
+    page.wait_for_function(IS_IDLE, arg=[start, QUIET_MS], timeout=timeout_s * 1000)

@@ -5,10 +5,11 @@ Writes <page>.png at 1440 x 900 and, with --all, also the phone's size (390 x 84
 
 import argparse
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from lake_core.data.samples import load_sample
 from tests.e2e.server import browser, running_dashboard, wait_until_idle
@@ -27,11 +28,29 @@ PAGES = {
 }
 
 
-def walk(
-    opened: Browser, address: str, out: Path, width: int, height: int, suffix: str, dark: bool, full: bool
-) -> None:
+@dataclass(frozen=True)
+class View:
+    """How pages are looked at: window in pixels, end of the files' names, theme, and whether pages are taken whole."""
+
+    width: int = 1440
+    height: int = 900
+    suffix: str = ""
+    dark: bool = False
+    full: bool = False
+
+
+DESKTOP = View()
+OTHERS = (
+    View(suffix="_full", full=True),
+    View(390, 844, suffix="_phone", full=True),
+    View(suffix="_dark", dark=True),
+)
+
+
+def walk(opened: Browser, address: str, out: Path, view: View) -> None:
     """Opens each page from the navigation of one session and takes its image."""
-    context = opened.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
+    window: ViewportSize = {"width": view.width, "height": view.height}
+    context = opened.new_context(viewport=window, color_scheme="dark" if view.dark else "light")
     page = context.new_page()
     page.goto(address)
     wait_until_idle(page)
@@ -39,33 +58,32 @@ def walk(
     for name, path in PAGES.items():
         page.goto(link.replace("/?", f"/{path}?"))
         wait_until_idle(page)
-        page.wait_for_timeout(1500)
-        if full:
-            stretch(page, width)
-        page.screenshot(path=out / f"{name}{suffix}.png")
-        page.set_viewport_size({"width": width, "height": height})
+        if view.full:
+            stretch(page)
+        page.screenshot(path=out / f"{name}{view.suffix}.png")
+        page.set_viewport_size(window)
     context.close()
 
 
 def scratch(opened: Browser, address: str, out: Path) -> None:
-    """The account of a scratched flange, as the README shows it."""
+    """The score decomposition of a scratched flange, as the README shows it."""
     scratched = next(e.image for e in load_sample("metal").tests if e.image.name.endswith("scratch/000.jpg"))
-    page = opened.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page = opened.new_context(viewport={"width": DESKTOP.width, "height": DESKTOP.height}).new_page()
     page.goto(address)
     wait_until_idle(page)
     number = parse_qs(urlsplit(page.url).query)["w"][0]
     page.goto(f"{address}/score_decomposition?w={number}&image={scratched.sha256}")
     wait_until_idle(page)
-    page.wait_for_timeout(1500)
-    stretch(page, 1440)
+    stretch(page)
     page.screenshot(path=out / "scratch.png")
 
 
-def stretch(page: Page, width: int) -> None:
+def stretch(page: Page) -> None:
     """Makes the window as high as the page, which scrolls inside of an element."""
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    width = page.evaluate("window.innerWidth")
     page.set_viewport_size({"width": width, "height": min(int(height) + 40, 6000)})
-    page.wait_for_timeout(800)
+    wait_until_idle(page)
 
 
 def main() -> None:
@@ -77,13 +95,11 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     log = Path(tempfile.mkdtemp()) / "dashboard.log"
     with running_dashboard(log, "--sample", chosen.sample) as address, browser() as opened:
-        walk(opened, address, chosen.out, 1440, 900, "", dark=False, full=False)
+        walk(opened, address, chosen.out, DESKTOP)
         if chosen.sample == "metal":
             scratch(opened, address, chosen.out)
-        if chosen.all:
-            walk(opened, address, chosen.out, 1440, 900, "_full", dark=False, full=True)
-            walk(opened, address, chosen.out, 390, 844, "_phone", dark=False, full=True)
-            walk(opened, address, chosen.out, 1440, 900, "_dark", dark=True, full=False)
+        for view in OTHERS if chosen.all else ():
+            walk(opened, address, chosen.out, view)
 
 
 if __name__ == "__main__":

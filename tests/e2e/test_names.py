@@ -68,14 +68,22 @@ def check(page: Page, *names: str) -> None:
     assert page.locator(FORMATTED).count() == 0
 
 
-def test_names_are_text_and_nothing_is_fetched_from_elsewhere(chromium: Browser, own_address: str, data: Path) -> None:
-    context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    asked: list[str] = []
-    context.on("request", lambda request: asked.append(request.url))
-    page = context.new_page()
-    page.goto(own_address)
-    settle(page)
+@pytest.fixture
+def page(chromium: Browser, own_address: str) -> Iterator[Page]:
+    """A tab, of which is checked in the end that it asked nobody but the server."""
+    with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
+        asked: list[str] = []
+        context.on("request", lambda request: asked.append(request.url))
+        page = context.new_page()
+        page.goto(own_address)
+        settle(page)
+        yield page
+        hosts = {urlsplit(url).netloc for url in asked if url.startswith(("http", "ws"))}
+        assert hosts == {urlsplit(own_address).netloc}
 
+
+def bring(page: Page, data: Path) -> None:
+    """Uploads a file that is no image, an image and a data set, and runs the model on them."""
     upload(page, "Normal images", f"broken {ODD}.png", b"This is a text, whatever its name says.\n")
     expect(page.get_by_test_id("stAlert").filter(has_text="is a text file")).to_be_visible(timeout=PATIENCE)
     settle(page)
@@ -97,6 +105,9 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(chromium: Browser,
     settle(page)
     check(page, f"rust {ODD}/000 {ODD}.jpg")
 
+
+def test_names_are_text_and_nothing_is_fetched_from_elsewhere(page: Page, data: Path) -> None:
+    bring(page, data)
     go_to(page, "Neurons")
     check(page, f"rust {ODD}/000 {ODD}.jpg", f"own {ODD}.jpg")
     section(page, "Patches")
@@ -130,7 +141,3 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(chromium: Browser,
     expect(heading(page, "One run in detail")).to_be_visible(timeout=2 * PATIENCE)
     settle(page)
     check(page, f"Result: set {ODD}")
-
-    hosts = {urlsplit(url).netloc for url in asked if url.startswith(("http", "ws"))}
-    assert hosts == {urlsplit(own_address).netloc}
-    context.close()

@@ -123,7 +123,7 @@ def test_a_visitor_brings_images_is_told_of_the_broken_one_and_opens_every_page(
     expect(heading(page, "Normal images (4)")).to_be_visible(timeout=PATIENCE)
     remarks = page.get_by_test_id("stAlert").filter(has_text=broken.name)
     expect(remarks).to_have_count(1)
-    expect(remarks).to_contain_text("is a text file, not a image")
+    expect(remarks).to_contain_text("is a text file, not an image")
     settle(page)
 
     upload(page, "Test images", tests)

@@ -1,4 +1,4 @@
-"""What every family must give: the right places, exact activations, and directions in the joint space."""
+"""What every family must give: the right hook points, exact activations, and directions in the joint space."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -101,7 +101,7 @@ def test_boxes_of_a_letterbox_are_clipped_to_the_image() -> None:
     assert grid.box(0, shifted, (200, 130))[3] == pytest.approx(10 * 130 / 83)
 
 
-def test_a_image_between_the_centres_still_has_patches() -> None:
+def test_an_image_between_the_centres_still_has_patches() -> None:
     placement = placement_in(2048, 16, 128, 128, "letterbox")  # one row of input pixels, 63..64
     inside = PatchGrid(8, 8, 128, 128).inside(placement).reshape(8, 8)
     assert inside.all(axis=1).tolist() == [False, False, False, True, False, False, False, False]

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lake_core.data import archives, datasets
+from lake_core.data import archives, datasets, samples
 from lake_core.data.archives import Archive
 from lake_core.data.datasets import Dataset, read_example, read_folder, read_members
-from lake_core.data.folders import categories, index_folder, list_ignored, list_images
+from lake_core.data.folders import categories, index_folder, list_images
 from lake_core.data.labels import Role, arrange, label_of, role_of, safe_path
 from lake_core.data.samples import assets_folder, load_sample, sample_names
 from lake_core.errors import DatasetError, ImageError
 
 
 def png(seed: int, size: tuple[int, int] = (32, 24)) -> bytes:
-    """A image of its own for each seed."""
+    """An image of its own for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
@@ -181,7 +181,6 @@ def test_images_are_listed_in_natural_order(tmp_path: Path) -> None:
     write(tmp_path, dict.fromkeys(files, b""))
     listed = [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)]
     assert listed == ["1.jpg", "2.PNG", "10.png", "a/3.tif", "a/20.webp", "b/3.png"]
-    assert {path.name for path in list_ignored(tmp_path)} == {".secret.png", "notes.txt"}
 
 
 def test_a_mvtec_category_is_read_with_labels_kinds_and_masks(tmp_path: Path) -> None:
@@ -207,7 +206,7 @@ def test_plain_folders_are_read(tmp_path: Path) -> None:
 
 
 def test_the_index_opens_nothing_and_agrees_with_reading(tmp_path: Path) -> None:
-    root = write(tmp_path / "a", dict.fromkeys(MVTEC, b"not a image"))
+    root = write(tmp_path / "a", dict.fromkeys(MVTEC, b"not an image"))
     entries = index_folder(root)
     assert [(e.name, e.role) for e in entries[-2:]] == [
         ("train/good/000.png", "normal"),
@@ -251,13 +250,13 @@ def test_broken_files_are_named_and_skipped(tmp_path: Path) -> None:
         ["test/crack/000.png", "test/good/000.png", "test/hole/000.png"],
     )
     assert dataset.tests[2].mask is None
-    said = "\n".join(dataset.problems)
+    problems = "\n".join(dataset.problems)
     assert len(dataset.problems) == 5
-    assert "train/good/001.png is empty" in said
-    assert "test/crack/001.png is damaged" in said
-    assert "ground_truth/hole/000.png is 24 x 32 pixels, another aspect" in said
-    assert "test/good/photo.heic: '.heic' is not read as a image" in said
-    assert "1 image was left out, in folders of unknown meaning below 'train'" in said
+    assert "train/good/001.png is empty" in problems
+    assert "test/crack/001.png is damaged" in problems
+    assert "ground_truth/hole/000.png is 24 x 32 pixels, another aspect" in problems
+    assert "test/good/photo.heic: '.heic' is not read as an image" in problems
+    assert "1 image was left out, in folders of unknown meaning below 'train'" in problems
 
 
 @pytest.mark.parametrize(
@@ -342,8 +341,8 @@ def test_encrypted_archives_are_told() -> None:
         ("a.zip", b"hello", "a.zip is not a ZIP archive"),
         ("a.zip", b"", "a.zip is not a ZIP archive"),
         ("a.zip", zipped(MVTEC)[:-40], "a.zip is not a ZIP archive"),
-        ("a.rar", b"Rar!", "archive of a kind that is not read here"),
-        ("b.tar.gz", b"\x1f\x8b", "b.tar.gz is an archive of a kind"),
+        ("a.rar", b"Rar!", "archive in a format that is not read here"),
+        ("b.tar.gz", b"\x1f\x8b", "b.tar.gz is an archive in a format"),
         ("a.png", zipped(MVTEC), "a.png is a ZIP archive"),
         ("notes.txt", b"hello", "No images were found in upload"),
     ],
@@ -418,7 +417,7 @@ def test_samples_are_read_from_the_assets(tmp_path: Path, monkeypatch: pytest.Mo
     write(tmp_path / "samples" / "textile", MVTEC)
     write(tmp_path / "samples" / "metal", MVTEC)
     write(tmp_path / "samples" / "LICENSES", {"x.txt": b"CC0"})
-    monkeypatch.setattr(datasets, "assets_folder", lambda: tmp_path)
+    monkeypatch.setattr(samples, "assets_folder", lambda: tmp_path)
     assert sample_names() == ("metal", "textile")
     assert load_sample("textile").name == "textile"
     assert len(load_sample("textile").tests) == 4

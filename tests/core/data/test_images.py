@@ -290,12 +290,12 @@ def test_large_images_get_a_working_copy() -> None:
 def test_a_hundred_megapixels_are_refused_before_they_are_decoded() -> None:
     data = raw_png(10_000, 10_000, 1, 0, b"\0" * (1251 * 10_000))
     assert len(data) < 100_000
-    started = time.perf_counter()
+    started = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with pytest.raises(ImageError, match=r"^big.png has 10000 x 10000 pixels, more than the 50,000,000 allowed"):
             read_image(data, "big.png")
-        assert time.perf_counter() - started < 0.2
+        assert time.process_time() - started < 0.2
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with pytest.raises(ImageError, match="more than 50,000,000 pixels"):
             read_image(data, "big.png")
@@ -348,7 +348,7 @@ def test_flipped_bytes_never_escape_as_another_error() -> None:
         (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "video"),
         (b"\x89PNG\r\n\x1a\n", "damaged"),
-        (bytes(range(256)), "not a image"),
+        (bytes(range(256)), "not an image"),
     ],
 )
 def test_what_is_no_image_is_called_by_its_name(data: bytes, words: str) -> None:

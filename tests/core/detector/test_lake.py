@@ -194,7 +194,7 @@ def test_no_image_at_all_is_refused(backbone: Backbone) -> None:
         tiny_lake(backbone).fit([])
 
 
-def test_a_image_that_cannot_be_read_is_refused(backbone: Backbone, noise_images: list[InputImage]) -> None:
+def test_an_image_that_cannot_be_read_is_refused(backbone: Backbone, noise_images: list[InputImage]) -> None:
     with pytest.raises(ImageError):
         tiny_lake(backbone).fit([noise_images[0], b"no image"])
     with pytest.raises(ImageError):
@@ -289,7 +289,7 @@ def test_one_normal_patch_in_a_hundred_lies_above_one(lake_cnn: Backbone) -> Non
 
 
 @pytest.mark.parametrize("n_normals", [1, 2])
-def test_a_image_is_very_unlike_constant_ones_but_not_endlessly(
+def test_an_image_is_very_unlike_constant_ones_but_not_endlessly(
     n_normals: int, lake_cnn: Backbone, lake_vit: Backbone
 ) -> None:
     grey = [np.full((64, 64, 3), value, np.uint8) for value in (100, 101)]

@@ -1,7 +1,5 @@
 """Accounts of regions, nearest normal patches and the neurons that carry a distance, against float64 by hand."""
 
-from itertools import product
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,13 +8,13 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from tests.core.method import layers_of, naive, naive_subspace, site_of, total
-from tests.core.tiny import FAMILIES, OpenTiny
+from tests.core.tiny import OpenTiny, each_shape
 
 N_NORMALS = 3
 KEYS = ["part", "layer", "neuron"]
 
 
-@pytest.fixture(params=list(product(FAMILIES, ("squash", "letterbox"))), ids=" ".join, scope="module")
+@pytest.fixture(params=each_shape(("squash", "letterbox")), scope="module")
 def lake(request: pytest.FixtureRequest, open_tiny: OpenTiny, noise_images: list[InputImage]) -> Lake:
     name, resize = request.param
     backbone = open_tiny(name, resize=resize)

@@ -18,7 +18,7 @@ from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import fused_maps, pooled
 from lake_core.findings import TextLeftOut
 from tests.core.method import CASES, N_NORMALS, agree, layers_of, naive, naive_subspace, site_of, total
-from tests.core.tiny import FAMILIES, OpenTiny
+from tests.core.tiny import OpenTiny, each_shape
 
 # The method again ----------------------------------------------------------------------------------------------------
 
@@ -42,13 +42,13 @@ def lakes(open_tiny: OpenTiny, noise_images: list[InputImage]) -> Any:
     return make
 
 
-@pytest.fixture(params=list(product(FAMILIES, CASES)), ids=lambda param: " ".join(param))
+@pytest.fixture(params=each_shape(CASES))
 def fitted_each(request: pytest.FixtureRequest, lakes: Any) -> Lake:
     """A detector of every family in every case, over several layers, with different grids where the tower has them."""
     return lakes(*request.param)
 
 
-@pytest.fixture(params=list(product(FAMILIES, list(CASES)[:2])), ids=lambda param: " ".join(param))
+@pytest.fixture(params=each_shape(list(CASES)[:2]))
 def fitted(request: pytest.FixtureRequest, lakes: Any) -> Lake:
     """The same for the first two cases, which between them take both kinds, both scalings and both resizings."""
     return lakes(*request.param)

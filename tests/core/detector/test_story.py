@@ -4,7 +4,7 @@ it."""
 import numpy as np
 import pytest
 
-from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.backbones.patch_grid import mask_to_patches
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
@@ -13,9 +13,9 @@ from lake_core.detector.lake import Lake
 
 
 @pytest.fixture(scope="module")
-def lake(lake_cnn: Backbone) -> Lake:
+def lake(cnn_store: FeatureStore) -> Lake:
     normals = [example.image for example in load_sample("metal").normals]
-    return Lake(lake_cnn, LakeConfig(object_name="metal flange")).fit(normals)
+    return Lake(cnn_store.backbone, LakeConfig(object_name="metal flange"), cnn_store).fit(normals)
 
 
 @pytest.fixture(scope="module")

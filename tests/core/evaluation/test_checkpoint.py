@@ -19,6 +19,7 @@ from lake_core.evaluation.protocol import Outcome
 from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.runner import LocalEngine, evaluate
 from lake_core.evaluation.tasks import Task, run_task
+from lake_core.version import METHOD_VERSION
 from tests.core.running import without_times
 from tests.core.stains import surface, write_category
 from tests.core.tiny import write
@@ -101,7 +102,7 @@ def test_work_of_another_version_of_the_method_is_not_gone_on_with(
     options: dict[str, Any] = {"shots": (1,), "seeds": (0,), "methods": ("text",), "pixel": False}
     out = tmp_path / "out.json"
     evaluate(stained[:1], small_cnn, **options, checkpoint=Checkpoint(out, resume=False))
-    monkeypatch.setattr(checkpoint, "METHOD_VERSION", checkpoint.METHOD_VERSION + 1)
+    monkeypatch.setattr(checkpoint, "METHOD_VERSION", METHOD_VERSION + 1)
     with pytest.raises(ConfigError, match=r"whose version of the method differed \(then \d+, now \d+\)"):
         evaluate(stained[:1], small_cnn, **options, checkpoint=Checkpoint(out, resume=True))
 

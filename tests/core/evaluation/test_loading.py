@@ -12,7 +12,7 @@ from lake_core.data.folders import Entry, index_folder
 from lake_core.data.images import read_image
 from lake_core.evaluation import loading
 from lake_core.evaluation.loading import Batch, load_ahead
-from lake_core.evaluation.reading import Part
+from lake_core.evaluation.reading import Part, read_part
 from tests.core.tiny import OpenTiny
 
 N_TESTS = 11
@@ -86,7 +86,7 @@ def test_reading_does_not_run_away_from_the_network(
         n_read += len(part)
         return real(part, *rest)  # type: ignore[arg-type]
 
-    real = loading.read_part
+    real = read_part
     monkeypatch.setattr(loading, "read_part", counted)
     batches = load_ahead(entries, backbone, 1, with_masks=False, in_processes=False)
     first: Batch = next(batches)

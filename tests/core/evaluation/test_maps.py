@@ -1,13 +1,13 @@
 """Maps in a temporary file come back as they were written, and leave nothing behind."""
 
 import errno
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lake_core.errors import LakeError
-from lake_core.evaluation import maps as map_file
 from lake_core.evaluation.maps import MapFile
 
 
@@ -50,6 +50,6 @@ def test_a_full_disk_is_said_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> N
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(map_file.tempfile, "TemporaryFile", lambda **_: Full())
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
     with MapFile([4]) as maps, pytest.raises(LakeError, match=r"No space left.*TMPDIR"):
         maps.append(np.zeros((2, 4), np.float32))

@@ -1,7 +1,6 @@
 """Switching neurons off, against the method written again in double precision, and beside random draws."""
 
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ from tests.core.method import (
     under,
 )
 from tests.core.running import Cancelled, assert_unchanged, held_activations, in_threads
-from tests.core.tiny import FAMILIES, OpenTiny
+from tests.core.tiny import OpenTiny, each_shape
 
 LABELS = [False, True, None, True]
 Off = dict[int, list[int]]
@@ -68,7 +67,7 @@ def lakes(open_tiny: OpenTiny, noise_images: list[InputImage]) -> Any:
     return make
 
 
-@pytest.fixture(params=list(product(FAMILIES, list(CASES)[:2])), ids=lambda param: " ".join(param))
+@pytest.fixture(params=each_shape(list(CASES)[:2]))
 def fitted(request: pytest.FixtureRequest, lakes: Any) -> Lake:
     """Every family over several layers, in two cases that take both kinds, scalings and resizings between them."""
     return lakes(*request.param).with_weights(fusion_weight=0.3)

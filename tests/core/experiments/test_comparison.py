@@ -1,7 +1,5 @@
 """Differences of contributions: they add up, and agree with the two accounts written again in float64."""
 
-from itertools import product
-
 import pytest
 
 from lake_core.config import LakeConfig
@@ -9,12 +7,12 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.experiments.comparison import compare_contributions
 from tests.core.method import layers_of, naive, site_of
-from tests.core.tiny import FAMILIES, OpenTiny
+from tests.core.tiny import OpenTiny, each_shape
 
 N_NORMALS = 3
 
 
-@pytest.fixture(params=list(product(FAMILIES, (1, 3))), ids=str, scope="module")
+@pytest.fixture(params=each_shape((1, 3)), scope="module")
 def lake(request: pytest.FixtureRequest, open_tiny: OpenTiny, noise_images: list[InputImage]) -> Lake:
     name, top_q = request.param
     backbone = open_tiny(name)

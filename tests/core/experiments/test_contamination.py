@@ -1,9 +1,11 @@
 """A defective image among the normal ones: with real numbers from the metal sample, and against fitting by hand."""
 
+from itertools import chain, groupby, islice
+
 import numpy as np
 import pytest
 
-from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
 from lake_core.data.samples import load_sample
@@ -16,13 +18,15 @@ from tests.core.running import Cancelled
 
 @pytest.fixture(scope="module")
 def tests() -> tuple[Example, ...]:
-    return load_sample("metal").tests
+    """Two images of each kind of defect, and two good ones."""
+    by_kind = groupby(load_sample("metal").tests, lambda example: example.kind)
+    return tuple(chain.from_iterable(islice(some, 2) for _, some in by_kind))
 
 
 @pytest.fixture(scope="module")
-def lake(lake_cnn: Backbone, tests: tuple[Example, ...]) -> Lake:
+def lake(cnn_store: FeatureStore, tests: tuple[Example, ...]) -> Lake:
     normals = [example.image for example in load_sample("metal").normals]
-    fitted = Lake(lake_cnn, LakeConfig(object_name="metal plate")).fit(normals)
+    fitted = Lake(cnn_store.backbone, LakeConfig(object_name="metal plate"), cnn_store).fit(normals)
     fitted.store.ensure([example.image for example in tests], fitted.hook_points)
     return fitted
 
@@ -97,7 +101,7 @@ def test_what_was_computed_before_is_not_measured_again(
     assert found.sentence == expected.sentence
 
 
-def test_a_image_given_twice_is_added_once(lake: Lake, tests: tuple[Example, ...]) -> None:
+def test_an_image_given_twice_is_added_once(lake: Lake, tests: tuple[Example, ...]) -> None:
     rusty = of_kind(tests, "rust").image
     twice = contaminate(lake, [rusty, rusty])
     assert twice.added == (rusty,)

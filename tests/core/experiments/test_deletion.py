@@ -24,10 +24,10 @@ from tests.core.tiny import OpenTiny, Tiny
 
 
 @pytest.fixture
-def lake(tiny: Tiny, noise_images: list[InputImage]) -> Lake:
-    site = site_of(tiny.backbone, "mlp_hidden")
-    layers = layers_of(tiny.backbone, site, 8)
-    return Lake(tiny.backbone, LakeConfig(site=site, layers=layers, top_k=8)).fit(noise_images[:3])
+def lake(shape: Tiny, noise_images: list[InputImage]) -> Lake:
+    site = site_of(shape.backbone, "mlp_hidden")
+    layers = layers_of(shape.backbone, site, 8)
+    return Lake(shape.backbone, LakeConfig(site=site, layers=layers, top_k=8)).fit(noise_images[:3])
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.data.samples import load_sample
@@ -108,15 +108,16 @@ def test_jpeg_is_that_of_a_file() -> None:
     assert error == sorted(error)
 
 
-def test_a_image_of_one_pixel_can_be_turned() -> None:
+def test_an_image_of_one_pixel_can_be_turned() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
     assert rotated(noise[:1, :1], 5).shape == (1, 1, 3)
     assert rotated(noise[:1], 5).shape == (1, 60, 3)
 
 
-def test_turning_a_good_part_makes_no_defect(lake_cnn: Backbone) -> None:
+def test_turning_a_good_part_makes_no_defect(cnn_store: FeatureStore) -> None:
     sample = load_sample("metal")
-    detector = Lake(lake_cnn, LakeConfig(object_name="metal flange")).fit([e.image for e in sample.normals[:4]])
+    config = LakeConfig(object_name="metal flange")
+    detector = Lake(cnn_store.backbone, config, cnn_store).fit([e.image for e in sample.normals[:4]])
     good = next(example.image for example in sample.tests if example.label == "good")
     before = detector.explain(good).score
     for degrees in (-5, 5):

@@ -22,10 +22,10 @@ from lake_core.experiments.text_similarity import (
 from lake_core.findings import TextLeftOut
 from lake_core.prompts import PromptEnsemble
 from tests.core.method import lies_inside, under
-from tests.core.tiny import FAMILIES, OpenTiny, write_monotone
+from tests.core.tiny import FAMILIES, OpenTiny, each_shape, write_monotone
 
 N_NORMALS = 3
-SPEAKING = [name for name, family in FAMILIES.items() if family.joint is not None]
+SPEAKING = [shape for shape in each_shape() if FAMILIES[shape.values[0]].joint is not None]
 PROMPTS = PromptEnsemble(("{}", "good {}"), ("bad {}", "{} with a hole"), ("a photo of a {}.", "a {}, up close"))
 OTHER = PromptEnsemble(("fine {}",), ("torn {}", "{} with a hole", "burnt {}"), ("this is {}",))
 

@@ -1,0 +1,1 @@
+"""Pages: one short script each, which `app.py` runs by its path."""

@@ -1,0 +1,40 @@
+"""What a detector selects from other normal images than those it was fitted on; nothing is scored."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lake_core.data.images import InputImage
+from lake_core.detector.lake import Lake
+from lake_core.detector.selection import Selection, select
+from lake_core.types import Site
+
+
+def would_select(lake: Lake, layer: int, normals: Sequence[InputImage], site: Site | None = None) -> Selection:
+    """What a detector selects in a layer when it is fitted on some normal images; it need not be fitted.
+
+    Args:
+        lake: Its configuration and store are used.
+        layer: Layer number.
+        normals: At least one.
+        site: Activation site; None means the detector's.
+    """
+    config = lake.config
+    site = site or config.site
+    patches = lake.store.patches(normals, lake.backbone.hook_point(layer, site))
+    return select(*patches, layer, site, config.criterion, config.top_k, config.seed)
+
+
+def left_out_selections(lake: Lake, layer: int) -> list[np.ndarray]:
+    """The neurons of any layer that are selected when one normal image is left out, for each in turn.
+
+    Returns:
+        One (k,) int64 per normal image, most sensitive first; with a single normal image one, from all of it.
+    """
+    config, patches = lake.config, lake.normal_patches(layer)
+    n_normals = len(lake.normals_)
+    choices = [[i for i in range(n_normals) if i != left_out] for left_out in range(n_normals)]
+    return [
+        select(*patches.of(kept), layer, config.site, config.criterion, config.top_k, config.seed).neurons
+        for kept in (choices if n_normals > 1 else [[0]])
+    ]
