@@ -4,12 +4,15 @@ from itertools import combinations
 
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common, sidebar
-from dashboard.services import compute, configurations
-from dashboard.services.compute import ModelKey
+from dashboard.components import sidebar
+from dashboard.components.analysis import analysis_with, need_images
+from dashboard.components.page import error, heading, warn
+from dashboard.services import configurations
+from dashboard.services.analysis import filled
 from dashboard.services.configurations import LETTERS
-from dashboard.session import Settings
+from dashboard.services.models import model
+from dashboard.session import current
+from dashboard.settings import Settings
 from dashboard.text import escaped
 from dashboard.views.compare import sections
 from lake_core.errors import LakeError
@@ -20,20 +23,24 @@ MAX_BACKBONES = 3
 
 def add(settings: Settings) -> None:
     """Keeps one more configuration."""
-    session.set_configurations([*session.snapshot().configurations, settings])
+    current().set_configurations([*current().configurations, settings])
 
 
 def remove(settings: Settings) -> None:
-    session.set_configurations(kept for kept in session.snapshot().configurations if kept != settings)
+    current().set_configurations(kept for kept in current().configurations if kept != settings)
 
 
 def pair_buttons(present: Settings) -> None:
     """One click sets up two configurations worth a look, made from the sidebar's."""
-    backbone = compute.model(ModelKey(present.spec, present.image_size)).backbone
+    backbone = model(present.model).backbone
     with st.container(horizontal=True):
         for title, pair in configurations.pairs(present, backbone).items():
             st.button(
-                title, key=f"pair_{title}", on_click=session.set_configurations, args=(pair,), icon=":material/compare:"
+                title,
+                key=f"pair_{title}",
+                on_click=current().set_configurations,
+                args=(pair,),
+                icon=":material/compare:",
             )
 
 
@@ -41,13 +48,13 @@ def chosen_configurations(present: Settings) -> list[Settings]:
     """Shows the configurations that are kept, with ways to add and remove some; ends the page where there are not
     two."""
     try:
-        held = [compute.filled(settings) for settings in session.snapshot().configurations]
-    except LakeError as error:
-        st.error(escaped(str(error)), icon=":material/error:")
-        st.button("Remove all configurations", on_click=session.set_configurations, args=((),))
+        held = [filled(settings) for settings in current().configurations]
+    except LakeError as reason:
+        error(str(reason))
+        st.button("Remove all configurations", on_click=current().set_configurations, args=((),))
         st.stop()
-    session.set_configurations(held)
-    held = list(session.snapshot().configurations)
+    current().set_configurations(held)
+    held = list(current().configurations)
     if held:
         with st.container(horizontal=True, key="setup_cards"):
             cards = [st.container(border=True, width=250) for _ in held]
@@ -57,9 +64,9 @@ def chosen_configurations(present: Settings) -> list[Settings]:
                 st.caption(escaped(configurations.in_full(settings)))
                 with st.container(horizontal=True):
                     st.button(
-                        "In the sidebar" if settings == present else "Use",
+                        "In use" if settings == present else "Use",
                         key=f"use_{letter}",
-                        help="Puts the sidebar, and with it all pages, to this configuration.",
+                        help="Sets the sidebar, and with it all pages, to this configuration.",
                         on_click=sidebar.take,
                         args=(settings,),
                         disabled=settings == present,
@@ -68,20 +75,20 @@ def chosen_configurations(present: Settings) -> list[Settings]:
     with st.container(horizontal=True, vertical_alignment="center"):
         there, full = present in held, len(held) == len(LETTERS)
         st.button(
-            "Add the present configuration",
+            "Add the current configuration",
             type="primary",
             icon=":material/add:",
             on_click=add,
             args=(present,),
             disabled=there or full,
-            help="Keeps what the sidebar says now. Then change the sidebar, and add that too.",
+            help="Keeps the sidebar's configuration. Then change the sidebar and add that one too.",
         )
         if there:
             st.caption(
                 f"The sidebar's configuration is {LETTERS[held.index(present)]}; change it there to add another."
             )
         elif full:
-            st.caption(f"{len(LETTERS)} configurations are the most; remove one to add another.")
+            st.caption(f"{len(LETTERS)} configurations are the maximum; remove one to add another.")
     if len(held) < 2:
         st.markdown("Add two configurations, or start with a pair:")
         pair_buttons(present)
@@ -89,19 +96,19 @@ def chosen_configurations(present: Settings) -> list[Settings]:
     with st.expander("Start with a pair instead"):
         pair_buttons(present)
     if len({(settings.spec, settings.image_size) for settings in held}) > MAX_BACKBONES:
-        st.error(f"These are more than {MAX_BACKBONES} backbones or input sizes at once; remove one.")
+        st.error(f"At most {MAX_BACKBONES} backbones or input sizes can be compared at once; remove one.")
         st.stop()
     return held
 
 
 def pick_pair(names: list[str]) -> tuple[int, int]:
-    """Which two configurations are set against each other."""
+    """Which two configurations are compared."""
     pairs = list(combinations(range(len(names)), 2))
     if len(pairs) == 1:
         return pairs[0]
     # By number: Streamlit takes a default that is a tuple for several defaults.
     chosen = st.segmented_control(
-        "Set against each other",
+        "Pair to compare",
         range(len(pairs)),
         default=0,
         required=True,
@@ -111,17 +118,17 @@ def pick_pair(names: list[str]) -> tuple[int, int]:
     return pairs[chosen]
 
 
-common.heading(
+heading(
     "Compare",
     "Two to four configurations on the same images: their maps on one scale, their scores against each other, the"
     " neurons they share, and what each costs.",
 )
-common.need_images(page_after="compare")
-held = chosen_configurations(sidebar.current())
+need_images(page_after="compare")
+held = chosen_configurations(current().settings)
 names = configurations.names(held)
-analyses = [common.analysis_of(settings) for settings in held]
+analyses = [analysis_with(settings) for settings in held]
 for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.memory_bank_.warnings):
-    st.warning(escaped(sentence(warning)), icon=":material/warning:")
+    warn(sentence(warning))
 sections.in_numbers(analyses, names)
 one, other = pick_pair(names)
 letters = LETTERS[one], LETTERS[other]

@@ -1,20 +1,21 @@
 """Evaluate: the few-shot protocol on the labelled workspace or on data sets of the server, in the background."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common, sidebar
-from dashboard.plots.evaluate import METHOD_NAMES
-from dashboard.services import compute
-from dashboard.services.compute import ModelKey
-from dashboard.services.jobs import Job, jobs
-from dashboard.session import Settings
+from dashboard.components.analysis import need_images
+from dashboard.components.page import error, heading
+from dashboard.components.progress import watch
+from dashboard.services.analysis import resolved
+from dashboard.services.jobs import EvaluationRequest, jobs
+from dashboard.services.models import model
+from dashboard.session import current
+from dashboard.settings import Settings
 from dashboard.text import escaped
 from dashboard.views.evaluate import sections
-from dashboard.views.evaluate.sections import Asked
+from dashboard.words import METHOD_NAMES
+from lake_core.config import TextConfig
 from lake_core.data.data_root import VARIABLE, check_data_set, listed
 from lake_core.data.datasets import Dataset
 from lake_core.errors import LakeError
@@ -23,16 +24,11 @@ from lake_core.evaluation.report import EvaluationReport
 from lake_core.evaluation.runner import evaluate, evaluate_dataset
 
 WORKSPACE, FOLDER = "This workspace", "A folder on the server"
+NO_NAME = TextConfig().object_name
 SHOTS = (1, 2, 4, 8, 16, 32)
 FIRST = FewShotProtocol(shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
 """What is chosen at first."""
 Work = Callable[[CategoryProgress], EvaluationReport]
-
-
-def last_asked() -> Asked | None:
-    """What this session evaluated last."""
-    found: Asked | None = st.session_state.get("last_asked")
-    return found
 
 
 def turn() -> int:
@@ -41,7 +37,7 @@ def turn() -> int:
     So they are new ones then, and begin with what was chosen for it: those of before, which were not drawn while it
     ran, would show one thing and mean another.
     """
-    job = jobs().latest(st.session_state.number)
+    job = jobs().latest(current().number, "evaluation")
     return job.number if job is not None else 0
 
 
@@ -51,7 +47,7 @@ def protocol(max_shots: int) -> FewShotProtocol:
     Raises:
         ConfigError: if nothing is chosen for one of them.
     """
-    asked = last_asked()
+    asked = current().evaluated
     last = asked.protocol if asked is not None else FIRST
     possible = [n for n in SHOTS if n <= max_shots] or [1]
     with st.container(horizontal=True, gap="large"):
@@ -61,16 +57,16 @@ def protocol(max_shots: int) -> FewShotProtocol:
             selection_mode="multi",
             default=[n for n in last.shots if n in possible],
             key=f"shots_{possible[-1]}_{turn()}",
-            help="Each number is tried; the rest of the normal images takes no part.",
+            help="Each number is evaluated; the remaining normal images are not used.",
         )
         n_seeds = st.number_input(
-            "Choices of them (seeds)",
+            "Random seeds",
             1,
             10,
             len(last.seeds),
             key=f"n_seeds_{turn()}",
             width=190,
-            help="How often other images are chosen.",
+            help="How many random choices of the normal images.",
         )
     methods: list[Method] = st.pills(
         "Methods",
@@ -81,38 +77,38 @@ def protocol(max_shots: int) -> FewShotProtocol:
         key=f"methods_{turn()}",
     )
     pixel = st.toggle(
-        "Also compare the maps with masks",
+        "Also evaluate the maps against masks",
         last.pixel,
         key=f"pixel_{turn()}",
-        help="Takes longer; needs masks of the defects.",
+        help="Pixel metrics; takes longer and needs masks of the defects.",
     )
     return FewShotProtocol(shots, range(n_seeds), methods, pixel)
 
 
-def on_workspace(settings: Settings) -> tuple[Work, Asked] | None:
+def on_workspace(settings: Settings) -> tuple[Work, EvaluationRequest] | None:
     """The choices for the images of this session, and what would be run."""
-    workspace = session.workspace()
-    common.need_images(page_after="evaluate")
+    workspace = current().workspace
+    need_images(page_after="evaluate")
     n_labelled = sum(example.label is not None for example in workspace.tests)
     if not n_labelled:
         st.info("No test image has a label yet. Label some as good or defective in the workspace.")
-        st.page_link(st.session_state.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
+        st.page_link(current().pages["workspace"], label="Go to the workspace", icon=":material/upload:")
         return None
     st.caption(f"{len(workspace.normals)} normal images to choose from, {n_labelled} labelled test images to score.")
     chosen = protocol(len(workspace.normals))
-    store = compute.model(ModelKey(settings.spec, settings.image_size))
-    config = compute.config_of(settings, store.backbone)
+    store = model(settings.model)
+    config = resolved(settings)
     dataset = Dataset(workspace.name or "workspace", workspace.normals, workspace.tests)
 
     def work(report: CategoryProgress) -> EvaluationReport:
         return evaluate_dataset(dataset, store, config, chosen, on_progress=report)
 
-    return work, Asked(dataset.name, None, chosen)
+    return work, EvaluationRequest(dataset.name, None, chosen)
 
 
-def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
+def on_folder(settings: Settings) -> tuple[Work, EvaluationRequest] | None:
     """The choices for data sets below the server's data folder, and what would be run."""
-    root: Path | None = st.session_state.data_root
+    root = current().data_root
     if root is None:
         st.info(
             "This server has no data folder yet. Start it with `lake dashboard --data DIR`, or set the environment "
@@ -124,7 +120,7 @@ def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
     if not found:
         st.info("There is no data set in the server's data folder: each needs train/good (or normal) and test.")
         return None
-    asked = last_asked()
+    asked = current().evaluated
     last = set(asked.folders.values()) if asked is not None and asked.folders is not None else set()
     name = st.selectbox(
         "Folder",
@@ -138,8 +134,8 @@ def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
     names = st.multiselect("Data sets", list(by_name), default=default, key=f"sets_{name}_{turn()}")
     chosen = protocol(SHOTS[-1])
     folders = [by_name[one] for one in names]
-    backbone = compute.model(ModelKey(settings.spec, settings.image_size)).backbone
-    config = compute.config_of(Settings(**vars(settings) | {"object_name": ""}), backbone)
+    backbone = model(settings.model).backbone
+    config = resolved(settings.having(object_name=NO_NAME))
 
     def work(report: CategoryProgress) -> EvaluationReport:
         for folder in folders:
@@ -149,45 +145,34 @@ def on_folder(settings: Settings) -> tuple[Work, Asked] | None:
     if not names:
         st.caption("Choose at least one data set.")
         return None
-    return work, Asked(", ".join(names), {folder.name: folder for folder in folders}, chosen)
+    return work, EvaluationRequest(", ".join(names), {folder.name: folder for folder in folders}, chosen)
 
 
-def start(work: Work, asked: Asked) -> None:
-    st.session_state.last_asked = asked
+def start(work: Work, asked: EvaluationRequest) -> None:
+    here = current()
+    here.evaluated = asked
     try:
-        jobs().start(st.session_state.number, asked.name, asked, work)
-    except LakeError as error:
-        session.say([str(error)])
+        jobs().evaluate(here.number, asked, work)
+    except LakeError as reason:
+        here.say([str(reason)])
 
 
-def watch(job: Job) -> None:
-    """Progress of a running job, looked at every second; the page is drawn anew when it ends."""
-
-    @st.fragment(run_every=1.0)
-    def look() -> None:
-        if not job.is_running:
-            st.rerun()
-        share = job.done / job.total if job.total else 0.0
-        says = f"{escaped(job.stage)}: {job.done} of {job.total} images" if job.total else "getting ready …"
-        st.progress(share, text="Stopping …" if job.status == "cancelling" else says)
-        st.button("Cancel", on_click=job.cancel, key=f"cancel_job_{job.number}", disabled=job.status == "cancelling")
-
-    with st.container(border=True):
-        st.markdown(f"**Evaluating {escaped(job.title)}.** Go to other pages, or reload: it goes on.")
-        look()
-
-
-common.heading(
+heading(
     "Evaluate",
-    "How well defects are found, measured: detectors learn from a few chosen normal images and score every labelled "
-    "test image, beside random neurons and all neurons.",
+    "How well defects are found: few-shot evaluation on labelled test images, with random neurons and all neurons as "
+    "baselines.",
 )
-job = jobs().latest(st.session_state.number)
+job = jobs().latest(current().number, "evaluation")
 if job is not None and job.is_running:
-    watch(job)
+    watch(
+        job,
+        "getting ready …",
+        f"{escaped(job.stage)} (images)",
+        f"**Evaluating {escaped(job.title)}.** It continues while you visit other pages or reload.",
+    )
     st.stop()
 if job is not None and job.status == "failed":
-    st.error(escaped(job.error), icon=":material/error:")
+    error(job.error)
 if job is not None and job.status == "cancelled":
     st.info(f"The evaluation of {escaped(job.title)} was cancelled.", icon=":material/pause_circle:")
 has_result = job is not None and job.status == "done"
@@ -195,7 +180,7 @@ choices = st.expander("Run another evaluation") if has_result else st.container(
 if job is not None and has_result:
     sections.show(job)
 with choices:  # drawn last: it ends the page where images are missing
-    asked_before = last_asked()
+    asked_before = current().evaluated
     source = st.segmented_control(
         "Images",
         [WORKSPACE, FOLDER],
@@ -203,15 +188,15 @@ with choices:  # drawn last: it ends the page where images are missing
         required=True,
         key=f"source_{turn()}",
     )
-    settings = sidebar.current()
+    settings = current().settings
     try:
         ready = on_workspace(settings) if source == WORKSPACE else on_folder(settings)
-    except LakeError as error:
-        st.error(escaped(str(error)), icon=":material/error:")
+    except LakeError as reason:
+        error(str(reason))
         ready = None
     if ready is not None:
         st.button("Evaluate", type="primary", icon=":material/play_arrow:", on_click=start, args=ready)
-        named = "" if source == WORKSPACE else ", but each data set's own name as the object name"
+        named = "" if source == WORKSPACE else ", with each data set's own name as the object name"
         st.caption(
-            f"With the configuration of the sidebar{named}. The network runs once per image, whatever is chosen here."
+            f"Uses the sidebar's configuration{named}. The network runs once per image, whatever is chosen here."
         )

@@ -2,23 +2,25 @@
 
 import streamlit as st
 
-from dashboard.components import common, sidebar
+from dashboard.components.analysis import current_analysis
+from dashboard.components.page import heading
+from dashboard.components.pickers import pick_image
 from dashboard.views.interventions import images, neurons
 
 EXPERIMENTS = {
-    "Neurons off": neurons.off,
-    "Inside the network": neurons.inside,
-    "Patches removed": images.removed,
-    "Contaminated normals": images.contaminated,
-    "Stability of the score": images.steady,
+    "Ablate (from the score)": neurons.ablate_from_score,
+    "Activation patching / causal ablation": neurons.inside_network,
+    "Deletion / insertion": images.deletion_insertion,
+    "Reference-set contamination": images.contamination,
+    "Stability of the score": images.stability,
 }
 
-common.heading(
+heading(
     "Interventions",
-    "Experiments on one image's score: change something, see what follows, and compare with the same done at random.",
+    "Experiments on one image's score: change something and compare the effect with the same change at random.",
 )
-found = common.analysis(sidebar.current())
-score = common.pick_image(found)
+found = current_analysis()
+score = pick_image(found)
 experiment = st.segmented_control(
     "Experiment",
     list(EXPERIMENTS),

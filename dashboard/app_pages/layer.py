@@ -5,17 +5,20 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common, sidebar
-from dashboard.services import compute
-from dashboard.services.compute import Analysis
+from dashboard.components.analysis import current_analysis
+from dashboard.components.legends import legend
+from dashboard.components.page import heading
+from dashboard.components.pickers import pick_image, pick_layer
+from dashboard.components.progress import asked_for, computed
+from dashboard.services.analysis import Analysis
+from dashboard.services.images import NeuronMap, neuron_image
+from dashboard.session import current
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 from lake_core.types import Progress
 from lake_core.visualization.colours import score_scale, symmetric_limit
-from lake_core.visualization.legends import colour_bar
 from lake_core.visualization.overlays import Style, overlay
 
 CARD, CARD_WIDTH, MOST = 200, 124, 100
@@ -51,7 +54,7 @@ def contact_sheet(found: Analysis, score: ImageResult, selection: Selection) -> 
     acts = found.lake.store.get(image, hook_point)
     shown = neurons[:n_shown]
     limit = symmetric_limit([acts[:, neuron].numpy() for neuron, _ in shown], quantile=0.999)
-    common.neuron_legend(limit)
+    legend(limit, "the activations")
     st.caption(
         f"Under each map the neuron's number and its {order}"
         + (" (visual part, at the max-scoring patch)" if order != "sensitivity" else "")
@@ -62,13 +65,13 @@ def contact_sheet(found: Analysis, score: ImageResult, selection: Selection) -> 
     for card, (neuron, number) in zip(cards, shown, strict=True):
         with card:
             st.image(
-                compute.neuron_image(image.sha256, found.key.model, hook_point, neuron, limit, CARD, True, image),
+                neuron_image(image, NeuronMap(found.key.model, hook_point, neuron, limit, CARD)),
                 width="stretch",
                 alt=f"Neuron {neuron} on {image.name}",
             )
             if st.button(f"{neuron} · {number:.3f}", key=f"sheet_{neuron}", width="stretch", help="Open this neuron"):
-                session.set_focus(layer=selection.layer, neuron=neuron)
-                st.switch_page(st.session_state.pages["neurons"])
+                current().set_focus(layer=selection.layer, neuron=neuron)
+                st.switch_page(current().pages["neurons"])
 
 
 def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[int, ImageResult]:
@@ -87,17 +90,14 @@ def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[i
 def depth(found: Analysis, score: ImageResult) -> None:
     """How the map changes from the input to the output of the tower, on demand."""
     key = ("depth", found.key, score.image.sha256)
-    if not common.asked_for(key, "Compute every layer", ":material/layers:"):
+    if not asked_for(key, "Compute all layers", ":material/layers:"):
         return
-    maps = common.computed(key, "Layers", lambda show: maps_by_depth(found, score, show))
+    maps = computed(key, "Layers", lambda show: maps_by_depth(found, score, show))
     if maps is None:
         return
     scale = score_scale([one.map for one in maps.values()], 1.0)
     in_use, percentile = found.lake.selection_, found.lake.config.calibration_percentile
-    st.image(
-        colour_bar(scale, 420, 52, dark=common.is_dark(), mark="normal limit"),
-        alt=f"Colour scale of the maps from 0 to {scale.vmax:g}, the {percentile} of normal patches at 1",
-    )
+    legend(scale, "the layers' maps", mark=percentile)
     with st.container(horizontal=True):
         cards = [st.container(width=CARD_WIDTH + 40) for _ in maps]
     for card, (layer, one) in zip(cards, maps.items(), strict=True):
@@ -114,20 +114,20 @@ def depth(found: Analysis, score: ImageResult) -> None:
                 f" {np.nanmax(one.map):.2f}"
             )
     st.caption(
-        "The visual map of each layer by itself, with its own selected neurons, on one scale; a line surrounds values "
-        f"above 1, the {percentile} of normal patches. ● marks the layers in the score."
+        "Each layer's visual map on one scale; a line surrounds values above 1, the "
+        f"{percentile} of normal patches. ● marks the layers in the score."
     )
 
 
-common.heading(
+heading(
     "Layer",
-    "One image through a whole layer: the small maps of its selected neurons, and how the layer's own map changes "
-    "from the first block to the last.",
+    "One image in one layer, a block of the image tower: the maps of the layer's selected neurons, and how the score "
+    "map changes from the first layer to the last.",
 )
-found = common.analysis(sidebar.current())
-score = common.pick_image(found)
-selection = selection_of(found.lake, common.pick_layer(found))
-sheet_tab, depth_tab = st.tabs(["Its neurons", "From first to last layer"])
+found = current_analysis()
+score = pick_image(found)
+selection = selection_of(found.lake, pick_layer(found))
+sheet_tab, depth_tab = st.tabs(["Neurons", "All layers"])
 with sheet_tab:
     contact_sheet(found, score, selection)
 with depth_tab:

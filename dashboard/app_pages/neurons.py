@@ -5,22 +5,23 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common, sidebar
-from dashboard.services import compute
-from dashboard.services.compute import Analysis
+from dashboard.components.analysis import current_analysis
+from dashboard.components.legends import legend
+from dashboard.components.page import heading
+from dashboard.components.pickers import pick_layer
+from dashboard.services.analysis import Analysis, neuron_flags
+from dashboard.session import Pin, current
 from dashboard.text import escaped
 from dashboard.views.neurons import maps, meaning, numbers, pins
-from dashboard.views.neurons.pins import Pin
 from dashboard.views.neurons.sheet import Form, sheet
 from dashboard.views.neurons.view import NeuronView
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 
-SECTIONS = ("Maps", "Patches", "Distribution", "Neighbours", "Words", "Pixels behind it", "Pinned")
+SECTIONS = ("Maps", "Patches", "Distribution", "Correlated neurons", "Concept labels", "Input attribution", "Pinned")
 FORMS: dict[Form, str] = {"png": "image/png", "svg": "image/svg+xml"}
 FLAGS = {
-    "register_like": "register-like: an outlying maximum sits on the same few patches of all normal images",
+    "register_like": "register-like: its outlying maximum is on the same few patches of all normal images",
     "dead": "dead: it never varies over the normal images",
     "saturated": "saturated: many normal patches are at its ceiling",
 }
@@ -28,7 +29,7 @@ FLAGS = {
 
 def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:
     """Neurons of a layer with the greatest contributions to the shared image's score, greatest first."""
-    score = found.score_of(session.focus().image)
+    score = found.score_of(current().focus.image)
     if score is None:
         return []
     contributions = score.contributions()
@@ -38,7 +39,7 @@ def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:
 def pick_neuron(found: Analysis, selection: Selection) -> int:
     """Picker of the shared neuron: by rank among the selected, or any by number."""
     layer = selection.layer
-    neuron = session.focus().neuron
+    neuron = current().focus.neuron
     top_neurons = strongest(found, layer)
     if neuron is None or not 0 <= neuron < selection.n_neurons:
         neuron = top_neurons[0] if top_neurons else int(selection.neurons[0])
@@ -46,14 +47,14 @@ def pick_neuron(found: Analysis, selection: Selection) -> int:
     st.session_state.picked_neuron = neuron
 
     def go(to: int) -> None:
-        session.set_focus(layer=layer, neuron=int(to))
+        current().set_focus(layer=layer, neuron=int(to))
 
     go(neuron)  # so that the link names it, also where nobody has chosen it
-    shown = found.score_of(session.focus().image)
+    shown = found.score_of(current().focus.image)
     if shown is not None and top_neurons:
         st.session_state.top_neuron = neuron if neuron in top_neurons else None
         st.pills(
-            f"Neurons that carry most of the score of {escaped(shown.image.name)}",
+            f"Neurons that contribute most to the score of {escaped(shown.image.name)}",
             top_neurons,
             key="top_neuron",
             on_change=lambda: go(neuron if st.session_state.top_neuron is None else st.session_state.top_neuron),
@@ -109,23 +110,23 @@ def download(view: NeuronView) -> None:
             )
 
 
-common.heading(
+heading(
     "Neurons",
-    "Where one neuron is active, on every image and on one shared scale. Red is above zero, blue below; faint places "
-    "are near zero.",
+    "Where one neuron is active, on every image and on one shared scale. A neuron is one number that a layer computes "
+    "at every patch; red is above zero, blue below, faint is near zero.",
 )
-found = common.analysis(sidebar.current(), tests_needed=False)
-selection = selection_of(found.lake, common.pick_layer(found))
+found = current_analysis(tests_needed=False)
+selection = selection_of(found.lake, pick_layer(found))
 view = NeuronView.of(found, selection, pick_neuron(found, selection))
 numbers.own_numbers(view)
-for flag in compute.neuron_flags(found.key, selection.layer, found.lake).of(view.neuron):
+for flag in neuron_flags(found, selection.layer).of(view.neuron):
     st.warning(f"This neuron is {FLAGS[flag]}.", icon=":material/flag:")
 
 section = st.segmented_control(
     "Section", SECTIONS, default="Maps", required=True, key="neuron_section", label_visibility="collapsed"
 )
 if section == "Maps":
-    common.neuron_legend(view.limit)
+    legend(view.limit, "the activations")
     maps.in_full(view)
     maps.gallery("Test images", view.tests_by_score, view)
     maps.gallery("Normal images", found.workspace.normals, view)
@@ -134,11 +135,11 @@ elif section == "Patches":
     maps.extremes(view)
 elif section == "Distribution":
     numbers.distribution(view)
-elif section == "Neighbours":
-    numbers.company(view)
-elif section == "Words":
+elif section == "Correlated neurons":
+    numbers.correlated(view)
+elif section == "Concept labels":
     meaning.words(view)
-elif section == "Pixels behind it":
+elif section == "Input attribution":
     meaning.pixels(view)
 else:
     pins.side_by_side(view)

@@ -2,29 +2,31 @@
 
 import streamlit as st
 
-from dashboard.components import common, sidebar
+from dashboard.components.analysis import current_analysis
+from dashboard.components.page import heading
+from dashboard.components.pickers import pick_image
 from dashboard.views.score_decomposition import contributions, sections
 
 SECTIONS = {
     "Neurons": sections.neurons,
-    "Evidence": sections.evidence,
+    "Nearest normal patch": sections.evidence,
     "Fusion weight": sections.weight,
-    "Against another image": sections.against,
+    "Comparison": sections.against,
 }
 
-common.heading(
+heading(
     "Score decomposition",
-    "Where one image's score comes from: what is **seen** (distance to the nearest normal patch, by layer and "
-    "neuron) and what is **read** (the patch sounds more like “anomalous” than “normal”). The parts add up exactly.",
+    "Where one image's score comes from: the **visual** part (distance to the nearest normal patch, by layer and "
+    "neuron) and the **text** part (similarity to “anomalous” rather than “normal” prompts). The parts add up exactly.",
 )
-found = common.analysis(sidebar.current())
-score = common.pick_image(found)
-where = contributions.chosen_place(score)
+found = current_analysis()
+score = pick_image(found)
+where = contributions.chosen_where(score)
 left, right = st.columns([1, 1])
 with left:
     contributions.clickable(found, score, where)
 with right:
-    contributions.contributions_document(found, score, where)
+    contributions.waterfall(found, score, where)
     contributions.nearest(found, score, where)
 section = st.segmented_control(
     "Section",

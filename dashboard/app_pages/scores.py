@@ -4,12 +4,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common, sidebar
-from dashboard.plots import figures
-from dashboard.services import compute
-from dashboard.services.compute import Analysis
+from dashboard.components.analysis import current_analysis
+from dashboard.components.legends import score_legend
+from dashboard.components.page import heading
+from dashboard.components.tables import download_table, metrics
+from dashboard.plots.scores import score_histogram
+from dashboard.services.analysis import Analysis
+from dashboard.services.images import score_image
+from dashboard.session import current
 from dashboard.text import escaped
+from dashboard.words import LABEL_NAMES, verdict
 from lake_core.metrics.image_metrics import best_f1
 from lake_core.visualization.colours import nice_ceiling
 
@@ -39,6 +43,11 @@ def table_of(found: Analysis) -> pd.DataFrame:
     )
 
 
+def set_threshold(threshold: float | None) -> None:
+    """Takes the user's threshold; None takes that of the normal images."""
+    current().own_threshold = threshold
+
+
 def threshold_control(found: Analysis) -> None:
     """Shows the threshold, lets the user move it, and puts it back."""
     left, middle, right = st.columns([4, 1.4, 1.4], vertical_alignment="bottom")
@@ -52,30 +61,32 @@ def threshold_control(found: Analysis) -> None:
             step=0.01,
             key="threshold_slider",
             format="%.2f",
-            on_change=lambda: st.session_state.update(own_threshold=st.session_state.threshold_slider),
-            help="At first the 0.9 quantile of the normal images' own leave-one-out scores.",
+            on_change=lambda: set_threshold(st.session_state.threshold_slider),
+            help="By default the 0.9 quantile of the normal images' own leave-one-out scores.",
         )
     with middle:
         st.button(
-            "From the normals",
-            on_click=lambda: st.session_state.update(own_threshold=None),
-            disabled=st.session_state.get("own_threshold") is None,
+            "Reset threshold",
+            on_click=set_threshold,
+            args=(None,),
+            disabled=current().own_threshold is None,
             width="stretch",
-            help="The threshold that the normal images give, without looking at any test image.",
+            help="The threshold from the normal images alone; no test image is used.",
         )
     labels = found.labels
     best = best_f1(labels, [score.score for score in found.scores]) if labels else None
     with right:
         st.button(
             "Best F1",
-            on_click=lambda: st.session_state.update(own_threshold=best.threshold if best else None),
+            on_click=set_threshold,
+            args=(best.threshold if best else None,),
             disabled=best is None,
             width="stretch",
-            help="The threshold with the best F1 on your labels: it has seen the answers, so it flatters.",
+            help="The threshold with the best F1 on your labels. It uses the answers, so the result is optimistic.",
         )
 
 
-def numbers(found: Analysis) -> None:
+def headline(found: Analysis) -> None:
     """The headline: how many, how many above, and how well with labels."""
     above = sum(score.is_anomalous for score in found.scores)
     cells: list[tuple[str, str | int, None]] = [
@@ -88,50 +99,50 @@ def numbers(found: Analysis) -> None:
         defective = np.array(labels)
         anomalous = np.array([score.is_anomalous for score in found.scores])
         cells.append(("Image AUROC", f"{found.auroc:.3f}", None))
-        cells.append(("Defects found", f"{anomalous[defective].sum()} of {defective.sum()}", None))
-        cells.append(("False alarms", f"{anomalous[~defective].sum()} of {(~defective).sum()}", None))
-    common.metrics(cells)
+        cells.append(("True positives", f"{anomalous[defective].sum()} of {defective.sum()}", None))
+        cells.append(("False positives", f"{anomalous[~defective].sum()} of {(~defective).sum()}", None))
+    metrics(cells)
 
 
 def cards(found: Analysis) -> None:
-    """The memory bank, sorted and filtered."""
+    """The test images with their maps, sorted and filtered."""
     sort, only, strength = st.columns(3)
     order = sort.selectbox("Sort by", list(SORTS), key="sort")
     shown = only.segmented_control("Show", ["all", "above", "below"], default="all", key="show", required=True)
-    opacity = strength.slider("Strength of the maps", 0.0, 1.0, 0.6, 0.1, key="opacity")
+    opacity = strength.slider("Overlay opacity", 0.0, 1.0, 0.6, 0.1, key="opacity")
     items = sorted(zip(found.workspace.tests, found.scores, strict=True), key=SORTS[order])
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
     if not items:
         st.info(f"No image is {shown} the threshold.", icon=":material/filter_alt:")
     with st.container(horizontal=True, key="score_cards"):
-        hook_points = [st.container(border=True, width=CARD_WIDTH) for _ in items]
-    for hook_point, (example, score) in zip(hook_points, items, strict=True):
+        places = [st.container(border=True, width=CARD_WIDTH) for _ in items]
+    for card, (example, score) in zip(places, items, strict=True):
         image = score.image
-        with hook_point:
-            jpeg = compute.score_image(image.sha256, found.key, score.fusion_weight, found.scale, CARD, opacity, score)
-            st.image(jpeg, width="stretch", alt=f"{image.name}: score {score.score:.3f}, {common.verdict(score)}")
-            st.markdown(f"**{score.score:.2f}** {common.verdict(score)}")
-            st.caption(f"{escaped(image.name)} · {common.label_text(example.label)}")
+        with card:
+            jpeg = score_image(found, score, CARD, opacity=opacity)
+            st.image(jpeg, width="stretch", alt=f"{image.name}: score {score.score:.3f}, {verdict(score)}")
+            st.markdown(f"**{score.score:.2f}** {verdict(score)}")
+            st.caption(f"{escaped(image.name)} · {LABEL_NAMES[example.label]}")
             if st.button("Why this score?", key=f"open_{image.sha256}", width="stretch"):
-                session.set_focus(image=image.sha256)
-                st.switch_page(st.session_state.pages["score_decomposition"])
+                current().set_focus(image=image.sha256)
+                st.switch_page(current().pages["score_decomposition"])
 
 
-common.heading(
+heading(
     "Scores",
-    "Each test image with the map of its score: bright, surrounded places are less like any normal patch than the "
-    "normal images are like each other.",
+    "Each test image with its score map. A patch is one cell of the grid in which the network sees the image; bright, "
+    "outlined patches resemble the normal patches less than normal images resemble each other.",
 )
-found = common.analysis(sidebar.current())
-numbers(found)
+found = current_analysis()
+headline(found)
 if len(found.workspace.normals) == 1:
     st.info("With a single normal image the threshold is a rough guess; add a few more.", icon=":material/info:")
 if not any(score.is_anomalous for score in found.scores):
-    st.success("No test image is above the threshold: nothing here is more unusual than the normal images are.")
+    st.success("No test image is above the threshold: none is more unusual than the normal images.")
 threshold_control(found)
-gallery_tab, table_tab, histogram_tab = st.tabs(["Memory bank", "Table", "Histogram"])
+gallery_tab, table_tab, histogram_tab = st.tabs(["Images", "Table", "Histogram"])
 with gallery_tab:
-    common.score_legend(found)
+    score_legend(found)
     cards(found)
 with table_tab:
     rows = table_of(found)
@@ -150,7 +161,7 @@ with histogram_tab:
         for label in ("good", "defective", None)
     }
     st.plotly_chart(
-        figures.score_histogram(
+        score_histogram(
             found.lake.normal_scores_.tolist(),
             by_label["good"],
             by_label["defective"],
@@ -160,4 +171,4 @@ with histogram_tab:
         ),
         alt="Histogram of image scores of normal and test images with the decision threshold",
     )
-common.download_table(table_of(found), "scores.csv", "Download the scores (CSV)")
+download_table(table_of(found), "scores.csv", "Download the scores (CSV)")

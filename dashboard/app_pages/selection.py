@@ -2,27 +2,27 @@
 
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common, sidebar
-from dashboard.services import compute
+from dashboard.components.analysis import current_analysis, run_network_or_stop
+from dashboard.components.page import heading
+from dashboard.services.analysis import all_selections, resolved
+from dashboard.session import current
 from dashboard.views.selection import checks, overview
 
 GLANCE = "Layers at a glance"
 VIEWS = (GLANCE, "Ranking", "Criteria", "Stability", "Sweep over K")
 
-common.heading(
+heading(
     "Selection",
-    "The neurons of each layer ranked by how strongly they vary over the **normal** patches; the most sensitive ones "
-    "are kept. High variance is a ranking, not a proof of cause.",
+    "The neurons of each layer ranked by their sensitivity over the **normal** patches; the K most sensitive are kept. "
+    "The ranking does not prove that these neurons cause anything.",
 )
-settings, workspace = sidebar.current(), session.workspace()
-common.see_images(settings)
+settings, workspace = current().settings, current().workspace
+run_network_or_stop(settings)
 view = st.segmented_control("View", VIEWS, default="Ranking", required=True, key="selection_view")
 if view == GLANCE:  # nothing needs to be fitted for it, so that K moves at once
-    layers = compute.fit_key(settings, workspace).config.layers
-    overview.glance(compute.all_selections(settings, workspace), layers)
+    overview.glance(all_selections(settings, workspace), resolved(settings).layers)
 else:
-    found = common.analysis(settings, tests_needed=False)
+    found = current_analysis(tests_needed=False)
     if view == "Ranking":
         overview.pick_k(found.lake.selection_)
         for selection in found.lake.selection_.values():
@@ -31,6 +31,6 @@ else:
     elif view == "Criteria":
         checks.criteria(found)
     elif view == "Stability":
-        checks.steadiness(found)
+        checks.stable(found)
     else:
         checks.over_k(found)

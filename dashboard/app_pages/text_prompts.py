@@ -1,32 +1,35 @@
-"""Words: the text part opened, from the prompts to any text."""
+"""Text prompts: the text part of the score, from the prompts in use to any text."""
 
 import streamlit as st
 
-from dashboard.components import common, sidebar
+from dashboard.components.analysis import current_analysis
+from dashboard.components.page import heading
+from dashboard.components.pickers import pick_image
+from dashboard.components.tables import metrics
 from dashboard.text import escaped
 from dashboard.views.text_prompts import sections
 from lake_core.experiments.text_similarity import anomalous_probability
 
-common.heading(
+heading(
     "Text prompts",
-    "The text part opened: which prompts are asked, how alike each is to this image, and whether the answer depends "
-    "on the wording.",
+    "What the text part of the score responds to: the prompts, how similar each is to this image, and how much the "
+    "score depends on their wording.",
 )
-found = common.analysis(sidebar.current())
-score = common.pick_image(found)
+found = current_analysis()
+score = pick_image(found)
 if found.lake.backbone.joint_hook_point is None:
     st.info(
-        f"{escaped(found.lake.backbone.spec)} cannot compare single patches with words, so its scores have no text "
+        f"{escaped(found.lake.backbone.spec)} cannot compare single patches with text, so its scores have no text "
         "part. Choose another backbone to use this page.",
         icon=":material/translate:",
     )
     st.stop()
 probability = anomalous_probability(found.lake, score.image, score.patch)
-common.metrics(
+metrics(
     [
-        ("Text, max-scoring patch", f"{score.text:.3f}", "1 = most anomalous-sounding normal patch"),
-        ("Probability of “anomalous”, patch", f"{probability.patch:.0%}", "zero-shot, not in the score"),
-        ("Probability of “anomalous”, image", f"{probability.image:.0%}", "zero-shot, not in the score"),
+        ("Text part, max-scoring patch", f"{score.text:.3f}", "1 = the 99th percentile of normal patches"),
+        ("P(“anomalous”), patch", f"{probability.patch:.0%}", "zero-shot, not in the score"),
+        ("P(“anomalous”), image", f"{probability.image:.0%}", "zero-shot, not in the score"),
     ]
 )
 section = st.segmented_control(

@@ -2,11 +2,16 @@
 
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common, sidebar
-from dashboard.services import compute
-from dashboard.session import Side
+from dashboard.components.analysis import run_network
+from dashboard.components.page import error, heading
+from dashboard.components.samples import sample_cards
+from dashboard.services.analysis import hook_points_to_compute
+from dashboard.services.images import plain_image
+from dashboard.services.models import model
+from dashboard.session import current
 from dashboard.text import escaped
+from dashboard.words import LABEL_NAMES
+from dashboard.workspace import Side, Workspace
 from lake_core.data.datasets import Example, read_members
 from lake_core.errors import LakeError
 from lake_core.types import Label
@@ -21,21 +26,22 @@ def add(role: str | None, key: str) -> None:
     files = st.session_state.get(key) or []
     with st.spinner(f"Reading {len(files)} files …"):
         dataset = read_members(((file.name, file.getvalue()) for file in files), role, "your upload")  # type: ignore[arg-type]
-    st.session_state.uploads = st.session_state.get("uploads", 0) + 1
-    changed, said = session.workspace().with_added(dataset)
+    here = current()
+    here.n_uploads += 1
+    changed, notices = here.workspace.with_added(dataset)
     try:
-        session.set_workspace(changed)
-    except LakeError as error:
-        session.say([str(error)])
+        current().set_workspace(changed)
+    except LakeError as reason:
+        current().say([str(reason)])
         return
     notes = [note for e in (*dataset.normals, *dataset.tests) for note in e.image.notes]
-    session.say([*dataset.problems, *said, *notes])
-    st.session_state.paused = True
+    current().say([*dataset.problems, *notices, *notes])
+    current().is_paused = True
 
 
 def uploader(title: str, says: str, role: str | None, folder: bool) -> None:
     """A place to drop files; the widget is renewed after each upload, so that nothing is read twice."""
-    key = f"upload_{role}_{folder}_{st.session_state.get('uploads', 0)}"
+    key = f"upload_{role}_{folder}_{current().n_uploads}"
     st.file_uploader(
         title,
         accept_multiple_files="directory" if folder else True,
@@ -56,9 +62,9 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
         image = example.image
         with card:
             st.image(
-                compute.plain_image(image.sha256, THUMBNAIL, image),
+                plain_image(image, THUMBNAIL),
                 width="stretch",
-                alt=f"{image.name}, {common.label_text(example.label)}",
+                alt=f"{image.name}, {LABEL_NAMES[example.label]}",
             )
             st.caption(escaped(image.name))
             if side == "tests":
@@ -71,53 +77,53 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
                     label_visibility="collapsed",
                 )
                 if chosen != example.label:
-                    session.set_workspace(session.workspace().labelled(image.sha256, chosen))
+                    current().set_workspace(current().workspace.labelled(image.sha256, chosen))
                     st.rerun()
             st.button(
                 "Remove",
                 key=f"remove_{side}_{image.sha256}",
-                on_click=lambda sha=image.sha256: session.set_workspace(session.workspace().without(side, sha)),
+                on_click=lambda sha=image.sha256: current().set_workspace(current().workspace.without(side, sha)),
                 width="stretch",
                 type="tertiary",
                 icon=":material/close:",
             )
 
 
-common.heading(
-    "Look inside a model while it finds defects",
-    "Give a few images of **good** parts and some to **test**. LAKE Explorer finds the few neurons of a pretrained "
-    "network that react most over the good ones, and shows where and why a test image departs from them.",
+heading(
+    "Workspace",
+    "Add a few images of **good** parts and some to **test**. LAKE Explorer selects the neurons of a pretrained "
+    "network that are most sensitive over the good parts, and shows where and why a test image differs from them.",
 )
-workspace = session.workspace()
+workspace = current().workspace
 
 if workspace.is_empty:
     st.subheader("Start with a built-in sample", anchor=False)
-    common.sample_cards("scores")
+    sample_cards("scores")
     st.subheader("Or with your own images", anchor=False)
 
 as_folder = st.toggle("Upload whole folders", help="Labels are taken from folder names such as good or defective.")
 left, middle, right = st.columns(3)
 with left:
-    uploader("Normal images", "A handful of good parts, 4 to 8 are enough.", "normal", as_folder)
+    uploader("Normal images", "Good parts only; 4 to 8 images are enough.", "normal", as_folder)
 with middle:
     uploader("Test images", "Good or defective; labels are optional.", "test", as_folder)
 with right:
     uploader(
         "Both at once (ZIP or folder)",
-        "Laid out as train/good, test/<kind>, ground_truth/<kind>, or normal and test.",
+        "Folders named train/good, test/<defect>, ground_truth/<defect>, or normal and test.",
         None,
         as_folder,
     )
-st.caption("PNG, JPEG, WebP, BMP, TIFF, GIF or a ZIP of them, up to 50 megapixels each. Nothing leaves this machine.")
+st.caption("PNG, JPEG, WebP, BMP, TIFF, GIF or a ZIP of them, up to 50 megapixels each. Images stay on this server.")
 
 if not workspace.is_empty:
     try:
-        settings = sidebar.current()
-        store = compute.model(compute.ModelKey(settings.spec, settings.image_size))
-        hook_points = compute.hook_points_to_compute(settings, workspace)
-        todo = store.missing(compute.images_of(workspace), hook_points)
-    except LakeError as error:
-        st.error(escaped(str(error)), icon=":material/error:")
+        settings = current().settings
+        store = model(settings.model)
+        hook_points = hook_points_to_compute(settings, workspace)
+        todo = store.missing(workspace.images, hook_points)
+    except LakeError as reason:
+        error(str(reason))
         st.stop()
     run, clear = st.columns([3, 1])
     with run:
@@ -125,7 +131,7 @@ if not workspace.is_empty:
             st.info("Add at least one normal image to learn from.", icon=":material/arrow_upward:")
         elif not workspace.tests:
             st.info(
-                "Add test images to score. Selection and Neurons can be seen already.", icon=":material/arrow_upward:"
+                "Add test images to score. Selection and Neurons work without them.", icon=":material/arrow_upward:"
             )
         if workspace.normals and st.button(
             f"Run on {len(todo)} images" if todo else "See the scores" if workspace.tests else "See the selection",
@@ -133,16 +139,16 @@ if not workspace.is_empty:
             icon=":material/play_arrow:",
             width="stretch",
         ):
-            st.session_state.paused = False
-            common.run_model(settings)
-            st.switch_page(st.session_state.pages["scores" if workspace.tests else "selection"])
+            current().is_paused = False
+            run_network(settings)
+            st.switch_page(current().pages["scores" if workspace.tests else "selection"])
         if todo and workspace.normals and len(todo) < workspace.n_images:
             st.caption(f"{workspace.n_images - len(todo)} of {workspace.n_images} images are done and kept.")
     with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
         st.markdown("This removes all images of this session.")
         if st.button("Remove all images", type="primary"):
-            session.set_workspace(session.Workspace())
-            session.set_focus(image=None, neuron=None)
+            current().set_workspace(Workspace())
+            current().set_focus(image=None, neuron=None)
             st.rerun()
     for title, side, examples in (
         ("Normal images", "normals", workspace.normals),
@@ -154,4 +160,4 @@ if not workspace.is_empty:
         else:
             st.caption("None yet.")
     with st.expander("Replace them with a built-in sample"):
-        common.sample_cards("scores")
+        sample_cards("scores")

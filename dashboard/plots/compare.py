@@ -7,14 +7,26 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from dashboard.plots.figures import LINE, MARGIN, MUTED, NORMAL, TEST, TEXT, VISUAL
+from dashboard.plots.template import (
+    DEFECTIVE,
+    GOOD,
+    LEGEND_ABOVE,
+    NORMAL,
+    REST,
+    TEMPLATE,
+    TEXT,
+    THRESHOLD,
+    THRESHOLD_LINE,
+    UNKNOWN,
+    VISUAL,
+)
 from dashboard.text import in_figure
 from lake_core.experiments.comparison import Overlap
 
 MARKS = {
-    "defective": ("x", TEST, "test, labelled defective"),
-    "good": ("circle", "#009E73", "test, labelled good"),
-    "none": ("square", MUTED, "test, no label"),
+    "defective": ("x", DEFECTIVE, "test, labelled defective"),
+    "good": ("circle", GOOD, "test, labelled good"),
+    "none": ("square", UNKNOWN, "test, no label"),
     "normal": ("triangle-up-open", NORMAL, "normal, each left out"),
 }
 
@@ -39,7 +51,7 @@ def scores_against_scores(
     lows = [0.87 * min(points[axis].min(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
     ranges = [list(np.log10([low, top]) if is_log else [low, top]) for low, top in zip(lows, tops, strict=True)]
     figure = go.Figure()
-    changes = {"fillcolor": LINE, "opacity": 0.10, "line": {"width": 0}, "layer": "below"}
+    changes = {"fillcolor": THRESHOLD, "opacity": 0.10, "line": {"width": 0}, "layer": "below"}
     figure.add_shape(type="rect", x0=thresholds[0], x1=tops[0], y0=lows[1], y1=thresholds[1], **changes)
     figure.add_shape(type="rect", x0=lows[0], x1=thresholds[0], y0=thresholds[1], y1=tops[1], **changes)
     for mark, (symbol, colour, title) in MARKS.items():
@@ -58,7 +70,7 @@ def scores_against_scores(
                     f"%{{customdata[0]}}<br>{names[0]}: %{{x:.3f}}<br>{names[1]}: %{{y:.3f}}<extra>{title}</extra>"
                 ),
             )
-    dashed = {"dash": "dash", "color": LINE, "width": 2}
+    dashed = THRESHOLD_LINE
     figure.add_vline(x=thresholds[0], line=dashed)
     figure.add_hline(y=thresholds[1], line=dashed)
     for x, y, xanchor, yanchor, only in ((1, 0, "right", "bottom", names[0]), (0, 1, "left", "top", names[1])):
@@ -78,11 +90,11 @@ def scores_against_scores(
         xaxis=axis | {"title": f"score with {names[0]} (1 = {percentile} of normal patches)", "range": ranges[0]},
         yaxis=axis | {"title": f"score with {names[1]}", "range": ranges[1]},
         height=460,
-        margin=MARGIN,
+        template=TEMPLATE,
         clickmode="event+select",
         dragmode=False,
         hovermode="closest",
-        legend={"orientation": "h", "y": -0.2},
+        legend={"y": -0.2},
     )
     return figure
 
@@ -92,7 +104,7 @@ def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go
     rows = [f"layer {overlap.layer}" for overlap in overlaps]
     groups = (
         (f"only {names[0]}", [len(o.only_first) for o in overlaps], VISUAL, ""),
-        ("both", [len(o.common) for o in overlaps], "#009E73", "x"),
+        ("both", [len(o.common) for o in overlaps], GOOD, "x"),
         (f"only {names[1]}", [len(o.only_second) for o in overlaps], TEXT, "/"),
     )
     figure = go.Figure()
@@ -113,9 +125,9 @@ def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go
         barmode="stack",
         xaxis_title="selected neurons",
         height=150 + 42 * len(rows),
-        margin=MARGIN,
+        template=TEMPLATE,
         yaxis={"autorange": "reversed"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        legend=LEGEND_ABOVE,
     )
     return figure
 
@@ -129,7 +141,7 @@ def costs(table: pd.DataFrame) -> go.Figure:
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
     letters = list(table.index)
     for column, name, colour, pattern in (
-        ("forward_ms", "network", MUTED, ""),
+        ("forward_ms", "network", REST, ""),
         ("score_ms", "scoring", VISUAL, "/"),
     ):
         figure.add_bar(
@@ -158,8 +170,8 @@ def costs(table: pd.DataFrame) -> go.Figure:
     figure.update_layout(
         barmode="stack",
         height=130 + 34 * len(letters),
-        margin=MARGIN,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+        template=TEMPLATE,
+        legend=LEGEND_ABOVE,
     )
     return figure
 

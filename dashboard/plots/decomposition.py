@@ -1,4 +1,4 @@
-"""Figures of the Score decomposition page: the waterfall, its neurons, the fusion weight, and two accounts compared."""
+"""Figures of the Score decomposition page: the waterfall, its neurons, the fusion weight, and two images compared."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.plots.figures import LINE, MARGIN, MUTED, TEST, TEXT, TOTAL, VISUAL
+from dashboard.plots.template import CHOSEN, REST, TEMPLATE, TEXT, THRESHOLD_LINE, TOTAL, VISUAL
 from dashboard.text import in_figure
 from lake_core.detector.contributions import adding_up
 
@@ -51,7 +51,7 @@ def steps_of(contributions: pd.DataFrame, total: float, unfolded: int | None = N
             steps.append(Step(f"visual, layer {layer}", float(value), "visual", "", shown))
     if "text" in parts:
         value = float(contributions.loc[contributions["part"] == "text", "contribution"].sum())
-        steps.append(Step("text (text)", value, "text", "", parts["text"]))
+        steps.append(Step("text", value, "text", "", parts["text"]))
     return steps
 
 
@@ -93,7 +93,7 @@ def step_table(steps: Sequence[Step], total: float) -> pd.DataFrame:
 def waterfall(steps: Sequence[Step], total: float, threshold: float) -> go.Figure:
     """From 0 to a value, step by step, with the threshold."""
     values = [step.value for step in steps]
-    colours = {"visual": VISUAL, "rest": MUTED, "text": TEXT}
+    colours = {"visual": VISUAL, "rest": REST, "text": TEXT}
     patterns = {"visual": "", "rest": ".", "text": "/"}
     figure = go.Figure(
         go.Bar(
@@ -113,14 +113,15 @@ def waterfall(steps: Sequence[Step], total: float, threshold: float) -> go.Figur
     )
     figure.add_hline(
         y=threshold,
-        line={"dash": "dash", "color": LINE, "width": 2},
+        line=THRESHOLD_LINE,
         annotation_text=f"threshold {threshold:.3f}",
         annotation_position="right",
     )
     figure.update_layout(
         yaxis_title="contribution to the score",
         height=340,
-        margin=MARGIN | {"r": 110},
+        template=TEMPLATE,
+        margin_r=110,
         showlegend=False,
         yaxis_range=[0, 1.18 * max(total, threshold, 1e-6)],
     )
@@ -138,7 +139,7 @@ def neuron_bars(contributions: pd.DataFrame, total: float, n_shown: int = 15) ->
     visual = contributions[contributions["part"] == "visual"]
     shown = parts_of(contributions, total).get("visual", 0.0)
     steps = _neuron_steps(visual, shown, n_shown, with_layer=True)
-    colours = {"visual": VISUAL, "rest": MUTED}
+    colours = {"visual": VISUAL, "rest": REST}
     figure = go.Figure(
         go.Bar(
             x=[step.value for step in steps],
@@ -154,7 +155,7 @@ def neuron_bars(contributions: pd.DataFrame, total: float, n_shown: int = 15) ->
     figure.update_layout(
         xaxis_title="contribution to the score",
         height=60 + 26 * len(steps),
-        margin=MARGIN,
+        template=TEMPLATE,
         yaxis={"autorange": "reversed"},
     )
     return figure
@@ -177,10 +178,10 @@ def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float
         line={"color": VISUAL, "width": 2},
         hovertemplate="w = %{x:.2f}: %{y:.3f}<extra></extra>",
     )
-    figure.add_vline(x=paper, line={"dash": "dot", "color": MUTED, "width": 2}, annotation_text="paper: 0.3")
+    figure.add_vline(x=paper, line={"dash": "dot", "color": REST, "width": 2}, annotation_text="paper: 0.3")
     figure.add_vline(
         x=present,
-        line={"dash": "dash", "color": LINE, "width": 2},
+        line=THRESHOLD_LINE,
         annotation_text=f"now: {present:.2f}",
         annotation_position="bottom right",
     )
@@ -188,7 +189,7 @@ def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float
         xaxis_title="fusion weight w (0 is visual alone, 1 is text alone)",
         yaxis_title=measure,
         height=320,
-        margin=MARGIN,
+        template=TEMPLATE,
         showlegend=False,
     )
     return figure
@@ -205,28 +206,28 @@ def difference_bars(table: pd.DataFrame, total: float, names: tuple[str, str], n
     """
     shown, rest = table.head(n_shown), table.iloc[n_shown:]
     labels = [
-        "text (text)" if row["part"] == "text" else f"layer {row['layer']} · neuron {row['neuron']}"
+        "text" if row["part"] == "text" else f"layer {row['layer']} · neuron {row['neuron']}"
         for row in shown.to_dict("records")
     ]
     values = shown["difference"].tolist()
     if len(rest):
-        labels.append(f"other {len(rest)} rows")
+        labels.append(f"other {len(rest)} contributions")
         values.append(float(rest["difference"].sum()))
     figure = go.Figure(
         go.Bar(
             x=values,
             y=labels,
             orientation="h",
-            marker={"color": [TEST if value > 0 else VISUAL for value in values]},
+            marker={"color": [CHOSEN if value > 0 else VISUAL for value in values]},
             text=[f"{value:+.3f}" for value in adding_up(values, total)],
             textposition="auto",
             hovertemplate="%{y}: %{x:+.4f}<extra></extra>",
         )
     )
     figure.update_layout(
-        xaxis_title="contribution in {} less contribution in {}".format(*map(in_figure, names)),
+        xaxis_title="contribution in {} minus contribution in {}".format(*map(in_figure, names)),
         height=80 + 26 * len(values),
-        margin=MARGIN,
+        template=TEMPLATE,
         yaxis={"autorange": "reversed"},
     )
     return figure
@@ -241,7 +242,7 @@ def prompt_bars(by_phrase: pd.DataFrame) -> go.Figure:
     names = [in_figure(f"{row['state']}: {row['phrase']}") for row in by_phrase.to_dict("records")]
     figure = go.Figure()
     for name, column, colour, symbol in (
-        ("patch", "cos_patch", TEST, "circle"),
+        ("patch", "cos_patch", CHOSEN, "circle"),
         ("whole image", "cos_image", VISUAL, "diamond-open"),
     ):
         figure.add_scatter(
@@ -255,8 +256,8 @@ def prompt_bars(by_phrase: pd.DataFrame) -> go.Figure:
     figure.update_layout(
         xaxis_title="cosine similarity",
         height=110 + 24 * len(names),
-        margin=MARGIN,
+        template=TEMPLATE,
         yaxis={"autorange": "reversed"},
-        legend={"orientation": "h", "y": -0.15},
+        legend={"y": -0.15},
     )
     return figure

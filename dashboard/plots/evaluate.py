@@ -9,8 +9,20 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from dashboard.plots.figures import LINE, MARGIN, MUTED, TEST, VISUAL
+from dashboard.plots.template import (
+    CHOSEN,
+    DEFECTIVE,
+    GOOD,
+    LEGEND_ABOVE,
+    RANDOM,
+    REFERENCE_LINE,
+    SEQUENTIAL,
+    TEMPLATE,
+    THRESHOLD,
+    VISUAL,
+)
 from dashboard.text import in_figure
+from dashboard.words import METHOD_NAMES
 from lake_core.metrics.decision import Counts, counts, thresholds_below
 
 METRIC_NAMES = {
@@ -20,19 +32,12 @@ METRIC_NAMES = {
     "pixel_auroc": "pixel AUROC",
     "pixel_aupro": "pixel AUPRO (up to FPR 0.3)",
 }
-METHOD_NAMES = {
-    "lake": "LAKE (selected, fused)",
-    "random": "random neurons (5 draws)",
-    "all": "all neurons",
-    "visual": "visual alone",
-    "text": "text alone (zero-shot)",
-}
 STYLES: dict[str, dict[str, str]] = {
-    "lake": {"color": "#0072B2", "symbol": "diamond", "dash": "solid"},
-    "random": {"color": "#9AA5AA", "symbol": "circle-open", "dash": "dot"},
-    "all": {"color": "#009E73", "symbol": "square", "dash": "dash"},
-    "visual": {"color": "#D55E00", "symbol": "triangle-up", "dash": "dashdot"},
-    "text": {"color": "#CC79A7", "symbol": "x", "dash": "longdash"},
+    "lake": {"color": VISUAL, "symbol": "diamond", "dash": "solid"},
+    "random": {"color": RANDOM, "symbol": "circle-open", "dash": "dot"},
+    "all": {"color": GOOD, "symbol": "square", "dash": "dash"},
+    "visual": {"color": CHOSEN, "symbol": "triangle-up", "dash": "dashdot"},
+    "text": {"color": THRESHOLD, "symbol": "x", "dash": "longdash"},
 }
 
 
@@ -62,8 +67,8 @@ def by_category(summary: pd.DataFrame, metric: str) -> go.Figure:
             "autorange": "reversed",
         },
         height=150 + 24 * len(methods) * len(categories) ** 0.9,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        template=TEMPLATE,
+        legend=LEGEND_ABOVE,
     )
     return figure
 
@@ -92,8 +97,8 @@ def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
         },
         yaxis={"title": METRIC_NAMES[metric], "range": _range(summary, metric)},
         height=360,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": -0.25},
+        template=TEMPLATE,
+        legend={"y": -0.25},
     )
     return figure
 
@@ -116,9 +121,7 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
         row=1,
         col=1,
     )
-    figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", row=1, col=1
-    )
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=REFERENCE_LINE, hoverinfo="skip", row=1, col=1)
     figure.add_scatter(
         x=recall,
         y=precision,
@@ -130,12 +133,10 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
         col=2,
     )
     share = float(np.mean(labels))
-    figure.add_scatter(
-        x=[0, 1], y=[share] * 2, mode="lines", line={"color": MUTED, "dash": "dot"}, hoverinfo="skip", row=1, col=2
-    )
+    figure.add_scatter(x=[0, 1], y=[share] * 2, mode="lines", line=REFERENCE_LINE, hoverinfo="skip", row=1, col=2)
     here = counts(labels, scores, threshold)
     recalled = here.true_positives / max(here.true_positives + here.false_negatives, 1)
-    point = {"symbol": "diamond", "size": 13, "color": LINE, "line": {"width": 1, "color": "white"}}
+    point = {"symbol": "diamond", "size": 13, "color": THRESHOLD, "line": {"width": 1, "color": "white"}}
     false_share = here.false_positives / max(here.false_positives + here.true_negatives, 1)
     figure.add_scatter(
         x=[false_share], y=[recalled], mode="markers", marker=point, hoverinfo="skip", cliponaxis=False, row=1, col=1
@@ -148,7 +149,7 @@ def curves(labels: np.ndarray, scores: np.ndarray, threshold: float) -> go.Figur
     for col, x, y in ((1, "false-positive rate", "true-positive rate"), (2, "recall", "precision")):
         figure.update_xaxes(title_text=x, range=[-0.03, 1.03], nticks=6, row=1, col=col)
         figure.update_yaxes(title_text=y, range=[-0.03, 1.05], nticks=6, row=1, col=col)
-    figure.update_layout(height=340, margin=MARGIN, showlegend=False)
+    figure.update_layout(height=340, template=TEMPLATE, showlegend=False)
     return figure
 
 
@@ -168,21 +169,21 @@ def confusion(found: Counts) -> go.Figure:
             ],
             texttemplate="%{text}",
             textfont={"size": 15},
-            colorscale="Cividis",
+            colorscale=SEQUENTIAL,
             zmin=0,
             zmax=1,
             showscale=False,
             hovertemplate="%{y}, %{x}: %{z:.0%} of the row<extra></extra>",
         )
     )
-    figure.update_layout(height=240, margin=MARGIN, yaxis={"autorange": "reversed"})
+    figure.update_layout(height=240, template=TEMPLATE, yaxis={"autorange": "reversed"})
     return figure
 
 
 def score_strip(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], threshold: float) -> go.Figure:
     """The scores of one run, good and defective images each on a line, with the threshold."""
     figure = go.Figure()
-    for truth, name, symbol, colour in ((True, "defective", "x", TEST), (False, "good", "circle", "#009E73")):
+    for truth, name, symbol, colour in ((True, "defective", "x", DEFECTIVE), (False, "good", "circle", GOOD)):
         chosen = labels == truth
         figure.add_scatter(
             x=scores[chosen],
@@ -192,8 +193,8 @@ def score_strip(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], th
             marker={"symbol": symbol, "size": 10, "color": colour, "opacity": 0.8},
             hovertemplate="%{text}: %{x:.3f}<extra></extra>",
         )
-    figure.add_vline(x=threshold, line={"dash": "dash", "color": LINE, "width": 2})
-    figure.update_layout(xaxis_title="image score", height=170, margin=MARGIN, showlegend=False)
+    figure.add_vline(x=threshold, line={"dash": "dash", "color": THRESHOLD, "width": 2})
+    figure.update_layout(xaxis_title="image score", height=170, template=TEMPLATE, showlegend=False)
     return figure
 
 

@@ -6,7 +6,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.plots.figures import LINE, MARGIN, MUTED, NORMAL, TEST, VISUAL
+from dashboard.plots.template import (
+    CHOSEN,
+    DEFECTIVE,
+    GOOD,
+    RANDOM,
+    RANDOM_BAND,
+    REFERENCE_LINE,
+    TEMPLATE,
+    THRESHOLD,
+    UNKNOWN,
+    circles,
+    diamond,
+)
 from dashboard.text import in_figure
 from lake_core.experiments.deletion import Curve
 from lake_core.experiments.patching import LayerChange
@@ -19,18 +31,18 @@ def among_draws(own: float, draws: Sequence[float], what: str, chosen: str = "ch
         x=list(draws),
         y=["random draws"] * len(draws),
         mode="markers",
-        marker={"size": 11, "color": MUTED, "symbol": "circle-open", "line": {"width": 2}},
+        marker=circles(),
         hovertemplate="random draw: %{x:.4f}<extra></extra>",
     )
     figure.add_scatter(
         x=[own],
         y=[chosen],
         mode="markers",
-        marker={"size": 15, "color": VISUAL, "symbol": "diamond"},
+        marker=diamond(),
         hovertemplate=f"{chosen}: %{{x:.4f}}<extra></extra>",
     )
-    figure.add_vline(x=0, line={"color": LINE, "dash": "dot", "width": 2})
-    figure.update_layout(xaxis_title=what, height=190, margin=MARGIN, showlegend=False)
+    figure.add_vline(x=0, line={"color": THRESHOLD, "dash": "dot", "width": 2})
+    figure.update_layout(xaxis_title=what, height=190, template=TEMPLATE, showlegend=False)
     return figure
 
 
@@ -50,9 +62,9 @@ def through_layers(layers: Sequence[LayerChange], draws: np.ndarray) -> go.Figur
                 y=(100 * values).tolist(),
                 mode="lines",
                 name=name,
-                line={"width": 1, "color": MUTED, "dash": "dot"},
+                line={"width": 1, "color": RANDOM, "dash": "dot"},
                 fill=fill,
-                fillcolor="rgba(154,165,170,0.25)",
+                fillcolor=RANDOM_BAND,
                 showlegend=fill is not None,
                 hovertemplate="layer %{x}: %{y:.2f} %<extra>random draws</extra>",
             )
@@ -61,15 +73,14 @@ def through_layers(layers: Sequence[LayerChange], draws: np.ndarray) -> go.Figur
         y=[100 * one.relative for one in layers],
         mode="lines+markers",
         name="chosen neurons",
-        line={"color": TEST, "width": 2},
+        line={"color": CHOSEN, "width": 2},
         hovertemplate="layer %{x}: %{y:.2f} %<extra></extra>",
     )
     figure.update_layout(
         xaxis_title="layer",
         yaxis_title="change of the layer's output (%)",
         height=300,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": -0.3},
+        template=TEMPLATE,
     )
     return figure
 
@@ -84,7 +95,7 @@ def removal_curve(curve: Curve, threshold: float) -> go.Figure:
             y=row.tolist(),
             mode="lines",
             name="random order",
-            line={"color": MUTED, "dash": "dot", "width": 1.5},
+            line=REFERENCE_LINE,
             showlegend=index == 0,
             hovertemplate="%{x:.0f} %: %{y:.3f}<extra>random order</extra>",
         )
@@ -93,19 +104,18 @@ def removal_curve(curve: Curve, threshold: float) -> go.Figure:
         y=curve.by_map.tolist(),
         mode="lines+markers",
         name="in the order of the map",
-        line={"color": TEST, "width": 2.5},
+        line={"color": CHOSEN, "width": 2.5},
         hovertemplate="%{x:.0f} %: %{y:.3f}<extra>by the map</extra>",
     )
     figure.add_hline(
-        y=threshold, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text=f"threshold {threshold:.3f}"
+        y=threshold, line={"dash": "dash", "color": THRESHOLD, "width": 2}, annotation_text=f"threshold {threshold:.3f}"
     )
-    done = "removed" if curve.config.direction == "deletion" else "put back"
+    done = "deleted" if curve.config.direction == "deletion" else "inserted"
     figure.update_layout(
         xaxis_title=f"patches {done} (%)",
         yaxis_title="image score",
         height=340,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": -0.3},
+        template=TEMPLATE,
     )
     return figure
 
@@ -118,9 +128,9 @@ def before_after(table: pd.DataFrame, threshold_before: float, threshold_after: 
         threshold_before, threshold_after: Drawn as lines.
     """
     groups = (
-        ("labelled defective", table["label"].fillna(False).astype(bool), "x", TEST),
-        ("labelled good", table["label"].notna() & ~table["label"].fillna(False).astype(bool), "circle", NORMAL),
-        ("no label", table["label"].isna(), "diamond-open", MUTED),
+        ("labelled defective", table["label"].fillna(False).astype(bool), "x", DEFECTIVE),
+        ("labelled good", table["label"].notna() & ~table["label"].fillna(False).astype(bool), "circle", GOOD),
+        ("no label", table["label"].isna(), "diamond-open", UNKNOWN),
     )
     figure = go.Figure()
     for name, mask, symbol, colour in groups:
@@ -141,17 +151,17 @@ def before_after(table: pd.DataFrame, threshold_before: float, threshold_after: 
         y=[0, top],
         mode="lines",
         name="no change",
-        line={"color": MUTED, "dash": "dot", "width": 1},
+        line=REFERENCE_LINE,
         hoverinfo="skip",
     )
-    lines = {"dash": "dash", "color": LINE, "width": 2}
+    lines = {"dash": "dash", "color": THRESHOLD, "width": 2}
     figure.add_vline(x=threshold_before, line=lines, annotation_text="threshold before")
     figure.add_hline(y=threshold_after, line=lines, annotation_text="threshold after")
     figure.update_layout(
         xaxis_title="image score before",
         yaxis_title="image score after",
         height=380,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": -0.25},
+        template=TEMPLATE,
+        legend={"y": -0.25},
     )
     return figure

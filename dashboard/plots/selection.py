@@ -1,16 +1,26 @@
-"""Figures of the Selection page: all layers at a glance, criteria, stability, and the sweep over K."""
+"""Figures of the page Selection: all layers at a glance, the ranking of one, and random draws beside the selection."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.plots.figures import LINE, MARGIN, MUTED, VISUAL
+from dashboard.plots.template import (
+    CHOSEN,
+    CUT,
+    INVISIBLE,
+    REST,
+    SELECTED,
+    SEQUENTIAL,
+    TEMPLATE,
+    TOTAL,
+    circles,
+    diamond,
+)
+from lake_core.criteria import criteria
 from lake_core.detector.selection import Selection
 
 N_BINS = 60
-SEQUENTIAL = "Cividis"
 
 
 def bins(selection: Selection) -> list[np.ndarray]:
@@ -70,7 +80,6 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         unselected={"marker": {"opacity": 1}},
         hoverinfo="skip",
     )
-    invisible = {"marker": {"opacity": 0}}
     targets = go.Scatter(
         x=np.array(x),
         y=np.array(y),
@@ -78,8 +87,8 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         customdata=points,
         name="neurons",
         marker={"symbol": "square", "size": 12, "opacity": 0},
-        selected=invisible,
-        unselected=invisible,
+        selected=INVISIBLE,
+        unselected=INVISIBLE,
         text=hovers,
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
@@ -93,189 +102,104 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
             "autorange": "reversed",
         },
         "height": 220 + 18 * len(layers),
-        "margin": MARGIN,
+        "template": TEMPLATE,
         "clickmode": "event+select",
         "dragmode": False,
         "hovermode": "closest",
-        "legend": {"orientation": "h", "y": 1.08},
+        "legend": {"y": 1.08},
     }
     return go.Figure([heat, cut, targets], layout)
 
 
-def side_by_side(selections: Mapping[str, Selection]) -> go.Figure:
-    """Which of a layer's neurons each criterion selects: criteria as rows, neurons in the first criterion's order."""
-    names = list(selections)
-    order = selections[names[0]].order
-    heat = go.Heatmap(
-        z=np.array([np.isin(order, selections[name].neurons) for name in names], dtype=np.uint8),
-        x=np.arange(1, len(order) + 1),
-        y=names,
-        customdata=np.tile(order, (len(names), 1)),
-        colorscale=[[0, MUTED], [1, VISUAL]],
-        zmin=0,
-        zmax=1,
-        ygap=6,
-        showscale=False,
-        hovertemplate="%{y}: neuron %{customdata}, rank %{x}<extra></extra>",
-    )
-    layout = {
-        "xaxis": {"title": {"text": f"rank of the neuron by {names[0]}"}},
-        "yaxis": {"autorange": "reversed"},
-        "height": 70 + 40 * len(names),
-        "margin": MARGIN,
-    }
-    return go.Figure(heat, layout)
-
-
-def overlap(table: pd.DataFrame) -> go.Figure:
-    """Jaccard overlap between selections, criteria as rows and columns, with the numbers written in."""
-    figure = go.Figure(
-        go.Heatmap(
-            z=table.to_numpy(),
-            x=list(table.columns),
-            y=list(table.index),
-            zmin=0,
-            zmax=1,
-            colorscale=SEQUENTIAL,
-            texttemplate="%{z:.2f}",
-            hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
-            colorbar={"title": "Jaccard", "thickness": 12},
-        )
-    )
-    figure.update_layout(height=330, margin=MARGIN, yaxis={"autorange": "reversed"})
-    return figure
-
-
-def overlaps_by_count(runs: pd.DataFrame) -> go.Figure:
-    """Overlap with the full selection against the number of normal images, one dot per choice of images."""
-    figure = go.Figure()
-    styles = {"fewer": ("circle-open", MUTED, "random choices"), "leave one out": ("diamond", VISUAL, "one left out")}
-    for what, (symbol, colour, name) in styles.items():
-        rows = runs[runs["what"] == what]
-        figure.add_scatter(
-            x=rows["n_normals"],
-            y=rows["jaccard"],
-            mode="markers",
-            name=name,
-            marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2}},
-            hovertemplate="%{x} normal images: %{y:.3f}<extra></extra>",
-        )
-    figure.update_layout(
-        xaxis={"title": "normal images used", "dtick": 1},
-        yaxis={"title": "Jaccard with the full selection", "range": [0, 1.05]},
-        height=320,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": -0.3},
-    )
-    return figure
-
-
-def _drawn_range(rows: pd.DataFrame) -> tuple[float, float]:
-    """Lowest and greatest separation that the sweep shows: all of them, unless a few lie far beyond the others."""
-    values = np.concatenate([rows["selected"], rows["random_mean"]])
-    low, high = np.quantile(values, [0.25, 0.75])
-    reach = 4 * max(high - low, 0.05)
-    kept = values[(values >= low - reach) & (values <= high + reach)]
-    return float(kept.min()), float(kept.max())
-
-
-def beyond(rows: pd.DataFrame) -> str:
-    """The values that the sweep leaves out, in words; "" where it shows all."""
-    low, high = _drawn_range(rows)
-    return "; ".join(
-        f"{column.split('_')[0]} at K = {int(row['k'])}, {row[column]:.3g}"
-        for _, row in rows.iterrows()
-        for column in ("selected", "random_mean")
-        if not low <= row[column] <= high
-    )
-
-
-def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
-    """Separation against K on a log scale, selected and random, with the memory bank's memory on a second axis."""
-    low, high = _drawn_range(rows)
-    room = 0.15 * max(high - low, 0.05)
-    figure = go.Figure()
-    upper, lower = rows["random_mean"] + rows["random_std"], rows["random_mean"] - rows["random_std"]
-    figure.add_scatter(
-        x=[*rows["k"], *rows["k"][::-1]],
-        y=[*upper, *lower[::-1]],
-        fill="toself",
-        fillcolor="rgba(154,165,170,.3)",
-        mode="lines",
-        line={"width": 0},
-        name="random ± std",
-        hoverinfo="skip",
-    )
-    figure.add_scatter(
-        x=rows["k"],
-        y=rows["random_mean"],
-        name="random neurons",
-        mode="lines+markers",
-        line={"color": MUTED, "dash": "dot"},
-        marker={"symbol": "circle-open", "size": 8},
-        hovertemplate="K = %{x}: %{y:.3f}<extra>random</extra>",
-    )
-    figure.add_scatter(
-        x=rows["k"],
-        y=rows["selected"],
-        name="selected neurons",
-        mode="lines+markers",
-        line={"color": VISUAL},
-        marker={"symbol": "diamond", "size": 9},
-        hovertemplate="K = %{x}: %{y:.3f}<extra>selected</extra>",
-    )
-    figure.add_scatter(
-        x=rows["k"],
-        y=rows["memory_bank_bytes"] / 2**20,
-        name="memory bank memory",
-        yaxis="y2",
-        mode="lines",
-        line={"color": LINE, "dash": "dash", "width": 1},
-        hovertemplate="K = %{x}: %{y:.2f} MiB<extra>memory</extra>",
-    )
-    figure.add_vline(x=top_k, line={"dash": "dash", "color": LINE, "width": 2})
-    figure.update_layout(
-        xaxis={"title": "K, neurons kept per layer (log)", "type": "log"},
-        yaxis={"title": measure, "range": [low - room, high + room]},
-        yaxis2={
-            "title": "memory bank (MiB)",
-            "overlaying": "y",
-            "side": "right",
-            "showgrid": False,
-            "rangemode": "tozero",
-            "tickmode": "auto",
-            "nticks": 6,
-        },
-        height=360,
-        margin=MARGIN,
-        legend={"orientation": "h", "y": -0.3},
-    )
-    return figure
-
-
-def best_matches(matches: pd.DataFrame, alike: float) -> go.Figure:
-    """Absolute agreement of each selected hidden neuron with its best channel, most first.
+def ranking(selection: Selection, highlighted: int | None = None, elbow: int | None = None) -> go.Figure:
+    """Sensitivity of a layer's neurons by rank, the selected ones filled, with the cut line.
 
     Args:
-        matches: Columns neuron, channel and correlation, greatest absolute correlation first.
-        alike: From which two maps are called alike; drawn as a line.
+        selection: Of the layer.
+        highlighted: A neuron to mark.
+        elbow: A rank to mark as the curve's elbow.
     """
-    figure = go.Figure(
+    order, values = selection.order, selection.sensitivity
+    n_kept = len(selection.neurons)
+    chosen = np.isin(order, selection.neurons)
+    ranks = np.arange(1, len(order) + 1)
+    traces: list[go.Bar | go.Scatter] = [
         go.Bar(
-            x=list(range(1, len(matches) + 1)),
-            y=matches["correlation"].abs().tolist(),
-            customdata=matches[["neuron", "residual_channel", "correlation"]].to_numpy().tolist(),
-            marker={"color": VISUAL, "line": {"width": 0}},
-            hovertemplate="hidden neuron %{customdata[0]:d} and channel %{customdata[1]:d}: %{customdata[2]:.2f}"
-            "<extra></extra>",
+            x=ranks[mask],
+            y=values[order[mask]],
+            name=name,
+            customdata=order[mask],
+            marker={"color": colour, "line": {"width": 0}},
+            hovertemplate="rank %{x}: neuron %{customdata}<br>sensitivity %{y:.4g}<extra></extra>",
         )
+        for name, mask, colour in (("selected", chosen, SELECTED), ("not selected", ~chosen, REST))
+    ]
+    if highlighted is not None and 0 <= highlighted < len(values):
+        traces.append(
+            go.Scatter(
+                x=[selection.rank_of(highlighted)],
+                y=[values[highlighted]],
+                mode="markers",
+                name=f"neuron {highlighted}",
+                marker={"symbol": "diamond", "size": 12, "color": CHOSEN},
+                hoverinfo="skip",
+            )
+        )
+    marks = [(n_kept, f"cut at K = {n_kept}", "dash", CUT, 1.0)]
+    if elbow is not None and elbow != n_kept:
+        marks.append((elbow, f"elbow at K = {elbow}, a suggestion", "dot", TOTAL, 0.86))
+    layout = {
+        "shapes": [
+            {
+                "type": "line",
+                "x0": k + 0.5,
+                "x1": k + 0.5,
+                "y0": 0,
+                "y1": 1,
+                "yref": "paper",
+                "line": {"dash": dash, "color": colour, "width": 2},
+            }
+            for k, _, dash, colour, _ in marks
+        ],
+        "annotations": [
+            {
+                "x": k + 0.5,
+                "y": height,
+                "yref": "paper",
+                "text": text,
+                "showarrow": False,
+                "xanchor": "left" if k < 0.6 * len(order) else "right",
+                "yanchor": "top",
+            }
+            for k, text, _, _, height in marks
+        ],
+        "bargap": 0,
+        "xaxis": {"title": {"text": "rank of the neuron (1 = most sensitive)"}},
+        "yaxis": {"title": {"text": f"sensitivity: {criteria()[selection.criterion].statistic}"}},
+        "height": 320,
+        "template": TEMPLATE,
+    }
+    return go.Figure(traces, layout)
+
+
+def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
+    """The selection beside random draws of the same size: one dot per draw."""
+    figure = go.Figure()
+    figure.add_scatter(
+        x=list(draws),
+        y=["random neurons"] * len(draws),
+        mode="markers",
+        name="random draw",
+        marker=circles(),
+        hovertemplate="random draw: %{x:.3f}<extra></extra>",
     )
-    figure.add_hline(y=alike, line={"dash": "dash", "color": LINE, "width": 2}, annotation_text="alike")
-    figure.update_layout(
-        bargap=0,
-        xaxis_title="selected hidden neurons, best matched first",
-        yaxis={"title": "agreement of maps (absolute correlation)", "range": [0, 1]},
-        height=280,
-        margin=MARGIN,
+    figure.add_scatter(
+        x=[selected],
+        y=["selected neurons"],
+        mode="markers",
+        name="selected",
+        marker=diamond(),
+        hovertemplate="selected: %{x:.3f}<extra></extra>",
     )
+    figure.update_layout(xaxis_title=measure, height=200, template=TEMPLATE, showlegend=False)
     return figure

@@ -5,44 +5,47 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from dashboard.components.sidebar import SITE_NAMES
-from dashboard.services import compute
-from dashboard.services.compute import Analysis
-from dashboard.session import Settings
+from dashboard.services.analysis import Analysis, fitted, patch_scores
+from dashboard.settings import Settings
+from dashboard.words import SITE_NAMES
 from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
 from lake_core.criteria import criteria
-from lake_core.types import Site
+from lake_core.types import SITES, Site
 from lake_core.visualization.colours import ScoreScale, score_scale
 
 LETTERS = "ABCD"
+DEFAULTS = LakeConfig()
+FOLLOWS_BACKBONE = ("size", "layers", "site", "normalise", "smooth")
+"""What differs as a rule where the backbones differ: it would only make the names long."""
 
 
-def selection_words(settings: Settings) -> str:
+def selection_words(config: LakeConfig) -> str:
     """How neurons are selected: "top 100", "100 random", "all neurons"."""
-    if settings.criterion == "all":
+    if config.criterion == "all":
         return "all neurons"
-    if settings.criterion == "random":
-        return f"{settings.top_k} random"
-    by = "" if settings.criterion == LakeConfig().criterion else f" by {criteria()[settings.criterion].title}"
-    return f"top {settings.top_k}{by}"
+    if config.criterion == "random":
+        return f"{config.top_k} random"
+    by = "" if config.criterion == DEFAULTS.criterion else f" by {criteria()[config.criterion].title}"
+    return f"top {config.top_k}{by}"
 
 
 def parts(settings: Settings) -> dict[str, str]:
     """What a configuration is, in words, by what it decides; settings with nothing left open."""
-    layers = settings.layers or ()
-    site: Site = settings.site or "mlp_hidden"
+    config = settings.config
+    layers, site = config.layers or (), config.site or SITES[0]
     return {
         "backbone": settings.spec,
         "size": f"{settings.image_size} px" if settings.image_size else "",
-        "selection": selection_words(settings),
+        "selection": selection_words(config),
         "site": SITE_NAMES[site],
         "layers": f"layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}",
-        "weight": f"w = {settings.fusion_weight:.2f}",
-        "object": f"“{settings.object_name or 'object'}”",
-        "normalise": "lengths kept" if settings.normalise == "none" else "length 1",
-        "smooth": f"averaged {settings.smooth} × {settings.smooth}" if settings.smooth != 1 else "not averaged",
-        "top_q": f"mean of top {settings.top_q}" if settings.top_q > 1 else "maximum",
+        "weight": f"w = {config.fusion_weight:.2f}",
+        "object": f"“{config.object_name}”",
+        "prompts": "built-in prompts" if config.prompts == DEFAULTS.prompts else "own prompts",
+        "normalise": "not scaled" if config.normalise == "none" else "unit length",
+        "smooth": f"averaged {config.smooth} × {config.smooth}" if config.smooth != 1 else "not averaged",
+        "top_q": f"mean of top {config.top_q}" if config.top_q > 1 else "maximum",
     }
 
 
@@ -55,9 +58,8 @@ def names(configurations: Sequence[Settings]) -> list[str]:
     """A name for each configuration, which says what differs among them."""
     described = [parts(settings) for settings in configurations]
     differing = [what for what in parts(Settings()) if len({words[what] for words in described}) > 1]
-    # Where the backbones differ, layers, kinds and sizes differ with them as a rule: they would only make it long.
     if "backbone" in differing:
-        differing = [what for what in differing if what not in ("size", "layers", "site", "normalise", "smooth")]
+        differing = [what for what in differing if what not in FOLLOWS_BACKBONE]
         if len({tuple(words[what] for what in differing) for words in described}) < len(described):
             differing = [*differing, "size", "site", "layers"]
     shown = differing or ["backbone", "selection", "site", "layers"]
@@ -65,26 +67,25 @@ def names(configurations: Sequence[Settings]) -> list[str]:
 
 
 def pairs(settings: Settings, backbone: Backbone) -> dict[str, tuple[Settings, Settings]]:
-    """Pairs worth a look, made from the present settings: title -> two configurations."""
-    is_ranked = not criteria()[settings.criterion].is_control
-    ranked = settings if is_ranked else replace(settings, criterion=LakeConfig().criterion)
+    """Pairs worth a look, made from the sidebar's settings: title -> two configurations."""
+    config = settings.config
+    is_control = criteria()[config.criterion].is_control
+    ranked = settings.having(criterion=DEFAULTS.criterion) if is_control else settings
     found = {
-        "Selected against random": (ranked, replace(ranked, criterion="random")),
-        f"Top {ranked.top_k} against all": (ranked, replace(ranked, criterion="all")),
+        "Selected vs random": (ranked, ranked.having(criterion="random")),
+        f"Top {config.top_k} vs all": (ranked, ranked.having(criterion="all")),
     }
-    sites: dict[Site, Settings] = {}
-    for site in ("mlp_hidden", "residual_channel"):
+    at: dict[Site, Settings] = {}
+    for site in SITES:
         allowed = backbone.layers_with(site)
-        layers = tuple(layer for layer in settings.layers or () if layer in allowed) or allowed[-1:]
+        layers = tuple(layer for layer in config.layers or () if layer in allowed) or allowed[-1:]
         if layers:
-            sites[site] = replace(settings, site=site, layers=layers)
-    if len(sites) == 2:
-        found["Hidden neurons against channels"] = (sites["mlp_hidden"], sites["residual_channel"])
-    found["Seen alone against seen and read"] = (
-        replace(settings, fusion_weight=0.0),
-        replace(settings, fusion_weight=settings.fusion_weight or 0.3),
-    )
-    found["lake-cnn against lake-vit"] = (_on("lake-cnn", settings), _on("lake-vit", settings))
+            at[site] = settings.having(site=site, layers=layers)
+    if len(at) == len(SITES):
+        found["MLP hidden vs residual channel"] = (at["mlp_hidden"], at["residual_channel"])
+    fused = settings if config.fusion_weight else settings.having(fusion_weight=DEFAULTS.fusion_weight)
+    found["Visual alone vs fused"] = (settings.having(fusion_weight=0.0), fused)
+    found["lake-cnn vs lake-vit"] = (_on("lake-cnn", settings), _on("lake-vit", settings))
     return found
 
 
@@ -92,7 +93,7 @@ def _on(spec: str, settings: Settings) -> Settings:
     """The settings on a backbone: as they are if it is their own, else with what suits that backbone."""
     if settings.spec == spec:
         return settings
-    return replace(settings, spec=spec, image_size=None, layers=None, site=None, normalise=None, smooth=None)
+    return replace(settings.having(layers=None, site=None, normalise=None, smooth=None), spec=spec, image_size=None)
 
 
 class Cost(NamedTuple):
@@ -118,14 +119,11 @@ class Cost(NamedTuple):
 def cost(analysis: Analysis) -> Cost:
     """What the configuration of an analysis takes, as measured when it was computed."""
     store, workspace, lake = analysis.lake.store, analysis.workspace, analysis.lake
-    scoring = compute.measured(
-        analysis.key, compute.identities(workspace.tests), workspace.normals, workspace.tests
-    ).seconds
     return Cost(
         store.backbone.weight_bytes,
         1000 * store.forward_seconds / store.n_forwards if store.n_forwards else None,
-        compute.fitted(analysis.key, workspace.normals).seconds,
-        1000 * scoring / max(len(workspace.tests), 1),
+        fitted(analysis.key, workspace).seconds,
+        1000 * patch_scores(analysis.key, workspace).seconds / max(len(workspace.tests), 1),
         sum(layer.bank.numel() * layer.bank.element_size() for layer in lake.memory_bank_.layers),
         store.bytes_per_image(lake.hook_points),
     )

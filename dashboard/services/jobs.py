@@ -1,23 +1,45 @@
-"""Long work in a thread of its own, which goes on while the visitor changes pages or reloads.
+"""The only work in the background: it goes on while the visitor changes pages or reloads.
 
-The thread knows nothing of Streamlit: it writes into its `Job`, and pages read from there.
+Work knows nothing of Streamlit: it reports to its `Job`, and pages read from there.
 """
 
-import atexit
+import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import streamlit as st
 
 from lake_core.errors import LakeError
-from lake_core.evaluation.protocol import CategoryProgress
+from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol
+from lake_core.types import Progress
 
-BUSY = "Another evaluation is running on this server, and one at a time is what it takes. Try again when it is done."
+Lane = Literal["page", "evaluation"]
+"""Work beside a page takes seconds, an evaluation minutes. In each lane one job runs at a time."""
+Status = Literal["running", "cancelling", "done", "cancelled", "failed"]
+BUSY = "Another evaluation is running on this server, which takes one at a time. Try again when it is done."
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What is evaluated.
+
+    Attributes:
+        name: For headings and file names.
+        folders: Data set -> its folder on the server; None for the workspace.
+        protocol: Shots, seeds, methods and whether maps are compared.
+    """
+
+    name: str
+    folders: Mapping[str, Path] | None
+    protocol: FewShotProtocol
 
 
 class Cancelled(Exception):
@@ -30,132 +52,147 @@ class Job:
 
     Attributes:
         title: What is being done.
-        asked: What was asked for, for the page that shows the result.
+        asked: What was asked for: the key of a result, or an `EvaluationRequest`.
         number: Counts the jobs of this server from 1; widgets that belong to one have it in their keys.
-        status: How it stands; "cancelling" until the work has noticed.
-        stage, done, total: Progress: the category, its images done and in all.
-        result: What the work returned, once it is done.
-        error: One sentence, where it failed.
+        stage, done, total: Progress: what is being done, how much of it is done, and how much there is.
+        seconds: That it took.
+        future: Its outcome.
     """
 
     title: str
     asked: Any
     number: int = field(default_factory=count(1).__next__)
-    status: Literal["running", "cancelling", "done", "cancelled", "failed"] = "running"
     stage: str = ""
     done: int = 0
     total: int = 0
-    result: Any = None
-    error: str = ""
     seconds: float = 0.0
-    stop: threading.Event = field(default_factory=threading.Event, repr=False)
+    future: "Future[Any]" = field(default_factory=Future, repr=False)
+    _stop: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def status(self) -> Status:
+        """How it stands; "cancelling" until the work has noticed."""
+        if not self.future.done():
+            return "cancelling" if self._stop.is_set() else "running"
+        if self.future.cancelled() or isinstance(self.future.exception(), Cancelled):
+            return "cancelled"
+        return "done" if self.future.exception() is None else "failed"
 
     @property
     def is_running(self) -> bool:
-        return self.status in ("running", "cancelling")
+        return not self.future.done()
+
+    @property
+    def result(self) -> Any:
+        """What the work returned, once it is done."""
+        return self.future.result()
+
+    @property
+    def error(self) -> str:
+        """One sentence, where it failed."""
+        error = self.future.exception()
+        if isinstance(error, LakeError):
+            return str(error)
+        return f"The computation stopped unexpectedly ({type(error).__name__}: {error})."
 
     def cancel(self) -> None:
-        """Ends the work at its next step."""
-        if self.status == "running":
-            self.status = "cancelling"
-            self.stop.set()
+        """Ends the work at its next step, or before it has begun."""
+        self._stop.set()
+        self.future.cancel()
 
     def report(self, stage: str, done: int, total: int) -> None:
         """Called by the work; raises where it was cancelled."""
-        if self.stop.is_set():
+        if self._stop.is_set():
             raise Cancelled
         self.stage, self.done, self.total = stage, done, total
 
+    def run(self, work: Callable[[CategoryProgress], Any]) -> Any:
+        """Does the work, unless it was cancelled before its turn came."""
+        started = time.perf_counter()
+        try:
+            self.report(self.title, 0, 0)
+            return work(self.report)
+        except (Cancelled, LakeError):
+            raise
+        except Exception:
+            logging.getLogger(__name__).exception("%s stopped unexpectedly", self.title)
+            raise
+        finally:
+            self.seconds = time.perf_counter() - started
 
-class Workers:
-    """The threads of jobs that run; Python must not end under a thread that computes."""
 
-    def __init__(self) -> None:
-        self._jobs: dict[threading.Thread, Job] = {}
+class Jobs:
+    """The latest job of each session and lane; one runs at a time in a lane, the others wait for their turn."""
+
+    def __init__(self, max_owners: int = 64) -> None:
+        self._max = max_owners
+        self._latest: OrderedDict[tuple[Lane, str], Job] = OrderedDict()
+        self._executors = {lane: ThreadPoolExecutor(1, f"lake-{lane}") for lane in get_args(Lane)}
         self._lock = threading.Lock()
-        atexit.register(self.close)
+        # Python waits for the executors' threads before it ends: their work must be told to stop before that.
+        threading._register_atexit(self.close)  # type: ignore[attr-defined]
 
-    def start(self, job: Job, work: Callable[[CategoryProgress], Any]) -> None:
-        """Begins a job in a thread of its own."""
-        thread = threading.Thread(target=self._run, args=(job, work), name="lake-job", daemon=True)
+    def beside(self, owner: str, key: Hashable, title: str, work: Callable[[Progress], Any]) -> Job:
+        """The job of that key beside a page; begun if the owner's latest is another one, which is then cancelled.
+
+        Args:
+            owner: Number of the session.
+            key: What the result depends on.
+            title: What is being done.
+            work: Called in a thread with a function to report progress to; must not touch Streamlit.
+        """
         with self._lock:
-            self._jobs[thread] = job
-        thread.start()
+            job = self._latest.get(("page", owner))
+            if job is not None and job.asked == key:
+                return job
+            if job is not None:
+                job.cancel()
+            return self._begin(
+                "page", owner, Job(title, key), lambda report: work(lambda done, total: report(title, done, total))
+            )
+
+    def evaluate(self, owner: str, request: EvaluationRequest, work: Callable[[CategoryProgress], Any]) -> Job:
+        """Begins an evaluation.
+
+        Args:
+            owner: Number of the session.
+            request: Kept with the job.
+            work: Called in a thread with a function to report progress to; must not touch Streamlit.
+        Raises:
+            LakeError: if another evaluation is running.
+        """
+        with self._lock:
+            if any(job.is_running for (lane, _), job in self._latest.items() if lane == "evaluation"):
+                raise LakeError(BUSY)
+            return self._begin("evaluation", owner, Job(request.name, request), work)
+
+    def latest(self, owner: str, lane: Lane) -> Job | None:
+        """The job that a session began last in a lane."""
+        with self._lock:
+            return self._latest.get((lane, owner))
+
+    def forget(self, owner: str) -> None:
+        """Drops the owner's latest job beside a page, so that the same is begun anew."""
+        with self._lock:
+            job = self._latest.pop(("page", owner), None)
+        if job is not None:
+            job.cancel()
 
     def close(self, patience_s: float = 10.0) -> None:
         """Cancels everything and waits for it."""
         with self._lock:
-            running = dict(self._jobs)
-        for job in running.values():
+            jobs = list(self._latest.values())
+        for job in jobs:
             job.cancel()
-        for thread in running:
-            thread.join(patience_s)
+        wait_for([job.future for job in jobs], patience_s)
 
-    def _run(self, job: Job, work: Callable[[CategoryProgress], Any]) -> None:
-        try:
-            run(job, work)
-        finally:
-            with self._lock:
-                del self._jobs[threading.current_thread()]
-
-
-class Jobs:
-    """The latest job of each session; one runs at a time."""
-
-    def __init__(self, max_owners: int = 16) -> None:
-        self._max = max_owners
-        self._latest: OrderedDict[str, Job] = OrderedDict()
-        self._workers = Workers()
-        self._lock = threading.Lock()
-
-    def start(self, owner: str, title: str, asked: Any, work: Callable[[CategoryProgress], Any]) -> Job:
-        """Begins a job in a thread.
-
-        Args:
-            owner: Number of the session.
-            title: What is being done.
-            asked: Kept with the job.
-            work: Called with a function to report progress to; must not touch Streamlit.
-        Raises:
-            LakeError: if a job is running.
-        """
-        with self._lock:
-            if any(job.is_running for job in self._latest.values()):
-                raise LakeError(BUSY)
-            job = Job(title, asked)
-            self._latest[owner] = job
-            self._latest.move_to_end(owner)
-            while len(self._latest) > self._max:
-                del self._latest[next(number for number in self._latest if number != owner)]
-        self._workers.start(job, work)
+    def _begin(self, lane: Lane, owner: str, job: Job, work: Callable[[CategoryProgress], Any]) -> Job:
+        job.future = self._executors[lane].submit(job.run, work)
+        self._latest[lane, owner] = job
+        self._latest.move_to_end((lane, owner))
+        while len(self._latest) > self._max:
+            self._latest.popitem(last=False)[1].cancel()
         return job
-
-    def latest(self, owner: str) -> Job | None:
-        """The job that a session began last."""
-        with self._lock:
-            return self._latest.get(owner)
-
-    @property
-    def is_busy(self) -> bool:
-        with self._lock:
-            return any(job.is_running for job in self._latest.values())
-
-
-def run(job: Job, work: Callable[[CategoryProgress], Any]) -> None:
-    """Does a job's work and writes down how it ended."""
-    started = time.perf_counter()
-    try:
-        result = work(job.report)
-    except Cancelled:
-        job.status = "cancelled"
-    except LakeError as error:
-        job.error, job.status = str(error), "failed"
-    except Exception as error:  # a thread's exception is seen by nobody else
-        job.error, job.status = f"The computation stopped unexpectedly ({type(error).__name__}: {error}).", "failed"
-        raise
-    else:
-        job.result, job.seconds = result, time.perf_counter() - started
-        job.status = "done"
 
 
 @st.cache_resource

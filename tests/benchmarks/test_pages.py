@@ -16,15 +16,15 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
-from dashboard.services import compute
-from dashboard.services.background import background
-from dashboard.services.compute import ModelKey
-from dashboard.services.jobs import Job
+from dashboard.services.jobs import Job, jobs
+from dashboard.services.models import model
+from dashboard.services.registry import registry
+from dashboard.settings import ModelKey
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Example
 from lake_core.data.images import read_image
 from lake_core.data.samples import load_sample
-from tests.dashboard.visit import over
+from tests.dashboard.visit import over, put
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 N_NORMALS, N_TESTS = 8, 20
@@ -41,7 +41,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def workspace() -> session.Workspace:
+def workspace() -> Workspace:
     """The metal sample, with mirrored test images to make 20."""
     metal = load_sample("metal")
     n_more = N_TESTS - len(metal.tests)
@@ -49,20 +49,19 @@ def workspace() -> session.Workspace:
         Example(read_image(np.ascontiguousarray(one.image.rgb[:, ::-1]), f"mirrored {one.image.name}"), one.label)
         for one in metal.tests[:n_more]
     )
-    return session.Workspace(metal.normals[:N_NORMALS], (*metal.tests, *mirrored), "metal")
+    return Workspace(metal.normals[:N_NORMALS], (*metal.tests, *mirrored), "metal")
 
 
 @pytest.fixture(scope="module")
-def opened(workspace: session.Workspace) -> Callable[..., AppTest]:
+def opened(workspace: Workspace) -> Callable[..., AppTest]:
     """Opens a page; the first run of the model is over when it returns."""
 
     def open_it(page: str, **session: Any) -> AppTest:
         app = AppTest.from_file(str(APP), default_timeout=300)
-        number = compute.registry().create()
-        compute.registry().keep(number, workspace=workspace)
+        number = registry().create()
+        registry().keep(number, workspace=workspace)
         app.query_params["w"] = number
-        for key, value in session.items():
-            app.session_state[key] = value
+        put(app, **session)
         app.run()
         app.switch_page(f"app_pages/{page}.py").run()
         assert not app.exception
@@ -78,7 +77,7 @@ def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def one_forward() -> float:
     """Seconds of one forward pass of one image: the median of several."""
-    backbone = compute.model(ModelKey("lake-cnn", 384)).backbone
+    backbone = model(ModelKey("lake-cnn", 384)).backbone
     pixels = backbone.prepare(load_sample("metal").normals[0].image)[None]
     wanted = {backbone.image_hook_point}
     return float(np.median([_seconds(lambda: backbone.forward(pixels, wanted)) for _ in range(ROUNDS)]))
@@ -103,7 +102,7 @@ def measured(
     Args:
         before: What is done before each change without being timed.
     """
-    n_forwards = compute.model(ModelKey("lake-cnn", 384)).n_forwards
+    n_forwards = model(ModelKey("lake-cnn", 384)).n_forwards
 
     def change_and_run() -> None:
         change()
@@ -113,7 +112,7 @@ def measured(
     benchmark.pedantic(change_and_run, setup=before, rounds=ROUNDS, warmup_rounds=2)
     ratio = written_down(ratios, what, benchmark.stats.stats.median)
     benchmark.extra_info["ratio_to_one_forward"] = ratio
-    assert compute.model(ModelKey("lake-cnn", 384)).n_forwards == n_forwards
+    assert model(ModelKey("lake-cnn", 384)).n_forwards == n_forwards
     assert ratio < 12
 
 
@@ -124,19 +123,19 @@ def written_down(ratios: list[str], what: str, seconds: float) -> float:
     return ratio
 
 
-def look_at_another(app: AppTest, workspace: session.Workspace) -> Callable[[], None]:
+def look_at_another(app: AppTest, workspace: Workspace) -> Callable[[], None]:
     """A change that makes another test image the shared one, each once."""
     images = iter([example.image.sha256 for example in workspace.tests])
 
     def another() -> None:
-        app.session_state["focus"] = replace(app.session_state["focus"], image=next(images), patch=None)
+        app.session_state.session.focus = replace(app.session_state.session.focus, image=next(images), patch=None)
 
     return another
 
 
 def beside(app: AppTest) -> Job:
     """The work beside the page."""
-    job = background().latest(app.session_state.number)
+    job = jobs().latest(app.session_state.session.number, "page")
     assert job is not None
     return job
 
@@ -146,7 +145,7 @@ def test_opening_the_page_of_another_neuron(benchmark: Any, ratios: list[str], o
     neurons = iter(range(100, 700))
 
     def another() -> None:
-        app.session_state["focus"] = replace(app.session_state["focus"], layer=15, neuron=next(neurons))
+        app.session_state.session.focus = replace(app.session_state.session.focus, layer=15, neuron=next(neurons))
 
     measured(benchmark, ratios, "another neuron's page", another, app)
 
@@ -162,7 +161,7 @@ def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Call
     measured(benchmark, ratios, "K changed on the X-ray", another, app)
 
 
-@pytest.mark.parametrize("section", ["Neurons", "Fusion weight", "Against another image"])
+@pytest.mark.parametrize("section", ["Neurons", "Fusion weight", "Comparison"])
 def test_moving_the_weight_on_the_split(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], section: str
 ) -> None:
@@ -176,18 +175,18 @@ def test_moving_the_weight_on_the_split(
 
 
 def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
-    app = opened("score_decomposition", split_section="Evidence")
+    app = opened("score_decomposition", split_section="Nearest normal patch")
     patches = cycle(range(150, 400, 7))
 
     def another() -> None:
-        app.session_state["focus"] = replace(app.session_state["focus"], patch=next(patches))
+        app.session_state.session.focus = replace(app.session_state.session.focus, patch=next(patches))
 
     measured(benchmark, ratios, "another patch on the Score decomposition, with its evidence", another, app)
 
 
-@pytest.mark.parametrize("section", ["Neurons", "Evidence"])
+@pytest.mark.parametrize("section", ["Neurons", "Nearest normal patch"])
 def test_opening_another_image_on_the_split(
-    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace, section: str
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: Workspace, section: str
 ) -> None:
     app = opened("score_decomposition", split_section=section)
     measured(
@@ -218,10 +217,10 @@ def test_editing_prompts(benchmark: Any, ratios: list[str], opened: Callable[...
 
 
 def test_the_prompt_of_another_image(
-    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: Workspace
 ) -> None:
     """Its texts are known: the page has been opened before."""
-    app = opened("text_prompts", words_section="Does the wording matter?")
+    app = opened("text_prompts", words_section="Prompt sensitivity")
     measured(benchmark, ratios, "does the wording matter, another image", look_at_another(app, workspace), app)
 
 
@@ -236,10 +235,10 @@ def test_any_text_met_before(benchmark: Any, ratios: list[str], opened: Callable
 
 
 def test_contaminated_normals_of_another_image(
-    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: session.Workspace
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: Workspace
 ) -> None:
     """The page answers while the work goes on beside it; what that takes is written down, too."""
-    app = opened("interventions", experiment="Contaminated normals")
+    app = opened("interventions", experiment="Reference-set contamination")
     what, another = "contaminated normals, another image", look_at_another(app, workspace)
     jobs: list[Job] = []
     measured(benchmark, ratios, f"{what}: the page", another, app, before=lambda: jobs.append(over(beside(app))))
@@ -253,7 +252,7 @@ def test_asking_for_random_draws(benchmark: Any, ratios: list[str], opened: Call
     numbers = iter(range(2, 90))
 
     def other_neurons() -> None:
-        job = background().latest(app.session_state.number)
+        job = jobs().latest(app.session_state.session.number, "page")
         if job is not None:
             job.cancel()
             over(job)

@@ -9,10 +9,13 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
 from dashboard.plots.compare import scores_against_scores
-from dashboard.services import compute, configurations
-from dashboard.session import Settings
+from dashboard.services import configurations
+from dashboard.services.analysis import analyse, filled
+from dashboard.services.models import model
+from dashboard.services.registry import registry
+from dashboard.settings import ModelKey, Settings
+from dashboard.workspace import Workspace
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import assets_folder, load_sample
@@ -35,7 +38,7 @@ def small() -> Iterator[Dataset]:
 
 
 def compare(small: Dataset, *pair: str) -> AppTest:
-    app = opened(session.Workspace(small.normals, small.tests, "metal"), "compare")
+    app = opened(Workspace(small.normals, small.tests, "metal"), "compare")
     for title in pair:
         press(app, title)
     assert not app.exception
@@ -54,18 +57,18 @@ def test_an_axis_has_several_numbers_whatever_its_range(scores: tuple[float, flo
 
 
 def held(app: AppTest) -> tuple[Settings, ...]:
-    found = compute.registry().find(app.session_state.number)
+    found = registry().find(app.session_state.session.number)
     assert found is not None
     return found.configurations
 
 
 def test_one_click_compares_selected_with_random_neurons(small: Dataset) -> None:
-    app = compare(small, "Selected against random")
+    app = compare(small, "Selected vs random")
     assert not app.error
-    assert [s.criterion for s in held(app)] == ["variance", "random"]
+    assert [s.config.criterion for s in held(app)] == ["variance", "random"]
     assert app.dataframe[0].value["configuration"].tolist() == ["A · top 100", "B · 100 random"]
     assert "Jaccard" in texts(app)
-    store = compute.model(compute.ModelKey("lake-cnn", None))
+    store = model(ModelKey("lake-cnn", None))
     rows = app.dataframe[1].value.set_index("image")
     decided = []
     for letter, criterion in (("A", "variance"), ("B", "random")):
@@ -78,32 +81,32 @@ def test_one_click_compares_selected_with_random_neurons(small: Dataset) -> None
             assert float(shown) == pytest.approx(score.score, abs=6e-4)
             assert sign == ("▲" if score.is_anomalous else "▽")
     n_changed = sum(a != b for a, b in zip(*decided, strict=True))
-    says = f"**{n_changed} of 4** test images change decision" if n_changed else "decide alike on all 4 test images"
+    says = f"**{n_changed} of 4** test images are decided differently by" if n_changed else "agree on all 4 test images"
     assert says in texts(app)
 
 
 def test_set_ups_are_added_from_the_sidebar_once_and_removed(small: Dataset) -> None:
-    app = compare(small, "Add the present configuration")
-    assert next(b for b in app.button if b.label == "Add the present configuration").disabled
+    app = compare(small, "Add the current configuration")
+    assert next(b for b in app.button if b.label == "Add the current configuration").disabled
     next(w for w in app.slider if w.label == "Fusion weight (w)").set_value(0.0)
     app.run()
-    press(app, "Add the present configuration")
-    assert [s.fusion_weight for s in held(app)] == [0.3, 0.0]
+    press(app, "Add the current configuration")
+    assert [s.config.fusion_weight for s in held(app)] == [0.3, 0.0]
     assert app.dataframe[0].value["configuration"].tolist() == ["A · w = 0.30", "B · w = 0.00"]
     next(b for b in app.button if b.key == "use_A").click()
     app.run()
     assert next(w for w in app.slider if w.label == "Fusion weight (w)").value == 0.3
     next(b for b in app.button if b.key == "remove_A").click()
     app.run()
-    assert [s.fusion_weight for s in held(app)] == [0.0]
+    assert [s.config.fusion_weight for s in held(app)] == [0.0]
     assert not app.exception
 
 
 def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> None:
-    app = compare(small, "Top 100 against all")
+    app = compare(small, "Top 100 vs all")
     next(w for w in app.slider if w.label == "Fusion weight (w)").set_value(0.0)
     app.run()
-    press(app, "Add the present configuration")
+    press(app, "Add the current configuration")
     assert not app.exception
     assert app.dataframe[0].value["configuration"].tolist() == [
         "A · top 100, w = 0.30",
@@ -111,32 +114,32 @@ def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> 
         "C · top 100, w = 0.00",
     ]
     assert {"A", "B"} <= set(app.dataframe[1].value.columns)
-    pick = next(w for w in app.button_group if w.label == "Set against each other")
+    pick = next(w for w in app.button_group if w.label == "Pair to compare")
     assert pick.options == ["A and B", "A and C", "B and C"]
     app.session_state.pair_of_3 = 2
     app.run()
     assert not app.exception
     assert {"B", "C"} <= set(app.dataframe[1].value.columns)
-    assert any(heading.value == "Neurons in common, B and C" for heading in app.subheader)
+    assert any(heading.value == "Shared neurons, B and C" for heading in app.subheader)
 
 
 def test_neurons_of_different_kinds_are_not_matched_and_it_is_said(small: Dataset) -> None:
-    app = compare(small, "Hidden neurons against channels")
+    app = compare(small, "MLP hidden vs residual channel")
     assert any("Hidden neurons and channels are different neurons" in info.value for info in app.info)
 
 
 def test_set_ups_survive_a_new_session_with_the_link(small: Dataset) -> None:
-    first = compare(small, "Top 100 against all")
+    first = compare(small, "Top 100 vs all")
     second = opened(page="workspace")
-    second.session_state.number = first.session_state.number
+    second.session_state.session.number = first.session_state.session.number
     second.switch_page("app_pages/compare.py").run()
     assert second.dataframe[0].value["configuration"].tolist() == ["A · top 100", "B · all neurons"]
 
 
 def test_one_scale_serves_all_set_ups(small: Dataset) -> None:
-    workspace = session.Workspace(small.normals, small.tests, "metal")
-    settings = [compute.filled(Settings(criterion=criterion)) for criterion in ("variance", "random")]
-    found = [compute.analyse(one, workspace, None) for one in settings]
+    workspace = Workspace(small.normals, small.tests, "metal")
+    settings = [filled(Settings(config=LakeConfig(criterion=criterion))) for criterion in ("variance", "random")]
+    found = [analyse(one, workspace, None) for one in settings]
     scales = configurations.shared_scales(found)
     assert len({(scale.vmax, scale.fades_at) for scale in scales}) == 1
     assert [scale.threshold for scale in scales] == [one.lake.threshold_ for one in found]
@@ -147,16 +150,16 @@ def test_one_scale_serves_all_set_ups(small: Dataset) -> None:
 
 
 def test_names_say_what_differs_and_nothing_else() -> None:
-    one = Settings(layers=(15,), site="mlp_hidden", image_size=384, normalise="unit", smooth=3)
-    assert configurations.names([one, replace(one, top_k=20)]) == ["top 100", "top 20"]
-    assert configurations.names([one, replace(one, layers=(12, 15), fusion_weight=0.0)]) == [
+    one = Settings("lake-cnn", 384, LakeConfig(layers=(15,), site="mlp_hidden", normalise="unit", smooth=3))
+    assert configurations.names([one, one.having(top_k=20)]) == ["top 100", "top 20"]
+    assert configurations.names([one, one.having(layers=(12, 15), fusion_weight=0.0)]) == [
         "layer 15, w = 0.30",
         "layers 12, 15, w = 0.00",
     ]
-    other = replace(one, spec="lake-vit", image_size=None, layers=(8,), site="residual_channel")
+    other = replace(one.having(layers=(8,), site="residual_channel"), spec="lake-vit", image_size=None)
     assert configurations.names([one, other]) == ["lake-cnn", "lake-vit"]
-    assert configurations.names([one, replace(one, layers=(12,)), other]) == [
-        "lake-cnn, 384 px, hidden neurons, layer 15",
-        "lake-cnn, 384 px, hidden neurons, layer 12",
-        "lake-vit, channels, layer 8",
+    assert configurations.names([one, one.having(layers=(12,)), other]) == [
+        "lake-cnn, 384 px, MLP hidden, layer 15",
+        "lake-cnn, 384 px, MLP hidden, layer 12",
+        "lake-vit, residual channel, layer 8",
     ]

@@ -11,11 +11,13 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
 from dashboard.plots.evaluate import by_category, by_shots, curves
-from dashboard.services import compute
-from dashboard.services.jobs import Job, Jobs, jobs
+from dashboard.services.jobs import EvaluationRequest, Job, Jobs, jobs
+from dashboard.services.models import model
+from dashboard.services.registry import registry
+from dashboard.settings import ModelKey
 from dashboard.views.evaluate import sections
+from dashboard.workspace import Workspace
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import assets_folder, load_sample
@@ -26,6 +28,8 @@ from lake_core.evaluation.runner import evaluate_dataset
 from lake_core.metrics.decision import counts
 from lake_core.metrics.image_metrics import f1_max
 from tests.dashboard.visit import opened, press, texts
+
+REQUEST = EvaluationRequest("metal", None, {})
 
 
 @pytest.fixture(autouse=True)
@@ -56,17 +60,17 @@ def wait(job: Job | None) -> Job:
 def evaluated(app: AppTest) -> Job:
     press(app, "Evaluate")
     assert not app.exception
-    job = wait(jobs().latest(app.session_state.number))
+    job = wait(jobs().latest(app.session_state.session.number, "evaluation"))
     app.run()
     assert not app.exception
     return job
 
 
 def test_the_workspace_is_measured_in_the_background_as_the_core_does(small: Dataset) -> None:
-    app = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    app = opened(Workspace(small.normals, small.tests, "metal"), "evaluate")
     job = evaluated(app)
     assert job.status == "done", job.error
-    store = compute.model(compute.ModelKey("lake-cnn", None))
+    store = model(ModelKey("lake-cnn", None))
     protocol = FewShotProtocol(shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
     expected = evaluate_dataset(small, store, protocol=protocol)
     table = app.dataframe[0].value
@@ -78,13 +82,13 @@ def test_the_workspace_is_measured_in_the_background_as_the_core_does(small: Dat
 
 
 def test_the_threshold_moves_the_confusion_matrix_and_the_lists(small: Dataset) -> None:
-    app = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    app = opened(Workspace(small.normals, small.tests, "metal"), "evaluate")
     evaluated(app)
     threshold = next(slider for slider in app.slider if slider.label == "Threshold")
     threshold.set_value(threshold.max)
     app.run()
     assert "0 found, 2 missed" in texts(app)
-    assert "Missed defects (2)" in texts(app)
+    assert "False negatives (2)" in texts(app)
     next(slider for slider in app.slider if slider.label == "Threshold").set_value(threshold.min)
     app.run()
     assert "2 found, 0 missed" in texts(app)
@@ -93,10 +97,10 @@ def test_the_threshold_moves_the_confusion_matrix_and_the_lists(small: Dataset) 
 
 
 def test_a_result_waits_for_a_new_session_with_the_link(small: Dataset) -> None:
-    first = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    first = opened(Workspace(small.normals, small.tests, "metal"), "evaluate")
     evaluated(first)
     second = opened()
-    second.session_state.number = first.session_state.number
+    second.session_state.session.number = first.session_state.session.number
     second.switch_page("app_pages/evaluate.py").run()
     assert any(heading.value == "Result: metal" for heading in second.subheader)
 
@@ -135,13 +139,13 @@ def test_a_data_set_of_the_server_is_measured(monkeypatch: pytest.MonkeyPatch, t
     app.run()
     press(app, "Why this score?")
     assert not app.exception
-    held = compute.registry().find(app.session_state.number)
+    held = registry().find(app.session_state.session.number)
     assert held is not None
     assert tuple(e.image.name for e in held.workspace.normals) == job.result.normals[0].names
     assert {e.label for e in held.workspace.tests} == {"good"}
-    assert held.settings.object_name == "metal"
-    focused = next(e for e in held.workspace.tests if e.image.sha256 == app.session_state.focus.image)
-    lake = Lake(compute.model(compute.ModelKey("lake-cnn", None)).backbone, LakeConfig(object_name="metal"))
+    assert held.settings.config.object_name == "metal"
+    focused = next(e for e in held.workspace.tests if e.image.sha256 == app.session_state.session.focus.image)
+    lake = Lake(model(ModelKey("lake-cnn", None)).backbone, LakeConfig(object_name="metal"))
     score = lake.fit([e.image for e in held.workspace.normals]).explain(focused.image).score
     row = next(row for row in job.result.scores if row.seed == 0 and row.path == focused.image.name)
     assert score == pytest.approx(row.score, rel=1e-4)
@@ -156,21 +160,21 @@ def test_one_job_at_a_time_and_cancelling_ends_it() -> None:
             go_on.wait(0.01)
         return "done"
 
-    job = held.start("me", "metal", None, work)
+    job = held.evaluate("me", REQUEST, work)
     with pytest.raises(LakeError, match="one at a time"):
-        held.start("you", "metal", None, work)
-    assert held.latest("you") is None
+        held.evaluate("you", REQUEST, work)
+    assert held.latest("you", "evaluation") is None
     job.cancel()
     assert wait(job).status == "cancelled"
     go_on.set()
-    assert wait(held.start("you", "metal", None, work)).result == "done"
+    assert wait(held.evaluate("you", REQUEST, work)).result == "done"
 
 
 def test_a_job_that_fails_says_why_in_one_sentence() -> None:
     def work(_: CategoryProgress) -> None:
         raise LakeError("There is nothing to learn from.")
 
-    job = wait(Jobs().start("me", "metal", None, work))
+    job = wait(Jobs().evaluate("me", REQUEST, work))
     assert (job.status, job.error) == ("failed", "There is nothing to learn from.")
 
 
@@ -212,7 +216,7 @@ def test_points_of_the_curves_name_thresholds_that_give_them() -> None:
 
 
 def test_the_evaluation_begins_with_the_threshold_of_the_best_f1(small: Dataset) -> None:
-    app = opened(session.Workspace(small.normals, small.tests, "metal"), "evaluate")
+    app = opened(Workspace(small.normals, small.tests, "metal"), "evaluate")
     job = evaluated(app)
     of_run = [row for row in job.result.scores if (row.shots, row.seed, row.method) == (4, 0, "lake")]
     labels, scores = [row.label == "defective" for row in of_run], [row.score for row in of_run]

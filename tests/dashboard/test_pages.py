@@ -8,9 +8,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
-from dashboard.services import compute
-from dashboard.services.compute import ModelKey
+from dashboard.services.models import model
+from dashboard.services.registry import registry
+from dashboard.settings import ModelKey
+from dashboard.workspace import Workspace
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
@@ -33,7 +34,7 @@ PAGES = (
 
 
 def store() -> Any:
-    return compute.model(ModelKey("lake-cnn", 384))
+    return model(ModelKey("lake-cnn", 384))
 
 
 def test_the_search_for_garbage_after_each_run_leaves_imports_out() -> None:
@@ -58,7 +59,7 @@ def test_each_page_opens_with_images(page: str, small: Dataset) -> None:
 
 @pytest.mark.parametrize("page", ["scores", "selection", "neurons", "score_decomposition"])
 def test_one_normal_image_is_enough(page: str, small: Dataset) -> None:
-    app = opened(session.Workspace(small.normals[:1], small.tests[:1], "one"), page)
+    app = opened(Workspace(small.normals[:1], small.tests[:1], "one"), page)
     assert not app.exception
     assert not app.error
 
@@ -100,7 +101,7 @@ def test_moving_the_threshold_changes_decisions_and_can_be_undone(small: Dataset
     next(widget for widget in app.slider if widget.label == "Decision threshold").set_value(0.0)
     app.run()
     assert app.dataframe[0].value["is_anomalous"].all()
-    next(button for button in app.button if button.label == "From the normals").click()
+    next(button for button in app.button if button.label == "Reset threshold").click()
     app.run()
     assert app.dataframe[0].value["threshold"][0] == pytest.approx(own)
 
@@ -111,7 +112,7 @@ def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
     table = full(small, "scores").dataframe[0].value.sort_values("score")
     labels = {name: "good" if hook_point == good else "defective" for hook_point, name in enumerate(table["path"])}
     tests = tuple(replace(e, label=labels[e.image.name]) for e in small.tests)  # type: ignore[arg-type]
-    app = press(opened(session.Workspace(small.normals, tests, small.name), "scores"), "Best F1")
+    app = press(opened(Workspace(small.normals, tests, small.name), "scores"), "Best F1")
     assert not app.exception
     decided = app.dataframe[0].value.set_index("path")["is_anomalous"]
     assert decided[[name for name, label in labels.items() if label == "defective"]].all()
@@ -119,13 +120,13 @@ def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
 
 
 def test_a_threshold_below_every_slider_position_is_kept(small: Dataset) -> None:
-    app = opened(session.Workspace(small.normals, small.tests, small.name), "scores", own_threshold=-0.001)
+    app = opened(Workspace(small.normals, small.tests, small.name), "scores", own_threshold=-0.001)
     assert not app.exception
     assert set(app.dataframe[0].value["threshold"]) == {-0.001}
 
 
 def test_a_wrong_model_gives_one_sentence(small: Dataset) -> None:
-    app = opened(session.Workspace(small.normals, small.tests, "metal"))
+    app = opened(Workspace(small.normals, small.tests, "metal"))
     next(widget for widget in app.selectbox if widget.label == "Backbone").set_value("another model …")
     app.run()
     next(widget for widget in app.text_input if widget.label == "Model").set_value("ViT-B-32:nope")
@@ -135,7 +136,7 @@ def test_a_wrong_model_gives_one_sentence(small: Dataset) -> None:
 
 
 def test_settings_survive_a_model_that_cannot_be_opened(small: Dataset) -> None:
-    app = opened(session.Workspace(small.normals, small.tests, "metal"))
+    app = opened(Workspace(small.normals, small.tests, "metal"))
     next(widget for widget in app.slider if widget.label == "Fusion weight (w)").set_value(0.75)
     app.run()
     for choice in ("another model …", "lake-cnn"):
@@ -152,8 +153,8 @@ def test_a_new_session_with_the_link_finds_images_and_selection(small: Dataset) 
         second.query_params[name] = value
     second.run()
     assert not second.exception
-    assert second.session_state.number == first.session_state.number
-    assert second.session_state.focus.image == first.session_state.focus.image
+    assert second.session_state.session.number == first.session_state.session.number
+    assert second.session_state.session.focus.image == first.session_state.session.focus.image
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_a_link_neither_opens_nor_names_a_model(monkeypatch: pytest.MonkeyPatch,
         return open_backbone(asked, **options)
 
     st.cache_resource.clear()
-    monkeypatch.setattr(compute, "open_backbone", spy)
+    monkeypatch.setattr("dashboard.services.models.open_backbone", spy)
     monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("something is fetched"))
     app = AppTest.from_file(str(APP), default_timeout=120)
     app.query_params["model"] = spec
@@ -201,8 +202,8 @@ def test_a_link_that_the_server_forgot_is_told_in_one_sentence() -> None:
 
 def test_two_sessions_do_not_share_a_workspace(small: Dataset) -> None:
     one, other = full(small, "scores"), opened()
-    assert other.session_state.number != one.session_state.number
-    held = [compute.registry().find(app.session_state.number) for app in (one, other)]
+    assert other.session_state.session.number != one.session_state.session.number
+    held = [registry().find(app.session_state.session.number) for app in (one, other)]
     assert [each.workspace.n_images for each in held if each is not None] == [6, 0]
     assert any(button.label == "Open metal" for button in other.button)
 

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
-from dashboard.plots import selection
-from dashboard.services import compute
-from dashboard.services.background import Background, background
+from dashboard.plots import checks, selection
+from dashboard.services.analysis import all_selections, analyse
+from dashboard.services.jobs import Jobs, jobs
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
 from lake_core.experiments.controls import elbow, random_control
@@ -34,8 +34,12 @@ def view(app: AppTest, name: str) -> AppTest:
     [
         (GLANCE, "Each row is a layer", "Each row is a layer"),
         ("Ranking", "Click a bar to choose its neuron.", "Add test images to compare the selected neurons"),
-        ("Criteria", "two criteria have in common", "two criteria have in common"),
-        ("Stability", "are always in, whichever image is left out", "are always in, whichever image is left out"),
+        (
+            "Criteria",
+            "neurons that both criteria",
+            "neurons that both criteria",
+        ),
+        ("Stability", "are always selected, whichever", "are always selected, whichever"),
         ("Sweep over K", "three random draws", "Add test images to see what each K is worth."),
     ],
 )
@@ -51,11 +55,11 @@ def test_every_view_opens_with_and_without_test_images(
 
 def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None:
     app = view(full(small, "selection"), GLANCE)
-    workspace = session.Workspace(small.normals, small.tests, small.name)
-    settings = app.session_state.settings
-    found = compute.analyse(settings, workspace, None)
+    workspace = Workspace(small.normals, small.tests, small.name)
+    settings = app.session_state.session.settings
+    found = analyse(settings, workspace, None)
     n_compared = 0
-    for layer, chosen in compute.all_selections(settings, workspace).items():
+    for layer, chosen in all_selections(settings, workspace).items():
         assert len(chosen.neurons) == min(100, chosen.n_neurons)
         if layer in found.lake.selection_:
             np.testing.assert_array_equal(chosen.neurons, found.lake.selection_[layer].neurons)
@@ -68,22 +72,22 @@ def test_k_moved_on_the_page_moves_the_sidebars(small: Dataset) -> None:
     app.slider(key="page_k").set_value(37).run()
     assert not app.exception
     assert app.sidebar.slider(key="top_k").value == 37
-    assert app.session_state.settings.top_k == 37
+    assert app.session_state.session.settings.config.top_k == 37
 
 
 def test_the_elbow_can_be_taken(small: Dataset) -> None:
     app = view(full(small, "selection"), "Ranking")
-    workspace = session.Workspace(small.normals, small.tests, small.name)
-    suggested = elbow(compute.all_selections(app.session_state.settings, workspace)[15].sensitivity)
-    press(app, f"Take the elbow, K = {suggested}")
+    workspace = Workspace(small.normals, small.tests, small.name)
+    suggested = elbow(all_selections(app.session_state.session.settings, workspace)[15].sensitivity)
+    press(app, f"Use K = {suggested} (elbow)")
     assert not app.exception
-    assert app.session_state.settings.top_k == suggested
+    assert app.session_state.session.settings.config.top_k == suggested
 
 
 def test_random_draws_run_beside_the_page_and_equal_the_cores(small: Dataset) -> None:
     app = view(full(small, "selection"), "Ranking")
     when_done(app)
-    found = compute.analyse(app.session_state.settings, session.Workspace(small.normals, small.tests, small.name), None)
+    found = analyse(app.session_state.session.settings, Workspace(small.normals, small.tests, small.name), None)
     control = random_control(found.lake, found.images, found.known_labels, 10)
     assert f"The selection beats **{control.place:.0%}** of 10 random draws" in texts(app)
     assert f"{control.selected:.3f} against {control.draws.mean():.3f} on average" in texts(app)
@@ -98,13 +102,13 @@ def test_cancelled_draws_can_be_started_again(small: Dataset, monkeypatch: pytes
     monkeypatch.setattr("dashboard.views.selection.overview.random_control", endless)
     app = view(full(small, "selection"), "Ranking")
     app.sidebar.slider(key="top_k").set_value(23).run()  # nothing is there for it yet
-    first = background().latest(app.session_state.number)
+    first = jobs().latest(app.session_state.session.number, "page")
     assert first is not None
     first.cancel()
     assert over(first).status == "cancelled"
     app.run()
     press(app, "Start again")
-    second = background().latest(app.session_state.number)
+    second = jobs().latest(app.session_state.session.number, "page")
     assert second is not None
     assert second is not first
     assert second.is_running
@@ -113,7 +117,7 @@ def test_cancelled_draws_can_be_started_again(small: Dataset, monkeypatch: pytes
 
 
 def test_who_looks_elsewhere_cancels_what_they_looked_at() -> None:
-    work, go = Background(), threading.Event()
+    work, go = Jobs(), threading.Event()
 
     def slow(show: Progress) -> str:
         for n_done in range(1000):
@@ -121,27 +125,27 @@ def test_who_looks_elsewhere_cancels_what_they_looked_at() -> None:
             go.wait(0.01)
         return "slow"
 
-    first = work.of("one", "a", "A", slow)
-    assert work.of("one", "a", "A", slow) is first
-    second = work.of("one", "b", "B", lambda show: "quick")
+    first = work.beside("one", "a", "A", slow)
+    assert work.beside("one", "a", "A", slow) is first
+    second = work.beside("one", "b", "B", lambda show: "quick")
     assert over(first).status == "cancelled"
     assert over(second).result == "quick"
-    other = work.of("two", "a", "A", lambda show: "theirs")
+    other = work.beside("two", "a", "A", lambda show: "theirs")
     assert over(other).result == "theirs"
-    assert work.of("one", "b", "B", slow) is second
+    assert work.beside("one", "b", "B", slow) is second
     work.forget("one")
-    assert work.of("one", "b", "B", lambda show: "anew") is not second
+    assert work.beside("one", "b", "B", lambda show: "anew") is not second
 
 
 def test_closing_ends_what_runs_and_what_waits() -> None:
-    work = Background()
+    work = Jobs()
 
     def endless(show: Progress) -> None:
         while True:
             show(0, 1)
             time.sleep(0.01)
 
-    jobs = [work.of(owner, "a", "A", endless) for owner in ("one", "two", "three")]
+    jobs = [work.beside(owner, "a", "A", endless) for owner in ("one", "two", "three")]
     work.close()
     assert [job.status for job in jobs] == ["cancelled"] * 3
 
@@ -156,15 +160,15 @@ def test_outliers_of_the_sweep_are_told_and_do_not_set_its_scale() -> None:
             "memory_bank_bytes": [1, 5, 30, 100, 700],
         }
     )
-    assert selection.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
-    low, high = selection.sweep(rows, 100, "gap").layout.yaxis.range
+    assert checks.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
+    low, high = checks.sweep(rows, 100, "gap").layout.yaxis.range
     assert -0.2 < low < 0.0 < 0.35 < high < 0.6
     rows.loc[1, ["selected", "random_mean"]] = 0.2
-    assert selection.beyond(rows) == ""
+    assert checks.beyond(rows) == ""
 
 
 def test_squares_of_the_x_ray_hold_every_neuron_once(small: Dataset) -> None:
     app = view(full(small, "selection"), GLANCE)
-    selections = compute.all_selections(app.session_state.settings, session.Workspace(small.normals, small.tests, "m"))
+    selections = all_selections(app.session_state.session.settings, Workspace(small.normals, small.tests, "m"))
     for chosen in selections.values():
         np.testing.assert_array_equal(np.concatenate(selection.bins(chosen)), chosen.order)

@@ -7,38 +7,39 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
 from dashboard.plots import decomposition
-from dashboard.services import compute
-from dashboard.services.background import background
+from dashboard.services.analysis import Analysis, analyse
+from dashboard.services.jobs import jobs
+from dashboard.services.models import model
+from dashboard.session import Focus, Pin, Region
+from dashboard.settings import ModelKey, Settings
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.detector.result import ImageResult
 from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.neuron_sets import top_contributing_neurons
 from lake_core.sentences import sentence
-from lake_core.types import HookPoint
-from tests.dashboard.visit import full, over, texts, when_done
+from tests.dashboard.visit import full, over, put, texts, when_done
 
 SECTIONS = {
-    "Neurons": "Where the strongest of them add to the score",
-    "Evidence": "of all normal patches the one in",
-    "Fusion weight": "Move the weight in the sidebar",
-    "Against another image": "All differences add up to",
+    "Neurons": "Where the top neurons contribute to the score",
+    "Nearest normal patch": "of all normal patches the one in",
+    "Fusion weight": "Change the weight in the sidebar",
+    "Comparison": "All differences add up to",
 }
 EXPERIMENTS = {
-    "Neurons off": "The chosen neurons are left out of the distances",
-    "Inside the network": "inside the running network",
-    "Patches removed": "FeatureAblation covers one region after the other",
-    "Contaminated normals": "had slipped in among the normal ones",
-    "Stability of the score": "Does the score stay where it is",
+    "Ablate (from the score)": "The chosen neurons are ablated from the distances",
+    "Activation patching / causal ablation": "inside the running network",
+    "Deletion / insertion": "FeatureAblation covers one region at a time",
+    "Reference-set contamination": "What if a defective image were among the normal ones?",
+    "Stability of the score": "Does the score hold with other or fewer",
 }
 """What each says of itself, and no other does."""
 
 
 def run(app: AppTest, **session: Any) -> AppTest:
-    for key, value in session.items():
-        app.session_state[key] = value
+    put(app, **session)
     app.run()
     assert not app.exception
     assert not app.error
@@ -52,15 +53,15 @@ def press(app: AppTest, label: str) -> AppTest:
 
 
 @pytest.fixture
-def found(small: Dataset) -> compute.Analysis:
+def found(small: Dataset) -> Analysis:
     """The same analysis from the core, once a page has run the model."""
-    workspace = session.Workspace(small.normals, small.tests, small.name)
-    store = compute.model(compute.ModelKey("lake-cnn", 384))
-    store.ensure(compute.images_of(workspace), store.backbone.hook_points)
-    return compute.analyse(session.Settings(), workspace, None)
+    workspace = Workspace(small.normals, small.tests, small.name)
+    store = model(ModelKey("lake-cnn", 384))
+    store.ensure(workspace.images, store.backbone.hook_points)
+    return analyse(Settings(), workspace, None)
 
 
-def highest(found: compute.Analysis) -> ImageResult:
+def highest(found: Analysis) -> ImageResult:
     return max(found.scores, key=lambda one: one.score)
 
 
@@ -72,7 +73,7 @@ def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
 
 @pytest.mark.parametrize("unfolded", [None, 15])
 @pytest.mark.parametrize("n_neurons", [3, 1000])
-def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_neurons: int, found: compute.Analysis) -> None:
+def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_neurons: int, found: Analysis) -> None:
     score = highest(found)
     steps = decomposition.steps_of(score.contributions(), score.score, unfolded, n_neurons)
     assert sum(step.value for step in steps) == pytest.approx(score.score, rel=1e-5)
@@ -84,10 +85,10 @@ def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_neurons: int,
         assert [step.part for step in steps] == ["visual", "visual", "visual", "rest", "text"]
 
 
-def test_a_region_shows_the_mean_of_its_patches(small: Dataset, found: compute.Analysis) -> None:
+def test_a_region_shows_the_mean_of_its_patches(small: Dataset, found: Analysis) -> None:
     score = highest(found)
     region = [score.patch - 1, score.patch, score.patch + 1]
-    app = run(full(small, "score_decomposition"), region=(score.image.sha256, region))
+    app = run(full(small, "score_decomposition"), region=Region(score.image.sha256, tuple(region)))
     expected = score.map.ravel()[region].mean()
     metric = next(metric for metric in app.metric if metric.label == "Mean of 3 patches")
     assert metric.value == f"{expected:.3f}"
@@ -95,11 +96,11 @@ def test_a_region_shows_the_mean_of_its_patches(small: Dataset, found: compute.A
     assert next(metric for metric in app.metric if metric.label == "Image score").value == f"{score.score:.3f}"
 
 
-def test_the_parts_on_screen_are_those_at_the_chosen_patch(small: Dataset, found: compute.Analysis) -> None:
+def test_the_parts_on_screen_are_those_at_the_chosen_patch(small: Dataset, found: Analysis) -> None:
     score = highest(found)
     patch = score.patch + 2
     app = full(small, "score_decomposition")
-    app.session_state["focus"] = session.Focus(score.image.sha256, patch=patch)
+    app.session_state.session.focus = Focus(score.image.sha256, patch=patch)
     run(app)
     split = score.split(patch)
     shown = {metric.label: metric.value for metric in app.metric}
@@ -108,26 +109,27 @@ def test_the_parts_on_screen_are_those_at_the_chosen_patch(small: Dataset, found
     assert shown["Text"] == f"{split.text:.3f}"
 
 
-def test_the_chosen_place_stays_in_the_image_when_the_grid_changes(small: Dataset, found: compute.Analysis) -> None:
+def test_the_chosen_place_stays_in_the_image_when_the_grid_changes(small: Dataset, found: Analysis) -> None:
     score = highest(found)
     assert (score.patch_scores.grid.rows, score.patch_scores.grid.cols) == (24, 24)
     app = full(small, "score_decomposition")
-    app.session_state["focus"] = session.Focus(score.image.sha256, patch=4 * 24 + 17)
-    run(app, region=(score.image.sha256, [0, 25]))
+    app.session_state.session.focus = Focus(score.image.sha256, patch=4 * 24 + 17)
+    run(app, region=Region(score.image.sha256, (0, 25)))
     layers = next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers"))
     layers.set_value([5, 15])
     run(app)
-    assert app.session_state["focus"].patch == 9 * 48 + 35
+    assert app.session_state.session.focus.patch == 9 * 48 + 35
     four = [row * 48 + col for row in (0, 1) for col in (0, 1)]
-    assert app.session_state["region"] == (score.image.sha256, sorted(four + [patch + 98 for patch in four]))
+    eight = sorted(four + [patch + 98 for patch in four])
+    assert app.session_state.session.region == (score.image.sha256, tuple(eight))
     next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers")).set_value([15])
     run(app)
-    assert app.session_state["focus"].patch == 4 * 24 + 17
-    assert app.session_state["region"] == (score.image.sha256, [0, 25])
+    assert app.session_state.session.focus.patch == 4 * 24 + 17
+    assert app.session_state.session.region == (score.image.sha256, (0, 25))
 
 
-def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, found: compute.Analysis) -> None:
-    app = run(full(small, "score_decomposition"), split_section="Evidence")
+def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, found: Analysis) -> None:
+    app = run(full(small, "score_decomposition"), split_section="Nearest normal patch")
     score = highest(found)
     expected = score.top_neurons(None, 15)
     table = next(one.value for one in app.dataframe if "here" in one.value)
@@ -135,8 +137,8 @@ def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, foun
     assert table["contribution"].tolist() == pytest.approx(expected["contribution"].tolist())
 
 
-def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, found: compute.Analysis) -> None:
-    app = run(full(small, "score_decomposition"), split_section="Against another image")
+def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, found: Analysis) -> None:
+    app = run(full(small, "score_decomposition"), split_section="Comparison")
     ranked = sorted(found.scores, key=lambda one: -one.score)
     first, last = (Decimal(f"{one.score:.3f}") for one in (ranked[0], ranked[-1]))
     assert f"{first} − {last} = {first - last:+}." in texts(app)
@@ -148,7 +150,7 @@ def test_every_experiment_opens(experiment: str, small: Dataset) -> None:
     assert [name for name, words in EXPERIMENTS.items() if words in said] == [experiment]
 
 
-def test_neurons_off_says_what_the_core_says(small: Dataset, found: compute.Analysis) -> None:
+def test_neurons_off_says_what_the_core_says(small: Dataset, found: Analysis) -> None:
     app = run(full(small, "interventions"), off_n=5)
     score = highest(found)
     expected = ablate(found.lake, top_contributing_neurons(score, 5), score.image)
@@ -167,20 +169,20 @@ def test_neurons_off_says_what_the_core_says(small: Dataset, found: compute.Anal
 
 def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_back(small: Dataset) -> None:
     app = press(run(full(small, "interventions")), "Compare with 20 random draws")
-    first = background().latest(app.session_state.number)
+    first = jobs().latest(app.session_state.session.number, "page")
     assert first is not None
     first.cancel()
     assert over(first).status == "cancelled"
     app.run()
     assert "Stopped." in texts(app)
     press(app, "Start again")
-    second = background().latest(app.session_state.number)
+    second = jobs().latest(app.session_state.session.number, "page")
     assert second is not None
     assert second is not first
-    run(app, experiment="Contaminated normals")
+    run(app, experiment="Reference-set contamination")
     assert over(second).status == "cancelled"
     when_done(app)
-    run(app, experiment="Neurons off")
+    run(app, experiment="Ablate (from the score)")
     when_done(app)
     assert "Of 20 random draws of as many selected neurons" in texts(app)
 
@@ -188,25 +190,25 @@ def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_bac
 def test_experiments_keep_a_threshold_that_was_moved(small: Dataset) -> None:
     app = run(full(small, "interventions"), own_threshold=9.0)
     assert "the image stays normal (threshold 9.00)" in texts(app)
-    run(app, experiment="Contaminated normals")
+    run(app, experiment="Reference-set contamination")
     when_done(app)
     assert "the threshold stays 9.00" in texts(app)
     app.switch_page("app_pages/text_prompts.py").run()
-    run(app, words_section="Does the wording matter?")
+    run(app, words_section="Prompt sensitivity")
     assert "The decision does not depend on the wording" in texts(app)
 
 
 def test_neurons_off_needs_no_forward_pass(small: Dataset) -> None:
     app = run(full(small, "interventions"))
-    store = compute.model(compute.ModelKey("lake-cnn", 384))
+    store = model(ModelKey("lake-cnn", 384))
     n_before = store.n_forwards
     run(app, off_n=7)
     assert store.n_forwards == n_before
 
 
 def test_a_causal_ablation_stands_beside_random_draws(small: Dataset) -> None:
-    app = run(full(small, "interventions"), experiment="Inside the network", causal_n=3)
-    press(app, "Run the network with and without them")
+    app = run(full(small, "interventions"), experiment="Activation patching / causal ablation", causal_n=3)
+    press(app, "Run the network")
     labels = {metric.label for metric in app.metric}
     assert {"Change of the score", "Change of layer 21"} <= labels
     assert "Of 20 random draws" in texts(app)
@@ -218,18 +220,23 @@ def test_a_causal_ablation_stands_beside_random_draws(small: Dataset) -> None:
 
 def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(small: Dataset) -> None:
     app = full(small, "interventions")
-    run(app, experiment="Inside the network", causal_way="pinned neurons", pins=[(HookPoint(18, "mlp_hidden"), 5)])
+    run(
+        app,
+        experiment="Activation patching / causal ablation",
+        causal_way="pinned neurons",
+        pins=[Pin(ModelKey("lake-cnn", 384), 18, "mlp_hidden", 5)],
+    )
     offered = {group.label: list(group.options) for group in app.button_group}
     assert offered["Random draws from"] == ["all neurons of the layer"]
     assert offered["Their new value"] == ["their normal mean"]
-    press(app, "Run the network with and without them")
+    press(app, "Run the network")
     assert "random draws of as many neurons of the same layer" in texts(app)
-    run(app, experiment="Neurons off", off_way="pinned neurons")
+    run(app, experiment="Ablate (from the score)", off_way="pinned neurons")
     assert "None of your pinned neurons is selected" in texts(app)
 
 
-def test_a_image_among_the_normals_is_no_longer_scored(small: Dataset, found: compute.Analysis) -> None:
-    app = when_done(run(full(small, "interventions"), experiment="Contaminated normals"))
+def test_a_image_among_the_normals_is_no_longer_scored(small: Dataset, found: Analysis) -> None:
+    app = when_done(run(full(small, "interventions"), experiment="Reference-set contamination"))
     score = highest(found)
     expected = contaminate(found.lake, [score.image], found.images, found.known_labels)
     assert sentence(expected.finding) in texts(app)
@@ -242,8 +249,8 @@ def test_a_image_among_the_normals_is_no_longer_scored(small: Dataset, found: co
     assert threshold.value != threshold.delta.removeprefix("was ")
 
 
-def test_contaminated_normals_answer_to_the_users_threshold(small: Dataset, found: compute.Analysis) -> None:
-    app = when_done(run(full(small, "interventions"), experiment="Contaminated normals"))
+def test_contaminated_normals_answer_to_the_users_threshold(small: Dataset, found: Analysis) -> None:
+    app = when_done(run(full(small, "interventions"), experiment="Reference-set contamination"))
     own = round(0.8 * found.lake.threshold_, 3)
     run(app, own_threshold=own)
     when_done(app)
@@ -257,7 +264,7 @@ def test_pinned_neurons_that_are_not_selected_are_explained(small: Dataset) -> N
 
 
 def test_the_curve_of_one_image_and_the_areas_of_all(small: Dataset) -> None:
-    app = run(full(small, "interventions"), experiment="Patches removed")
+    app = run(full(small, "interventions"), experiment="Deletion / insertion")
     press(app, "Compute the curve")
     assert "In the order of the map the score falls sooner than in" in texts(app)
     press(app, "Over all")

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.plots import decomposition, figures
-from dashboard.services import compute
-from dashboard.session import Registry, Settings, Workspace
+from dashboard.plots import decomposition, maps
+from dashboard.services.registry import Registry
+from dashboard.settings import Settings
+from dashboard.workspace import Workspace
 from lake_core.backbones.patch_grid import PatchGrid, Placement
+from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import load_sample
 from lake_core.errors import LakeError
@@ -72,7 +74,7 @@ def test_the_registry_forgets_the_visitor_who_left_longest_ago(small: Dataset) -
 def test_empty_visits_cost_no_visitor_the_images(small: Dataset) -> None:
     registry, (number,) = registry_of(1, small, set())
     for _ in range(1500):
-        registry.keep(registry.create(), settings=Settings(top_k=7))
+        registry.keep(registry.create(), settings=Settings(config=LakeConfig(top_k=7)))
     held = registry.find(number)
     assert held is not None
     assert len(held.workspace.normals) == len(small.normals)
@@ -113,7 +115,7 @@ def test_a_visitor_with_a_second_tab_is_there_until_both_are_closed(small: Datas
 
 def test_the_page_says_that_a_full_server_takes_no_images(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, numbers = registry_of(1, small, set())
-    monkeypatch.setattr(compute, "registry", lambda: registry)
+    monkeypatch.setattr("dashboard.services.registry.registry", lambda: registry)
     app = AppTest.from_file(str(APP), default_timeout=120).run()
     press(app, "Open metal")
     assert not app.exception
@@ -124,7 +126,7 @@ def test_the_page_says_that_a_full_server_takes_no_images(small: Dataset, monkey
 
 def test_a_visitor_whose_images_went_while_away_is_told_once(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = Registry(lambda session: False, max_with_images=1)
-    monkeypatch.setattr(compute, "registry", lambda: registry)
+    monkeypatch.setattr("dashboard.services.registry.registry", lambda: registry)
     app = opened(Workspace(small.normals))
     registry.keep(registry.create(), workspace=Workspace(small.normals))
     app.run()
@@ -160,7 +162,7 @@ def test_the_clickable_map_has_each_patch_at_its_place_as_plain_numbers() -> Non
     grid, placement = PatchGrid(2, 4, 32, 64), Placement(32, 64, 0, 0, 32, 64)
     values = np.arange(8, dtype=np.float64)
     values[5] = np.nan
-    points = figures.clickable_map(b"", (128, 64), grid, placement, values, []).data[0]
+    points = maps.clickable_map(b"", (128, 64), grid, placement, values, []).data[0]
     assert [point[0] for point in points.customdata] == [0, 1, 2, 3, 4, 6, 7]
     assert all(isinstance(point[0], int) for point in points.customdata)
     assert (points.x[4], points.y[4]) == (16.0, 48.0)

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from dashboard import session
 from dashboard.plots import decomposition
+from dashboard.settings import Settings
 from dashboard.text import JOINER, escaped, in_figure
+from dashboard.workspace import Workspace
+from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
 from tests.dashboard.visit import opened, texts
 
@@ -79,9 +81,9 @@ PAGES = (
 def test_no_page_shows_a_name_as_markdown(page: str, small: Dataset) -> None:
     normals = tuple(replace(e, image=replace(e.image, name=f"{i} {ODD}")) for i, e in enumerate(small.normals))
     tests = tuple(replace(e, image=replace(e.image, name=f"t{i} {ODD}")) for i, e in enumerate(small.tests))
-    configurations = (session.Settings(), session.Settings(fusion_weight=0.0))
-    app = opened(session.Workspace(normals, tests, ODD), configurations=configurations)
-    app.session_state.registry.keep(app.session_state.number, configurations=configurations)
+    configurations = (Settings(), Settings(config=LakeConfig(fusion_weight=0.0)))
+    app = opened(Workspace(normals, tests, ODD))
+    app.session_state.session.registry.keep(app.session_state.session.number, configurations=configurations)
     app.switch_page(f"app_pages/{page}.py").run()
     assert not app.exception
     shown = [texts(app), *(button.label for button in app.button), *(str(box.label) for box in app.selectbox)]

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from tests.dashboard.visit import opened
 
@@ -86,7 +86,7 @@ def test_the_same_image_twice_is_kept_once_and_said() -> None:
 
 
 def test_what_was_there_stays_when_bad_files_come(small: Dataset) -> None:
-    app = opened(session.Workspace(small.normals, small.tests, "metal"))
+    app = opened(Workspace(small.normals, small.tests, "metal"))
     upload(app, "Test images", [("notes.png", b"no image", PNG)])
     assert f"Test images ({len(small.tests)})" in headings(app)
     assert f"Normal images ({len(small.normals)})" in headings(app)

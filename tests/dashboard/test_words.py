@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
 from dashboard.components.sidebar import OTHER
-from dashboard.services import compute
+from dashboard.services.models import model
+from dashboard.settings import ModelKey
 from dashboard.views.text_prompts.sections import lines_of
+from dashboard.workspace import Workspace
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
@@ -29,7 +30,7 @@ def test_lines_that_begin_with_a_number_sign_are_off() -> None:
     assert lines_of("flawless {}\n# perfect {}\n\n  {} without flaw  ") == ("flawless {}", "{} without flaw")
 
 
-@pytest.mark.parametrize("section", ["Prompts", "Does the wording matter?", "Any text"])
+@pytest.mark.parametrize("section", ["Prompts", "Prompt sensitivity", "Any text"])
 def test_every_section_opens(section: str, small: Dataset) -> None:
     app = full(small, "text_prompts")
     app.session_state["words_section"] = section
@@ -40,7 +41,7 @@ def test_every_section_opens(section: str, small: Dataset) -> None:
 
 def test_the_prompt_is_changed_prompt_by_prompt_and_summarised(small: Dataset) -> None:
     app = full(small, "text_prompts")
-    app.session_state["words_section"] = "Does the wording matter?"
+    app.session_state["words_section"] = "Prompt sensitivity"
     app.run()
     assert not app.exception
     summary = next(one.value for one in app.dataframe if "changes" in one.value).set_index("family")
@@ -55,7 +56,7 @@ def test_the_prompt_is_changed_prompt_by_prompt_and_summarised(small: Dataset) -
 def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, small: Dataset, tmp_path: Path) -> None:
     folder = write_monotone(tmp_path) if monotone else write("native-vit", tmp_path)
     app = opened(
-        session.Workspace(small.normals, small.tests, small.name),
+        Workspace(small.normals, small.tests, small.name),
         "text_prompts",
         backbone_choice=OTHER,
         other_spec=f"local-dir:{folder}",
@@ -64,7 +65,7 @@ def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, 
     )
     assert not app.exception
     assert not app.error
-    assert ("All normal patches are alike to “a rusty hole” (cosine " in texts(app)) is monotone
+    assert ("All normal patches are equally similar to “a rusty hole” (cosine " in texts(app)) is monotone
     assert ("0 is the median of the normal patches" in texts(app)) is not monotone
 
 
@@ -73,7 +74,7 @@ def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -
     app.switch_page("app_pages/scores.py").run()
     assert not app.exception
     prompts = PromptEnsemble(NORMAL_STATES, ("rusty {}",), ("a photo of a {}.",))
-    store = compute.model(compute.ModelKey("lake-cnn", 384))
+    store = model(ModelKey("lake-cnn", 384))
     lake = Lake(store.backbone, LakeConfig(prompts=prompts), store).fit([e.image for e in small.normals])
     table = app.dataframe[0].value
     for example in small.tests:
@@ -85,31 +86,31 @@ def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -
 
 def test_the_built_in_prompts_come_back(small: Dataset) -> None:
     app = use(full(small, "text_prompts"), normal_states="a {}")
-    assert app.session_state["prompts"] == PromptEnsemble(("a {}",), ANOMALOUS_STATES, TEMPLATES)
-    next(button for button in app.button if button.label == "Back to the built-in prompts").click().run()
+    assert app.session_state.session.settings.config.prompts == PromptEnsemble(("a {}",), ANOMALOUS_STATES, TEMPLATES)
+    next(button for button in app.button if button.label == "Restore the built-in prompts").click().run()
     assert not app.exception
-    assert app.session_state["prompts"] is None
+    assert app.session_state.session.settings.config.prompts == PromptEnsemble()
     assert app.text_area(key="typed_normal_states").value == "\n".join(NORMAL_STATES)
 
 
 def test_one_gets_back_from_prompts_that_cannot_be_used(small: Dataset) -> None:
     app = use(full(small, "text_prompts"), normal_states="no hole")
     assert app.text_area(key="typed_normal_states").value == "no hole"
-    press(app, "Back to the built-in prompts")
+    press(app, "Restore the built-in prompts")
     assert app.text_area(key="typed_normal_states").value == "\n".join(NORMAL_STATES)
-    assert next(button for button in app.button if button.label == "Back to the built-in prompts").disabled
+    assert next(button for button in app.button if button.label == "Restore the built-in prompts").disabled
 
 
 @pytest.mark.parametrize(("text", "says"), [("", "at least one phrase for normal"), ("flawless", "exactly one {}")])
 def test_prompts_that_cannot_be_used_are_told_and_nothing_changes(text: str, says: str, small: Dataset) -> None:
     app = use(full(small, "text_prompts"), normal_states=text)
     assert any(says in warning.value for warning in app.warning)
-    assert app.session_state["prompts"] is None
+    assert app.session_state.session.settings.config.prompts == PromptEnsemble()
 
 
 def test_edited_prompts_run_no_model_on_images(small: Dataset) -> None:
     app = full(small, "text_prompts")
-    store = compute.model(compute.ModelKey("lake-cnn", 384))
+    store = model(ModelKey("lake-cnn", 384))
     n_before = store.n_forwards
     use(app, normal_states="spotless {}")
     assert store.n_forwards == n_before

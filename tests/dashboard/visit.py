@@ -1,38 +1,48 @@
 """Opens the dashboard through Streamlit's AppTest, in a session that already has images."""
 
 import time
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
-from dashboard import session
-from dashboard.services import compute
-from dashboard.services.background import background
-from dashboard.services.jobs import Job
+from dashboard.services import registry
+from dashboard.services.jobs import Job, jobs
+from dashboard.session import Session
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 
+FIELDS = {field.name for field in fields(Session)}
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
 
-def opened(workspace: session.Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
+def opened(workspace: Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
     """The app on a page, in a session of its own that already has images."""
     app = AppTest.from_file(str(APP), default_timeout=120)
-    registry = compute.registry()
-    number = registry.create()
+    number = registry.registry().create()
     if workspace is not None:
-        registry.keep(number, workspace=workspace)
+        registry.registry().keep(number, workspace=workspace)
     app.query_params["w"] = number
-    for key, value in session.items():
-        app.session_state[key] = value
+    put(app, **{key: value for key, value in session.items() if key not in FIELDS})
     app.run()
+    put(app, **{key: value for key, value in session.items() if key in FIELDS})
     if page != "workspace":
         app.switch_page(f"app_pages/{page}.py").run()
     return app
 
 
+def put(app: AppTest, **values: Any) -> None:
+    """Sets values of widgets, and fields of the session, which the first run makes."""
+    for key, value in values.items():
+        if key in FIELDS:
+            setattr(app.session_state.session, key, value)
+        else:
+            app.session_state[key] = value
+
+
 def full(small: Dataset, page: str) -> AppTest:
-    return opened(session.Workspace(small.normals, small.tests, small.name), page)
+    return opened(Workspace(small.normals, small.tests, small.name), page)
 
 
 def press(app: AppTest, label: str) -> AppTest:
@@ -52,7 +62,7 @@ def over(job: Job) -> Job:
 
 def when_done(app: AppTest) -> AppTest:
     """The page once the work beside it is done, if its result was not there from the start."""
-    job = background().latest(app.session_state.number)
+    job = jobs().latest(app.session_state.session.number, "page")
     assert job is None or over(job).status == "done"
     app.run()
     assert not app.exception

@@ -8,7 +8,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.e2e.server import wait_until_idle
 
 PATIENCE = 60_000  # milliseconds for one run of a page, on a slow machine
-HEADINGS = {"Workspace": "Look inside a model while it finds defects"}
+HEADINGS = {"Workspace": "Workspace"}
 """Of the pages that are headed otherwise than they are called in the navigation."""
 
 

@@ -57,7 +57,7 @@ def test_the_weight_moves_the_score_and_two_images_are_compared(metal: Page) -> 
     expect(metric(page, "Image score")).not_to_have_text(before)
     settle(page)
 
-    section(page, "Against another image")
+    section(page, "Comparison")
     said = page.get_by_text(re.compile(r"All differences add up to")).inner_text()
     first, second, difference = (float(number) for number in re.findall(r"\d+\.\d+", said))
     assert first - second == pytest.approx(difference, abs=2e-4)
@@ -85,7 +85,7 @@ def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) ->
 def test_a_defective_image_slips_in_among_the_normal_ones(metal: Page) -> None:
     page = metal
     go_to(page, "Interventions")
-    section(page, "Contaminated normals")
+    section(page, "Reference-set contamination")
     expect(page.get_by_text(re.compile("With one image more among the normal ones"))).to_be_visible(timeout=PATIENCE)
     settle(page)
     before = metric(page, "Threshold").inner_text()
@@ -96,8 +96,8 @@ def test_a_defective_image_slips_in_among_the_normal_ones(metal: Page) -> None:
 def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
     page = metal
     go_to(page, "Interventions")
-    section(page, "Inside the network")
-    ask = button(page, "Run the network with and without them")
+    section(page, "Activation patching / causal ablation")
+    ask = button(page, "Run the network")
     ask.click()
     cancel = page.get_by_role("button", name="Cancel")
     expect(cancel).to_be_visible(timeout=PATIENCE)
@@ -114,7 +114,7 @@ def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
 def test_a_prompt_is_edited_and_the_score_follows(metal: Page) -> None:
     page = metal
     go_to(page, "Text prompts")
-    shown = metric(page, "Text, max-scoring patch")
+    shown = metric(page, "Text part, max-scoring patch")
     before = shown.inner_text()
     field = page.get_by_label("Phrases for anomalous")
     field.fill("rusty {}\n# broken {}")
@@ -124,5 +124,5 @@ def test_a_prompt_is_edited_and_the_score_follows(metal: Page) -> None:
     expect(page.get_by_text("anomalous: rusty {}")).to_be_visible()
     page.reload()
     expect(page.get_by_text("anomalous: rusty {}")).to_be_visible(timeout=PATIENCE)
-    button(page, "Back to the built-in prompts").click()
+    button(page, "Restore the built-in prompts").click()
     expect(shown).to_have_text(before, timeout=PATIENCE)

@@ -13,10 +13,12 @@ def test_selected_against_random_in_one_click(metal: Page) -> None:
     page = metal
     go_to(page, "Compare")
     settle(page)
-    page.get_by_role("button", name="Selected against random").click()
-    expect(heading(page, "What each costs")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="Selected vs random").click()
+    expect(heading(page, "Cost")).to_be_visible(timeout=PATIENCE)
     settle(page)
-    expect(page.get_by_text(re.compile(r"\d+ of 18 test images change decision|decide alike")).first).to_be_visible()
+    expect(
+        page.get_by_text(re.compile(r"of 18 test images are decided differently|agree on all")).first
+    ).to_be_visible()
     scatter = page.get_by_test_id("stPlotlyChart").first
     expect(scatter.get_by_text("score with B", exact=True)).to_be_visible()
     expect(scatter.locator(".scatterlayer .trace")).to_have_count(3)
@@ -40,8 +42,8 @@ def test_set_ups_to_compare_survive_a_reload(metal: Page) -> None:
     page = metal
     go_to(page, "Compare")
     settle(page)
-    page.get_by_role("button", name="Top 100 against all").click()
-    expect(heading(page, "What each costs")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name="Top 100 vs all").click()
+    expect(heading(page, "Cost")).to_be_visible(timeout=PATIENCE)
     settle(page)
     page.reload()
     expect(page.get_by_text("B · all neurons").first).to_be_visible(timeout=PATIENCE)
@@ -73,7 +75,7 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
     expect(page.get_by_text("12 false negatives", exact=True)).to_be_visible()
     settle(page)
     assert said.inner_text() != before
-    expect(page.get_by_text("Missed defects (12)")).to_be_visible()
+    expect(page.get_by_text("False negatives (12)")).to_be_visible()
     settle(page)
     page.wait_for_function("[...document.images].every(image => image.complete)")  # else the next page takes them away
 
@@ -86,8 +88,8 @@ def test_an_evaluation_can_be_cancelled(metal: Page) -> None:
     page = metal
     go_to(page, "Evaluate")
     settle(page)
-    page.get_by_role("spinbutton", name="Choices of them (seeds)").fill("10")
-    page.get_by_role("spinbutton", name="Choices of them (seeds)").press("Enter")
+    page.get_by_role("spinbutton", name="Random seeds").fill("10")
+    page.get_by_role("spinbutton", name="Random seeds").press("Enter")
     settle(page)
     page.get_by_role("button", name="Evaluate", exact=True).click()
     page.get_by_role("button", name="Cancel").click(timeout=PATIENCE)
@@ -101,8 +103,8 @@ def test_the_measuring_pages_fit_a_phone(metal: Page, open_tab: OpenTab, title: 
     go_to(metal, title)
     settle(metal)
     if title == "Compare":
-        metal.get_by_role("button", name="Selected against random").click()
-        expect(heading(metal, "What each costs")).to_be_visible(timeout=PATIENCE)
+        metal.get_by_role("button", name="Selected vs random").click()
+        expect(heading(metal, "Cost")).to_be_visible(timeout=PATIENCE)
     else:
         metal.get_by_role("button", name="Evaluate", exact=True).click()
         expect(heading(metal, "Result: metal")).to_be_visible(timeout=3 * PATIENCE)

@@ -114,9 +114,9 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(page: Page, data: 
     check(page, f"{ODD}.jpg")
 
     go_to(page, "Score decomposition")
-    section(page, "Evidence")
+    section(page, "Nearest normal patch")
     check(page, f"{ODD}.jpg")
-    section(page, "Against another image")
+    section(page, "Comparison")
     check(page, f"{ODD}.jpg")
 
     go_to(page, "Text prompts")
@@ -129,8 +129,8 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(page: Page, data: 
     check(page, ODD)
 
     go_to(page, "Compare")
-    button(page, "Seen alone against seen and read").click()
-    expect(heading(page, "What each costs")).to_be_visible(timeout=PATIENCE)
+    button(page, "Visual alone vs fused").click()
+    expect(heading(page, "Cost")).to_be_visible(timeout=PATIENCE)
     settle(page)
     check(page, "“![o](https:evil.example) $y$”", f"rust {ODD}/000 {ODD}.jpg")
 
@@ -138,6 +138,6 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(page: Page, data: 
     choice(page, "A folder on the server").click()
     settle(page)
     button(page, "^.*Evaluate$").click()
-    expect(heading(page, "One run, image by image")).to_be_visible(timeout=2 * PATIENCE)
+    expect(heading(page, "One run in detail")).to_be_visible(timeout=2 * PATIENCE)
     settle(page)
     check(page, f"Result: set {ODD}")

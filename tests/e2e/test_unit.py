@@ -14,7 +14,7 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     go_to(page, "Selection")
     section(page, "Layers at a glance")
     expect(page.get_by_text("Each row is a layer")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Is selecting any better than chance?")).to_have_count(
+    expect(page.get_by_text("Is the selection better than chance?")).to_have_count(
         0, timeout=PATIENCE
     )  # the other view
     settle(page)
@@ -78,7 +78,7 @@ def test_two_pinned_neurons_are_compared_on_one_image(metal: Page) -> None:
         expect(button(page, "Pin this neuron")).to_be_visible(timeout=PATIENCE)
         settle(page)
     for neuron in neurons:
-        expect(page.get_by_text(re.compile(rf"layer 15 · hidden neurons · neuron {neuron} · max"))).to_be_visible()
+        expect(page.get_by_text(re.compile(rf"layer 15 · MLP hidden · neuron {neuron} · max"))).to_be_visible()
         expect(page.get_by_alt_text(re.compile(rf"Activation of neuron {neuron} of layer 15"))).to_be_visible()
     assert neurons[0] != neurons[1]
 
@@ -93,8 +93,8 @@ def test_keys_move_to_other_neurons_but_not_while_writing(metal: Page) -> None:
     page.keyboard.press("k")
     expect(number).to_have_value(first, timeout=PATIENCE)
     settle(page)
-    section(page, "Words")
-    page.get_by_text("Your own words").click()
+    section(page, "Concept labels")
+    page.get_by_text("Your own vocabulary").click()
     words = page.get_by_placeholder("scratch")
     words.click()
     page.keyboard.type("junk knob pin")
@@ -106,14 +106,14 @@ def test_keys_move_to_other_neurons_but_not_while_writing(metal: Page) -> None:
 def test_pixels_behind_a_neuron_can_be_cancelled_and_computed(metal: Page) -> None:
     page = metal
     go_to(page, "Neurons")
-    section(page, "Pixels behind it")
+    section(page, "Input attribution")
     choice(page, "128 steps").click()
     settle(page)
-    button(page, "Show the pixels behind it").click()
+    button(page, "Compute the attribution").click()
     cancel = page.get_by_role("button", name="Cancel")
     expect(cancel).to_be_visible(timeout=PATIENCE)
     cancel.click()
-    ask = button(page, "Show the pixels behind it")
+    ask = button(page, "Compute the attribution")
     expect(ask).to_be_visible(timeout=PATIENCE)
     settle(page)
     expect(page.get_by_text("Completeness error")).to_have_count(0)

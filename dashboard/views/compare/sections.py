@@ -4,17 +4,19 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common
+from dashboard.components.legends import legend
+from dashboard.components.page import error
 from dashboard.plots import compare
-from dashboard.services import compute, configurations
-from dashboard.services.compute import Analysis
+from dashboard.services import configurations
+from dashboard.services.analysis import Analysis
 from dashboard.services.configurations import LETTERS
+from dashboard.services.images import plain_image, score_image
+from dashboard.session import current
 from dashboard.text import escaped
+from dashboard.words import LABEL_NAMES, verdict
 from lake_core.errors import LakeError
 from lake_core.experiments.comparison import Difference, auroc_difference, overlaps
 from lake_core.metrics.bootstrap import auroc_interval
-from lake_core.visualization.legends import colour_bar
 
 CARD = 320
 
@@ -29,8 +31,8 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
         labels = found.labels
         if labels:
             defective = np.array(labels)
-            row["defects found"] = f"{above[defective].sum()} of {defective.sum()}"
-            row["false alarms"] = f"{above[~defective].sum()} of {(~defective).sum()}"
+            row["true-positive rate"] = f"{above[defective].sum()} of {defective.sum()}"
+            row["false-positive rate"] = f"{above[~defective].sum()} of {(~defective).sum()}"
             bounds = auroc_interval(labels, [score.score for score in found.scores])
             if bounds is not None:
                 row["image AUROC"] = f"{found.auroc:.3f}"
@@ -43,29 +45,27 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
         alt="Thresholds, decisions and AUROC of each configuration",
     )
     if analyses[0].labels is None:
-        st.caption("With a label for every test image, AUROC, defects found and false alarms are counted too.")
-    if any(settings.criterion == "random" for settings in session.snapshot().configurations):
-        st.caption(
-            "“Random” is one draw of random neurons here; the page Selection sets ten draws beside the selected."
-        )
+        st.caption("Label every test image to see AUROC, true-positive and false-positive rates too.")
+    if any(settings.config.criterion == "random" for settings in current().configurations):
+        st.caption("“Random” is a single draw of random neurons; the page Selection compares with ten.")
 
 
 def difference_sentence(difference: Difference, first: str, second: str) -> str:
     low, high = difference.bounds
     says = (
-        f"AUROC of {first} less that of {second}: **{difference.value:+.3f}** (95 % interval {low:+.3f} to "
-        f"{high:+.3f}, both on the same draws of images). "
+        f"AUROC of {first} minus that of {second}: **{difference.value:+.3f}** (95 % interval {low:+.3f} to "
+        f"{high:+.3f}, bootstrap, the same images for both). "
     )
     if low > 0 or high < 0:
         return says + f"So {first if low > 0 else second} separates better on these images."
-    return says + "The interval holds 0: these images cannot tell which is better."
+    return says + "The interval includes 0: these images cannot tell which is better."
 
 
 def choose_image(key: str) -> None:
     """Takes a click on a point into the shared selection; normal images have no page of their own."""
     points = st.session_state[key].selection.points
     if points and points[0]["customdata"][1]:
-        session.set_focus(image=str(points[0]["customdata"][1]))
+        current().set_focus(image=str(points[0]["customdata"][1]))
 
 
 def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
@@ -93,14 +93,16 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
             config={"displayModeBar": False},
             alt=f"Score of each image with {letters[0]} and with {letters[1]}, and both thresholds",
         )
-        st.caption("In the tinted quarters the two decide differently. Click a test image to see its maps first below.")
+        st.caption(
+            "In the shaded quadrants the two decide differently. Click a test image to see its maps first below."
+        )
     with right:
         changed = [a.is_anomalous != b.is_anomalous for a, b in zip(first.scores, second.scores, strict=True)]
         n = sum(changed)
         st.markdown(
-            f"**{n} of {len(changed)}** test images change decision between {letters[0]} and {letters[1]}."
+            f"**{n} of {len(changed)}** test images are decided differently by {letters[0]} and {letters[1]}."
             if n
-            else f"{letters[0]} and {letters[1]} decide alike on all {len(changed)} test images."
+            else f"{letters[0]} and {letters[1]} agree on all {len(changed)} test images."
         )
         labels = first.labels
         if labels is not None:
@@ -111,7 +113,7 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
                 st.markdown(difference_sentence(difference, *letters))
         table = pd.DataFrame(
             {
-                "changes": ["◆" if one else "" for one in changed],
+                "differs": ["◆" if one else "" for one in changed],
                 "image": [score.image.name for score in first.scores],
                 "label": [example.label or "" for example in first.workspace.tests],
                 letters[0]: [marked(score.score, score.is_anomalous) for score in first.scores],
@@ -122,7 +124,7 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
         st.dataframe(
             table, hide_index=True, height=260, alt="Scores and decisions of both configurations, changes first"
         )
-        st.caption("◆ changes decision · ▲ above, ▽ below its own threshold")
+        st.caption("◆ decided differently · ▲ above, ▽ below its own threshold")
 
 
 def marked(score: float, is_anomalous: bool) -> str:
@@ -134,58 +136,53 @@ def maps(analyses: list[Analysis], names: list[str]) -> None:
     st.subheader("Maps side by side", anchor=False)
     scales = configurations.shared_scales(analyses)
     bare = configurations.without_threshold(scales[0])
-    st.image(
-        colour_bar(bare, 420, 52, dark=common.is_dark()),
-        alt=f"Colour scale of all maps from 0 to {bare.vmax:g}",
-    )
+    legend(bare, "the score maps")
     st.caption(
-        "One scale for all images and configurations. A white line surrounds what is above the configuration's own"
-        " threshold."
+        "One scale for all images and configurations. A white line surrounds what is above the"
+        " configuration's own threshold."
     )
     tests = analyses[0].workspace.tests
     decisions = np.array([[score.is_anomalous for score in found.scores] for found in analyses])
     changes = np.logical_and(decisions.any(axis=0), ~decisions.all(axis=0))
     relative = np.array([[s.score / max(f.lake.threshold_, 1e-9) for s in f.scores] for f in analyses])
     spread = relative.max(0) - relative.min(0)
-    focused = np.array([example.image.sha256 == session.focus().image for example in tests])
+    focused = np.array([example.image.sha256 == current().focus.image for example in tests])
     order = np.lexsort((-spread, ~changes, ~focused))
     most = min(40, len(order))
     n_shown = st.slider("Images shown", 1, most, min(4, most), key="n_compared") if most > 1 else 1
-    st.caption(
-        "First the chosen image, then those that change decision, then those on which the configurations differ most."
-    )
+    st.caption("The chosen image first, then those decided differently, then those whose scores differ most.")
     for index in order[:n_shown]:
         example = tests[index]
         image = example.image
         with st.container(border=True):
             head = st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute")
-            note = " · ◆ changes decision" if changes[index] else ""
-            head.markdown(f"**{escaped(image.name)}** · {common.label_text(example.label)}{note}")
+            note = " · ◆ decided differently" if changes[index] else ""
+            head.markdown(f"**{escaped(image.name)}** · {LABEL_NAMES[example.label]}{note}")
             if head.button("Why this score?", key=f"why_{image.sha256}", type="tertiary"):
-                session.set_focus(image=image.sha256)
-                st.switch_page(st.session_state.pages["score_decomposition"])
+                current().set_focus(image=image.sha256)
+                st.switch_page(current().pages["score_decomposition"])
             with st.container(horizontal=True, key=f"map_row_{index}"):
                 cards = [st.container(width=190) for _ in range(len(analyses) + 1)]
             with cards[0]:
-                st.image(compute.plain_image(image.sha256, CARD, image), width="stretch", alt=image.name)
+                st.image(plain_image(image, CARD), width="stretch", alt=image.name)
                 st.caption("the image")
             for card, letter, name, found, scale in zip(cards[1:], LETTERS, names, analyses, scales, strict=False):
                 score = found.scores[index]
                 with card:
                     st.image(
-                        compute.score_image(image.sha256, found.key, score.fusion_weight, scale, CARD, 0.6, score),
+                        score_image(found, score, CARD, scale=scale),
                         width="stretch",
-                        alt=f"{image.name} with {letter}, {name}: {score.score:.3f}, {common.verdict(score)}",
+                        alt=f"{image.name} with {letter}, {name}: {score.score:.3f}, {verdict(score)}",
                     )
-                    st.caption(f"**{letter}** · {score.score:.2f} {common.verdict(score)}")
+                    st.caption(f"**{letter}** · {score.score:.2f} {verdict(score)}")
 
 
 def neurons(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
     """The neurons that both select."""
-    st.subheader(f"Neurons in common, {letters[0]} and {letters[1]}", anchor=False)
+    st.subheader(f"Shared neurons, {letters[0]} and {letters[1]}", anchor=False)
     try:
         found = overlaps(first.lake, second.lake)
-    except LakeError as error:
+    except LakeError:
         st.info(escaped(str(error)), icon=":material/info:")
         return
     st.plotly_chart(
@@ -197,7 +194,7 @@ def neurons(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None
     for overlap in found:
         st.markdown(
             f"Layer {overlap.layer}: Jaccard **{overlap.jaccard:.2f}** (common ÷ selected by either), where random "
-            f"selections of these sizes out of {overlap.n_neurons} would have {overlap.by_chance:.2f}."
+            f"selections of these sizes out of {overlap.n_neurons} would share {overlap.by_chance:.2f}."
         )
     with st.expander("Which neurons"):
         parts = {"common": "both", "only_first": f"only {letters[0]}", "only_second": f"only {letters[1]}"}
@@ -218,7 +215,7 @@ def neurons(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None
 
 def cost(analyses: list[Analysis], names: list[str]) -> None:
     """What each configuration takes in time and memory."""
-    st.subheader("What each costs", anchor=False)
+    st.subheader("Cost", anchor=False)
     found = [configurations.cost(analysis) for analysis in analyses]
     letters = list(LETTERS[: len(found)])
     table = pd.DataFrame(
@@ -233,13 +230,13 @@ def cost(analyses: list[Analysis], names: list[str]) -> None:
         compare.costs(table),
         key="costs",
         config={"displayModeBar": False},
-        alt="Time per image and memory of the gallery of each configuration",
+        alt="Time per image and memory of the memory bank of each configuration",
     )
     shown = pd.DataFrame(
         {
             "configuration": [f"{letter} · {name}" for letter, name in zip(letters, names, strict=True)],
             "network, ms per image": table["forward_ms"].to_numpy(),
-            "learning, s": [cost.fit_seconds for cost in found],
+            "fitting, s": [cost.fit_seconds for cost in found],
             "scoring, ms per image": table["score_ms"].to_numpy(),
             "network, MiB": [cost.weight_bytes / 2**20 for cost in found],
             "memory bank, MiB": table["memory_bank_mib"].to_numpy(),
@@ -255,6 +252,6 @@ def cost(analyses: list[Analysis], names: list[str]) -> None:
         alt="Time and memory of each configuration",
     )
     st.caption(
-        "Measured on this server when it was computed: the network once per image; learning and scoring from stored "
-        "activations. Other work on the server at that moment makes a figure larger."
+        "Measured on this server when it was computed: the network once per image; fitting and scoring from stored "
+        "activations. Other work on the server at that moment makes these numbers larger."
     )

@@ -8,19 +8,26 @@ from typing import Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from dashboard import session
 from dashboard.components import sidebar
-from dashboard.services import compute
-from dashboard.session import Settings
+from dashboard.services.images import file_image, plain_image
+from dashboard.session import current
+from dashboard.settings import Settings
 from dashboard.text import escaped
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset, Example, read_example
 from lake_core.data.folders import index_folder
 from lake_core.data.images import InputImage
 from lake_core.errors import LakeError
 from lake_core.evaluation.report import EvaluationReport
-from lake_core.prompts import PromptEnsemble
 
 N_WRONG, CARD = 12, 240
+CHANGES: dict[str, dict[str, Any]] = {
+    "random": {"criterion": "random"},
+    "all": {"criterion": "all"},
+    "visual": {"fusion_weight": 0.0},
+    "text": {"fusion_weight": 1.0},
+}
+"""Of the sidebar's settings, for the method of a run."""
 
 
 class Run(NamedTuple):
@@ -41,25 +48,25 @@ class Run(NamedTuple):
 
 
 def show(run: Run, missed: pd.DataFrame, false_positives: pd.DataFrame) -> None:
-    """Missed defects and false positives, each the worst first.
+    """False negatives and false positives, each the worst first.
 
     Args:
         run: Which run.
         missed, false_positives: Columns path, label and score.
     """
     if missed.empty and false_positives.empty:
-        st.caption("At this threshold no image is on the wrong side.")
+        st.caption("No image is misclassified at this threshold.")
         return
     if run.folder is None:
-        st.caption("“Why this score?” learns from all normal images of the workspace, so its score can differ.")
+        st.caption("“Why this score?” fits on all normal images of the workspace, so its score can differ.")
     else:
         st.caption(
-            "“Why this score?” opens this run: its normal images and the wrong ones shown here come into the "
-            "workspace, in place of the images there now, and the sidebar is set as it was."
+            "“Why this score?” opens this run: its normal images and the misclassified ones replace the images of the "
+            "workspace, and the sidebar is set to its configuration."
         )
     shown = pd.concat([missed.head(N_WRONG), false_positives.head(N_WRONG)])
     for rows, title, key in (
-        (missed, "Missed defects", "missed"),
+        (missed, "False negatives", "missed"),
         (false_positives, "False positives", "false_positives"),
     ):
         st.markdown(f"**{title} ({len(rows)})**")
@@ -72,7 +79,7 @@ def show(run: Run, missed: pd.DataFrame, false_positives: pd.DataFrame) -> None:
             with card:
                 _card(run, path, score, shown["path"].tolist())
         if len(rows) > N_WRONG:
-            st.caption(f"And {len(rows) - N_WRONG} more; all are in the downloaded scores.")
+            st.caption(f"And {len(rows) - N_WRONG} more; the downloaded scores have them all.")
 
 
 def _card(run: Run, path: str, score: float, shown: Sequence[str]) -> None:
@@ -80,11 +87,11 @@ def _card(run: Run, path: str, score: float, shown: Sequence[str]) -> None:
     if image is None:
         st.caption(f"{escaped(path)} · {score:.3f}. The image is no longer there.")
         return
-    st.image(compute.plain_image(image.sha256, CARD, image), width="stretch", alt=path)
+    st.image(plain_image(image, CARD), width="stretch", alt=path)
     st.caption(f"{escaped(path)} · {score:.3f}")
     clicked = st.button("Why this score?", key=f"why_{path}", width="stretch", on_click=_open, args=(run, path, shown))
-    if clicked and session.focus().image == image.sha256:
-        st.switch_page(st.session_state.pages["score_decomposition"])
+    if clicked and current().focus.image == image.sha256:
+        st.switch_page(current().pages["score_decomposition"])
 
 
 def _open(run: Run, path: str, shown: Sequence[str]) -> None:
@@ -92,17 +99,17 @@ def _open(run: Run, path: str, shown: Sequence[str]) -> None:
     try:
         if run.folder is not None:
             normals, tests = run_images(run.folder, run.normals, shown)
-            opened, said = session.Workspace().with_added(Dataset(run.category, normals, tests))
-            session.set_workspace(opened)
-            session.say(said)
+            opened, said = Workspace().with_added(Dataset(run.category, normals, tests))
+            current().set_workspace(opened)
+            current().say(said)
             sidebar.take(settings_of(run))
-            st.session_state.paused = False
+            current().is_paused = False
         image = _image_of(run, path)
-    except LakeError as error:
-        session.say([str(error)])
+    except LakeError as reason:
+        current().say([str(reason)])
         return
     if image is not None:
-        session.set_focus(image=image.sha256)
+        current().set_focus(image=image.sha256)
 
 
 def run_images(
@@ -123,38 +130,19 @@ def run_images(
 
 def settings_of(run: Run) -> Settings:
     """The sidebar's settings with which a run's detector is learned again; of random neurons, one other draw."""
-    report, config = run.report, run.report.config
+    report = run.report
     rows, cols = report.input_size
-    settings = Settings(
-        spec=report.model,
-        image_size=rows if rows == cols else None,
-        layers=config.layers,
-        site=config.site,
-        top_k=config.top_k,
-        criterion=config.criterion,
-        fusion_weight=config.fusion_weight,
-        object_name=report.object_names[run.category],
-        normalise=config.normalise,
-        smooth=config.smooth,
-        top_q=config.top_q,
-        prompts=None if config.prompts == PromptEnsemble() else config.prompts,
-    )
-    changes: dict[str, dict[str, Any]] = {
-        "random": {"criterion": "random"},
-        "all": {"criterion": "all"},
-        "visual": {"fusion_weight": 0.0},
-        "text": {"fusion_weight": 1.0},
-    }
-    return replace(settings, **changes.get(run.method, {}))
+    config = replace(report.config, object_name=report.object_names[run.category])
+    return Settings(report.model, rows if rows == cols else None, config).having(**CHANGES.get(run.method, {}))
 
 
 def _image_of(run: Run, path: str) -> InputImage | None:
     """A test image of the result, or None where it is gone."""
     if run.folder is None:
-        images = (example.image for example in session.workspace().tests)
+        images = (example.image for example in current().workspace.tests)
         return next((image for image in images if image.name == path), None)
     file = run.folder / path
     try:
-        return compute.file_image(file, file.stat().st_mtime_ns)
+        return file_image(file)
     except (OSError, LakeError):
         return None

@@ -1,50 +1,31 @@
 """Parts of the Evaluate page: table and charts of a result, one run's curves and threshold, and what it got wrong."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from dashboard.plots import evaluate
-from dashboard.plots.evaluate import METHOD_NAMES, METRIC_NAMES
-from dashboard.services.jobs import Job
+from dashboard.plots.evaluate import METRIC_NAMES
+from dashboard.services.jobs import EvaluationRequest, Job
 from dashboard.text import escaped
 from dashboard.views.evaluate import misclassified
-from lake_core.evaluation.protocol import FewShotProtocol
+from dashboard.words import METHOD_NAMES, SITE_NAMES
 from lake_core.evaluation.report import MEAN, EvaluationReport
 from lake_core.metrics.decision import counts, is_anomalous
 from lake_core.metrics.image_metrics import best_f1
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What was evaluated.
-
-    Attributes:
-        name: For headings and file names.
-        folders: Data set -> its folder on the server; None for the workspace.
-        protocol: Shots, seeds, methods and whether maps are compared.
-    """
-
-    name: str
-    folders: Mapping[str, Path] | None
-    protocol: FewShotProtocol
-
-
 def show(job: Job) -> None:
     """Everything about a finished evaluation."""
     report: EvaluationReport = job.result
-    asked: Asked = job.asked
+    asked: EvaluationRequest = job.asked
     st.subheader(f"Result: {escaped(asked.name)}", anchor=False)
     rows, config = pd.DataFrame(report.rows("results")), report.config
     sizes = rows.drop_duplicates("category")
     layers = ", ".join(map(str, config.layers))
     st.caption(
         f"{escaped(report.model)}, {'layers' if len(config.layers) > 1 else 'layer'} {layers}, "
-        f"{config.site} neurons, K = {config.top_k}, w = {config.fusion_weight:g} · "
+        f"{SITE_NAMES[config.site]} neurons, K = {config.top_k}, w = {config.fusion_weight:g} · "
         f"{sizes['n_test'].sum()} test images, {sizes['n_defective'].sum()} of them defective · "
         f"{job.seconds:.0f} s in all"
     )
@@ -63,13 +44,13 @@ def charts(summary: pd.DataFrame, number: int) -> None:
     """The table, and the methods by category and by shots."""
     there = [metric for metric in METRIC_NAMES if summary[f"{metric}_mean"].notna().any()]
     if not there:
-        st.info("Without both good and defective test images there is nothing to measure.", icon=":material/info:")
+        st.info("Metrics need both good and defective test images.", icon=":material/info:")
         return
     metric = st.segmented_control(
-        "Measure", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
+        "Metric", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
     )
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
-    st.caption("± is the standard deviation over seeds; the interval is a 95 % bootstrap over test images.")
+    st.caption("± is the standard deviation over random seeds; the interval is a 95 % bootstrap over test images.")
     all_shots = sorted(set(summary["shots"]))
     left, right = st.columns(2)
     with left:
@@ -97,7 +78,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
                 alt=f"{METRIC_NAMES[metric]} of each method by the number of normal images, {category}",
             )
         else:
-            st.caption("Choose several numbers of normal images to see what more of them are worth.")
+            st.caption("Evaluate several numbers of normal images to see what more of them are worth.")
 
 
 def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -127,9 +108,9 @@ def in_few_digits(scores: np.ndarray, threshold: float) -> tuple[float, int]:
     return threshold, 6
 
 
-def one_run(report: EvaluationReport, asked: Asked, number: int) -> None:
+def one_run(report: EvaluationReport, asked: EvaluationRequest, number: int) -> None:
     """One category, shots, seed and method: curves, threshold, confusion matrix, and what is wrong."""
-    st.subheader("One run, image by image", anchor=False)
+    st.subheader("One run in detail", anchor=False)
     scores = pd.DataFrame(report.rows("scores"))
     if scores.empty:
         st.caption("There are no scores to show.")
@@ -161,7 +142,7 @@ def one_run(report: EvaluationReport, asked: Asked, number: int) -> None:
         return
     category, shots, seed, method = (chosen[column].iloc[0] for column in ("category", "shots", "seed", "method"))
     names = report.normals_of(category, shots, seed)
-    with st.expander(f"Learned from {len(names)} normal image{'s' * (len(names) > 1)}"):
+    with st.expander(f"Fitted on {len(names)} normal image{'s' * (len(names) > 1)}"):
         st.markdown("\n".join(f"- {escaped(name)}" for name in names))
     start, digits = in_few_digits(values, best.threshold)
     threshold = st.slider(
@@ -172,7 +153,7 @@ def one_run(report: EvaluationReport, asked: Asked, number: int) -> None:
         step=10.0**-digits,
         format=f"%.{digits}f",
         key=f"threshold_{category}_{shots}_{seed}_{method}_{number}",
-        help="At first the one with the best F1 on these very labels: it has seen the answers, so it flatters.",
+        help="By default the one with the best F1 on these labels. It uses the answers, so the result is optimistic.",
     )
     found = counts(labels, values, threshold)
     left, right = st.columns([2, 1])
@@ -211,7 +192,7 @@ def one_run(report: EvaluationReport, asked: Asked, number: int) -> None:
     )
 
 
-def downloads(report: EvaluationReport, asked: Asked) -> None:
+def downloads(report: EvaluationReport, asked: EvaluationRequest) -> None:
     """The result as files."""
     name = asked.name.split(",")[0].replace(" ", "_")
     with st.container(horizontal=True):

@@ -1,5 +1,4 @@
-"""Interventions neurons were off: in the score's arithmetic, and inside the running network; always beside random
-draws."""
+"""Interventions on neurons: ablated from the score, or replaced inside the running network; with random draws."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -7,12 +6,16 @@ from typing import Any, TypeVar
 import numpy as np
 import streamlit as st
 
-from dashboard.components import common
+from dashboard.components.legends import legend, score_legend
+from dashboard.components.page import warn
+from dashboard.components.progress import asked_beside, asked_for, computed, computed_beside
+from dashboard.components.tables import download_table, metrics
 from dashboard.plots import interventions
-from dashboard.services import compute
-from dashboard.services.background import asked_beside, computed_beside
-from dashboard.services.compute import Analysis
+from dashboard.services.analysis import Analysis, neuron_key, without
+from dashboard.services.images import reduced_image, score_image
+from dashboard.session import current
 from dashboard.text import escaped
+from dashboard.words import verdict
 from lake_core.detector.result import ImageResult
 from lake_core.experiments.ablation import (
     ScoreAblation,
@@ -35,17 +38,16 @@ from lake_core.sentences import sentence
 from lake_core.types import Pool, Progress
 from lake_core.visualization.colours import ScoreScale, symmetric_limit
 from lake_core.visualization.crops import crop_with_box
-from lake_core.visualization.legends import colour_bar
 from lake_core.visualization.overlays import Style, overlay
 
 T = TypeVar("T", bound=str)
 
-TOP, ONE, LAYER, PINNED = "top of this image's contributions", "one neuron", "a whole layer", "pinned neurons"
+TOP, ONE, LAYER, PINNED = "top neurons of this score", "one neuron", "a whole layer", "pinned neurons"
 POOLS: tuple[Pool, ...] = ("selected", "layer")
 POOL_NAMES: dict[Pool, str] = {"selected": "selected neurons", "layer": "all neurons of the layer"}
 MEAN, MAX_SCORING = "their normal mean", "the max-scoring patch"
-VALUES, HOOK_POINTS = (MEAN, "as in the evidence"), ("all patches", MAX_SCORING)
-EVIDENCE = "The evidence is the nearest normal patch of the max-scoring patch."
+VALUES, HOOK_POINTS = (MEAN, "as in the nearest normal patch"), ("all patches", MAX_SCORING)
+EVIDENCE = "The nearest normal patch of the max-scoring patch."
 MAP_SIDE, LAYER_SIDE, N_LAYERS = 420, 200, 6
 
 
@@ -79,16 +81,16 @@ def choose_neurons(found: Analysis, score: ImageResult, key: str, only_selected:
 def _pinned(found: Analysis, only_selected: bool) -> dict[int, np.ndarray]:
     """The pinned neurons of the kind in use; says so where there is none."""
     lake = found.lake
-    pins: list[Any] = st.session_state.get("pins", [])
+    here = current()
     layers: dict[int, list[int]] = {}
-    for hook_point, neuron in pins:
-        if hook_point.site == lake.config.site:
-            layers.setdefault(hook_point.layer, []).append(neuron)
+    for pin in here.pins:
+        if pin.model == found.key.model and pin.site == lake.config.site:
+            layers.setdefault(pin.layer, []).append(pin.neuron)
     chosen = {layer: np.array(neurons) for layer, neurons in layers.items()}
     if only_selected:
         chosen = selected_among(lake, chosen)
     if not chosen:
-        what = "selected" if only_selected else "of the kind in use"
+        what = "selected" if only_selected else "at the activation site in use"
         st.info(
             f"None of your pinned neurons is {what} in this configuration. Pin some on the Neurons page.",
             icon=":material/keep:",
@@ -96,27 +98,27 @@ def _pinned(found: Analysis, only_selected: bool) -> dict[int, np.ndarray]:
     return chosen
 
 
-def off(found: Analysis, score: ImageResult) -> None:
+def ablate_from_score(found: Analysis, score: ImageResult) -> None:
     """Selected neurons left out of the score's arithmetic: at once for this image, on demand for the rest."""
     st.markdown(
-        "The chosen neurons are left out of the distances; memory bank, calibration and threshold are computed anew"
-        " from the others. The network does not run: this tells what the **score** is made of."
+        "The chosen neurons are ablated from the distances; memory bank, calibration and threshold are computed"
+        " from the others. The network does not run: this shows what the **score** is made of."
     )
     neurons = choose_neurons(found, score, "off")
     if not neurons:
         return
-    outcome = compare_ablated(found.lake, compute.without(found, neurons), score.image)
-    _before_after(found, outcome.before, outcome.after, (found.key, compute.neuron_key(neurons)))
+    outcome = compare_ablated(found.lake, without(found, neurons), score.image)
+    _before_after(found, outcome.before, outcome.after, (found.key, neuron_key(neurons)))
     st.markdown(escaped(sentence(outcome.finding)))
     for warning in outcome.warnings:
-        st.warning(escaped(sentence(warning)), icon=":material/warning:")
+        warn(sentence(warning))
     _evidence(found, outcome)
     _off_everywhere(found, score, neurons)
 
 
 def _off_everywhere(found: Analysis, score: ImageResult, neurons: dict[int, np.ndarray]) -> None:
     """The same for all test images, and beside random draws; on demand, beside the page."""
-    key = ("off", found.result_key, found.lake.threshold_, score.image.sha256, compute.neuron_key(neurons))
+    key = ("off", found.result_key, found.lake.threshold_, score.image.sha256, neuron_key(neurons))
     if not asked_beside(key, f"Compare with {DEFAULT_DRAWS.n} random draws, over all images", ":material/casino:"):
         return
     lake, image, images, labels = found.lake, score.image, found.images, found.known_labels
@@ -150,14 +152,15 @@ def _off_everywhere(found: Analysis, score: ImageResult, neurons: dict[int, np.n
         )
     with st.expander("Image by image"):
         st.dataframe(tests.table, hide_index=True, alt="Scores before and after, image by image")
-    common.download_table(tests.table, "neurons_off.csv")
+    download_table(tests.table, "neurons_off.csv")
 
 
-def inside(found: Analysis, score: ImageResult) -> None:
+def inside_network(found: Analysis, score: ImageResult) -> None:
     """Neurons replaced inside the running network, on demand."""
     st.markdown(
-        "The chosen neurons get other values **inside the running network**, and the rest of it runs on: what happens "
-        "to later layers, to what the image says in words, and to the score. Random draws stand beside it."
+        "The chosen neurons get other values **inside the running network**: their normal mean (causal ablation) or "
+        "those of the nearest normal patch (activation patching). Later layers, the text margin and the score follow; "
+        "random draws are the control."
     )
     neurons = choose_neurons(found, score, "causal", only_selected=False)
     if not neurons:
@@ -170,8 +173,8 @@ def inside(found: Analysis, score: ImageResult) -> None:
         how = _option("Their new value", VALUES if in_score else VALUES[:1], "causal_how", {}, EVIDENCE)
         where = _option("Where", HOOK_POINTS if in_score else HOOK_POINTS[:1], "causal_where", {})
         pool = _option("Random draws from", POOLS if all_selected else POOLS[1:], "causal_pool", POOL_NAMES)
-    key = ("causal", found.result_key, score.image.sha256, compute.neuron_key(neurons), how, where, pool)
-    if not common.asked_for(key, "Run the network with and without them", ":material/play_arrow:"):
+    key = ("causal", found.result_key, score.image.sha256, neuron_key(neurons), how, where, pool)
+    if not asked_for(key, "Run the network", ":material/play_arrow:"):
         return
     patches = max_scoring_patches(score) if where == MAX_SCORING else None
 
@@ -181,7 +184,7 @@ def inside(found: Analysis, score: ImageResult) -> None:
             return causal_ablation(lake, image, targets, pool, on_progress=show)
         return activation_patching(lake, image, targets, evidence_sources(lake, score), pool, on_progress=show)
 
-    change = common.computed(key, "Forward passes", work)
+    change = computed(key, "Forward passes", work)
     if change is not None:
         _causal(found, change, key)
 
@@ -205,7 +208,7 @@ def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
         found.lake.aggregate(one.patch_scores) for one in (change.before, change.after)
     )  # by the threshold of now
     _before_after(found, before, after, key)
-    common.metrics(
+    metrics(
         [
             ("Change of the score", f"{change.change:+.3f}", None),
             ("Change of the whole image's text margin", f"{change.text_change:+.4f}", "cos anomalous − cos normal"),
@@ -225,7 +228,7 @@ def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
             key="causal_draws",
             alt=f"Change {change.change:.3f} of the score among {len(change.score_changes)} random draws",
         )
-    st.caption("Neurons that were selected for their variance are changed by more than random ones; read it so.")
+    st.caption("Neurons selected for their variance are changed by more than random ones; keep this in mind.")
 
 
 def _later_layers(change: CausalChange) -> None:
@@ -233,10 +236,10 @@ def _later_layers(change: CausalChange) -> None:
     chosen = np.unique(np.linspace(0, len(change.layers) - 1, N_LAYERS).round().astype(int))
     layers = [change.layers[index] for index in chosen]
     image, placement = change.before.image, change.before.patch_scores.placement
-    small = compute.reduced_image(image.sha256, LAYER_SIDE, image)
+    small = reduced_image(image, LAYER_SIDE)
     vmax = symmetric_limit([100 * one.map for one in layers], quantile=0.995)
     scale = ScoreScale(vmax, 0.0, any(np.nanmax(100 * one.map) > vmax for one in layers), fades_at=0.4 * vmax)
-    st.markdown("**Where later layers changed**, in % of the mean length of a patch's output, on one scale")
+    st.markdown("**Change of later layers**, in % of the mean norm of a patch's output, on one scale")
     with st.container(horizontal=True):
         cards = [st.container(width=150) for _ in layers]
     for card, one in zip(cards, layers, strict=True):
@@ -247,20 +250,20 @@ def _later_layers(change: CausalChange) -> None:
             output_format="JPEG",
         )
         card.caption(f"layer {one.layer}: {one.relative:.1%} in all")
-    st.image(colour_bar(scale, 420, 52, dark=common.is_dark()), alt=f"Colour scale of changes from 0 to {vmax:g} %")
+    legend(scale, "the changes", " %")
 
 
 def _before_after(found: Analysis, before: ImageResult, after: ImageResult, key: Any) -> None:
     """The image's map before and after, on one scale."""
     left, right = st.columns(2)
-    for column, title, one, own_key in ((left, "As it is", before, found.key), (right, "Changed", after, key)):
+    for column, title, one, own_key in ((left, "Before", before, found.key), (right, "After", after, key)):
         column.image(
-            compute.score_image(one.image.sha256, own_key, one.fusion_weight, found.scale, MAP_SIDE, 0.6, one),
+            score_image(found, one, MAP_SIDE, key=own_key),
             width="stretch",
             alt=f"{title}: map of {one.image.name}, score {one.score:.3f}",
         )
-        column.markdown(f"**{title}**: score {one.score:.3f}, {common.verdict(one)} {one.threshold:.3f}")
-    common.score_legend(found)
+        column.markdown(f"**{title}**: score {one.score:.3f}, {verdict(one)} {one.threshold:.3f}")
+    score_legend(found)
 
 
 def _evidence(found: Analysis, outcome: ScoreAblation) -> None:

@@ -3,12 +3,13 @@
 import numpy as np
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common
-from dashboard.plots import figures
-from dashboard.services import compute
+from dashboard.components.pickers import pick
+from dashboard.plots.maps import clickable_map
+from dashboard.services.images import neuron_image, neuron_images, plain_image
+from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.views.neurons.view import NeuronView
+from dashboard.words import LABEL_NAMES
 from lake_core.data.datasets import Example
 from lake_core.neurons.statistics import extreme_patches
 from lake_core.visualization.crops import crop_with_box
@@ -22,16 +23,16 @@ N_EXTREMES = 8
 def look_at(sha256: str, view: NeuronView) -> None:
     """Makes a image the one shown in full; a test image becomes the shared one."""
     if view.found.score_of(sha256) is not None:
-        session.set_focus(image=sha256)
-        st.session_state.normal_looked_at = None
+        current().set_focus(image=sha256)
+        current().normal_looked_at = None
     else:
-        st.session_state.normal_looked_at = sha256
+        current().normal_looked_at = sha256
     st.session_state.neuron_section = "Maps"
 
 
 def looked_at(view: NeuronView) -> Example:
     """The image shown in full: a normal one that was chosen, else the shared test image."""
-    chosen = st.session_state.get("normal_looked_at") or session.focus().image
+    chosen = current().normal_looked_at or current().focus.image
     return next((one for one in view.examples if one.image.sha256 == chosen), view.examples[0])
 
 
@@ -42,41 +43,37 @@ def in_full(view: NeuronView) -> None:
     for one in view.found.workspace.normals:  # the same file on both sides is looked at as a test image
         names.setdefault(one.image.sha256, f"normal · {one.image.name}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        common.pick(
+        pick(
             "Image (test images by score, then normal ones)",
             names,
             example.image.sha256,
             lambda sha256: look_at(sha256, view),
             420,
         )
-        opacity = st.slider("Opacity of the map", 0.0, 1.0, 0.7, 0.05, key="neuron_opacity", width=220)
+        opacity = st.slider("Overlay opacity", 0.0, 1.0, 0.7, 0.05, key="neuron_opacity", width=220)
         smooth = st.toggle(
             "Smooth display",
             True,
             key="neuron_smooth",
-            help="Interpolates between patches for display only; numbers never change.",
+            help="Interpolates between patches for display only; the numbers stay the same.",
         )
     image, own = example.image, view.value_on(example)
     left, right = st.columns(2)
     left.image(
-        compute.plain_image(image.sha256, LARGE, image),
+        plain_image(image, LARGE),
         width="stretch",
         alt=image.name,
         caption=escaped(image.name),
     )
-    jpeg = compute.neuron_image(
-        image.sha256, view.found.key.model, view.hook_point, view.neuron, view.limit, LARGE, smooth, image, opacity
-    )
+    jpeg = neuron_image(image, view.drawn(LARGE, smooth, opacity))
     peak = int(np.nanargmax(own))
     right.plotly_chart(
-        figures.clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, [peak]),
+        clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, [peak]),
         key="neuron_in_full",
         config={"displayModeBar": False},
         alt=f"Activation of neuron {view.neuron} on {image.name}; its greatest, {own[peak]:.3g}, is at patch {peak}",
     )
-    right.caption(
-        f"Greatest activation {own[peak]:.3f}, at the patch in the frame. Point at a patch to read its value."
-    )
+    right.caption(f"Greatest activation {own[peak]:.3f}, at the outlined patch. Hover over a patch to read its value.")
 
 
 def gallery(title: str, examples: tuple[Example, ...], view: NeuronView) -> None:
@@ -86,17 +83,8 @@ def gallery(title: str, examples: tuple[Example, ...], view: NeuronView) -> None
         st.caption("None yet.")
         return
     shown = part_of(title, examples)
-    jpegs = compute.neuron_images(
-        compute.shas(shown),
-        view.found.key.model,
-        view.hook_point,
-        view.neuron,
-        view.limit,
-        CARD,
-        st.session_state.neuron_smooth,
-        [example.image for example in shown],
-        st.session_state.neuron_opacity,
-    )
+    drawn = view.drawn(CARD, st.session_state.neuron_smooth, st.session_state.neuron_opacity)
+    jpegs = neuron_images([example.image for example in shown], drawn)
     with st.container(horizontal=True):
         cards = [st.container(width=CARD_WIDTH, gap="xsmall") for _ in shown]
     for card, example, jpeg in zip(cards, shown, jpegs, strict=True):
@@ -116,7 +104,7 @@ def gallery(title: str, examples: tuple[Example, ...], view: NeuronView) -> None
                 type="tertiary",
                 help="Show this image in full",
             )
-            label = f"{common.label_text(example.label)} · " if title.startswith("Test") else ""
+            label = f"{LABEL_NAMES[example.label]} · " if title.startswith("Test") else ""
             st.caption(f"{label}max {peak:.2f}")
 
 
@@ -141,15 +129,15 @@ def extremes(view: NeuronView) -> None:
     """The patches of all images that the neuron answers to most, and least; a click leads to the image."""
     values = np.stack(view.values)
     backbone = view.found.lake.backbone
-    for title, lowest in (("Patches it answers to most", False), ("Patches it answers to least", True)):
-        st.markdown(f"**{title}**, at most two of one image")
+    for title, lowest in (("Top-activating patches", False), ("Lowest-activating patches", True)):
+        st.markdown(f"**{title}**, at most two per image")
         shown = extreme_patches(values, np.isfinite(values), N_EXTREMES, lowest=lowest, per_image=2)
         n_correlated = int((values == shown[0].value).sum())
         if n_correlated > N_EXTREMES:
             share = n_correlated / int(np.isfinite(values).sum())
             st.caption(
-                f"{n_correlated} patches ({share:.0%} of all) have this same {'lowest' if lowest else 'greatest'}"
-                f" value, {shown[0].value:.2f}; these are only the first of them."
+                f"{n_correlated} patches ({share:.0%} of all) share this {'lowest' if lowest else 'greatest'}"
+                f" value, {shown[0].value:.2f}; only the first are shown."
             )
         with st.container(horizontal=True):
             cards = [st.container(width=CROP_WIDTH) for _ in shown]

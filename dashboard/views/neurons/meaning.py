@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import common
-from dashboard.plots import figures
-from dashboard.services import compute
+from dashboard.components.legends import legend
+from dashboard.components.progress import asked_for, computed
+from dashboard.plots.maps import clickable_map
+from dashboard.services.images import neuron_image
+from dashboard.session import NeuronPatch, current
 from dashboard.text import escaped
 from dashboard.views.neurons.maps import LARGE, looked_at
 from dashboard.views.neurons.view import NeuronView
@@ -19,8 +21,8 @@ from lake_core.neurons.effects import label_concepts
 from lake_core.visualization.colours import symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
-STRONGEST, CLICKED, WHOLE = "its strongest patch", "the clicked patch", "the whole image"
-METHOD_NAMES: dict[Method, str] = {"integrated_gradients": "integrated gradients", "gradient": "gradient"}
+STRONGEST, CLICKED, WHOLE = "the top-activating patch", "the clicked patch", "the whole image"
+ATTRIBUTION_NAMES: dict[Method, str] = {"integrated_gradients": "integrated gradients", "gradient": "gradient"}
 GRAINS = {"squares of 8 pixels": 8, "single pixels": 1}
 STEPS = {"32 steps": 32, "64 steps": 64, "128 steps": 128}
 
@@ -28,12 +30,13 @@ STEPS = {"32 steps": 32, "64 steps": 64, "128 steps": 128}
 def words(view: NeuronView) -> None:
     """What the neuron could be called, on demand, with its odds against chance."""
     st.markdown(
-        "Two independent routes: whose patch similarity agrees with this neuron's maps, and which way it moves the "
-        "whole image in the joint space. A word is shown only if it beats what chance gives the best of all words."
+        "Concept labels from two independent routes: words whose similarity to the patches correlates with this "
+        "neuron's maps, and words towards which the neuron moves the whole image's embedding. A label is shown only "
+        "if its p-value, corrected for the number of words, is small."
     )
-    with st.expander("Your own words"):
+    with st.expander("Your own vocabulary"):
         typed = st.text_area(
-            "One word or short phrase a line; empty takes the built-in vocabulary",
+            "One word or short phrase per line; leave empty for the built-in vocabulary",
             key="vocabulary",
             max_chars=20_000,
             placeholder="scratch\nrust\nbolt",
@@ -46,13 +49,13 @@ def words(view: NeuronView) -> None:
             st.warning(escaped(str(error)), icon=":material/edit:")
             return
     lake, hook_point = view.found.lake, view.hook_point
-    key = ("words", view.found.key, compute.identities(view.found.workspace.tests), hook_point, view.neuron, vocabulary)
-    if not common.asked_for(key, "Describe this neuron", ":material/sell:"):
+    key = ("words", view.found.key, view.found.tests_key, hook_point, view.neuron, vocabulary)
+    if not asked_for(key, "Find concept labels", ":material/sell:"):
         return
     images = [*lake.normals_, *view.found.images]
-    described = common.computed(
+    described = computed(
         key,
-        "Describing",
+        "Concept labels",
         lambda show: label_concepts(lake, hook_point.layer, [view.neuron], images, vocabulary, on_progress=show),
     )
     if described is not None:
@@ -60,28 +63,29 @@ def words(view: NeuronView) -> None:
 
 
 def _description(description: ConceptLabels) -> None:
-    st.caption("The text side of a small model is weak, and a label found for a neuron can be wrong.")
+    st.caption("The text side of a small model is weak; a label can be wrong.")
     if not description.concepts:
-        st.info("No word describes this neuron: none beats chance.", icon=":material/sell:")
+        st.info("No concept label: no concept is better than chance.", icon=":material/sell:")
         return
     st.success(f"**{escaped(description.text)}**", icon=":material/sell:")
     rows = [
-        {"concept": one.concept, "route": route, "score": one.score, "p against chance": one.p_value}
+        {"concept": one.concept, "route": route, "score": one.score, "p-value": one.p_value}
         for route, scores in (
-            ("agreement of maps", description.agreement),
+            ("correlation of maps", description.agreement),
             ("effect on the image", description.effect),
         )
         for one in scores
         if one.concept in description.concepts
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="The words and how they were found")
+    st.dataframe(pd.DataFrame(rows), hide_index=True, alt="Concept labels and how they were found")
 
 
 def choose_patch(key: str, example: Example, view: NeuronView) -> None:
     """Keeps a clicked patch for the image and place it was clicked on."""
     points = st.session_state[key].selection.points
     if points:
-        st.session_state.neuron_patch = (example.image.sha256, view.hook_point, int(points[0]["customdata"][0]))
+        patch = int(points[0]["customdata"][0])
+        current().neuron_patch = NeuronPatch(example.image.sha256, view.hook_point, patch)
         st.session_state.attribution_of = CLICKED
 
 
@@ -89,8 +93,8 @@ def pixels(view: NeuronView) -> None:
     """The pixels behind the neuron on one image, on demand (Captum)."""
     example, backbone = looked_at(view), view.found.lake.backbone
     image, own = example.image, view.value_on(example)
-    held = st.session_state.get("neuron_patch")
-    clicked = held[2] if held is not None and held[:2] == (image.sha256, view.hook_point) else None
+    held = current().neuron_patch
+    clicked = held.patch if held is not None and held[:2] == (image.sha256, view.hook_point) else None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         method = st.segmented_control(
             "Method",
@@ -98,7 +102,7 @@ def pixels(view: NeuronView) -> None:
             default="integrated_gradients",
             required=True,
             key="attribution_method",
-            format_func=METHOD_NAMES.__getitem__,
+            format_func=ATTRIBUTION_NAMES.__getitem__,
         )
         steps = st.segmented_control(
             "Precision",
@@ -120,20 +124,20 @@ def pixels(view: NeuronView) -> None:
     patch = {STRONGEST: strongest, CLICKED: strongest if clicked is None else clicked, WHOLE: None}[where]
     left, right = st.columns(2)
     with left:
-        jpeg = compute.neuron_image(
-            image.sha256, view.found.key.model, view.hook_point, view.neuron, view.limit, LARGE, True, image
-        )
+        jpeg = neuron_image(image, view.drawn(LARGE))
         marked = [] if patch is None else [patch]
         chart = f"pixels_{image.sha256[:12]}"
         st.plotly_chart(
-            figures.clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, marked),
+            clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, marked),
             key=chart,
             on_select=lambda: choose_patch(chart, example, view),
             selection_mode="points",
             config={"displayModeBar": False},
             alt=f"Activation of neuron {view.neuron} on {image.name}",
         )
-        st.caption(f"{escaped(image.name)}, the neuron's activation. Click a patch to ask for the pixels behind it.")
+        st.caption(
+            f"{escaped(image.name)}, the neuron's activation. Click a patch to attribute its activation to the input."
+        )
     with right:
         _attribution(view, example, patch, method, STEPS[steps])
 
@@ -151,11 +155,11 @@ def _attribution(view: NeuronView, example: Example, patch: int | None, method: 
     backbone = view.found.lake.backbone
     n_steps = steps if method == "integrated_gradients" else 1
     key = ("pixels", view.found.key.model, image.sha256, hook_point, view.neuron, patch, method, n_steps)
-    if not common.asked_for(key, "Show the pixels behind it", ":material/biotech:"):
+    if not asked_for(key, "Compute the attribution", ":material/biotech:"):
         return
-    result: Attribution | None = common.computed(
+    result: Attribution | None = computed(
         key,
-        "Following the gradient",
+        "Integration steps",
         lambda show: neuron_attribution(
             backbone, image, hook_point, view.neuron, patch, AttributionConfig(method, steps=n_steps), show
         ),
@@ -175,11 +179,11 @@ def _attribution(view: NeuronView, example: Example, patch: int | None, method: 
             limit,
             Style(opacity=0.7, smooth=False),
         ),
-        caption="red: raises the activation; blue: lowers it",
+        caption="red raises the activation, blue lowers it",
         width="stretch",
         alt=f"Pixels that move neuron {view.neuron}",
     )
-    common.neuron_legend(limit)
+    legend(limit, "the activations")
     st.segmented_control("Shown in", list(GRAINS), default=next(iter(GRAINS)), required=True, key="attribution_grain")
     said = f"Activation {result.value:.3f}"
     if result.baseline is not None and result.baseline_value is not None:

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import common
-from dashboard.components.sidebar import SITE_NAMES
-from dashboard.plots import figures
-from dashboard.services import compute
+from dashboard.components.progress import computed
+from dashboard.components.tables import Cell, download_table, metrics
+from dashboard.plots.neurons import activation_histogram
+from dashboard.plots.selection import ranking
 from dashboard.views.neurons.view import NeuronView, flat, open_neuron
+from dashboard.words import SITE_NAMES
 from lake_core.metrics.bootstrap import auroc_interval
 from lake_core.metrics.image_metrics import auroc
 from lake_core.neurons.similarity import correlated_neurons, selected_together
@@ -24,8 +25,8 @@ PAIRS = ((NORMAL, TEST), (INSIDE, OUTSIDE), (DEFECTIVE, GOOD))
 def own_numbers(view: NeuronView) -> None:
     """The neuron's place in the ranking, its means, and how well it tells defects by itself."""
     selection, neuron = view.selection, view.neuron
-    cells: list[tuple[str, str | int, str | None]] = [
-        ("Place in the ranking", f"{selection.rank_of(neuron)} of {selection.n_neurons}", None),
+    cells: list[Cell] = [
+        ("Rank", f"{selection.rank_of(neuron)} of {selection.n_neurons}", None),
         ("Selected", "yes" if neuron in selection.neurons else "no", None),
         ("Mean, normal patches", f"{flat(view.normals).mean():.3f}", None),
     ]
@@ -40,8 +41,8 @@ def own_numbers(view: NeuronView) -> None:
         labels, peaks = zip(*known, strict=True)
         area, bounds = auroc(labels, peaks), auroc_interval(labels, peaks)
         between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f} (95 %)"
-        cells.append(("Alone as a detector (AUROC)", f"{area:.3f}", between))
-    common.metrics(cells)
+        cells.append(("AUROC on its own", f"{area:.3f}", between))
+    metrics(cells)
 
 
 def groups_of(view: NeuronView) -> dict[str, np.ndarray]:
@@ -66,7 +67,7 @@ def distribution(view: NeuronView) -> None:
     if len(pairs) > 1:
         names = pairs[st.segmented_control("Compare", list(pairs), default=next(iter(pairs)), required=True)]
     st.plotly_chart(
-        figures.activation_histogram({name: groups[name] for name in names}),
+        activation_histogram({name: groups[name] for name in names}),
         key="histogram",
         alt=f"Activations of neuron {neuron}: {' against '.join(names)}",
     )
@@ -74,14 +75,14 @@ def distribution(view: NeuronView) -> None:
     levels.insert(0, "quantile", [f"{level:g}" for level in QUANTILES])
     st.dataframe(levels, hide_index=True, alt=f"Quantiles of the activation of neuron {neuron}")
     st.plotly_chart(
-        figures.ranking(view.selection, neuron),
+        ranking(view.selection, neuron),
         key="ranking",
         alt=f"Neuron {neuron} is number {view.selection.rank_of(neuron)} of {view.selection.n_neurons}",
     )
     table = table_of(view)
     with st.expander("Image by image"):
         st.dataframe(table, hide_index=True, alt=f"Activations of neuron {neuron}, image by image")
-    common.download_table(table, f"layer{layer}_neuron{neuron}.csv", "Download the numbers (CSV)")
+    download_table(table, f"layer{layer}_neuron{neuron}.csv", "Download the numbers (CSV)")
 
 
 def table_of(view: NeuronView) -> pd.DataFrame:
@@ -104,17 +105,17 @@ def table_of(view: NeuronView) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def company(view: NeuronView) -> None:
+def correlated(view: NeuronView) -> None:
     """Neurons of all layers whose maps agree most with this one's, and neurons selected together with it."""
     lake, layer, neuron = view.found.lake, view.selection.layer, view.neuron
     images = [example.image for example in view.examples]
     st.markdown(
-        "Neurons whose maps agree most, over all patches of all images. Agreement is correlation: 1 rises and falls "
-        "together, −1 does the opposite, 0 has nothing in common. It does not say that one drives the other."
+        "Neurons whose activations correlate most with this one's, over all patches of all images. Correlation does "
+        "not mean that one drives the other."
     )
-    table = common.computed(
-        ("neighbours", view.found.key, view.hook_point, neuron, compute.identities(view.found.workspace.tests)),
-        "Comparing maps with every layer",
+    table = computed(
+        ("neighbours", view.found.key, view.hook_point, neuron, view.found.tests_key),
+        "Layers",
         lambda show: correlated_neurons(lake, layer, neuron, images, N_CORRELATED, on_progress=show),
     )
     if table is None:
@@ -133,16 +134,16 @@ def company(view: NeuronView) -> None:
                 width=180,
             )
             st.markdown(f"{row['correlation']:+.2f} · {SITE_NAMES[site]}{' · selected' if row['selected'] else ''}")
-    together = common.computed(
-        ("together", view.found.key, view.hook_point, neuron, compute.identities(view.found.workspace.tests)),
-        "Leaving normal images out",
+    together = computed(
+        ("together", view.found.key, view.hook_point, neuron, view.found.tests_key),
+        "Leave-one-out selections",
         lambda _: selected_together(lake, layer, neuron, images),
     )
     if together is None:
         return
-    st.markdown("**Selected together with it** in this layer, when one normal image after the other is left out")
+    st.markdown("**Selected together with it** in this layer, over selections that leave out one normal image each")
     if together.empty:
-        st.caption("This neuron is not selected, whichever normal image is left out.")
+        st.caption("This neuron is in none of these selections.")
         return
     for other in together.head(N_CORRELATED).to_dict("records"):
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -154,8 +155,8 @@ def company(view: NeuronView) -> None:
                 help="Open this neuron",
                 width=180,
             )
-            st.markdown(f"in {other['together']:.0%} of the selections · agreement of maps {other['correlation']:+.2f}")
+            st.markdown(f"in {other['together']:.0%} of the selections · correlation {other['correlation']:+.2f}")
     n_more = len(together) - N_CORRELATED
     if n_more > 0:
-        st.caption(f"and {n_more} more, in the file.")
-    common.download_table(together, f"layer{layer}_neuron{neuron}_together.csv", "Download all of them (CSV)")
+        st.caption(f"and {n_more} more in the file.")
+    download_table(together, f"layer{layer}_neuron{neuron}_together.csv", "Download all of them (CSV)")

@@ -1,35 +1,22 @@
 """Neurons that the user has pinned, to compare them side by side on one image."""
 
-from typing import NamedTuple
-
 import streamlit as st
 
-from dashboard.components import common
-from dashboard.components.sidebar import SITE_NAMES
-from dashboard.services import compute
-from dashboard.services.compute import ModelKey
+from dashboard.components.legends import legend
+from dashboard.services.images import NeuronMap, neuron_image, plain_image
+from dashboard.session import Pin, current
 from dashboard.text import escaped
 from dashboard.views.neurons.maps import CARD, CARD_WIDTH, looked_at
 from dashboard.views.neurons.view import NeuronView, open_neuron
-from lake_core.types import Site
+from dashboard.words import SITE_NAMES
 from lake_core.visualization.colours import symmetric_limit
 
 MAX_PINS = 8
 
 
-class Pin(NamedTuple):
-    """A pinned neuron; the same place of another backbone is another thing."""
-
-    model: ModelKey
-    layer: int
-    site: Site
-    neuron: int
-
-
 def held() -> list[Pin]:
     """This visitor's pins, in the order in which they were set."""
-    pins: list[Pin] = st.session_state.setdefault("pins", [])
-    return pins
+    return current().pins
 
 
 def button(this: Pin) -> None:
@@ -49,9 +36,9 @@ def button(this: Pin) -> None:
             shortcut="P",
             key="pin",
             disabled=is_full,
-            help=f"{MAX_PINS} neurons are pinned, which is all there is room for; unpin one first."
+            help=f"{MAX_PINS} neurons are pinned, which is the maximum; unpin one first."
             if is_full
-            else f"Up to {MAX_PINS} neurons, compared under *Pinned* on one image.",
+            else f"Up to {MAX_PINS} neurons; compare them under *Pinned*.",
         )
 
 
@@ -61,10 +48,10 @@ def side_by_side(view: NeuronView) -> None:
     shown = [pin for pin in held() if pin.model == model]
     n_others = len(held()) - len(shown)
     if n_others:
-        st.caption(f"{n_others} more pinned with another backbone or input size; they show when you go back to it.")
+        st.caption(f"Pinned with another backbone or input size, and hidden here: {n_others}.")
     if not shown:
         st.info(
-            "No neuron is pinned yet. Pin this one and some others; here they stand side by side.",
+            "No neuron is pinned yet. Pin this one and a few others to compare them here.",
             icon=":material/keep:",
         )
         return
@@ -76,18 +63,18 @@ def side_by_side(view: NeuronView) -> None:
         for hook_point, pin in zip(hook_points, shown, strict=True)
     ]
     limit = symmetric_limit(values)
-    common.neuron_legend(limit)
+    legend(limit, "the activations")
     with st.container(horizontal=True):
         first, *cards = [st.container(width=CARD_WIDTH) for _ in range(len(shown) + 1)]
     with first:
-        plain = compute.plain_image(image.sha256, CARD, image)
+        plain = plain_image(image, CARD)
         st.image(plain, width="stretch", alt=image.name)
         st.caption(f"{escaped(image.name)}, as it is")
     for card, pin, hook_point, own in zip(cards, shown, hook_points, values, strict=True):
         _, layer, site, neuron = pin
         with card:
             st.image(
-                compute.neuron_image(image.sha256, model, hook_point, neuron, limit, CARD, True, image),
+                neuron_image(image, NeuronMap(model, hook_point, neuron, limit, CARD)),
                 width="stretch",
                 alt=f"Activation of neuron {neuron} of layer {layer} on {image.name}, greatest {own.max():.3g}",
             )
@@ -96,5 +83,5 @@ def side_by_side(view: NeuronView) -> None:
             with st.container(horizontal=True, gap="small"):
                 st.button("Open", key=f"open_{key}", on_click=open_neuron, args=(layer, site, neuron), type="tertiary")
                 st.button("Unpin", key=f"unpin_{key}", on_click=held().remove, args=(pin,), type="tertiary")
-    st.caption("One scale for all. Another image is chosen under *Maps*.")
+    st.caption("One scale for all. Choose another image under *Maps*.")
     st.button("Unpin all", on_click=held().clear, type="tertiary")

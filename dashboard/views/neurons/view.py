@@ -1,18 +1,19 @@
 """One neuron as its page shows it: the neuron, its activations on every image of the workspace, and their scale."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from dashboard import session
 from dashboard.components import sidebar
-from dashboard.services import compute
-from dashboard.services.compute import Analysis
+from dashboard.services.analysis import Analysis, neuron_values
+from dashboard.services.images import NEURON_OPACITY, NeuronMap
+from dashboard.session import current
 from lake_core.backbones.patch_grid import PatchGrid, mask_to_patches
 from lake_core.data.datasets import Example
 from lake_core.detector.selection import Selection
 from lake_core.types import HookPoint, Site
+from lake_core.visualization.colours import symmetric_limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,7 @@ class NeuronView:
 
     @classmethod
     def of(cls, found: Analysis, selection: Selection, neuron: int) -> "NeuronView":
-        return cls(found, selection, neuron, *compute.neuron_values(found, selection.layer, neuron))
+        return cls(found, selection, neuron, *neuron_values(found, selection.layer, neuron))
 
     @property
     def hook_point(self) -> HookPoint:
@@ -56,7 +57,11 @@ class NeuronView:
     @cached_property
     def limit(self) -> float:
         """The value of the full colour, shared by all images."""
-        return compute.neuron_limit(self.normals, self.tests)
+        return symmetric_limit(self.values, quantile=0.999)
+
+    def drawn(self, max_side: int, smooth: bool = True, opacity: float = NEURON_OPACITY) -> NeuronMap:
+        """How the neuron's maps are drawn, on the scale shared by all images."""
+        return NeuronMap(self.found.key.model, self.hook_point, self.neuron, self.limit, max_side, smooth, opacity)
 
     @cached_property
     def tests_by_score(self) -> tuple[Example, ...]:
@@ -88,8 +93,8 @@ def flat(values: list[np.ndarray]) -> np.ndarray:
 
 
 def open_neuron(layer: int, site: Site, neuron: int) -> None:
-    """Makes a neuron the one that the page shows, and its kind the sidebar's; only in a button's callback."""
-    settings = sidebar.current()
-    if settings.site != site:
-        sidebar.take(replace(settings, site=site, layers=None))
-    session.set_focus(layer=layer, neuron=neuron)
+    """Makes a neuron the one that the page shows, and its site the sidebar's; only in a button's callback."""
+    here = current()
+    if here.settings.config.site != site:
+        sidebar.take(here.settings.having(site=site, layers=None))
+    here.set_focus(layer=layer, neuron=neuron)

@@ -7,11 +7,14 @@ from typing import TypeAlias
 import numpy as np
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common
-from dashboard.plots import decomposition, figures
-from dashboard.services import compute
-from dashboard.services.compute import Analysis
+from dashboard.components.legends import score_legend
+from dashboard.components.tables import metrics
+from dashboard.plots import decomposition
+from dashboard.plots.maps import clickable_map
+from dashboard.services.analysis import Analysis
+from dashboard.services.images import score_image
+from dashboard.session import Region, ShownPatch, current
+from dashboard.words import verdict
 from lake_core.detector.result import ImageResult
 from lake_core.visualization.crops import crop_with_box
 
@@ -25,18 +28,18 @@ Where: TypeAlias = int | list[int] | None
 # Where ---------------------------------------------------------------------------------------------------------------
 
 
-def chosen_place(score: ImageResult) -> Where:
+def chosen_where(score: ImageResult) -> Where:
     """What the user chose on the map of this image, if it still is on the image."""
 
     def on_image(patch: int) -> bool:
         return 0 <= patch < score.map.size and bool(score.patch_scores.inside[patch])
 
-    sha256, region = st.session_state.get("region", (None, []))
-    if sha256 == score.image.sha256 and region and all(map(on_image, region)):
-        return list(region)
-    patch = session.focus().patch
+    here = current()
+    region, patch = here.region, here.focus.patch
+    if region.image == score.image.sha256 and region.patches and all(map(on_image, region.patches)):
+        return list(region.patches)
     if patch is not None and not on_image(patch):
-        session.set_focus(patch=None)
+        here.set_focus(patch=None)
         return None
     return patch
 
@@ -45,25 +48,23 @@ def choose_place(key: str, sha256: str) -> None:
     """Takes a click or a brushed region into the selection; one that was merely reset is ignored."""
     patches = [int(point["customdata"][0]) for point in st.session_state[key].selection.points]
     if len(patches) == 1:
-        session.set_focus(patch=patches[0])
-        st.session_state.region = (None, [])
+        current().choose_patch(patches[0])
     elif patches:
-        st.session_state.region = (sha256, sorted(set(patches)))
+        current().region = Region(sha256, tuple(sorted(set(patches))))
 
 
 def forget_place() -> None:
-    session.set_focus(patch=None)
-    st.session_state.region = (None, [])
+    current().choose_patch(None)
 
 
 def clickable(found: Analysis, score: ImageResult, where: Where) -> None:
     """The image with its map; a click chooses a patch, a brush a region."""
     image, grid = score.image, score.patch_scores.grid
-    brush = st.toggle("Brush a region", key="brush", help="Draw a box; the account is then the mean over its patches.")
-    jpeg = compute.score_image(image.sha256, found.key, score.fusion_weight, found.scale, MAP_SIDE, 0.6, score)
+    brush = st.toggle("Brush a region", key="brush", help="Draw a box to decompose the mean over its patches.")
+    jpeg = score_image(found, score, MAP_SIDE)
     key = f"map_{image.sha256[:12]}_{brush}"
     marked = where if isinstance(where, list) else [score.patch if where is None else where]
-    figure = figures.clickable_map(jpeg, image.size, grid, score.patch_scores.placement, score.map.ravel(), marked)
+    figure = clickable_map(jpeg, image.size, grid, score.patch_scores.placement, score.map.ravel(), marked)
     if brush:
         figure.update_layout(dragmode="select")
     st.plotly_chart(
@@ -74,24 +75,23 @@ def clickable(found: Analysis, score: ImageResult, where: Where) -> None:
         config={"displayModeBar": False},
         alt=f"{image.name} with its score map; choose a patch by a click, or by its row and column below.",
     )
-    common.score_legend(found)
+    score_legend(found)
     if brush:
         st.button("Max-scoring patch", on_click=forget_place, disabled=where is None)
         return
     patch = where if isinstance(where, int) else score.patch
     st.session_state.patch_row, st.session_state.patch_col = patch // grid.cols + 1, patch % grid.cols + 1
-    shown = st.session_state.get("patch_shown")
-    if shown != patch:
-        st.session_state.patch_shown, st.session_state.patch_before = patch, (shown, time.monotonic())
+    here = current()
+    if here.shown_patch.patch != patch:
+        here.shown_patch = ShownPatch(patch, here.shown_patch.patch, time.monotonic())
 
     def by_number() -> None:
         chosen = (st.session_state.patch_row - 1) * grid.cols + st.session_state.patch_col - 1
-        before, since = st.session_state.patch_before
+        _, before, since = here.shown_patch
         # A browser that has not drawn yet where the max-scoring patch has moved sends back where it was.
         if where is None and chosen == before and time.monotonic() - since < ECHO_SECONDS:
             return
-        session.set_focus(patch=chosen)
-        st.session_state.region = (None, [])
+        here.choose_patch(chosen)
 
     row = st.container(horizontal=True, vertical_alignment="bottom")
     row.number_input("Row", 1, grid.rows, key="patch_row", on_change=by_number, width=130)
@@ -99,7 +99,7 @@ def clickable(found: Analysis, score: ImageResult, where: Where) -> None:
     row.button("Max-scoring patch", on_click=forget_place, disabled=where is None, width="stretch")
 
 
-def contributions_document(found: Analysis, score: ImageResult, where: Where) -> None:
+def waterfall(found: Analysis, score: ImageResult, where: Where) -> None:
     """The value as numbers and as a waterfall from 0."""
     contributions, weight = score.contributions(where), score.fusion_weight
     total = float(contributions["contribution"].sum())
@@ -107,7 +107,7 @@ def contributions_document(found: Analysis, score: ImageResult, where: Where) ->
     visual = float(patch_scores.visual[patches].mean())
     text_part = 0.0 if patch_scores.text is None else float(patch_scores.text[patches].mean())
     if where is None:
-        what, beneath = "Image score", common.verdict(score)
+        what, beneath = "Image score", verdict(score)
     elif isinstance(where, list):
         what, beneath = f"Mean of {len(where)} patches", None
     else:
@@ -118,10 +118,10 @@ def contributions_document(found: Analysis, score: ImageResult, where: Where) ->
         ("Text", weight, text_part, "text"),
     ):
         cells.append((name, f"{part:.3f}", f"× {share:.2f} = {shown.get(key, 0.0):.3f}"))
-    common.metrics(cells)
+    metrics(cells)
     layers = list(found.lake.selection_)
     unfolded = st.segmented_control(
-        "Unfold a layer into its neurons", layers, key=f"unfolded_{layers}", format_func=lambda one: f"layer {one}"
+        "Show the neurons of a layer", layers, key=f"unfolded_{layers}", format_func=lambda one: f"layer {one}"
     )
     steps = decomposition.steps_of(contributions, total, unfolded)
     st.plotly_chart(
@@ -139,7 +139,7 @@ def contributions_document(found: Analysis, score: ImageResult, where: Where) ->
     probability = score.patch_scores.image_probability
     if probability is not None:
         st.caption(
-            f"Beside it, never mixed in: the whole image's zero-shot probability of “anomalous” is {probability:.0%}."
+            f"Not part of the score: the whole image's zero-shot probability of “anomalous” is {probability:.0%}."
         )
 
 
@@ -171,6 +171,6 @@ def nearest(found: Analysis, score: ImageResult, where: Where) -> None:
                 crop_with_box(image, box, context=5, side=CROP),
                 caption=title,
                 width=170,
-                alt=f"{title} in {image.name}, close up",
+                alt=f"{title} in {image.name}, enlarged",
                 output_format="JPEG",
             )

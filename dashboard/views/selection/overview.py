@@ -7,16 +7,21 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import session
-from dashboard.components import common, sidebar
-from dashboard.plots import figures, selection
-from dashboard.services.background import computed_beside
-from dashboard.services.compute import Analysis
+from dashboard.components.progress import computed_beside
+from dashboard.components.tables import metrics
+from dashboard.plots import selection
+from dashboard.services.analysis import Analysis
+from dashboard.session import current
+from dashboard.words import SEPARATION_NAMES
 from lake_core.detector.selection import Selection
 from lake_core.experiments.controls import effective_dimension, elbow, random_control
 
 N_DRAWS = 10
-MEASURES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
+
+
+def set_k(k: int) -> None:
+    """Sets the sidebar's K; only before the sidebar is drawn, as in a button's callback."""
+    st.session_state.top_k = k
 
 
 def pick_k(selections: Mapping[int, Selection]) -> None:
@@ -26,7 +31,7 @@ def pick_k(selections: Mapping[int, Selection]) -> None:
         return
 
     def move() -> None:
-        st.session_state.top_k = st.session_state.page_k
+        set_k(st.session_state.page_k)
 
     st.session_state.page_k = min(st.session_state.top_k, n_neurons)
     st.slider("Neurons kept per layer (K)", 1, n_neurons, key="page_k", on_change=move, width=420)
@@ -42,8 +47,8 @@ def see_neuron(layer: int, neuron: int, key: str, in_full: bool = True) -> None:
     """A way to the page of a neuron, which becomes the shared selection."""
     says = f"See neuron {neuron} of layer {layer}" if in_full else str(neuron)
     if st.button(says, key=key, type="primary" if in_full else "tertiary"):
-        session.set_focus(layer=layer, neuron=neuron)
-        st.switch_page(st.session_state.pages["neurons"])
+        current().set_focus(layer=layer, neuron=neuron)
+        st.switch_page(current().pages["neurons"])
 
 
 def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None:
@@ -58,8 +63,8 @@ def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None
         alt="Sensitivity of the neurons of every layer, most sensitive first, with the cut at K",
     )
     st.caption(
-        "Each row is a layer; ● marks the layers in the score. Left of the white line lie the neurons that are, or "
-        "would be, kept. Click a place to see the neurons there."
+        "Each row is a layer; ● marks the layers in the score. Neurons left of the white line are, or would be, kept. "
+        "Click a square to see its neurons."
     )
     point = chosen_point(event)
     if point is None:
@@ -69,68 +74,67 @@ def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None
     with st.container(horizontal=True, vertical_alignment="center"):
         see_neuron(layer, first, "see_xray")
         if len(here) > 1:
-            st.markdown("or, next in rank,", width="content")
+            st.markdown("or, next in rank:", width="content")
         for neuron in here[1:13]:
             see_neuron(layer, int(neuron), f"see_xray_{neuron}", in_full=False)
 
 
-def ranking(selection: Selection) -> None:
+def ranking(chosen: Selection) -> None:
     """One layer: what was kept, the ranked curve, and a way to each neuron."""
-    site = sidebar.SITE_NAMES[selection.site]
-    st.subheader(f"Layer {selection.layer}", anchor=False)
-    n_kept, n_neurons, suggested = len(selection.neurons), selection.n_neurons, elbow(selection.sensitivity)
-    common.metrics(
+    focus = current().focus
+    st.subheader(f"Layer {chosen.layer}", anchor=False)
+    n_kept, n_neurons, suggested = len(chosen.neurons), chosen.n_neurons, elbow(chosen.sensitivity)
+    metrics(
         [
-            (f"{site.capitalize()} kept", f"{n_kept} of {n_neurons}", None),
-            ("Sensitivity kept", f"{selection.share_kept:.0%}", "of the layer's total"),
-            ("If spread evenly", f"{n_kept / n_neurons:.0%}", "of the layer's total"),
-            ("Effective dimension", f"{effective_dimension(selection.sensitivity):.0f}", "neurons carry it"),
-            ("Elbow of the curve", f"K = {suggested}", "a suggestion"),
+            ("Neurons kept", f"{n_kept} of {n_neurons}", None),
+            ("Sensitivity kept", f"{chosen.share_kept:.0%}", "of the layer's total"),
+            ("Uniform baseline", f"{n_kept / n_neurons:.0%}", "of the layer's total"),
+            ("Effective dimension", f"{effective_dimension(chosen.sensitivity):.0f}", "neurons"),
+            ("Elbow", f"K = {suggested}", "a suggestion"),
         ]
     )
-    if suggested != n_kept and selection.criterion not in ("random", "all"):
+    if suggested != n_kept and chosen.criterion not in ("random", "all"):
         st.button(
-            f"Take the elbow, K = {suggested}",
-            key=f"elbow_{selection.layer}",
-            on_click=lambda: st.session_state.update(top_k=suggested),
+            f"Use K = {suggested} (elbow)",
+            key=f"elbow_{chosen.layer}",
+            on_click=set_k,
+            args=(suggested,),
             help=(
                 "Up to the elbow each further neuron adds more than the average one. It follows from the curve alone "
-                "and says nothing of how well defects are found."
+                "and does not tell how well defects are found."
             ),
         )
     event = st.plotly_chart(
-        figures.ranking(
-            selection, session.focus().neuron if session.focus().layer == selection.layer else None, suggested
-        ),
+        selection.ranking(chosen, focus.neuron if focus.layer == chosen.layer else None, suggested),
         on_select="rerun",
         selection_mode="points",
-        key=f"ranking_{selection.layer}_{n_kept}_{selection.criterion}",
+        key=f"ranking_{chosen.layer}_{n_kept}_{chosen.criterion}",
         alt=(
-            f"Neurons of layer {selection.layer} ranked by sensitivity; {n_kept} of {n_neurons} are selected, "
+            f"Neurons of layer {chosen.layer} ranked by sensitivity; {n_kept} of {n_neurons} are selected, "
             f"and the elbow of the curve is at {suggested}"
         ),
     )
     st.caption("Click a bar to choose its neuron.")
     point = chosen_point(event)
     if point is not None:
-        see_neuron(selection.layer, int(point[0] if isinstance(point, list) else point), f"see_{selection.layer}")
-    with st.expander(f"The {n_kept} selected neurons of layer {selection.layer}"):
+        see_neuron(chosen.layer, int(point[0] if isinstance(point, list) else point), f"see_{chosen.layer}")
+    with st.expander(f"The {n_kept} selected neurons of layer {chosen.layer}"):
         st.dataframe(
             pd.DataFrame(
                 {
                     "rank": np.arange(1, n_kept + 1),
-                    "neuron": selection.neurons,
-                    "sensitivity": selection.sensitivity[selection.neurons],
+                    "neuron": chosen.neurons,
+                    "sensitivity": chosen.sensitivity[chosen.neurons],
                 }
             ),
             hide_index=True,
-            alt=f"Selected neurons of layer {selection.layer}",
+            alt=f"Selected neurons of layer {chosen.layer}",
         )
 
 
 def against_random(found: Analysis) -> None:
     """The same pipeline with random neurons, several draws."""
-    st.subheader("Is selecting any better than chance?", anchor=False)
+    st.subheader("Is the selection better than chance?", anchor=False)
     if not found.workspace.tests:
         st.caption("Add test images to compare the selected neurons with random ones.")
         return
@@ -142,9 +146,9 @@ def against_random(found: Analysis) -> None:
     )
     if control is None:
         return
-    measure = MEASURES[control.measure]
+    measure = SEPARATION_NAMES[control.measure]
     st.plotly_chart(
-        figures.control(control.selected, control.draws.tolist(), measure),
+        selection.control(control.selected, control.draws.tolist(), measure),
         alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
     )
     n_neurons = ", ".join(str(len(s.neurons)) for s in lake.selection_.values())
@@ -156,11 +160,11 @@ def against_random(found: Analysis) -> None:
             "Here selecting sensitive neurons helps."
             if control.place >= 0.9
             else (
-                "Here random neurons do better: high variance is not what finds these defects."
+                "Here random neurons do better: variance is not what finds these defects."
                 if control.place <= 0.1
-                else "Here random neurons do about as well: high variance alone explains little."
+                else "Here random neurons do about as well: variance alone explains little."
             )
         )
     )
     if control.measure == "gap":
-        st.caption("Without labels of both kinds, a greater gap can also mean that good test images look unusual.")
+        st.caption("Without good and defective labels, a larger gap can also mean that good test images look unusual.")

@@ -1,0 +1,40 @@
+"""What every page begins with: its title, what it shows in one sentence, and notices from before."""
+
+import streamlit as st
+
+from dashboard.session import current
+from dashboard.text import escaped
+
+MOST_NOTICES = 4
+
+
+def heading(title: str, summary: str) -> None:
+    """A page's title, what it shows in one sentence, and the notices that wait to be read."""
+    st.title(title, anchor=False)
+    st.markdown(summary)
+    _notices(current().take_notices())
+
+
+def error(message: str) -> None:
+    """One sentence about what went wrong."""
+    st.error(escaped(message), icon=":material/error:")
+
+
+def warn(message: str) -> None:
+    """One sentence about what is doubtful."""
+    st.warning(escaped(message), icon=":material/warning:")
+
+
+def is_dark() -> bool:
+    return st.context.theme.type == "dark"
+
+
+def _notices(sentences: list[str]) -> None:
+    """Shows sentences, and keeps long lists short."""
+    if len(sentences) > MOST_NOTICES:
+        st.warning(f"{len(sentences)} remarks about your files.", icon=":material/info:")
+        with st.expander("Read them", expanded=True):
+            st.markdown("\n".join(f"- {escaped(sentence)}" for sentence in sentences))
+    else:
+        for sentence in sentences:
+            st.warning(escaped(sentence), icon=":material/info:")

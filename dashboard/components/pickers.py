@@ -1,0 +1,80 @@
+"""Pickers of the shared selection: the test image, the layer, a neuron."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import streamlit as st
+
+from dashboard.services.analysis import Analysis
+from dashboard.session import current
+from lake_core.detector.result import ImageResult
+
+T = TypeVar("T")
+
+
+def pick_image(found: Analysis) -> ImageResult:
+    """Picker of the shared test image, highest score first, with steps to the next and previous one."""
+    by_score = sorted(found.scores, key=lambda score: -score.score)
+    order = [score.image.sha256 for score in by_score]
+    names = {score.image.sha256: f"{score.image.name}  ·  {score.score:.3f}" for score in by_score}
+    image = current().focus.image
+    at = order.index(image) if image in order else 0
+
+    def choose(sha256: str) -> None:
+        current().set_focus(image=sha256)
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _step("◀", "Previous image", at > 0, lambda: choose(order[at - 1]))
+        pick("Test image (highest score first)", names, order[at], choose, 256)
+        _step("▶", "Next image", at < len(order) - 1, lambda: choose(order[at + 1]))
+    return by_score[at]
+
+
+def pick_layer(found: Analysis) -> int:
+    """Picker of the shared layer, among all that have the activation site; those in the score are marked."""
+    in_score = list(found.lake.selection_)
+    layers = list(found.lake.backbone.layers_with(found.lake.config.site))
+    layer = current().focus.layer
+    chosen = layer if layer in layers else in_score[-1]
+    names = {number: f"{number}, {'' if number in in_score else 'not '}in the score" for number in layers}
+    pick("Layer", names, chosen, lambda number: current().set_focus(layer=number, neuron=None), 220)
+    return chosen
+
+
+def pick(label: str, names: Mapping[T, str], chosen: T, choose: Callable[[T], None], width: int) -> None:
+    """A picker that follows the shared selection.
+
+    The browser answers with the name of an option, not with its place. So names are made unique, and names that
+    change (with a score, say) make another widget: else the name on screen would be of no option any more.
+    """
+    taken = Counter(names.values())
+    unique = {
+        option: f"{name}  ({place})" if taken[name] > 1 else name
+        for place, (option, name) in enumerate(names.items(), start=1)
+    }
+    key = f"{label}:{hash(tuple(unique.values()))}"
+    st.session_state[key] = chosen  # always: on another page it is another widget, which would begin with the first
+    st.selectbox(
+        label,
+        list(unique),
+        key=key,
+        format_func=unique.__getitem__,
+        on_change=lambda: choose(st.session_state[key]),
+        width=width,
+    )
+
+
+def clicked_data(key: str) -> list[list[object]]:
+    """The customdata of the points that were clicked or brushed on a chart of that key."""
+    return [point["customdata"] for point in st.session_state[key].selection.points]
+
+
+def see_page(page: str, **focus: object) -> None:
+    """Goes to a page, the shared selection changed first."""
+    current().set_focus(**focus)
+    st.switch_page(current().pages[page])
+
+
+def _step(sign: str, name: str, enabled: bool, action: Callable[[], None]) -> None:
+    st.button(sign, help=name, key=name, disabled=not enabled, on_click=action)

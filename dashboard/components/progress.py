@@ -1,0 +1,153 @@
+"""Results that take a while: computed on the page or beside it, with progress and a way to cancel."""
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import streamlit as st
+
+from dashboard.components.page import error
+from dashboard.services.cache import results
+from dashboard.services.jobs import Job, jobs
+from dashboard.session import current
+from lake_core.types import Progress
+
+T = TypeVar("T")
+
+
+@contextmanager
+def progress_frame(title: str, cancel: Callable[..., None], *args: object, summary: str = "") -> Iterator[Progress]:
+    """A frame with progress and a way to cancel, on the page for as long as something is computed.
+
+    One run of a page may draw several, and twice for the same thing, if what was computed is forgotten meanwhile to
+    make room for other visitors. So each has a number of its own in its key, which no other frame of the session has.
+
+    Args:
+        title: What is counted.
+        cancel, args: Called by the button; the page is then drawn anew, which ends the work at its next report.
+        summary: Markdown above the progress.
+    Yields:
+        A function (done, total) to report progress to.
+    """
+    here = current()
+    here.n_frames += 1
+    holder = st.empty()
+    with holder.container(border=True):
+        if summary:
+            st.markdown(summary)
+        bar = st.progress(0.0, text=f"{title} …")
+        st.button("Cancel", on_click=cancel, args=args, key=f"cancel_{here.n_frames}")
+
+    def show(done: int, total: int) -> None:
+        bar.progress(min(done / max(total, 1), 1.0), text=f"{title}: {done} of {total}")
+
+    yield show
+    holder.empty()
+
+
+def computed(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:
+    """A result that takes a while: the one made before, else made now, with progress and a way to cancel.
+
+    Returns:
+        The result, or None after the user cancelled it.
+    """
+    made: T | None = results().get(key)
+    if made is not None:
+        return made
+    if current().stopped == key:
+        st.info("Stopped.", icon=":material/pause_circle:")
+        st.button("Start again", on_click=_start_anew, key=f"again_{title}")
+        return None
+    with progress_frame(title, _stop, key) as show:
+        made = work(show)
+        results().put(key, made)
+    return made
+
+
+def asked_for(key: Hashable, label: str, icon: str) -> bool:
+    """Whether a result for `computed` is there or was just asked for; else a button to ask for it."""
+    if results().get(key) is not None:
+        return True
+    holder = st.empty()
+    asked = holder.button(label, icon=icon, on_click=_start_anew)
+    if asked:
+        holder.empty()
+    return asked
+
+
+def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:
+    """A result that is computed beside the page, with progress and a way to cancel, and drawn when it is there.
+
+    Returns:
+        The result, or None as long as there is none, which is said.
+    """
+    made: T | None = results().get(key)
+    if made is not None:
+        return made
+    owner = current().number
+    job = jobs().beside(owner, key, title, work)
+    if job.is_running:
+        begun = "begun" if job.stage else "waiting for its turn"
+        watch(job, f"{job.title}, in the background: {begun}", f"{job.title}, in the background")
+        return None
+    if job.status == "done":
+        made = job.result
+        results().put(key, made)
+        return made
+    if job.status == "failed":
+        error(job.error)
+    else:
+        st.info("Stopped.", icon=":material/pause_circle:")
+    st.button("Start again", on_click=jobs().forget, args=(owner,), key=f"again_{job.number}")
+    return None
+
+
+def asked_beside(key: Hashable, label: str, icon: str) -> bool:
+    """Whether a result for `computed_beside` is there, is being computed or was asked for; else a button to ask for it.
+
+    What the visitor asked for last is begun again when they come back to it from elsewhere.
+    """
+    here = current()
+    job = jobs().latest(here.number, "page")
+    is_latest = job is not None and job.asked == key
+    if is_latest or here.asked_beside == key or results().get(key) is not None:
+        return True
+    st.button(label, icon=icon, on_click=_ask, args=(key,))
+    return False
+
+
+def watch(job: Job, waiting: str, counting: str, heading: str = "") -> None:
+    """Progress of a running job, looked at every half second; the page is drawn anew when it ends.
+
+    Args:
+        waiting: Shown until there is something to count.
+        counting: What is counted, from then on.
+        heading: Markdown above the progress.
+    """
+
+    @st.fragment(run_every=0.5)
+    def look() -> None:
+        if not job.is_running:
+            st.rerun()
+        share = min(job.done / job.total, 1.0) if job.total else 0.0
+        text = f"{counting}: {job.done} of {job.total}" if job.total else waiting
+        is_ending = job.status == "cancelling"
+        st.progress(share, text="Stopping …" if is_ending else text)
+        st.button("Cancel", on_click=job.cancel, key=f"cancel_job_{job.number}", disabled=is_ending)
+
+    with st.container(border=True):
+        if heading:
+            st.markdown(heading)
+        look()
+
+
+def _ask(key: Hashable) -> None:
+    current().asked_beside = key
+
+
+def _stop(key: Hashable) -> None:
+    current().stopped = key
+
+
+def _start_anew() -> None:
+    current().stopped = None

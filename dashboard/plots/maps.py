@@ -1,0 +1,72 @@
+"""An image with its map, whose patches can be clicked."""
+
+import base64
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboard.plots.template import CLEAR, INVISIBLE
+from lake_core.backbones.patch_grid import PatchGrid, Placement
+
+
+def clickable_map(
+    jpeg: bytes, size: tuple[int, int], grid: PatchGrid, placement: Placement, values: np.ndarray, marked: Sequence[int]
+) -> go.Figure:
+    """An image (already overlaid) whose patches can be clicked; the point's customdata is the patch.
+
+    Args:
+        jpeg: The image to show.
+        size: (width, height) of the image in pixels, in which the patches are laid out.
+        grid: The patches.
+        placement: Where the image lies in the model's input.
+        values: (n_patches,) shown on hover; NaN where a patch is not on the image.
+        marked: Patches to surround.
+    """
+    width, height = size
+    patches = np.flatnonzero(np.isfinite(values))
+    boxes = grid.boxes(placement, size)[patches]
+    image = {
+        "source": "data:image/jpeg;base64," + base64.b64encode(jpeg).decode(),
+        "x": 0,
+        "y": 0,
+        "sizex": width,
+        "sizey": height,
+        "xref": "x",
+        "yref": "y",
+        "sizing": "stretch",
+        "layer": "below",
+    }
+    frames = []
+    for colour, line_width in (("black", 5), ("white", 2)):
+        for patch in marked:
+            left, top, right, bottom = grid.box(patch, placement, size)
+            line = {"color": colour, "width": line_width}
+            frames.append({"type": "rect", "x0": left, "x1": right, "y0": top, "y1": bottom, "line": line})
+    cell = 560 * min(1.0, width / height) / grid.cols
+    targets = go.Scatter(
+        x=(boxes[:, 0] + boxes[:, 2]) / 2,
+        y=(boxes[:, 1] + boxes[:, 3]) / 2,
+        mode="markers",
+        marker={"symbol": "square", "size": max(8.0, cell), "opacity": 0},
+        selected=INVISIBLE,
+        unselected=INVISIBLE,
+        customdata=[[int(patch), float(values[patch])] for patch in patches],  # an array would come back as a dict
+        hovertemplate="patch %{customdata[0]}: %{customdata[1]:.3f}<extra></extra>",
+    )
+    axis = {"visible": False, "constrain": "domain", "fixedrange": True}
+    layout = {  # all at once: Plotly takes three times as long to change a layout that it has
+        "images": [image],
+        "shapes": frames,
+        "xaxis": axis | {"range": [0, width]},
+        "yaxis": axis | {"range": [height, 0], "scaleanchor": "x"},
+        "height": 480,
+        "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
+        "clickmode": "event+select",
+        "dragmode": False,
+        "hovermode": "closest",
+        "plot_bgcolor": CLEAR,
+        "paper_bgcolor": CLEAR,
+        "showlegend": False,
+    }
+    return go.Figure(targets, layout)

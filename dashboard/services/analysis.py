@@ -1,0 +1,276 @@
+"""From images and a configuration to results: fitted detectors, scores, rankings. Everything is computed once.
+
+Images are no part of a key, only their contents and names; the examples that go with a key are passed beside it.
+"""
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from dashboard.services.cache import results
+from dashboard.services.models import model
+from dashboard.settings import ModelKey, Settings
+from dashboard.workspace import Contents, Workspace, identities
+from lake_core.config import FitConfig, LakeConfig, ResolvedConfig, TextConfig, WeightConfig
+from lake_core.data.datasets import Example
+from lake_core.data.images import InputImage
+from lake_core.detector.lake import Lake
+from lake_core.detector.reselection import would_select
+from lake_core.detector.result import ImageResult
+from lake_core.detector.scoring import PatchScores
+from lake_core.detector.selection import Selection
+from lake_core.detector.text import text_directions
+from lake_core.experiments.ablation import ablated
+from lake_core.metrics.image_metrics import known_auroc
+from lake_core.neurons.statistics import Flags, flags
+from lake_core.types import HookPoint, Neurons, Site
+from lake_core.visualization.colours import ScoreScale, score_scale
+
+T = TypeVar("T")
+NeuronKey = tuple[tuple[int, tuple[int, ...]], ...]
+
+
+class FitKey(NamedTuple):
+    """What a fitted detector depends on.
+
+    Attributes:
+        model: Backbone and input size.
+        fit: With nothing left to the backbone's recommendation.
+        text: None for the visual part alone, which depends on no prompt.
+        normals: Contents and names of the normal images.
+    """
+
+    model: ModelKey
+    fit: FitConfig
+    text: TextConfig | None
+    normals: Contents
+
+    @property
+    def config(self) -> LakeConfig:
+        """The parameters; those that only weigh, and the text side where there is none, are the method's defaults."""
+        return LakeConfig(**vars(self.fit), **vars(self.text or TextConfig()))
+
+    @property
+    def visual(self) -> "FitKey":
+        """The key of the visual part."""
+        return self._replace(text=None)
+
+
+class Timed(NamedTuple, Generic[T]):
+    """A result and the seconds that it took when it was made."""
+
+    result: T
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """One workspace with one configuration.
+
+    Attributes:
+        lake: The fitted detector, with the configuration's weights and the user's threshold.
+        key: Of the fit.
+        own_threshold: The threshold that the normal images give.
+    """
+
+    workspace: Workspace
+    lake: Lake
+    key: FitKey
+    own_threshold: float
+
+    @cached_property
+    def scores(self) -> tuple[ImageResult, ...]:
+        """One per test image, in the workspace's order; pages that need none don't wait for them."""
+        return tuple(map(self.lake.aggregate, patch_scores(self.key, self.workspace).result))
+
+    @property
+    def computed(self) -> list[PatchScores]:
+        """The patch scores of each test image, for experiments that need not compute them again."""
+        return [score.patch_scores for score in self.scores]
+
+    @cached_property
+    def scale(self) -> ScoreScale:
+        """The colour scale shared by all score maps."""
+        scale = score_scale([score.map for score in self.scores], self.own_threshold)
+        return replace(scale, threshold=self.lake.threshold_)
+
+    @property
+    def labels(self) -> list[bool] | None:
+        """Whether each test image is defective, or None unless all are labelled."""
+        found = [example.label for example in self.workspace.tests]
+        return [label == "defective" for label in found] if found and all(found) else None
+
+    @property
+    def known_labels(self) -> tuple[bool | None, ...]:
+        """For each test image True where defective, False where good, None without a label."""
+        return tuple(None if e.label is None else e.label == "defective" for e in self.workspace.tests)
+
+    @property
+    def images(self) -> list[InputImage]:
+        """The test images."""
+        return [example.image for example in self.workspace.tests]
+
+    @property
+    def tests_key(self) -> Contents:
+        """Contents and names of the test images."""
+        return identities(self.workspace.tests)
+
+    @property
+    def result_key(self) -> tuple[Hashable, ...]:
+        """What a result depends on that looks at normal and test images and their labels."""
+        return self.key, self.lake.config, self.tests_key, self.known_labels
+
+    @property
+    def auroc(self) -> float | None:
+        """Image AUROC over the labelled test images, or None without labels of both sides."""
+        return known_auroc(self.known_labels, [score.score for score in self.scores])
+
+    def score_of(self, sha256: str | None) -> ImageResult | None:
+        """The score of a test image, or None."""
+        return next((score for score in self.scores if score.image.sha256 == sha256), None)
+
+
+def resolved(settings: Settings) -> ResolvedConfig:
+    """The method's parameters with nothing left to the backbone's recommendation."""
+    return settings.config.resolved(model(settings.model).backbone.recommended)
+
+
+def filled(settings: Settings) -> Settings:
+    """The settings with nothing left to the backbone's recommendation, as the sidebar would give them."""
+    backbone, config = model(settings.model).backbone, resolved(settings)
+    n_neurons = max(backbone.layer(layer).n_neurons[config.site] for layer in config.layers)
+    return Settings(
+        settings.spec,
+        backbone.input_size[0] if backbone.takes_any_size else None,
+        LakeConfig(**vars(config) | {"top_k": min(config.top_k, n_neurons)}),
+    )
+
+
+def fit_key(settings: Settings, workspace: Workspace) -> FitKey:
+    """The key of the detector that settings and normal images stand for."""
+    config = resolved(settings)
+    has_text = model(settings.model).backbone.joint_hook_point is not None
+    text = config.part(TextConfig) if has_text else None
+    return FitKey(settings.model, config.part(FitConfig), text, identities(workspace.normals))
+
+
+def hook_points_to_compute(settings: Settings, workspace: Workspace) -> frozenset[HookPoint]:
+    """All hook points of the backbone where the images' activations fit into memory, so that layers and sites can be
+    changed without another forward pass; else those that the settings need."""
+    store = model(settings.model)
+    lake = Lake(store.backbone, resolved(settings), store)
+    return store.hook_points_that_fit(workspace.n_images, lake.hook_points)
+
+
+def fitted(key: FitKey, workspace: Workspace) -> Timed[Lake]:
+    """The detector; with other prompts it is the same but for its text part, which is learned anew at once."""
+    return results().made(("fitted", key), lambda: _fit(key, workspace.normals))
+
+
+def _fit(key: FitKey, normals: Sequence[Example]) -> Timed[Lake]:
+    store, config = model(key.model), key.config
+    # Texts are encoded once for all detectors; the first one that is timed shall not pay for the others.
+    text_directions(store.backbone.encode_text, config.part(TextConfig))
+    if key.text is None:
+        started = time.perf_counter()
+        lake = Lake(store.backbone, config, store).fit([example.image for example in normals])
+        return Timed(lake, time.perf_counter() - started)
+    visual = results().made(("fitted", key.visual), lambda: _fit(key.visual, normals))
+    if visual.result.config.part(TextConfig) == key.text:
+        return visual
+    started = time.perf_counter()
+    lake = visual.result.with_prompts(config.prompts, config.object_name)
+    return Timed(lake, visual.seconds + time.perf_counter() - started)
+
+
+def patch_scores(key: FitKey, workspace: Workspace) -> Timed[list[PatchScores]]:
+    """Of each test image; with other prompts the visual part is taken over."""
+    cache_key = "patch scores", key, identities(workspace.tests)
+    return results().made(cache_key, lambda: _patch_scores(key, workspace))
+
+
+def _patch_scores(key: FitKey, workspace: Workspace) -> Timed[list[PatchScores]]:
+    lake = fitted(key, workspace).result
+    if key.text is None:
+        started = time.perf_counter()
+        found = [lake.compute_maps(example.image) for example in workspace.tests]
+        return Timed(found, time.perf_counter() - started)
+    visual = patch_scores(key.visual, workspace)
+    if lake is fitted(key.visual, workspace).result:
+        return visual
+    started = time.perf_counter()
+    found = [lake.with_own_text(one) for one in visual.result]
+    return Timed(found, visual.seconds + time.perf_counter() - started)
+
+
+def analyse(settings: Settings, workspace: Workspace, threshold: float | None = None) -> Analysis:
+    """Everything the pages show, from stored activations.
+
+    Args:
+        settings: The configuration.
+        workspace: With at least one normal image, whose activations (and the tests') are in the store.
+        threshold: The user's own decision threshold, or None for the normal images'.
+    Raises:
+        LakeError: one sentence, where nothing can be learned.
+    """
+    key, config = fit_key(settings, workspace), settings.config
+    lake = _weighed(fitted(key, workspace).result, config)
+    own_threshold = lake.threshold_
+    return Analysis(workspace, lake if threshold is None else lake.with_threshold(threshold), key, own_threshold)
+
+
+def _weighed(lake: Lake, config: LakeConfig) -> Lake:
+    return lake.with_weights(**vars(config.part(WeightConfig)))
+
+
+def neuron_values(analysis: Analysis, layer: int, neuron: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Activations of one neuron: for each normal and each test image an array (n_patches,), NaN off the image."""
+    store = analysis.lake.store
+    hook_point = store.backbone.hook_point(layer, analysis.lake.config.site)
+    grid = store.backbone.grid(hook_point)
+
+    def values(example: Example) -> np.ndarray:
+        inside = grid.inside(store.backbone.placement(example.image))
+        return np.where(inside, store.get(example.image, hook_point)[:, neuron].numpy(), np.nan)
+
+    return [values(e) for e in analysis.workspace.normals], [values(e) for e in analysis.workspace.tests]
+
+
+def neuron_flags(analysis: Analysis, layer: int) -> Flags:
+    """What is odd about the neurons of a layer."""
+    key = "flags", analysis.key.visual, layer
+    return results().made(key, lambda: flags(*analysis.lake.normal_patches(layer).numpy()))
+
+
+def all_selections(settings: Settings, workspace: Workspace) -> dict[int, Selection]:
+    """What is, or would be, selected in every layer that has the activation site; nothing is fitted for it."""
+    config = resolved(settings)
+    ranking = config.criterion, config.seed, config.site
+    rankings = results().made(
+        ("rankings", settings.model, ranking, identities(workspace.normals)),
+        lambda: _rankings(settings.model, config, config.site, workspace),
+    )
+    return {layer: ranked.cut(config.top_k) for layer, ranked in rankings.items()}
+
+
+def _rankings(key: ModelKey, config: LakeConfig, site: Site, workspace: Workspace) -> dict[int, Selection]:
+    """Every layer's ranking, which depends on the criterion alone."""
+    store = model(key)
+    lake, images = Lake(store.backbone, config, store), [example.image for example in workspace.normals]
+    return {layer: would_select(lake, layer, images) for layer in store.backbone.layers_with(site)}
+
+
+def neuron_key(neurons: Neurons) -> NeuronKey:
+    """Neurons of layers as a key."""
+    return tuple((layer, tuple(int(neuron) for neuron in chosen)) for layer, chosen in sorted(neurons.items()))
+
+
+def without(found: Analysis, neurons: Neurons) -> Lake:
+    """The detector without some of its selected neurons, with the same weights."""
+    full = fitted(found.key, found.workspace).result
+    lake = results().made(("ablated", found.key, neuron_key(neurons)), lambda: ablated(full, neurons))
+    return _weighed(lake, found.lake.config).with_threshold(found.lake.own_threshold)

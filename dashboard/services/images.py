@@ -1,0 +1,121 @@
+"""Images as the pages show them, most of them as JPEG: reduced, with a map over them, or plain."""
+
+import io
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dashboard.services.analysis import Analysis
+from dashboard.services.cache import results
+from dashboard.services.models import model
+from dashboard.settings import ModelKey
+from lake_core.backbones.feature_store import FeatureStore
+from lake_core.data.images import InputImage, read_image
+from lake_core.detector.result import ImageResult
+from lake_core.types import HookPoint
+from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
+
+QUALITY = 88
+MAP_OPACITY, NEURON_OPACITY = 0.6, 0.7
+
+
+@dataclass(frozen=True)
+class NeuronMap:
+    """How one neuron's maps are drawn.
+
+    Attributes:
+        model, hook_point, neuron: Which neuron; the hook point's activations must be in the store.
+        limit: The value of the full colour.
+        max_side: Longest side of the drawing in pixels.
+        smooth: Interpolates between patches for display.
+        opacity: Of the map, in [0, 1].
+    """
+
+    model: ModelKey
+    hook_point: HookPoint
+    neuron: int
+    limit: float
+    max_side: int
+    smooth: bool = True
+    opacity: float = NEURON_OPACITY
+
+
+def score_image(
+    found: Analysis,
+    score: ImageResult,
+    max_side: int,
+    *,
+    opacity: float = MAP_OPACITY,
+    scale: ScoreScale | None = None,
+    key: Hashable = None,
+) -> bytes:
+    """A test image with its fused map, as JPEG.
+
+    Args:
+        scale: Where it is not the analysis's own.
+        key: What the map depends on, where it is not the analysis's own.
+    """
+    scale = scale or found.scale
+    image, patch_scores = score.image, score.patch_scores
+
+    def draw() -> bytes:
+        small = reduced_image(image, max_side)
+        grid, placement = patch_scores.grid, patch_scores.placement
+        return _jpeg(overlay(small, score.map, grid, placement, scale, Style(opacity, max_side=max_side)))
+
+    depends_on = found.key if key is None else key
+    cache_key = "score map", image.sha256, depends_on, score.fusion_weight, scale, max_side, opacity
+    return results().made(cache_key, draw)
+
+
+def neuron_image(image: InputImage, drawn: NeuronMap) -> bytes:
+    """An image with one neuron's activation map, as JPEG."""
+    key = "neuron map", image.sha256, drawn
+    return results().made(key, lambda: _neuron_jpeg(model(drawn.model), image, drawn))
+
+
+def neuron_images(images: Sequence[InputImage], drawn: NeuronMap) -> list[bytes]:
+    """Many images with one neuron's maps, each as from `neuron_image`, at the cost of one look into the cache."""
+    store = model(drawn.model)
+    key = "neuron maps", tuple(image.sha256 for image in images), drawn
+    return results().made(key, lambda: [_neuron_jpeg(store, image, drawn) for image in images])
+
+
+def plain_image(image: InputImage, max_side: int) -> bytes:
+    """An image as it is, reduced, as JPEG."""
+    return results().made(("plain", image.sha256, max_side), lambda: _jpeg(thumbnail(image, max_side)))
+
+
+def reduced_image(image: InputImage, max_side: int) -> InputImage:
+    """An image with its longest side at most max_side; reducing costs more than drawing a map over it."""
+    rgb = results().made(("reduced", image.sha256, max_side), lambda: np.asarray(thumbnail(image, max_side)))
+    return replace(image, rgb=rgb)
+
+
+def file_image(path: Path) -> InputImage:
+    """An image from a file of the server, as the file is now.
+
+    Raises:
+        OSError: if there is no such file.
+        LakeError: if it cannot be read as an image.
+    """
+    key = "file", path, path.stat().st_mtime_ns
+    return results().made(key, lambda: read_image(path, path.name), lambda image: image.rgb.nbytes)
+
+
+def _neuron_jpeg(store: FeatureStore, image: InputImage, drawn: NeuronMap) -> bytes:
+    small = reduced_image(image, drawn.max_side)
+    values = store.get(image, drawn.hook_point)[:, drawn.neuron].numpy()
+    grid, placement = store.backbone.grid(drawn.hook_point), store.backbone.placement(image)
+    side = max(small.size)
+    return _jpeg(neuron_overlay(small, values, grid, placement, drawn.limit, Style(drawn.opacity, drawn.smooth, side)))
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()

@@ -1,0 +1,57 @@
+"""Backbones with their stores of activations, and the built-in samples: opened once for all sessions."""
+
+import time
+
+import streamlit as st
+from PIL import Image
+
+from dashboard.services.cache import budget, results
+from dashboard.settings import ModelKey
+from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
+from lake_core.backbones.registry import SHIPPED, cached_pretrained
+from lake_core.data.datasets import Dataset
+from lake_core.data.samples import load_sample
+from lake_core.visualization.overlays import thumbnail
+
+SPECS_SECONDS = 60
+COVER_SIDE = 320
+
+
+def model(key: ModelKey) -> FeatureStore:
+    """The backbone of a key, with the activations of all sessions; its own size asked for by number is no other one."""
+    if key.image_size is not None:
+        own = _model(ModelKey(key.spec, None))
+        if own.backbone.input_size == (key.image_size, key.image_size):
+            return own
+    return _model(key)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Opening the backbone …")
+def _model(key: ModelKey) -> FeatureStore:
+    return FeatureStore(open_backbone(key.spec, image_size=key.image_size), budget())
+
+
+def known_specs() -> list[str]:
+    """Backbones that open without a network on this machine; looked for once a minute."""
+    key = ("specs", int(time.monotonic() / SPECS_SECONDS))
+    return results().made(key, lambda: [*SHIPPED, *cached_pretrained()])
+
+
+def sample(name: str) -> Dataset:
+    """A built-in sample."""
+
+    def n_bytes(dataset: Dataset) -> int:
+        return sum(example.image.rgb.nbytes for example in (*dataset.normals, *dataset.tests))
+
+    return results().made(("sample", name), lambda: load_sample(name), n_bytes)
+
+
+def sample_cover(name: str) -> Image.Image:
+    """A small defective image of a built-in sample."""
+
+    def cover() -> Image.Image:
+        defective = [example for example in sample(name).tests if example.label == "defective"]
+        return thumbnail(defective[-1].image, COVER_SIDE)
+
+    return results().made(("cover", name), cover)

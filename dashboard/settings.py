@@ -1,0 +1,42 @@
+"""What the sidebar sets: a backbone, its input size, and the method's parameters. Frozen, so that it can be a key."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from lake_core.backbones.registry import DEFAULT_BACKBONE
+from lake_core.config import LakeConfig
+
+
+class ModelKey(NamedTuple):
+    """What the activations of an image depend on.
+
+    Attributes:
+        spec: As for `open_backbone`.
+        image_size: Side of the square input in pixels; None is the backbone's own.
+    """
+
+    spec: str
+    image_size: int | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One configuration.
+
+    Attributes:
+        spec: Of the backbone, as for `open_backbone`.
+        image_size: Side of the square input in pixels; None is the backbone's own.
+        config: The method's parameters; None in it is the backbone's recommendation.
+    """
+
+    spec: str = DEFAULT_BACKBONE
+    image_size: int | None = None
+    config: LakeConfig = field(default_factory=LakeConfig)
+
+    @property
+    def model(self) -> ModelKey:
+        return ModelKey(self.spec, self.image_size)
+
+    def having(self, **parameters: Any) -> "Settings":
+        """The same with some of the method's parameters changed."""
+        return replace(self, config=replace(self.config, **parameters))

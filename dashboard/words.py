@@ -1,0 +1,21 @@
+"""Names of things on screen that several pages use."""
+
+from lake_core.detector.result import ImageResult
+from lake_core.evaluation.protocol import Method
+from lake_core.types import Label, Site
+
+SITE_NAMES: dict[Site, str] = {"mlp_hidden": "MLP hidden", "residual_channel": "residual channel"}
+METHOD_NAMES: dict[Method, str] = {
+    "lake": "LAKE (selected, fused)",
+    "random": "random neurons (5 draws)",
+    "all": "all neurons",
+    "visual": "visual part alone",
+    "text": "text part alone",
+}
+LABEL_NAMES: dict[Label | None, str] = {"good": "labelled good", "defective": "labelled defective", None: "no label"}
+SEPARATION_NAMES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
+
+
+def verdict(score: ImageResult) -> str:
+    """The decision in words and a sign, never by colour alone."""
+    return "▲ above threshold" if score.is_anomalous else "▽ below threshold"
