@@ -60,7 +60,7 @@ def test_a_figure_shows_a_name_as_it_is() -> None:
     assert in_figure('<a href="b">c</a> & d') == '&lt;a href="b"&gt;c&lt;/a&gt; &amp; d'
     table = pd.DataFrame({"part": ["visual"], "layer": [1], "neuron": [2], "difference": [0.5]})
     title = decomposition.difference_bars(table, 0.5, ("<b>x", "y")).layout.xaxis.title.text
-    assert title == "contribution in &lt;b&gt;x less contribution in y"
+    assert title == "contribution in &lt;b&gt;x minus contribution in y"
 
 
 PAGES = (
