@@ -29,7 +29,7 @@ from lake_core.metrics.decision import counts
 from lake_core.metrics.image_metrics import f1_max
 from tests.dashboard.visit import opened, press, texts
 
-REQUEST = EvaluationRequest("metal", None, {})
+REQUEST = EvaluationRequest("metal", None, FewShotProtocol())
 
 
 @pytest.fixture(autouse=True)
