@@ -193,7 +193,9 @@ def overlaps(first: Lake, second: Lake) -> list[Overlap]:
             "backbones cannot be matched one by one."
         )
     if first.config.site != second.config.site:
-        raise LakeError("Hidden neurons and channels are different neurons: a selection of one has none of the other.")
+        raise LakeError(
+            "MLP hidden neurons and residual channels are different neurons, so the two selections share none."
+        )
     layers = sorted(first.selection_.keys() & second.selection_.keys())
     if not layers:
         ours, theirs = (", ".join(map(str, lake.selection_)) for lake in (first, second))

@@ -125,7 +125,7 @@ def test_of_three_set_ups_any_two_are_set_against_each_other(small: Dataset) -> 
 
 def test_neurons_of_different_kinds_are_not_matched_and_it_is_said(small: Dataset) -> None:
     app = compare(small, "MLP hidden vs residual channel")
-    assert any("Hidden neurons and channels are different neurons" in info.value for info in app.info)
+    assert any("MLP hidden neurons and residual channels are different neurons" in info.value for info in app.info)
 
 
 def test_set_ups_survive_a_new_session_with_the_link(small: Dataset) -> None:

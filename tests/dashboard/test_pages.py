@@ -177,7 +177,7 @@ def test_a_link_neither_opens_nor_names_a_model(monkeypatch: pytest.MonkeyPatch,
     assert set(opened_specs) == {"lake-cnn"}
     assert next(widget for widget in app.selectbox if widget.label == "Backbone").value == "lake-cnn"
     assert app.query_params["model"] in ("lake-cnn", ["lake-cnn"])
-    assert any("A link opens no model but" in warning.value for warning in app.warning)
+    assert any("A link opens only the models that come with LAKE Explorer" in warning.value for warning in app.warning)
     assert spec not in texts(app)
 
 

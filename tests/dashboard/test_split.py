@@ -195,7 +195,7 @@ def test_experiments_keep_a_threshold_that_was_moved(small: Dataset) -> None:
     assert "the threshold stays 9.00" in texts(app)
     app.switch_page("app_pages/text_prompts.py").run()
     run(app, words_section="Prompt sensitivity")
-    assert "The decision does not depend on the wording" in texts(app)
+    assert "The decision is the same in all" in texts(app)
 
 
 def test_neurons_off_needs_no_forward_pass(small: Dataset) -> None:
