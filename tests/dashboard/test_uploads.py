@@ -51,7 +51,7 @@ def too_large() -> bytes:
 BAD: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a text named .png": ("notes.png", lambda: b"This is a text, whatever its name says.\n"),
     "an empty file": ("empty.png", lambda: b""),
-    "a image cut short": ("short.png", lambda: image()[:200]),
+    "an image cut short": ("short.png", lambda: image()[:200]),
     "100 megapixels": ("huge.png", too_large),
 }
 

@@ -14,7 +14,7 @@ from tests.e2e.steps import open_metal, settle
 HARMLESS: tuple[tuple[str, str], ...] = (
     ("/_stcore/health", "Streamlit's page looks for its server below the page's own path first, then at the root"),
     ("/_stcore/host-config", "the same"),
-    ("/media/", "a image that the next run of the page replaced before the browser fetched it"),
+    ("/media/", "an image that the next run of the page replaced before the browser fetched it"),
 )
 """(part of a console error, why it is harmless)."""
 

@@ -21,7 +21,7 @@ N_EXTREMES = 8
 
 
 def look_at(sha256: str, view: NeuronView) -> None:
-    """Makes a image the one shown in full; a test image becomes the shared one."""
+    """Makes an image the one shown in full; a test image becomes the shared one."""
     if view.found.score_of(sha256) is not None:
         current().set_focus(image=sha256)
         current().normal_looked_at = None
