@@ -70,7 +70,7 @@ def test_the_script_for_several_gpus_runs_on_a_tiny_model(tmp_path: Path) -> Non
 
 
 def test_memory_hardly_grows_with_the_number_of_test_images(tmp_path: Path, ratios: list[str]) -> None:
-    """With pixel metrics; a image's map and mask over its pixels would be 320 KiB for one detector alone."""
+    """With pixel metrics; an image's map and mask over its pixels would be 320 KiB for one detector alone."""
     model, few, many = write("native-vit", tmp_path / "tiny"), 200, 1000
     peaks = [_peak_kib(_masked_set(tmp_path / str(n), n), model) for n in (few, many)]
     growth = (peaks[1] - peaks[0]) / (many - few)

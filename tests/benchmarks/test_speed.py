@@ -138,7 +138,7 @@ def test_changing_k_runs_no_model(
     benchmark.extra_info["ratio_to_one_forward"] = ratio
     ratios.append(
         f"K changed, 8 normals learned and 20 tests scored anew: {ratio:.1f} x one forward pass "
-        f"({ratio / 28:.2f} a image; learning alone {ratio_fit:.1f})"
+        f"({ratio / 28:.2f} an image; learning alone {ratio_fit:.1f})"
     )
     assert learned.store.n_forwards == n_before
     assert ratio < 28
@@ -148,6 +148,6 @@ def test_memory_of_the_store(learned: Lake, backbone: Backbone, images: list[Inp
     needed, everything = (learned.store.bytes_per_image(p) for p in (learned.hook_points, backbone.hook_points))
     assert learned.store.n_bytes == needed * len(images)
     ratios.append(
-        f"store, a image: {needed / 1e6:.1f} MB for what the detector reads, {everything / 1e6:.1f} MB for all "
+        f"store, an image: {needed / 1e6:.1f} MB for what the detector reads, {everything / 1e6:.1f} MB for all "
         f"{len(backbone.hook_points)} places; the image itself is {images[0].rgb.nbytes / 1e6:.1f} MB"
     )

@@ -86,7 +86,7 @@ def test_a_defective_image_slips_in_among_the_normal_ones(metal: Page) -> None:
     page = metal
     go_to(page, "Interventions")
     section(page, "Reference-set contamination")
-    expect(page.get_by_text(re.compile("With one image more among the normal ones"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile("With one more image among the normal ones"))).to_be_visible(timeout=PATIENCE)
     settle(page)
     before = metric(page, "Threshold").inner_text()
     button(page, "▶").click()
@@ -108,7 +108,7 @@ def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
     ask.click()
     expect(page.get_by_text("Change of the score")).to_be_visible(timeout=3 * PATIENCE)
     settle(page)
-    expect(page.get_by_alt_text(re.compile("Changed: map of"))).to_be_visible()
+    expect(page.get_by_alt_text(re.compile("After: map of"))).to_be_visible()
 
 
 def test_a_prompt_is_edited_and_the_score_follows(metal: Page) -> None:

@@ -30,7 +30,7 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     expect(page.get_by_role("heading", name="Neurons", exact=True)).to_be_visible(timeout=PATIENCE)
     settle(page)
     assert (query(page)["neuron"], query(page)["layer"]) == (neuron, layer)
-    expect(page.get_by_label(re.compile("Neuron"))).to_have_value(neuron)
+    expect(page.get_by_label(re.compile(r"^Neuron \(0 to"))).to_have_value(neuron)
     said = page.get_by_text(re.compile(r"Greatest activation")).inner_text()
 
     parts = urlsplit(page.url)
@@ -39,7 +39,7 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     expect(other.get_by_text("There are no normal images to learn from yet")).to_be_visible(timeout=PATIENCE)
     open_metal(other)
     go_to(other, "Neurons")
-    expect(other.get_by_label(re.compile("Neuron"))).to_have_value(neuron, timeout=PATIENCE)
+    expect(other.get_by_label(re.compile(r"^Neuron \(0 to"))).to_have_value(neuron, timeout=PATIENCE)
     assert other.get_by_text(re.compile(r"Greatest activation")).inner_text() == said
 
 
@@ -70,7 +70,7 @@ def test_two_pinned_neurons_are_compared_on_one_image(metal: Page) -> None:
     section(page, "Pinned")
     neurons = []
     for _ in range(2):
-        neurons.append(page.get_by_label(re.compile("Neuron")).input_value())
+        neurons.append(page.get_by_label(re.compile(r"^Neuron \(0 to")).input_value())
         button(page, "Pin this neuron").click()
         expect(button(page, "Unpin this neuron")).to_be_visible(timeout=PATIENCE)
         settle(page)
@@ -86,7 +86,7 @@ def test_two_pinned_neurons_are_compared_on_one_image(metal: Page) -> None:
 def test_keys_move_to_other_neurons_but_not_while_writing(metal: Page) -> None:
     page = metal
     go_to(page, "Neurons")
-    number = page.get_by_label(re.compile("Neuron"))
+    number = page.get_by_label(re.compile(r"^Neuron \(0 to"))
     first = number.input_value()
     page.keyboard.press("j")
     expect(number).not_to_have_value(first, timeout=PATIENCE)
