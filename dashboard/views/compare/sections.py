@@ -5,7 +5,6 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.legends import legend
-from dashboard.components.page import error
 from dashboard.plots import compare
 from dashboard.services import configurations
 from dashboard.services.analysis import Analysis
@@ -182,8 +181,8 @@ def neurons(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None
     st.subheader(f"Shared neurons, {letters[0]} and {letters[1]}", anchor=False)
     try:
         found = overlaps(first.lake, second.lake)
-    except LakeError:
-        st.info(escaped(str(error)), icon=":material/info:")
+    except LakeError as reason:
+        st.info(escaped(str(reason)), icon=":material/info:")
         return
     st.plotly_chart(
         compare.neurons_in_common(found, letters),
