@@ -26,8 +26,8 @@ from lake_core.evaluation.runner import evaluate, evaluate_dataset
 WORKSPACE, FOLDER = "This workspace", "A folder on the server"
 NO_NAME = TextConfig().object_name
 SHOTS = (1, 2, 4, 8, 16, 32)
+# What is chosen at first.
 FIRST = FewShotProtocol(shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
-"""What is chosen at first."""
 Work = Callable[[CategoryProgress], EvaluationReport]
 
 

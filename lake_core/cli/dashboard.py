@@ -24,6 +24,7 @@ _FLAGS = {
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "none",
     "client.toolbarMode": "minimal",
+    "runner.magicEnabled": "false",  # a bare string in a page is a remark, not output
 }
 
 

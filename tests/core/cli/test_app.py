@@ -387,6 +387,7 @@ def test_streamlit_gets_the_flags_and_the_script_its_sample() -> None:
         "--browser.gatherUsageStats": "false",
         "--client.showErrorDetails": "none",
         "--client.toolbarMode": "minimal",
+        "--runner.magicEnabled": "false",
     }
 
 
