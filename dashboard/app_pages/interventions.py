@@ -1,10 +1,8 @@
 """Interventions: experiments on a score, each beside its random control."""
 
-import streamlit as st
-
 from dashboard.components.analysis import current_analysis
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_image
+from dashboard.components.pickers import pick_image, pick_section
 from dashboard.views.interventions import images, neurons
 
 EXPERIMENTS = {
@@ -21,12 +19,4 @@ heading(
 )
 found = current_analysis()
 score = pick_image(found)
-experiment = st.segmented_control(
-    "Experiment",
-    list(EXPERIMENTS),
-    default=next(iter(EXPERIMENTS)),
-    required=True,
-    key="experiment",
-    label_visibility="collapsed",
-)
-EXPERIMENTS[experiment](found, score)
+pick_section("Experiment", EXPERIMENTS, "experiment")(found, score)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.components.analysis import current_analysis
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_image
+from dashboard.components.pickers import pick_image, pick_section
 from dashboard.views.score_decomposition import contributions, sections
 
 SECTIONS = {
@@ -28,12 +28,4 @@ with left:
 with right:
     contributions.waterfall(found, score, where)
     contributions.nearest(found, score, where)
-section = st.segmented_control(
-    "Section",
-    list(SECTIONS),
-    default=next(iter(SECTIONS)),
-    required=True,
-    key="split_section",
-    label_visibility="collapsed",
-)
-SECTIONS[section](found, score, where)
+pick_section("Section", SECTIONS, "decomposition_section")(found, score, where)

@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.components.analysis import current_analysis
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_image
+from dashboard.components.pickers import pick_image, pick_section
 from dashboard.components.tables import metrics
 from dashboard.text import escaped
 from dashboard.views.text_prompts import sections
@@ -33,12 +33,4 @@ metrics(
         ("P(“anomalous”), image", f"{probability.image:.0%}", "zero-shot, not in the score"),
     ]
 )
-section = st.segmented_control(
-    "Section",
-    list(sections.SECTIONS),
-    default=next(iter(sections.SECTIONS)),
-    required=True,
-    key="words_section",
-    label_visibility="collapsed",
-)
-sections.SECTIONS[section](found, score)
+pick_section("Section", sections.SECTIONS, "prompt_section")(found, score)

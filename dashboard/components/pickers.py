@@ -1,4 +1,4 @@
-"""Pickers of the shared selection: the test image, the layer, a neuron."""
+"""Pickers of the shared selection, the test image, the layer, a neuron, and of a page's section."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -11,6 +11,19 @@ from dashboard.session import current
 from lake_core.detector.result import ImageResult
 
 T = TypeVar("T")
+
+
+def pick_section(label: str, sections: Mapping[str, T], key: str) -> T:
+    """Which of a page's sections is open, the first at first; only its work is done.
+
+    Args:
+        label: For screen readers.
+        sections: By the names on screen.
+        key: Of the choice in the session's state.
+    """
+    names = list(sections)
+    chosen = st.segmented_control(label, names, default=names[0], required=True, key=key, label_visibility="collapsed")
+    return sections[chosen]
 
 
 def pick_image(found: Analysis) -> ImageResult:

@@ -165,7 +165,7 @@ def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Call
 def test_moving_the_weight_on_the_split(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], section: str
 ) -> None:
-    app = opened("score_decomposition", split_section=section)
+    app = opened("score_decomposition", decomposition_section=section)
     values = cycle((0.1, 0.45, 0.2, 0.6, 0.35))
 
     def another() -> None:
@@ -175,7 +175,7 @@ def test_moving_the_weight_on_the_split(
 
 
 def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
-    app = opened("score_decomposition", split_section="Nearest normal patch")
+    app = opened("score_decomposition", decomposition_section="Nearest normal patch")
     patches = cycle(range(150, 400, 7))
 
     def another() -> None:
@@ -188,7 +188,7 @@ def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened
 def test_opening_another_image_on_the_split(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: Workspace, section: str
 ) -> None:
-    app = opened("score_decomposition", split_section=section)
+    app = opened("score_decomposition", decomposition_section=section)
     measured(
         benchmark, ratios, f"another image on the Score decomposition ({section})", look_at_another(app, workspace), app
     )
@@ -220,12 +220,12 @@ def test_the_prompt_of_another_image(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: Workspace
 ) -> None:
     """Its texts are known: the page has been opened before."""
-    app = opened("text_prompts", words_section="Prompt sensitivity")
+    app = opened("text_prompts", prompt_section="Prompt sensitivity")
     measured(benchmark, ratios, "does the wording matter, another image", look_at_another(app, workspace), app)
 
 
 def test_any_text_met_before(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
-    app = opened("text_prompts", words_section="Any text")
+    app = opened("text_prompts", prompt_section="Any text")
     phrases = cycle(("a scratch", "rust"))
 
     def another() -> None:

@@ -33,7 +33,7 @@ def test_lines_that_begin_with_a_number_sign_are_off() -> None:
 @pytest.mark.parametrize("section", ["Prompts", "Prompt sensitivity", "Any text"])
 def test_every_section_opens(section: str, small: Dataset) -> None:
     app = full(small, "text_prompts")
-    app.session_state["words_section"] = section
+    app.session_state["prompt_section"] = section
     app.run()
     assert not app.exception
     assert not app.error
@@ -41,7 +41,7 @@ def test_every_section_opens(section: str, small: Dataset) -> None:
 
 def test_the_prompt_is_changed_prompt_by_prompt_and_summarised(small: Dataset) -> None:
     app = full(small, "text_prompts")
-    app.session_state["words_section"] = "Prompt sensitivity"
+    app.session_state["prompt_section"] = "Prompt sensitivity"
     app.run()
     assert not app.exception
     summary = next(one.value for one in app.dataframe if "changes" in one.value).set_index("family")
@@ -60,7 +60,7 @@ def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, 
         "text_prompts",
         backbone_choice=OTHER,
         other_spec=f"local-dir:{folder}",
-        words_section="Any text",
+        prompt_section="Any text",
         any_text="a rusty hole",
     )
     assert not app.exception

@@ -67,7 +67,7 @@ def highest(found: Analysis) -> ImageResult:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
-    said = texts(run(full(small, "score_decomposition"), split_section=section))
+    said = texts(run(full(small, "score_decomposition"), decomposition_section=section))
     assert [name for name, words in SECTIONS.items() if words in said] == [section]
 
 
@@ -129,7 +129,7 @@ def test_the_chosen_place_stays_in_the_image_when_the_grid_changes(small: Datase
 
 
 def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, found: Analysis) -> None:
-    app = run(full(small, "score_decomposition"), split_section="Nearest normal patch")
+    app = run(full(small, "score_decomposition"), decomposition_section="Nearest normal patch")
     score = highest(found)
     expected = score.top_neurons(None, 15)
     table = next(one.value for one in app.dataframe if "here" in one.value)
@@ -138,7 +138,7 @@ def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, foun
 
 
 def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, found: Analysis) -> None:
-    app = run(full(small, "score_decomposition"), split_section="Comparison")
+    app = run(full(small, "score_decomposition"), decomposition_section="Comparison")
     ranked = sorted(found.scores, key=lambda one: -one.score)
     first, last = (Decimal(f"{one.score:.3f}") for one in (ranked[0], ranked[-1]))
     assert f"{first} − {last} = {first - last:+}." in texts(app)
@@ -194,7 +194,7 @@ def test_experiments_keep_a_threshold_that_was_moved(small: Dataset) -> None:
     when_done(app)
     assert "the threshold stays 9.00" in texts(app)
     app.switch_page("app_pages/text_prompts.py").run()
-    run(app, words_section="Prompt sensitivity")
+    run(app, prompt_section="Prompt sensitivity")
     assert "The decision is the same in all" in texts(app)
 
 
