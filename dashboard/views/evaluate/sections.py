@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from dashboard.plots import evaluate
 from dashboard.plots.evaluate import METRIC_NAMES
@@ -115,26 +116,7 @@ def one_run(report: EvaluationReport, asked: EvaluationRequest, number: int) -> 
     if scores.empty:
         st.caption("There are no scores to show.")
         return
-    chosen = scores
-    row = st.container(horizontal=True)
-    for column, title, width in (
-        ("category", "Data set", 190),
-        ("shots", "Normal images", 150),
-        ("seed", "Seed", 100),
-        ("method", "Method", 250),
-    ):
-        options = list(dict.fromkeys(chosen[column]))
-        if len(options) > 1:
-            with row:
-                value = st.selectbox(
-                    title,
-                    options,
-                    len(options) - 1 if column == "shots" else 0,
-                    key=f"run_{column}_{number}",
-                    width=width,
-                    format_func=lambda one: METHOD_NAMES.get(one, str(one)),
-                )
-            chosen = chosen[chosen[column] == value]
+    chosen = _picked_run(scores, number)
     labels, values = (chosen["label"] == "defective").to_numpy(), chosen["score"].to_numpy(float)
     best = best_f1(labels, values)
     if best is None:
@@ -155,6 +137,43 @@ def one_run(report: EvaluationReport, asked: EvaluationRequest, number: int) -> 
         key=f"threshold_{category}_{shots}_{seed}_{method}_{number}",
         help="By default the one with the best F1 on these labels. It uses the answers, so the result is optimistic.",
     )
+    _at_threshold(labels, values, chosen["path"].tolist(), threshold)
+    above = is_anomalous(values, threshold)
+    run = misclassified.Run(
+        report, asked.folders[category] if asked.folders is not None else None, category, method, names
+    )
+    misclassified.show(
+        run, chosen[labels & ~above].sort_values("score"), chosen[~labels & above].sort_values("score", ascending=False)
+    )
+
+
+def _picked_run(scores: pd.DataFrame, number: int) -> pd.DataFrame:
+    """The rows of one category, shots, seed and method; only what has several values is asked for."""
+    chosen = scores
+    row = st.container(horizontal=True)
+    for column, title, width in (
+        ("category", "Data set", 190),
+        ("shots", "Normal images", 150),
+        ("seed", "Seed", 100),
+        ("method", "Method", 250),
+    ):
+        options = list(dict.fromkeys(chosen[column]))
+        if len(options) > 1:
+            with row:
+                value = st.selectbox(
+                    title,
+                    options,
+                    len(options) - 1 if column == "shots" else 0,
+                    key=f"run_{column}_{number}",
+                    width=width,
+                    format_func=lambda one: METHOD_NAMES.get(one, str(one)),
+                )
+            chosen = chosen[chosen[column] == value]
+    return chosen
+
+
+def _at_threshold(labels: NDArray[np.bool_], values: NDArray[np.float64], paths: list[str], threshold: float) -> None:
+    """Curves, confusion matrix and scores of one run, with the threshold in each."""
     found = counts(labels, values, threshold)
     left, right = st.columns([2, 1])
     with left:
@@ -178,17 +197,10 @@ def one_run(report: EvaluationReport, asked: EvaluationRequest, number: int) -> 
             f"**{found.false_positives} false positives**."
         )
     st.plotly_chart(
-        evaluate.score_strip(labels, values, chosen["path"].tolist(), threshold),
+        evaluate.score_strip(labels, values, paths, threshold),
         key="strip",
         config={"displayModeBar": False},
         alt="Scores of good and defective test images with the threshold",
-    )
-    above = is_anomalous(values, threshold)
-    run = misclassified.Run(
-        report, asked.folders[category] if asked.folders is not None else None, category, method, names
-    )
-    misclassified.show(
-        run, chosen[labels & ~above].sort_values("score"), chosen[~labels & above].sort_values("score", ascending=False)
     )
 
 
