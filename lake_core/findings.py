@@ -230,7 +230,7 @@ class StabilityFinding:
         n_normals: Normal images.
         n_selected, n_always: Selected neurons, and those selected whichever normal image is left out.
         mean_jaccard: Mean overlap with the full selection when one is left out; None with a single normal image.
-        would_change: Whether another normal image would change the selection.
+        dependence: How much the selection depends on single normal images, by leaving each out.
     """
 
     criterion: str
@@ -239,7 +239,7 @@ class StabilityFinding:
     n_selected: int
     n_always: int
     mean_jaccard: float | None
-    would_change: Verdict
+    dependence: Verdict
 
 
 @dataclass(frozen=True)

@@ -183,10 +183,10 @@ def _(finding: StabilityFinding) -> str:
     if finding.mean_jaccard is None:
         return "One normal image cannot tell whether another would change the selection; add a second one."
     outcome = {
-        "hardly": "Another normal image would hardly change the selection",
-        "partly": "Another normal image would change part of the selection",
-        "much": "Another normal image could change much of the selection: add some before you trust single neurons",
-    }[finding.would_change]
+        "hardly": "The selection hardly depends on any one normal image",
+        "partly": "The selection depends in part on which normal images were given",
+        "much": "The selection depends much on which normal images were given: add some before trusting it",
+    }[finding.dependence]
     return (
         f"{outcome}. Whichever of the {finding.n_normals} is left out, {finding.n_always} of the {finding.n_selected} "
         f"selected neurons stay; the mean overlap (Jaccard) is {finding.mean_jaccard:.2f}."

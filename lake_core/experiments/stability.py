@@ -1,4 +1,4 @@
-"""Stability of the selection: whether another normal image would change it, by selecting from fewer of them.
+"""Stability of the selection: how much it depends on single normal images, by selecting from fewer of them.
 
 Selections depend on the normal images' activations alone, so nothing is scored here and no network runs.
 """

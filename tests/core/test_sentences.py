@@ -124,11 +124,11 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             STABILITY,
-            "Another normal image would change part of the selection. Whichever of the 8 is left out, 70 of the 100 "
-            "selected neurons stay; the mean overlap (Jaccard) is 0.75.",
+            "The selection depends in part on which normal images were given. Whichever of the 8 is "
+            "left out, 70 of the 100 selected neurons stay; the mean overlap (Jaccard) is 0.75.",
         ),
         (
-            replace(STABILITY, mean_jaccard=None, would_change="unknown"),
+            replace(STABILITY, mean_jaccard=None, dependence="unknown"),
             "One normal image cannot tell whether another would change the selection; add a second one.",
         ),
         (

@@ -270,7 +270,7 @@ def test_stability_equals_selections_made_by_hand(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(("n_odd", "verdict"), [(0, "hardly"), (2, "hardly"), (4, "partly"), (8, "much")])
-def test_says_in_words_whether_another_photo_would_change_the_story(
+def test_says_how_much_the_selection_depends_on_single_normal_images(
     open_tiny: OpenTiny, noise_images: list[InputImage], n_odd: int, verdict: str
 ) -> None:
     """Of 10 selected neurons, some per image owe their place to that image alone; others stand ready."""
@@ -287,7 +287,7 @@ def test_says_in_words_whether_another_photo_would_change_the_story(
     found = stability(lake, n_seeds=1)
     assert set(lake.selection_[2].neurons) == set(range(10))
     assert found.mean_jaccard == pytest.approx((10 - n_odd // 2) / (10 + n_odd // 2))
-    assert found.finding.would_change == verdict
+    assert found.finding.dependence == verdict
     assert (found.finding.n_always, found.finding.n_selected, found.finding.n_normals) == (steady, 10, 2)
     assert found.finding.mean_jaccard == found.mean_jaccard
     assert int(found.neurons["always"].sum()) == steady
@@ -296,7 +296,7 @@ def test_says_in_words_whether_another_photo_would_change_the_story(
 def test_with_one_normal_image_the_verdict_is_unknown(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
     lake = Lake(open_tiny("native-vit"), LakeConfig(layers=(2,), top_k=10)).fit(noise_images[:1])
     found = stability(lake)
-    assert found.finding.would_change == "unknown"
+    assert found.finding.dependence == "unknown"
     assert found.mean_jaccard is None
     assert len(found.runs) == len(found.neurons) == 0
 
@@ -308,4 +308,4 @@ def test_a_random_selection_does_not_claim_to_depend_on_the_images(
     found = stability(Lake(open_tiny("native-vit"), config).fit(noise_images[:3]))
     assert found.mean_jaccard == 1
     assert not found.finding.reads_images
-    assert found.finding.would_change == "hardly"
+    assert found.finding.dependence == "hardly"
