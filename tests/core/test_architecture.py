@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,20 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(parsed(path)))
+
+
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
     """Top-level package of each import, and whether it is made when the file is imported."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.Lambda) for n in ast.walk(f)}
-    for node in ast.walk(tree):
+    inner = {id(n) for f in nodes(path) if isinstance(f, ast.FunctionDef | ast.Lambda) for n in ast.walk(f)}
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name.split(".")[0], id(node) not in inner) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -39,7 +49,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 
 def calls(path: Path) -> Iterator[tuple[str, dict[str, ast.expr]]]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), {kw.arg: kw.value for kw in node.keywords if kw.arg}
 
@@ -69,16 +79,15 @@ def test_nothing_is_unpickled(path: Path) -> None:
 
 def private_names(path: Path) -> Iterator[str]:
     """Names that begin with one underscore and belong to another module of this project: imported, or reached."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     modules = set()
-    for node in ast.walk(tree):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("lake_core", "dashboard"):
             for alias in node.names:
                 if is_private(alias.name):
                     yield f"{node.module}.{alias.name}"
                 if is_module(f"{node.module}.{alias.name}"):
                     modules.add(alias.asname or alias.name)
-    for node in ast.walk(tree):
+    for node in nodes(path):
         match node:
             case ast.Attribute(ast.Name(owner), name) if owner in modules and is_private(name):
                 yield f"{owner}.{name}"
@@ -149,9 +158,8 @@ def test_a_module_that_imports_against_the_order_of_the_rooms_fails_the_contract
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)
 def test_each_file_begins_with_a_sentence_on_what_lives_there(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
-    if source.strip():
-        assert (ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0].rstrip().endswith((".", ":"))
+    if path.read_text(encoding="utf-8").strip():
+        assert (ast.get_docstring(parsed(path)) or "").split("\n\n")[0].rstrip().endswith((".", ":"))
 
 
 def test_importing_the_core_imports_no_interface() -> None:

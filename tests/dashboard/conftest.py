@@ -1,12 +1,22 @@
 """What the dashboard's tests share: no command-line arguments, and a small set of images."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import load_sample
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_read_once() -> Iterator[None]:
+    """Streamlit reads the metadata of every installed package for each `AppTest`: half a second, always the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -71,3 +71,31 @@ def open_metal(page: Page) -> None:
     page.get_by_role("button", name="Open metal").click()
     expect(button(page, r"Download the scores \(CSV\)")).to_be_visible(timeout=2 * PATIENCE)
     settle(page)
+
+
+def overflow(page: Page) -> list[str]:
+    """What makes the page scroll sideways: empty where nothing does."""
+    return list(
+        page.evaluate(
+            """() => {
+                const main = document.querySelector('[data-testid=stMain]');
+                const wide = main.scrollWidth > main.clientWidth
+                    || document.documentElement.scrollWidth > window.innerWidth || window.innerWidth > 390;
+                if (!wide) return [];
+                const over = [...main.querySelectorAll('*')].filter(
+                    node => node.getBoundingClientRect().right > main.getBoundingClientRect().right + 1);
+                return ['the page', ...over.map(node => node.dataset.testid || node.className).slice(0, 12)];
+            }"""
+        )
+    )
+
+
+def fits_a_phone(page: Page) -> None:
+    """Makes the window as narrow as a phone, checks that nothing needs more room, and makes it wide again."""
+    wide = page.viewport_size
+    assert wide is not None
+    page.set_viewport_size({"width": 390, "height": 844})
+    settle(page)
+    assert not overflow(page)
+    page.set_viewport_size(wide)
+    settle(page)

@@ -2,17 +2,14 @@
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import OpenTab
-from tests.e2e.steps import PATIENCE, go_to, heading, settle
+from tests.e2e.steps import PATIENCE, fits_a_phone, go_to, heading, settle
 
 
 def test_selected_against_random_in_one_click(metal: Page) -> None:
     page = metal
     go_to(page, "Compare")
-    settle(page)
     page.get_by_role("button", name="Selected vs random").click()
     expect(heading(page, "Cost")).to_be_visible(timeout=PATIENCE)
     settle(page)
@@ -36,12 +33,12 @@ def test_selected_against_random_in_one_click(metal: Page) -> None:
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     expect(image).not_to_have_attribute("alt", before or "", timeout=PATIENCE)
     settle(page)
+    fits_a_phone(page)
 
 
 def test_set_ups_to_compare_survive_a_reload(metal: Page) -> None:
     page = metal
     go_to(page, "Compare")
-    settle(page)
     page.get_by_role("button", name="Top 100 vs all").click()
     expect(heading(page, "Cost")).to_be_visible(timeout=PATIENCE)
     settle(page)
@@ -53,11 +50,9 @@ def test_set_ups_to_compare_survive_a_reload(metal: Page) -> None:
 def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_moves(metal: Page) -> None:
     page = metal
     go_to(page, "Evaluate")
-    settle(page)
     page.get_by_role("button", name="Evaluate", exact=True).click()
     expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
     go_to(page, "Scores")
-    settle(page)
     page.reload()
     settle(page)
     go_to(page, "Evaluate")
@@ -76,7 +71,7 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
     settle(page)
     assert said.inner_text() != before
     expect(page.get_by_text("False negatives (12)")).to_be_visible()
-    settle(page)
+    fits_a_phone(page)
     page.wait_for_function("[...document.images].every(image => image.complete)")  # else the next page takes them away
 
     page.get_by_role("button", name="Why this score?").first.click()
@@ -87,7 +82,6 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
 def test_an_evaluation_can_be_cancelled(metal: Page) -> None:
     page = metal
     go_to(page, "Evaluate")
-    settle(page)
     page.get_by_role("spinbutton", name="Random seeds").fill("10")
     page.get_by_role("spinbutton", name="Random seeds").press("Enter")
     settle(page)
@@ -96,22 +90,3 @@ def test_an_evaluation_can_be_cancelled(metal: Page) -> None:
     expect(page.get_by_text("The evaluation of metal was cancelled.")).to_be_visible(timeout=PATIENCE)
     settle(page)
     expect(page.get_by_role("button", name="Evaluate", exact=True)).to_be_visible()
-
-
-@pytest.mark.parametrize("title", ["Compare", "Evaluate"])
-def test_the_measuring_pages_fit_a_phone(metal: Page, open_tab: OpenTab, title: str) -> None:
-    go_to(metal, title)
-    settle(metal)
-    if title == "Compare":
-        metal.get_by_role("button", name="Selected vs random").click()
-        expect(heading(metal, "Cost")).to_be_visible(timeout=PATIENCE)
-    else:
-        metal.get_by_role("button", name="Evaluate", exact=True).click()
-        expect(heading(metal, "Result: metal")).to_be_visible(timeout=3 * PATIENCE)
-    settle(metal)
-    page = open_tab(metal.url, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    expect(heading(page, title)).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_test_id("stPlotlyChart").first).to_be_visible(timeout=PATIENCE)
-    settle(page)
-    main = page.get_by_test_id("stMain")
-    assert main.evaluate("node => node.scrollWidth <= node.clientWidth && window.innerWidth === 390")

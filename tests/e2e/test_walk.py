@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from lake_core.data.samples import assets_folder
 from tests.e2e.conftest import OpenTab
-from tests.e2e.steps import PATIENCE, go_to, heading, metric, query, settle, slider, title_of
+from tests.e2e.steps import PATIENCE, go_to, heading, metric, overflow, query, settle, slider, title_of
 
 METAL = assets_folder() / "samples" / "metal"
 NORMALS = [METAL / "train" / "good" / f"{n:03}.jpg" for n in range(4)]
@@ -29,7 +29,6 @@ PAGES = (
     "Evaluate",
     "Compare",
 )
-PATHS = {title: title.lower().replace(" ", "_") for title in PAGES} | {"Workspace": ""}
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +88,9 @@ def other_row(page: Page) -> int:
     return row
 
 
-def on_page(page: Page, title: str) -> str:
-    """The address of another page with the same session and selection."""
-    parts = urlsplit(page.url)
-    return f"{parts.scheme}://{parts.netloc}/{PATHS[title]}?{parts.query}"
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def link(chromium: Browser, address: str, brought: tuple[list[Path], list[Path], Path]) -> str:
-    """The address of the page Scores of a session of its own that has run: settings are kept with the session."""
+    """The address of the page Scores of a session that has run, for walks that leave its settings as they are."""
     with chromium.new_context() as context:
         page = context.new_page()
         page.goto(address)
@@ -209,12 +202,8 @@ def test_a_click_on_a_bar_leads_to_its_neuron(scored: Page) -> None:
     expect(page.get_by_label(re.compile(r"^Neuron \(0 to"))).to_have_value(neuron)
 
 
-def test_the_text_weight_moves_by_keyboard_and_the_score_with_it(
-    open_tab: OpenTab, brought: tuple[list[Path], list[Path], Path]
-) -> None:
-    page = open_tab()
-    bring(page, brought[0], brought[1])
-    run(page, 8)
+def test_the_text_weight_moves_by_keyboard_and_the_score_with_it(metal: Page) -> None:
+    page = metal
     go_to(page, "Score decomposition")
     visual, text_part = number_of(metric(page, "Visual")), number_of(metric(page, "Text"))
     before = metric(page, "Image score").inner_text()
@@ -352,10 +341,10 @@ def test_a_page_opened_before_the_run_keeps_the_link(
     wait_for_query(page, w=number)
 
 
-def test_every_page_loads_in_the_dark_theme(scored: Page, open_tab: OpenTab) -> None:
+def test_every_page_loads_in_the_dark_theme(open_tab: OpenTab, link: str) -> None:
+    page = open_tab(link, color_scheme="dark")
     for title in PAGES:
-        page = open_tab(on_page(scored, title), color_scheme="dark")
-        expect(title_of(page, title)).to_be_visible(timeout=PATIENCE)
+        go_to(page, title)
         red, green, blue = _rgb(page.get_by_test_id("stApp"), "background-color")
         assert max(red, green, blue) < 80
         assert min(_rgb(title_of(page, title), "color")) > 170
@@ -366,30 +355,12 @@ def _rgb(element: Locator, style: str) -> list[int]:
     return [int(float(number)) for number in re.findall(r"[\d.]+", text)[:3]]
 
 
-def test_every_page_fits_a_phone(scored: Page, open_tab: OpenTab) -> None:
-    page = open_tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    too_wide = _overflow(page)
-    assert not too_wide, ("empty Workspace", too_wide)
+def test_every_page_fits_a_phone(open_tab: OpenTab, link: str) -> None:
+    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    assert not overflow(open_tab(**phone)), "empty Workspace"
+    page = open_tab(link, **phone)
     for title in PAGES:
-        page.goto(on_page(scored, title))
-        expect(title_of(page, title)).to_be_visible(timeout=PATIENCE)
-        settle(page)
-        too_wide = _overflow(page)
+        page.get_by_test_id("stExpandSidebarButton").click()
+        go_to(page, title)
+        too_wide = overflow(page)
         assert not too_wide, (title, too_wide)
-
-
-def _overflow(page: Page) -> list[str]:
-    """What makes the page scroll sideways: empty where nothing does."""
-    return list(
-        page.evaluate(
-            """() => {
-                const main = document.querySelector('[data-testid=stMain]');
-                const wide = main.scrollWidth > main.clientWidth
-                    || document.documentElement.scrollWidth > window.innerWidth || window.innerWidth > 390;
-                if (!wide) return [];
-                const over = [...main.querySelectorAll('*')].filter(
-                    node => node.getBoundingClientRect().right > main.getBoundingClientRect().right + 1);
-                return ['the page', ...over.map(node => node.dataset.testid || node.className).slice(0, 12)];
-            }"""
-        )
-    )
