@@ -362,5 +362,7 @@ def test_every_page_fits_a_phone(open_tab: OpenTab, link: str) -> None:
     for title in PAGES:
         page.get_by_test_id("stExpandSidebarButton").click()
         go_to(page, title)
+        page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+        settle(page)
         too_wide = overflow(page)
         assert not too_wide, (title, too_wide)
