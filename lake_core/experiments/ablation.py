@@ -28,7 +28,6 @@ from lake_core.experiments.neuron_sets import (
     rank_among,
 )
 from lake_core.findings import AblationFinding, ControlFinding, FitWarning, LayerAblated, Quantity, Rank, RankFinding
-from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.types import Labels, Neurons, Progress
 
@@ -113,17 +112,6 @@ class ScoreAblation:
         return self.after.score - self.before.score
 
     @property
-    def map_change(self) -> np.ndarray:
-        """(rows, cols) float32, fused map after less before; NaN where a patch is not on the image."""
-        change: np.ndarray = self.after.map - self.before.map
-        return change
-
-    @property
-    def patch_moved(self) -> bool:
-        """Whether the max-scoring patch is another one."""
-        return self.after.patch != self.before.patch
-
-    @property
     def evidence_before(self) -> list[Evidence]:
         """The nearest normal patches of the max-scoring patch before, in the layers that still have neurons."""
         left = {found.layer for found in self.evidence_after}
@@ -133,11 +121,6 @@ class ScoreAblation:
     def evidence_after(self) -> list[Evidence]:
         """The same patch's nearest normal patches now."""
         return self.after.evidence(self.before.patch)
-
-    @property
-    def is_anomalous_at_kept_threshold(self) -> bool:
-        """The decision after, by the threshold from before."""
-        return is_anomalous(self.after.score, self.before.threshold)
 
     @property
     def finding(self) -> AblationFinding:

@@ -107,30 +107,6 @@ def test_an_image_between_the_centres_still_has_patches() -> None:
     assert inside.all(axis=1).tolist() == [False, False, False, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("resize", ["squash", "letterbox"])
-@pytest.mark.parametrize("covered", [(96, 128), (90, 112)])
-def test_patch_at_agrees_with_the_boxes(resize: str, covered: tuple[int, int]) -> None:
-    grid, size = PatchGrid(6, 8, *covered), (211, 77)
-    placement = placement_in(*size, 96, 128, resize)  # type: ignore[arg-type]
-    for x, y in np.random.default_rng(3).uniform((0, 0), size, (200, 2)):
-        patch = grid.patch_at(x, y, placement, size)
-        holders = []
-        for candidate in range(grid.n_patches):
-            left, top, right, bottom = grid.box(candidate, placement, size)
-            if left <= x < right and top <= y < bottom:
-                holders.append(candidate)
-        assert holders == ([] if patch is None else [patch])
-
-
-def test_patch_at_is_none_off_the_image_and_off_the_covered_area() -> None:
-    placement = placement_in(100, 100, 250, 250, "squash")
-    grid = PatchGrid(7, 7, 224, 224)
-    assert grid.patch_at(89.5, 0, placement, (100, 100)) == 6
-    assert grid.patch_at(89.7, 0, placement, (100, 100)) is None
-    for x, y in ((-0.1, 5), (5, 100), (100, 5)):
-        assert grid.patch_at(x, y, placement, (100, 100)) is None
-
-
 def test_coarse_of_fine_halves_a_grid() -> None:
     coarse = coarse_of_fine(PatchGrid(24, 24, 384, 384), PatchGrid(12, 12, 384, 384))
     assert coarse.dtype == np.int64
