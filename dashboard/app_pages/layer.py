@@ -17,7 +17,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
-from lake_core.types import Progress
+from lake_core.types import Progress, counted
 from lake_core.visualization.colours import score_scale, symmetric_limit
 from lake_core.visualization.overlays import Style, overlay
 
@@ -79,11 +79,10 @@ def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[i
     lake = found.lake
     layers = lake.backbone.layers_with(lake.config.site)
     maps = {}
-    for index, layer in enumerate(layers):
+    for layer in counted(layers, show):
         config = replace(lake.config, layers=(layer,), fusion_weight=0.0)
         alone = Lake(lake.backbone, config, lake.store).fit(lake.normals_)
         maps[layer] = alone.explain(score.image)
-        show(index + 1, len(layers))
     return maps
 
 

@@ -29,7 +29,7 @@ from lake_core.experiments.neuron_sets import (
 )
 from lake_core.findings import AblationFinding, ControlFinding, FitWarning, LayerAblated, Quantity, Rank, RankFinding
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.types import Labels, Neurons, Progress
+from lake_core.types import Labels, Neurons, Progress, counted
 
 # The detector without them -------------------------------------------------------------------------------------------
 
@@ -245,11 +245,7 @@ def ablation_control(
 
     change, auroc_change = changes_by(ablated(lake, chosen))
     drawn = matched_draws(chosen, all_selected(lake), draws)
-    found = []
-    for n_done, draw in enumerate(drawn, start=1):
-        found.append(changes_by(ablated(lake, draw)))
-        if on_progress is not None:
-            on_progress(n_done, len(drawn))
+    found = [changes_by(ablated(lake, draw)) for draw in counted(drawn, on_progress)]
     changes, auroc_changes = np.array(found, dtype=np.float64).reshape(-1, 2).T
     mixed, with_auroc = is_mixed(chosen, drawn), auroc_before is not None
     return ScoreAblationControl(
