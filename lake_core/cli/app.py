@@ -29,6 +29,16 @@ Device = Annotated[
 Criterion = Annotated[
     str | None, typer.Option(metavar="|".join(criteria()), help="How neurons are ranked; default variance.")
 ]
+Precision = Annotated[
+    str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the image tower; half precision is for GPUs.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Images in a forward pass; default: 4, on a GPU 64.")
+]
+Engine = Annotated[str, typer.Option(metavar="local|ray", help="Run in this process, or on a Ray cluster.")]
+Address = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Of a running Ray cluster; default: one on this machine.")
+]
 DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set, a folder of data sets, or: samples.")]
 
 
@@ -174,18 +184,10 @@ def evaluate(
     criterion: Criterion = None,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
     device: Device = "auto",
-    precision: Annotated[
-        str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the image tower; half precision is for GPUs.")
-    ] = "fp32",
-    batch: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Images in a forward pass; default: 4, on a GPU 64.")
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="local|ray", help="Run in this process, or on a Ray cluster.")
-    ] = "local",
-    address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of a running Ray cluster; default: one on this machine.")
-    ] = None,
+    precision: Precision = "fp32",
+    batch: BatchSize = None,
+    engine: Engine = "local",
+    address: Address = None,
     json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
     csv_out: Annotated[
         Path | None,

@@ -254,8 +254,7 @@ def scored(
 
 
 def _box(placement: Placement) -> tuple[slice, slice, slice]:
-    rows = slice(placement.top, placement.top + placement.height)
-    return slice(None), rows, slice(placement.left, placement.left + placement.width)
+    return slice(None), placement.rows, placement.cols
 
 
 def _offset(on_progress: Progress, n_before: int, n_in_all: int) -> Callable[[int, int], None]:

@@ -21,7 +21,7 @@ from lake_core.detector.result import ImageResult
 from lake_core.detector.text import text_directions
 from lake_core.errors import ConfigError
 from lake_core.experiments.neuron_sets import DEFAULT_DRAWS, RandomDraws, is_mixed, matched_draws, rank_among
-from lake_core.experiments.replacing import Targets, check_patches, hook_points_of, patches_at, pools_of, replaced
+from lake_core.experiments.replacing import Targets, hook_points_of, patches_at, pools_of, replaced
 from lake_core.findings import ControlFinding, Rank, RankFinding
 from lake_core.types import HookPoint, Pool, Progress, Site
 
@@ -184,7 +184,7 @@ def activation_patching(
         if layer not in sources:
             raise ConfigError(f"Layer {layer} has no source to take values from; give one for each layer.")
         source = sources[layer]
-        check_patches(lake, hook_point, [source.patch])
+        lake.backbone.check_patches(hook_point, [source.patch])
         lake.store.ensure([source.image], {hook_point})
         values[layer] = lake.store.get(source.image, hook_point)[source.patch]
     return _run(lake, image, targets, values, pool, draws, on_progress)
