@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.components.analysis import current_analysis
 from dashboard.components.legends import legend
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_layer
+from dashboard.components.pickers import pick_layer, pick_one
 from dashboard.services.analysis import Analysis, neuron_flags
 from dashboard.session import Pin, current
 from dashboard.text import escaped
@@ -122,9 +122,7 @@ numbers.own_numbers(view)
 for flag in neuron_flags(found, selection.layer).of(view.neuron):
     st.warning(f"This neuron is {FLAGS[flag]}.", icon=":material/flag:")
 
-section = st.segmented_control(
-    "Section", SECTIONS, default="Maps", required=True, key="neuron_section", label_visibility="collapsed"
-)
+section = pick_one("Section", SECTIONS, "neuron_section", label_visibility="collapsed")
 if section == "Maps":
     legend(view.limit, "the activations")
     maps.in_full(view)

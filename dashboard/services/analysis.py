@@ -211,7 +211,6 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None = 
     """Everything the pages show, from stored activations.
 
     Args:
-        settings: The configuration.
         workspace: With at least one normal image, whose activations (and the tests') are in the store.
         threshold: The user's own decision threshold, or None for the normal images'.
     Raises:

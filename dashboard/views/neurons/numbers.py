@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.pickers import pick_one
 from dashboard.components.progress import computed
 from dashboard.components.tables import Cell, download_table, metrics
 from dashboard.plots.neurons import activation_histogram
@@ -65,7 +66,7 @@ def distribution(view: NeuronView) -> None:
     names = [name for name in PAIRS[0] if name in groups]
     pairs = {f"{one} and {other}": [one, other] for one, other in PAIRS if one in groups and other in groups}
     if len(pairs) > 1:
-        names = pairs[st.segmented_control("Compare", list(pairs), default=next(iter(pairs)), required=True)]
+        names = pairs[pick_one("Compare", list(pairs))]
     st.plotly_chart(
         activation_histogram({name: groups[name] for name in names}),
         key="histogram",
