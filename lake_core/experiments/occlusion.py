@@ -14,10 +14,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid
+from lake_core.config import require_one_of, require_whole
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
-from lake_core.errors import ConfigError
 from lake_core.experiments.deletion import patch_of_pixels, replacement_of, scored
 from lake_core.findings import OcclusionFinding, Replacement
 from lake_core.types import Progress
@@ -32,7 +32,6 @@ class Occlusion:
     """What covering regions does, and the map's values in them.
 
     Attributes:
-        image: The image.
         target: What was watched: the image "score", or the mean of the fused "map".
         replacement: What covered regions showed.
         grid: The fused grid.
@@ -96,7 +95,6 @@ def occlusion(
 
     Args:
         lake: Fitted.
-        image: The image.
         target: What to watch, "score" or "map".
         replacement: What covered regions show, as in `CurveConfig`.
         n_regions: Regions at most, at least 1; each costs one image through the network.
@@ -104,10 +102,8 @@ def occlusion(
     Raises:
         ConfigError: if an argument is not allowed.
     """
-    if target not in get_args(Target):
-        raise ConfigError(f"target is {target!r}; it must be one of {', '.join(get_args(Target))}.")
-    if n_regions < 1:
-        raise ConfigError(f"n_regions is {n_regions}; it must be a whole number of at least 1.")
+    require_one_of("target", target, get_args(Target))
+    require_whole("n_regions", n_regions)
     result = lake.explain(image)
     grid = result.patch_scores.grid
     region = regions(grid, result.patch_scores.inside, n_regions, result.patch)

@@ -26,8 +26,8 @@ from lake_core.backbones.adapters.base import Adapter
 from lake_core.backbones.backbone import FORWARD_LOCK, Backbone
 from lake_core.backbones.hooks import Hook
 from lake_core.backbones.patch_grid import Placement
+from lake_core.config import require_one_of, require_whole
 from lake_core.data.images import InputImage
-from lake_core.errors import ConfigError
 from lake_core.types import HookPoint, Progress
 
 Method = Literal["gradient", "integrated_gradients"]
@@ -56,11 +56,9 @@ class AttributionConfig:
     steps: int = 32
 
     def __post_init__(self) -> None:
-        for name, allowed in (("method", METHODS), ("baseline", BASELINES)):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}.")
-        if self.steps < 1:
-            raise ConfigError(f"steps is {self.steps!r}; it must be a whole number of at least 1.")
+        require_one_of("method", self.method, METHODS)
+        require_one_of("baseline", self.baseline, BASELINES)
+        require_whole("steps", self.steps)
 
 
 GRADIENT = AttributionConfig()
@@ -76,7 +74,6 @@ class Attribution:
             value per unit of the preprocessed pixel, all channels moved together.
         method: "gradient" or "integrated_gradients".
         hook_point: Layer and site of the neuron.
-        neuron: The neuron.
         patch: The patch whose activation is explained; None for the mean over the patches on the image.
         value: That activation for the image.
         baseline: Name of the baseline, or None for "gradient", which has none.
@@ -114,7 +111,6 @@ def neuron_attribution(
 
     Args:
         backbone: An opened model; it is only read.
-        image: The image.
         hook_point: Layer and activation site, from `backbone.hook_point`.
         neuron: From 0.
         patch: Index into the layer's patch grid; None takes the mean over the patches that lie on the image.
