@@ -87,11 +87,6 @@ class Analysis:
         """One per test image, in the workspace's order; pages that need none don't wait for them."""
         return tuple(map(self.lake.aggregate, patch_scores(self.key, self.workspace).result))
 
-    @property
-    def computed(self) -> list[PatchScores]:
-        """The patch scores of each test image, for experiments that need not compute them again."""
-        return [score.patch_scores for score in self.scores]
-
     @cached_property
     def scale(self) -> ScoreScale:
         """The colour scale shared by all score maps."""

@@ -128,12 +128,6 @@ class PatchGrid:
     def n_patches(self) -> int:
         return self.rows * self.cols
 
-    def centres(self) -> np.ndarray:
-        """(n_patches, 2) float64: (y, x) of each patch's centre in input pixels."""
-        y = (np.arange(self.rows) + 0.5) * (self.covered_height / self.rows)
-        x = (np.arange(self.cols) + 0.5) * (self.covered_width / self.cols)
-        return np.stack([np.repeat(y, self.cols), np.tile(x, self.rows)], axis=1)
-
     def box(self, patch: int, placement: Placement, image_size: tuple[int, int]) -> tuple[float, float, float, float]:
         """A patch's box (left, top, right, bottom) in image pixels, clipped to the image.
 
