@@ -237,8 +237,7 @@ def _group() -> None:
 
 @_datasets.command()
 def inspect(
-    folder: DataFolder,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    folder: DataFolder, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False
 ) -> None:
     """Show how a folder is understood: categories, layout, counts, masks, sizes, duplicates, what is ignored.
 
@@ -263,8 +262,7 @@ def models(
 @app.command()
 def dashboard(
     port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65535, help="Port, or the next free one; default: $PORT, else 8501."),
+        int | None, typer.Option(min=1, max=65535, help="Port, or the next free one; default: $PORT, else 8501.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     sample: Annotated[str | None, typer.Option(metavar="NAME", help="Built-in sample to begin with.")] = None,

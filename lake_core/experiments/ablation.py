@@ -142,7 +142,6 @@ def ablate(lake: Lake, neurons: Neurons, image: InputImage) -> ScoreAblation:
     Args:
         lake: Fitted.
         neurons: Layer number -> selected neurons.
-        image: The image.
     Raises:
         ConfigError: if a neuron is not selected.
     """

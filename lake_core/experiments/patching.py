@@ -141,7 +141,6 @@ def causal_ablation(
 
     Args:
         lake: Fitted.
-        image: The image.
         targets: Which neurons, and at which patches.
         pool: What the draws are made from: "layer" all neurons of the layer, "selected" its selected ones. A neuron
             that is not selected cannot move its own layer's map, so for the score "selected" is the harder comparison.
@@ -171,7 +170,6 @@ def activation_patching(
 
     Args:
         lake: Fitted.
-        image: The image.
         targets: Which neurons, and at which patches: with `evidence_sources` usually those of `max_scoring_patches`.
         sources: For each layer, where its values come from; `evidence_sources` gives the nearest normal patches.
         pool, draws, on_progress: As in `causal_ablation`; the draws get their own values from the same source.

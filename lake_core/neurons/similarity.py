@@ -31,7 +31,6 @@ class SitesOverlap:
     """How far the selected neurons of one activation site have correlated ones among those of the other.
 
     Attributes:
-        layer: The layer.
         matches: One row per selected hidden neuron: neuron, residual_channel (the selected channel whose map has the
             greatest absolute correlation), correlation (signed). Greatest absolute correlation first.
         share_correlated: Share of the rows with an absolute correlation of at least CORRELATED, in [0, 1].
