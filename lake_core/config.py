@@ -8,7 +8,7 @@ the selection and the memory bank, `TextConfig` for the text side, `WeightConfig
 the three together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral
 from typing import Any, Literal, TypeVar, get_args
@@ -64,11 +64,11 @@ class FitConfig:
             are_numbers = len(self.layers) > 0 and all(_is_whole(layer, 1) for layer in self.layers)
             _require(are_numbers, "layers", self.layers, "at least one layer number, from 1")
             object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
-        _require_one_of("site", self.site, (None, *SITES))
-        _require(_is_whole(self.top_k, 1), "top_k", self.top_k, "a whole number of at least 1")
-        _require_one_of("criterion", self.criterion, tuple(criteria()))
-        _require(_is_whole(self.seed, 0), "seed", self.seed, "a whole number of at least 0")
-        _require_one_of("normalise", self.normalise, (None, *NORMALISATIONS))
+        require_one_of("site", self.site, (None, *SITES))
+        require_whole("top_k", self.top_k)
+        require_one_of("criterion", self.criterion, tuple(criteria()))
+        require_whole("seed", self.seed, 0)
+        require_one_of("normalise", self.normalise, (None, *NORMALISATIONS))
         is_odd = self.smooth is None or (_is_whole(self.smooth, 1) and self.smooth % 2 == 1)
         _require(is_odd, "smooth", self.smooth, "1, 3, 5 ...")
         _require(0 < self.calibration_quantile <= 1, "calibration_quantile", self.calibration_quantile, "in (0, 1]")
@@ -117,7 +117,7 @@ class WeightConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.fusion_weight <= 1, "fusion_weight", self.fusion_weight, "between 0 and 1")
-        _require(_is_whole(self.top_q, 1), "top_q", self.top_q, "a whole number of at least 1")
+        require_whole("top_q", self.top_q)
         _require(0 <= self.threshold_quantile <= 1, "threshold_quantile", self.threshold_quantile, "between 0 and 1")
 
 
@@ -186,6 +186,12 @@ def _require(holds: bool, name: str, value: object, allowed: str) -> None:
         raise ConfigError(f"{name} is {value!r}; it must be {allowed}.")
 
 
-def _require_one_of(name: str, value: object, allowed: tuple[object, ...]) -> None:
+def require_whole(name: str, value: object, lowest: int = 1) -> None:
+    """Raises a ConfigError unless a parameter is a whole number of at least `lowest`."""
+    _require(_is_whole(value, lowest), name, value, f"a whole number of at least {lowest}")
+
+
+def require_one_of(name: str, value: object, allowed: Sequence[object]) -> None:
+    """Raises a ConfigError unless a parameter has one of the values allowed; the message does not list None."""
     names = [str(one) for one in allowed if one is not None]
     _require(value in allowed, name, value, f"one of {', '.join(names)}")

@@ -1,9 +1,11 @@
 """Names that several rooms share: activation sites, hook points, neurons, labels, progress."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias, get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import numpy as np
+
+T = TypeVar("T")
 
 Site = Literal["residual_channel", "mlp_hidden"]
 """Where in a block activations are read: "residual_channel" is the block's output, "mlp_hidden" the input of its
@@ -35,3 +37,11 @@ Labels: TypeAlias = Sequence[bool | None]
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the steps done and the steps in all; it may raise to cancel."""
+
+
+def counted(steps: Sequence[T], on_progress: Progress | None) -> Iterator[T]:
+    """The steps one after the other, for a loop that does them; each is reported when it is done."""
+    for n_done, step in enumerate(steps, start=1):
+        yield step
+        if on_progress is not None:
+            on_progress(n_done, len(steps))

@@ -6,7 +6,9 @@ import streamlit as st
 
 from dashboard.components import sidebar
 from dashboard.components.analysis import analysis_with, need_images
+from dashboard.components.layout import cards
 from dashboard.components.page import error, heading, warn
+from dashboard.components.pickers import pick_one
 from dashboard.services import configurations
 from dashboard.services.analysis import filled
 from dashboard.services.configurations import LETTERS
@@ -56,9 +58,8 @@ def chosen_configurations(present: Settings) -> list[Settings]:
     current().set_configurations(held)
     held = list(current().configurations)
     if held:
-        with st.container(horizontal=True, key="setup_cards"):
-            cards = [st.container(border=True, width=250) for _ in held]
-        for card, letter, name, settings in zip(cards, LETTERS, configurations.names(held), held, strict=False):
+        places = cards(len(held), 250, "setup_cards", border=True)
+        for card, letter, name, settings in zip(places, LETTERS, configurations.names(held), held, strict=False):
             with card:
                 st.markdown(f"**{letter}** · {escaped(name)}")
                 st.caption(escaped(configurations.in_full(settings)))
@@ -107,15 +108,8 @@ def pick_pair(names: list[str]) -> tuple[int, int]:
     if len(pairs) == 1:
         return pairs[0]
     # By number: Streamlit takes a default that is a tuple for several defaults.
-    chosen = st.segmented_control(
-        "Pair to compare",
-        range(len(pairs)),
-        default=0,
-        required=True,
-        format_func=lambda i: f"{LETTERS[pairs[i][0]]} and {LETTERS[pairs[i][1]]}",
-        key=f"pair_of_{len(names)}",
-    )
-    return pairs[chosen]
+    titles = {number: f"{LETTERS[one]} and {LETTERS[other]}" for number, (one, other) in enumerate(pairs)}
+    return pairs[pick_one("Pair to compare", titles, f"pair_of_{len(names)}")]
 
 
 heading(

@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.components.analysis import need_images
 from dashboard.components.page import error, heading
+from dashboard.components.pickers import pick_one
 from dashboard.components.progress import watch
 from dashboard.services.analysis import resolved
 from dashboard.services.jobs import EvaluationRequest, jobs
@@ -181,13 +182,8 @@ if job is not None and has_result:
     sections.show(job)
 with choices:  # drawn last: it ends the page where images are missing
     asked_before = current().evaluated
-    source = st.segmented_control(
-        "Images",
-        [WORKSPACE, FOLDER],
-        default=WORKSPACE if asked_before is None or asked_before.folders is None else FOLDER,
-        required=True,
-        key=f"source_{turn()}",
-    )
+    last_source = WORKSPACE if asked_before is None or asked_before.folders is None else FOLDER
+    source = pick_one("Images", [WORKSPACE, FOLDER], f"source_{turn()}", last_source)
     settings = current().settings
     try:
         ready = on_workspace(settings) if source == WORKSPACE else on_folder(settings)

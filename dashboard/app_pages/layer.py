@@ -6,18 +6,18 @@ import numpy as np
 import streamlit as st
 
 from dashboard.components.analysis import current_analysis
+from dashboard.components.layout import cards
 from dashboard.components.legends import legend
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_image, pick_layer
-from dashboard.components.progress import asked_for, computed
+from dashboard.components.pickers import pick_image, pick_layer, pick_one, see_page
+from dashboard.components.progress import computed_on_demand
 from dashboard.services.analysis import Analysis
 from dashboard.services.images import NeuronMap, neuron_image
-from dashboard.session import current
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
-from lake_core.types import Progress
+from lake_core.types import Progress, counted
 from lake_core.visualization.colours import score_scale, symmetric_limit
 from lake_core.visualization.overlays import Style, overlay
 
@@ -36,13 +36,8 @@ def neurons_in_order(score: ImageResult, selection: Selection, order: str) -> li
 def contact_sheet(found: Analysis, score: ImageResult, selection: Selection) -> None:
     """The selected neurons' maps on the image, small, in order; a click leads to the neuron."""
     in_score = selection.layer in found.lake.selection_
-    order = st.segmented_control(
-        "Order",
-        ["contribution to this score", "sensitivity"] if in_score else ["sensitivity"],
-        default="contribution to this score" if in_score else "sensitivity",
-        required=True,
-        key=f"sheet_order_{in_score}",
-    )
+    orders = ["contribution to this score", "sensitivity"] if in_score else ["sensitivity"]
+    order = pick_one("Order", orders, f"sheet_order_{in_score}")
     neurons = neurons_in_order(score, selection, order)
     n_shown = (
         st.slider("Neurons shown", 1, min(MOST, len(neurons)), min(24, len(neurons)), key="sheet_n")
@@ -60,9 +55,7 @@ def contact_sheet(found: Analysis, score: ImageResult, selection: Selection) -> 
         + (" (visual part, at the max-scoring patch)" if order != "sensitivity" else "")
         + "; a click opens the neuron. One scale for all."
     )
-    with st.container(horizontal=True):
-        cards = [st.container(width=CARD_WIDTH) for _ in shown]
-    for card, (neuron, number) in zip(cards, shown, strict=True):
+    for card, (neuron, number) in zip(cards(len(shown), CARD_WIDTH), shown, strict=True):
         with card:
             st.image(
                 neuron_image(image, NeuronMap(found.key.model, hook_point, neuron, limit, CARD)),
@@ -70,8 +63,7 @@ def contact_sheet(found: Analysis, score: ImageResult, selection: Selection) -> 
                 alt=f"Neuron {neuron} on {image.name}",
             )
             if st.button(f"{neuron} · {number:.3f}", key=f"sheet_{neuron}", width="stretch", help="Open this neuron"):
-                current().set_focus(layer=selection.layer, neuron=neuron)
-                st.switch_page(current().pages["neurons"])
+                see_page("neurons", layer=selection.layer, neuron=neuron)
 
 
 def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[int, ImageResult]:
@@ -79,28 +71,28 @@ def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[i
     lake = found.lake
     layers = lake.backbone.layers_with(lake.config.site)
     maps = {}
-    for index, layer in enumerate(layers):
+    for layer in counted(layers, show):
         config = replace(lake.config, layers=(layer,), fusion_weight=0.0)
         alone = Lake(lake.backbone, config, lake.store).fit(lake.normals_)
         maps[layer] = alone.explain(score.image)
-        show(index + 1, len(layers))
     return maps
 
 
 def depth(found: Analysis, score: ImageResult) -> None:
     """How the map changes from the input to the output of the tower, on demand."""
-    key = ("depth", found.key, score.image.sha256)
-    if not asked_for(key, "Compute all layers", ":material/layers:"):
-        return
-    maps = computed(key, "Layers", lambda show: maps_by_depth(found, score, show))
+    maps = computed_on_demand(
+        ("depth", found.key, score.image.sha256),
+        "Compute all layers",
+        ":material/layers:",
+        "Layers",
+        lambda show: maps_by_depth(found, score, show),
+    )
     if maps is None:
         return
     scale = score_scale([one.map for one in maps.values()], 1.0)
     in_use, percentile = found.lake.selection_, found.lake.config.calibration_percentile
     legend(scale, "the layers' maps", mark=percentile)
-    with st.container(horizontal=True):
-        cards = [st.container(width=CARD_WIDTH + 40) for _ in maps]
-    for card, (layer, one) in zip(cards, maps.items(), strict=True):
+    for card, (layer, one) in zip(cards(len(maps), CARD_WIDTH + 40), maps.items(), strict=True):
         with card:
             patch_scores = one.patch_scores
             st.image(

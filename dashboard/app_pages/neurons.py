@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.components.analysis import current_analysis
 from dashboard.components.legends import legend
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_layer
+from dashboard.components.pickers import pick_layer, pick_section
 from dashboard.services.analysis import Analysis, neuron_flags
 from dashboard.session import Pin, current
 from dashboard.text import escaped
@@ -18,7 +18,6 @@ from dashboard.views.neurons.view import NeuronView
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 
-SECTIONS = ("Maps", "Patches", "Distribution", "Correlated neurons", "Concept labels", "Input attribution", "Pinned")
 FORMS: dict[Form, str] = {"png": "image/png", "svg": "image/svg+xml"}
 FLAGS = {
     "register_like": "register-like: its outlying maximum is on the same few patches of all normal images",
@@ -110,6 +109,25 @@ def download(view: NeuronView) -> None:
             )
 
 
+def all_maps(view: NeuronView) -> None:
+    """The neuron on one image in full, and on all images small."""
+    legend(view.limit, "the activations")
+    maps.in_full(view)
+    maps.gallery("Test images", view.tests_by_score, view)
+    maps.gallery("Normal images", view.found.workspace.normals, view)
+    download(view)
+
+
+SECTIONS = {
+    "Maps": all_maps,
+    "Patches": maps.extremes,
+    "Distribution": numbers.distribution,
+    "Correlated neurons": numbers.correlated,
+    "Concept labels": meaning.words,
+    "Input attribution": meaning.pixels,
+    "Pinned": pins.side_by_side,
+}
+
 heading(
     "Neurons",
     "Where one neuron is active, on every image and on one shared scale. A neuron is one number that a layer computes "
@@ -122,24 +140,4 @@ numbers.own_numbers(view)
 for flag in neuron_flags(found, selection.layer).of(view.neuron):
     st.warning(f"This neuron is {FLAGS[flag]}.", icon=":material/flag:")
 
-section = st.segmented_control(
-    "Section", SECTIONS, default="Maps", required=True, key="neuron_section", label_visibility="collapsed"
-)
-if section == "Maps":
-    legend(view.limit, "the activations")
-    maps.in_full(view)
-    maps.gallery("Test images", view.tests_by_score, view)
-    maps.gallery("Normal images", found.workspace.normals, view)
-    download(view)
-elif section == "Patches":
-    maps.extremes(view)
-elif section == "Distribution":
-    numbers.distribution(view)
-elif section == "Correlated neurons":
-    numbers.correlated(view)
-elif section == "Concept labels":
-    meaning.words(view)
-elif section == "Input attribution":
-    meaning.pixels(view)
-else:
-    pins.side_by_side(view)
+pick_section("Section", SECTIONS, "neuron_section")(view)

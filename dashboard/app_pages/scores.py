@@ -5,8 +5,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.analysis import current_analysis
+from dashboard.components.layout import cards
 from dashboard.components.legends import score_legend
 from dashboard.components.page import heading
+from dashboard.components.pickers import pick_one, see_page
 from dashboard.components.tables import download_table, metrics
 from dashboard.plots.scores import score_histogram
 from dashboard.services.analysis import Analysis
@@ -104,19 +106,18 @@ def headline(found: Analysis) -> None:
     metrics(cells)
 
 
-def cards(found: Analysis) -> None:
+def image_cards(found: Analysis) -> None:
     """The test images with their maps, sorted and filtered."""
     sort, only, strength = st.columns(3)
     order = sort.selectbox("Sort by", list(SORTS), key="sort")
-    shown = only.segmented_control("Show", ["all", "above", "below"], default="all", key="show", required=True)
+    with only:
+        shown = pick_one("Show", ["all", "above", "below"], "show")
     opacity = strength.slider("Overlay opacity", 0.0, 1.0, 0.6, 0.1, key="opacity")
     items = sorted(zip(found.workspace.tests, found.scores, strict=True), key=SORTS[order])
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
     if not items:
         st.info(f"No image is {shown} the threshold.", icon=":material/filter_alt:")
-    with st.container(horizontal=True, key="score_cards"):
-        places = [st.container(border=True, width=CARD_WIDTH) for _ in items]
-    for card, (example, score) in zip(places, items, strict=True):
+    for card, (example, score) in zip(cards(len(items), CARD_WIDTH, "score_cards", border=True), items, strict=True):
         image = score.image
         with card:
             jpeg = score_image(found, score, CARD, opacity=opacity)
@@ -124,8 +125,7 @@ def cards(found: Analysis) -> None:
             st.markdown(f"**{score.score:.2f}** {verdict(score)}")
             st.caption(f"{escaped(image.name)} · {LABEL_NAMES[example.label]}")
             if st.button("Why this score?", key=f"open_{image.sha256}", width="stretch"):
-                current().set_focus(image=image.sha256)
-                st.switch_page(current().pages["score_decomposition"])
+                see_page("score_decomposition", image=image.sha256)
 
 
 heading(
@@ -143,7 +143,7 @@ threshold_control(found)
 gallery_tab, table_tab, histogram_tab = st.tabs(["Images", "Table", "Histogram"])
 with gallery_tab:
     score_legend(found)
-    cards(found)
+    image_cards(found)
 with table_tab:
     rows = table_of(found)
     st.dataframe(

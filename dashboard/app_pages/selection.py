@@ -1,9 +1,8 @@
 """Selection: neurons ranked by sensitivity in every layer, which are kept, and what that choice is worth."""
 
-import streamlit as st
-
 from dashboard.components.analysis import current_analysis, run_network_or_stop
 from dashboard.components.page import heading
+from dashboard.components.pickers import pick_one
 from dashboard.services.analysis import all_selections, resolved
 from dashboard.session import current
 from dashboard.views.selection import checks, overview
@@ -18,7 +17,7 @@ heading(
 )
 settings, workspace = current().settings, current().workspace
 run_network_or_stop(settings)
-view = st.segmented_control("View", VIEWS, default="Ranking", required=True, key="selection_view")
+view = pick_one("View", VIEWS, "selection_view", "Ranking")
 if view == GLANCE:  # nothing needs to be fitted for it, so that K moves at once
     overview.glance(all_selections(settings, workspace), resolved(settings).layers)
 else:

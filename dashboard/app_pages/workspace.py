@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.components.analysis import run_network
+from dashboard.components.layout import cards
 from dashboard.components.page import error, heading
 from dashboard.components.samples import sample_cards
 from dashboard.services.analysis import hook_points_to_compute
@@ -56,16 +57,10 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
     """Thumbnails with a way to remove each, and to label test images."""
     everything = st.toggle(f"Show all {len(examples)}", key=f"all_{side}") if len(examples) > N_SHOWN else True
     shown = examples if everything else examples[:N_SHOWN]
-    with st.container(horizontal=True):
-        cards = [st.container(border=True, width=148) for _ in shown]
-    for card, example in zip(cards, shown, strict=True):
+    for card, example in zip(cards(len(shown), 148, border=True), shown, strict=True):
         image = example.image
         with card:
-            st.image(
-                plain_image(image, THUMBNAIL),
-                width="stretch",
-                alt=f"{image.name}, {LABEL_NAMES[example.label]}",
-            )
+            st.image(plain_image(image, THUMBNAIL), width="stretch", alt=f"{image.name}, {LABEL_NAMES[example.label]}")
             st.caption(escaped(image.name))
             if side == "tests":
                 chosen = st.selectbox(

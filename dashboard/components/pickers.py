@@ -1,8 +1,8 @@
 """Pickers of the shared selection, the test image, the layer, a neuron, and of a page's section."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -13,6 +13,31 @@ from lake_core.detector.result import ImageResult
 T = TypeVar("T")
 
 
+def pick_one(
+    label: str, options: Sequence[T] | Mapping[T, str], key: str | None = None, default: T | None = None, **look: Any
+) -> T:
+    """One of a few options as buttons.
+
+    Args:
+        label: Above them.
+        options: At least one; of a mapping the values are their names on screen.
+        key: Of the choice in the session's state.
+        default: What is chosen at first; None takes the first option.
+        look: As in `st.segmented_control`.
+    """
+    shown, names = list(options), options if isinstance(options, Mapping) else {}
+    chosen: T = st.segmented_control(
+        label,
+        shown,
+        default=shown[0] if default is None else default,
+        required=True,
+        key=key,
+        format_func=lambda option: names.get(option, str(option)),
+        **look,
+    )
+    return chosen
+
+
 def pick_section(label: str, sections: Mapping[str, T], key: str) -> T:
     """Which of a page's sections is open, the first at first; only its work is done.
 
@@ -21,9 +46,7 @@ def pick_section(label: str, sections: Mapping[str, T], key: str) -> T:
         sections: By the names on screen.
         key: Of the choice in the session's state.
     """
-    names = list(sections)
-    chosen = st.segmented_control(label, names, default=names[0], required=True, key=key, label_visibility="collapsed")
-    return sections[chosen]
+    return sections[pick_one(label, list(sections), key, label_visibility="collapsed")]
 
 
 def pick_image(found: Analysis) -> ImageResult:
@@ -78,9 +101,15 @@ def pick(label: str, names: Mapping[T, str], chosen: T, choose: Callable[[T], No
     )
 
 
-def clicked_data(key: str) -> list[list[object]]:
+def clicked_data(key: str) -> list[list[Any]]:
     """The customdata of the points that were clicked or brushed on a chart of that key."""
     return [point["customdata"] for point in st.session_state[key].selection.points]
+
+
+def first_clicked(event: Any) -> Any:
+    """The customdata of the point that was clicked on a chart, or None."""
+    points = event.selection.points
+    return points[0].get("customdata") if points else None
 
 
 def see_page(page: str, **focus: object) -> None:

@@ -75,6 +75,11 @@ def asked_for(key: Hashable, label: str, icon: str) -> bool:
     return asked
 
 
+def computed_on_demand(key: Hashable, label: str, icon: str, title: str, work: Callable[[Progress], T]) -> T | None:
+    """A result as from `computed`, once it was asked for by a button; None until then."""
+    return computed(key, title, work) if asked_for(key, label, icon) else None
+
+
 def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:
     """A result that is computed beside the page, with progress and a way to cancel, and drawn when it is there.
 

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dashboard.components.layout import cards
 from dashboard.services.models import sample, sample_cover
 from dashboard.session import current
 from dashboard.workspace import Workspace, shas
@@ -34,9 +35,8 @@ def take_sample(name: str) -> None:
 
 def sample_cards(page_after: str) -> None:
     """One card per built-in sample; a click opens it and goes on to a page."""
-    with st.container(horizontal=True):
-        cards = [st.container(border=True, width=260) for _ in sample_names()]
-    for card, name in zip(cards, sample_names(), strict=True):
+    names = sample_names()
+    for card, name in zip(cards(len(names), 260, border=True), names, strict=True):
         with card:
             st.image(sample_cover(name), width="stretch", alt=f"A defective image of the sample {name}")
             st.markdown(TITLES.get(name, name))

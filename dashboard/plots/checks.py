@@ -16,6 +16,7 @@ from dashboard.plots.template import (
     TEMPLATE,
     THRESHOLD_LINE,
     TOTAL,
+    written,
 )
 from lake_core.detector.selection import Selection
 
@@ -47,19 +48,18 @@ def criteria_compared(selections: Mapping[str, Selection]) -> go.Figure:
 
 def overlap(table: pd.DataFrame) -> go.Figure:
     """Jaccard overlap between selections, criteria as rows and columns, with the numbers written in."""
-    figure = go.Figure(
-        go.Heatmap(
-            z=table.to_numpy(),
-            x=list(table.columns),
-            y=list(table.index),
-            zmin=0,
-            zmax=1,
-            colorscale=SEQUENTIAL,
-            texttemplate="%{z:.2f}",
-            hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
-            colorbar={"title": "Jaccard", "thickness": 12},
-        )
+    shares, names = table.to_numpy(), list(table.columns)
+    heat = go.Heatmap(
+        z=shares,
+        x=names,
+        y=list(table.index),
+        zmin=0,
+        zmax=1,
+        colorscale=SEQUENTIAL,
+        hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
+        colorbar={"title": "Jaccard", "thickness": 12},
     )
+    figure = go.Figure([heat, written(shares, names, list(table.index), np.vectorize("{:.2f}".format)(shares))])
     figure.update_layout(height=330, template=TEMPLATE, yaxis={"autorange": "reversed"})
     return figure
 

@@ -19,6 +19,7 @@ from dashboard.plots.template import (
     THRESHOLD_LINE,
     UNKNOWN,
     VISUAL,
+    ink,
 )
 from dashboard.text import in_figure
 from lake_core.experiments.comparison import Overlap
@@ -47,13 +48,8 @@ def scores_against_scores(
     """
     least, most = (pick([*points["x"], *points["y"], *thresholds]) for pick in (min, max))
     is_log = 0 < 10 * least < most
-    tops = [1.15 * max(points[axis].max(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
-    lows = [0.87 * min(points[axis].min(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
-    ranges = [list(np.log10([low, top]) if is_log else [low, top]) for low, top in zip(lows, tops, strict=True)]
     figure = go.Figure()
-    changes = {"fillcolor": THRESHOLD, "opacity": 0.10, "line": {"width": 0}, "layer": "below"}
-    figure.add_shape(type="rect", x0=thresholds[0], x1=tops[0], y0=lows[1], y1=thresholds[1], **changes)
-    figure.add_shape(type="rect", x0=lows[0], x1=thresholds[0], y0=thresholds[1], y1=tops[1], **changes)
+    ranges = _quarters(figure, points, thresholds, names)
     for mark, (symbol, colour, title) in MARKS.items():
         rows = points[points["mark"] == mark]
         if len(rows):
@@ -62,17 +58,38 @@ def scores_against_scores(
                 y=rows["y"],
                 mode="markers",
                 name=title,
-                customdata=[
-                    (in_figure(name), sha256) for name, sha256 in zip(rows["name"], rows["sha256"], strict=True)
-                ],
+                customdata=list(zip(rows["name"].map(in_figure), rows["sha256"], strict=True)),
                 marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 1 + (mark == "normal")}},
                 hovertemplate=(
                     f"%{{customdata[0]}}<br>{names[0]}: %{{x:.3f}}<br>{names[1]}: %{{y:.3f}}<extra>{title}</extra>"
                 ),
             )
-    dashed = THRESHOLD_LINE
-    figure.add_vline(x=thresholds[0], line=dashed)
-    figure.add_hline(y=thresholds[1], line=dashed)
+    axis = {"type": "log", "tickvals": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]} if is_log else {"type": "linear"}
+    x_range, y_range = (list(np.log10(bounds) if is_log else bounds) for bounds in ranges)
+    figure.update_layout(
+        xaxis=axis | {"title": f"score with {names[0]} (1 = {percentile} of normal patches)", "range": x_range},
+        yaxis=axis | {"title": f"score with {names[1]}", "range": y_range},
+        height=460,
+        template=TEMPLATE,
+        clickmode="event+select",
+        dragmode=False,
+        hovermode="closest",
+        legend={"y": -0.2},
+    )
+    return figure
+
+
+def _quarters(
+    figure: go.Figure, points: pd.DataFrame, thresholds: tuple[float, float], names: tuple[str, str]
+) -> list[tuple[float, float]]:
+    """Draws both thresholds and tints the quarters where one configuration alone is above; the ranges of x and y."""
+    tops = [1.15 * max(points[axis].max(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
+    lows = [0.87 * min(points[axis].min(), threshold) for axis, threshold in zip("xy", thresholds, strict=True)]
+    changes = {"fillcolor": THRESHOLD, "opacity": 0.10, "line": {"width": 0}, "layer": "below"}
+    figure.add_shape(type="rect", x0=thresholds[0], x1=tops[0], y0=lows[1], y1=thresholds[1], **changes)
+    figure.add_shape(type="rect", x0=lows[0], x1=thresholds[0], y0=thresholds[1], y1=tops[1], **changes)
+    figure.add_vline(x=thresholds[0], line=THRESHOLD_LINE)
+    figure.add_hline(y=thresholds[1], line=THRESHOLD_LINE)
     for x, y, xanchor, yanchor, only in ((1, 0, "right", "bottom", names[0]), (0, 1, "left", "top", names[1])):
         figure.add_annotation(
             x=x,
@@ -84,19 +101,7 @@ def scores_against_scores(
             text=f"only {only} above",
             showarrow=False,
         )
-    site, ticks = ("log", [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]) if is_log else ("linear", None)
-    axis = {"type": site, "tickvals": ticks}
-    figure.update_layout(
-        xaxis=axis | {"title": f"score with {names[0]} (1 = {percentile} of normal patches)", "range": ranges[0]},
-        yaxis=axis | {"title": f"score with {names[1]}", "range": ranges[1]},
-        height=460,
-        template=TEMPLATE,
-        clickmode="event+select",
-        dragmode=False,
-        hovermode="closest",
-        legend={"y": -0.2},
-    )
-    return figure
+    return list(zip(lows, tops, strict=True))
 
 
 def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go.Figure:
@@ -115,7 +120,7 @@ def neurons_in_common(overlaps: Sequence[Overlap], names: tuple[str, str]) -> go
             orientation="h",
             textposition="inside",
             insidetextanchor="middle",
-            textfont={"size": 14},
+            textfont={"size": 14, "color": ink(colour)},
             name=name,
             text=[str(count) if count else "" for count in counts],
             marker={"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "fgopacity": 0.2}},
@@ -140,10 +145,7 @@ def costs(table: pd.DataFrame) -> go.Figure:
     """
     figure = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
     letters = list(table.index)
-    for column, name, colour, pattern in (
-        ("forward_ms", "network", REST, ""),
-        ("score_ms", "scoring", VISUAL, "/"),
-    ):
+    for column, name, colour, pattern in (("forward_ms", "network", REST, ""), ("score_ms", "scoring", VISUAL, "/")):
         figure.add_bar(
             x=table[column],
             y=letters,
@@ -167,12 +169,7 @@ def costs(table: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title_text="ms per image", row=1, col=1, nticks=5)
     figure.update_xaxes(title_text="memory bank, MiB", row=1, col=2, nticks=5)
     figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_layout(
-        barmode="stack",
-        height=130 + 34 * len(letters),
-        template=TEMPLATE,
-        legend=LEGEND_ABOVE,
-    )
+    figure.update_layout(barmode="stack", height=130 + 34 * len(letters), template=TEMPLATE, legend=LEGEND_ABOVE)
     return figure
 
 

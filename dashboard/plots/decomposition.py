@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.plots.template import CHOSEN, REST, TEMPLATE, TEXT, THRESHOLD_LINE, TOTAL, VISUAL
+from dashboard.plots.template import CHOSEN, REST, TEMPLATE, TEXT, THRESHOLD_LINE, TOTAL, VISUAL, ink
 from dashboard.text import in_figure
 from lake_core.detector.contributions import adding_up
 
@@ -112,10 +112,7 @@ def waterfall(steps: Sequence[Step], total: float, threshold: float) -> go.Figur
         )
     )
     figure.add_hline(
-        y=threshold,
-        line=THRESHOLD_LINE,
-        annotation_text=f"threshold {threshold:.3f}",
-        annotation_position="right",
+        y=threshold, line=THRESHOLD_LINE, annotation_text=f"threshold {threshold:.3f}", annotation_position="right"
     )
     figure.update_layout(
         yaxis_title="contribution to the score",
@@ -140,25 +137,33 @@ def neuron_bars(contributions: pd.DataFrame, total: float, n_shown: int = 15) ->
     shown = parts_of(contributions, total).get("visual", 0.0)
     steps = _neuron_steps(visual, shown, n_shown, with_layer=True)
     colours = {"visual": VISUAL, "rest": REST}
-    figure = go.Figure(
-        go.Bar(
-            x=[step.value for step in steps],
-            y=[step.name for step in steps],
-            customdata=[step.neuron for step in steps],
-            orientation="h",
-            marker={"color": [colours[step.part] for step in steps]},
-            text=[f"{step.shown:.3f}" for step in steps],
-            textposition="auto",
-            hovertemplate="%{y}: %{x:.4f}<extra></extra>",
-        )
+    bars = _bars(
+        [step.value for step in steps],
+        [step.name for step in steps],
+        [colours[step.part] for step in steps],
+        [f"{step.shown:.3f}" for step in steps],
     )
-    figure.update_layout(
-        xaxis_title="contribution to the score",
-        height=60 + 26 * len(steps),
-        template=TEMPLATE,
-        yaxis={"autorange": "reversed"},
+    bars.update(customdata=[step.neuron for step in steps], hovertemplate="%{y}: %{x:.4f}<extra></extra>")
+    return _top_down(bars, "contribution to the score", 60 + 26 * len(steps))
+
+
+def _bars(values: Sequence[float], names: Sequence[str], colours: Sequence[str], texts: Sequence[str]) -> go.Bar:
+    """Horizontal bars with their values written in, or beside them where they are short."""
+    return go.Bar(
+        x=values,
+        y=names,
+        orientation="h",
+        marker={"color": colours},
+        text=texts,
+        textposition="auto",
+        insidetextfont={"color": [ink(colour) for colour in colours]},
     )
-    return figure
+
+
+def _top_down(bars: go.Bar, axis: str, height: float) -> go.Figure:
+    """Bars as a figure, the first at the top."""
+    layout = {"xaxis": {"title": {"text": axis}}, "yaxis": {"autorange": "reversed"}}
+    return go.Figure(bars, layout | {"height": height, "template": TEMPLATE})
 
 
 def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float = 0.3) -> go.Figure:
@@ -180,10 +185,7 @@ def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float
     )
     figure.add_vline(x=paper, line={"dash": "dot", "color": REST, "width": 2}, annotation_text="paper: 0.3")
     figure.add_vline(
-        x=present,
-        line=THRESHOLD_LINE,
-        annotation_text=f"now: {present:.2f}",
-        annotation_position="bottom right",
+        x=present, line=THRESHOLD_LINE, annotation_text=f"now: {present:.2f}", annotation_position="bottom right"
     )
     figure.update_layout(
         xaxis_title="fusion weight w (0 is visual alone, 1 is text alone)",
@@ -213,24 +215,11 @@ def difference_bars(table: pd.DataFrame, total: float, names: tuple[str, str], n
     if len(rest):
         labels.append(f"other {len(rest)} contributions")
         values.append(float(rest["difference"].sum()))
-    figure = go.Figure(
-        go.Bar(
-            x=values,
-            y=labels,
-            orientation="h",
-            marker={"color": [CHOSEN if value > 0 else VISUAL for value in values]},
-            text=[f"{value:+.3f}" for value in adding_up(values, total)],
-            textposition="auto",
-            hovertemplate="%{y}: %{x:+.4f}<extra></extra>",
-        )
-    )
-    figure.update_layout(
-        xaxis_title="contribution in {} minus contribution in {}".format(*map(in_figure, names)),
-        height=80 + 26 * len(values),
-        template=TEMPLATE,
-        yaxis={"autorange": "reversed"},
-    )
-    return figure
+    colours = [CHOSEN if value > 0 else VISUAL for value in values]
+    bars = _bars(values, labels, colours, [f"{value:+.3f}" for value in adding_up(values, total)])
+    bars.hovertemplate = "%{y}: %{x:+.4f}<extra></extra>"
+    axis = "contribution in {} minus contribution in {}".format(*map(in_figure, names))
+    return _top_down(bars, axis, 80 + 26 * len(values))
 
 
 def prompt_bars(by_phrase: pd.DataFrame) -> go.Figure:

@@ -19,7 +19,9 @@ from dashboard.plots.template import (
     SEQUENTIAL,
     TEMPLATE,
     THRESHOLD,
+    THRESHOLD_LINE,
     VISUAL,
+    written,
 )
 from dashboard.text import in_figure
 from dashboard.words import METHOD_NAMES
@@ -157,25 +159,20 @@ def confusion(found: Counts) -> go.Figure:
     """The confusion matrix, with the numbers written in; shares of each row by colour."""
     rows = np.array([[found.true_positives, found.false_negatives], [found.false_positives, found.true_negatives]])
     shares = rows / np.maximum(rows.sum(1, keepdims=True), 1)
-    words = [["true positives", "false negatives"], ["false positives", "true negatives"]]
-    figure = go.Figure(
-        go.Heatmap(
-            z=shares,
-            x=["above", "below the threshold"],
-            y=["defective", "good"],
-            text=[
-                [f"{number} {word}" for number, word in zip(*pair, strict=True)]
-                for pair in zip(rows, words, strict=True)
-            ],
-            texttemplate="%{text}",
-            textfont={"size": 15},
-            colorscale=SEQUENTIAL,
-            zmin=0,
-            zmax=1,
-            showscale=False,
-            hovertemplate="%{y}, %{x}: %{z:.0%} of the row<extra></extra>",
-        )
+    words = ["true positives", "false negatives", "false positives", "true negatives"]
+    texts = np.array([f"{number} {word}" for number, word in zip(rows.ravel(), words, strict=True)])
+    decisions, labels = ["above", "below the threshold"], ["defective", "good"]
+    heat = go.Heatmap(
+        z=shares,
+        x=decisions,
+        y=labels,
+        colorscale=SEQUENTIAL,
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        hovertemplate="%{y}, %{x}: %{z:.0%} of the row<extra></extra>",
     )
+    figure = go.Figure([heat, written(shares, decisions, labels, texts)])
     figure.update_layout(height=240, template=TEMPLATE, yaxis={"autorange": "reversed"})
     return figure
 
@@ -193,7 +190,7 @@ def score_strip(labels: np.ndarray, scores: np.ndarray, names: Sequence[str], th
             marker={"symbol": symbol, "size": 10, "color": colour, "opacity": 0.8},
             hovertemplate="%{text}: %{x:.3f}<extra></extra>",
         )
-    figure.add_vline(x=threshold, line={"dash": "dash", "color": THRESHOLD, "width": 2})
+    figure.add_vline(x=threshold, line=THRESHOLD_LINE)
     figure.update_layout(xaxis_title="image score", height=170, template=TEMPLATE, showlegend=False)
     return figure
 

@@ -15,6 +15,7 @@ from dashboard.plots.template import (
     REFERENCE_LINE,
     TEMPLATE,
     THRESHOLD,
+    THRESHOLD_LINE,
     UNKNOWN,
     circles,
     diamond,
@@ -35,11 +36,7 @@ def among_draws(own: float, draws: Sequence[float], what: str, chosen: str = "ch
         hovertemplate="random draw: %{x:.4f}<extra></extra>",
     )
     figure.add_scatter(
-        x=[own],
-        y=[chosen],
-        mode="markers",
-        marker=diamond(),
-        hovertemplate=f"{chosen}: %{{x:.4f}}<extra></extra>",
+        x=[own], y=[chosen], mode="markers", marker=diamond(), hovertemplate=f"{chosen}: %{{x:.4f}}<extra></extra>"
     )
     figure.add_vline(x=0, line={"color": THRESHOLD, "dash": "dot", "width": 2})
     figure.update_layout(xaxis_title=what, height=190, template=TEMPLATE, showlegend=False)
@@ -77,10 +74,7 @@ def through_layers(layers: Sequence[LayerChange], draws: np.ndarray) -> go.Figur
         hovertemplate="layer %{x}: %{y:.2f} %<extra></extra>",
     )
     figure.update_layout(
-        xaxis_title="layer",
-        yaxis_title="change of the layer's output (%)",
-        height=300,
-        template=TEMPLATE,
+        xaxis_title="layer", yaxis_title="change of the layer's output (%)", height=300, template=TEMPLATE
     )
     return figure
 
@@ -107,16 +101,9 @@ def removal_curve(curve: Curve, threshold: float) -> go.Figure:
         line={"color": CHOSEN, "width": 2.5},
         hovertemplate="%{x:.0f} %: %{y:.3f}<extra>by the map</extra>",
     )
-    figure.add_hline(
-        y=threshold, line={"dash": "dash", "color": THRESHOLD, "width": 2}, annotation_text=f"threshold {threshold:.3f}"
-    )
+    figure.add_hline(y=threshold, line=THRESHOLD_LINE, annotation_text=f"threshold {threshold:.3f}")
     done = "deleted" if curve.config.direction == "deletion" else "inserted"
-    figure.update_layout(
-        xaxis_title=f"patches {done} (%)",
-        yaxis_title="image score",
-        height=340,
-        template=TEMPLATE,
-    )
+    figure.update_layout(xaxis_title=f"patches {done} (%)", yaxis_title="image score", height=340, template=TEMPLATE)
     return figure
 
 
@@ -146,17 +133,9 @@ def before_after(table: pd.DataFrame, threshold_before: float, threshold_after: 
                 hovertemplate="%{customdata}<br>%{x:.3f} before, %{y:.3f} after<extra></extra>",
             )
     top = 1.05 * max(table["before"].max(), table["after"].max(), threshold_before, threshold_after)
-    figure.add_scatter(
-        x=[0, top],
-        y=[0, top],
-        mode="lines",
-        name="no change",
-        line=REFERENCE_LINE,
-        hoverinfo="skip",
-    )
-    lines = {"dash": "dash", "color": THRESHOLD, "width": 2}
-    figure.add_vline(x=threshold_before, line=lines, annotation_text="threshold before")
-    figure.add_hline(y=threshold_after, line=lines, annotation_text="threshold after")
+    figure.add_scatter(x=[0, top], y=[0, top], mode="lines", name="no change", line=REFERENCE_LINE, hoverinfo="skip")
+    figure.add_vline(x=threshold_before, line=THRESHOLD_LINE, annotation_text="threshold before")
+    figure.add_hline(y=threshold_after, line=THRESHOLD_LINE, annotation_text="threshold after")
     figure.update_layout(
         xaxis_title="image score before",
         yaxis_title="image score after",

@@ -29,10 +29,6 @@ def activation_histogram(groups: Mapping[str, np.ndarray]) -> go.Figure:
             hovertemplate="activation %{x:.3g}: %{y:.2f} %<extra></extra>",
         )
     figure.update_layout(
-        xaxis_title="activation",
-        yaxis_title="% of patches (log)",
-        yaxis_type="log",
-        height=300,
-        template=TEMPLATE,
+        xaxis_title="activation", yaxis_title="% of patches (log)", yaxis_type="log", height=300, template=TEMPLATE
     )
     return figure

@@ -1,6 +1,7 @@
 """Figures of the page Selection: all layers at a glance, the ranking of one, and random draws beside the selection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -23,6 +24,16 @@ from lake_core.detector.selection import Selection
 N_BINS = 60
 
 
+class Square(NamedTuple):
+    """One bin of a layer in the X-ray: its middle in % of the layer, a neuron to go to, and what it says on hover."""
+
+    x: float
+    layer: int
+    neuron: int
+    share: float
+    says: str
+
+
 def bins(selection: Selection) -> list[np.ndarray]:
     """A layer's neurons, most sensitive first, in the parts that the X-ray draws as one square each."""
     return np.array_split(selection.order, min(N_BINS, selection.n_neurons))
@@ -34,25 +45,45 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
     A square can be clicked; its customdata is (layer, most sensitive neuron of the bin).
     """
     layers = list(selections)
-    shares, points, x, y, hovers = [], [], [], [], []
-    for layer in layers:
-        selection = selections[layer]
-        parts = bins(selection)
-        mean = float(selection.sensitivity.mean()) or 1.0
-        row = np.array([selection.sensitivity[part].mean() / mean for part in parts])
-        shares.append(np.interp(np.linspace(0, 1, N_BINS), np.linspace(0, 1, len(row)), row))
-        n_kept, start = len(selection.neurons), 0
-        for index, (part, share) in enumerate(zip(parts, row.tolist(), strict=True)):
-            points.append((layer, int(part[0])))
-            x.append((index + 0.5) / len(parts) * 100)
-            y.append(layer)
-            n_in = min(max(n_kept - start, 0), len(part))
-            hovers.append(
-                f"layer {layer}, ranks {start + 1} to {start + len(part)}: {share:.2f} × the layer's mean, "
-                f"{n_in} of {len(part)} selected"
-            )
-            start += len(part)
-    heat = go.Heatmap(
+    layout = {
+        "xaxis": {"title": {"text": "neurons of the layer, most sensitive first (%)"}, "range": [0, 100]},
+        "yaxis": {
+            "title": {"text": "layer (1 = at the input)"},
+            "tickvals": layers,
+            "ticktext": [f"{layer} ●" if layer in in_use else str(layer) for layer in layers],
+            "autorange": "reversed",
+        },
+        "height": 220 + 18 * len(layers),
+        "template": TEMPLATE,
+        "clickmode": "event+select",
+        "dragmode": False,
+        "hovermode": "closest",
+        "legend": {"y": 1.08},
+    }
+    squares = [list(_squares(layer, selection)) for layer, selection in selections.items()]
+    return go.Figure([_heat(layers, squares), _cut(selections), _targets(squares)], layout)
+
+
+def _squares(layer: int, selection: Selection) -> Iterator[Square]:
+    """The bins of a layer, most sensitive first."""
+    parts, start = bins(selection), 0
+    mean = float(selection.sensitivity.mean()) or 1.0
+    for index, part in enumerate(parts):
+        share = float(selection.sensitivity[part].mean() / mean)
+        n_in = min(max(len(selection.neurons) - start, 0), len(part))
+        says = (
+            f"layer {layer}, ranks {start + 1} to {start + len(part)}: {share:.2f} × the layer's mean, "
+            f"{n_in} of {len(part)} selected"
+        )
+        yield Square((index + 0.5) / len(parts) * 100, layer, int(part[0]), share, says)
+        start += len(part)
+
+
+def _heat(layers: Sequence[int], squares: Sequence[Sequence[Square]]) -> go.Heatmap:
+    """The sensitivities, each row brought to as many bins."""
+    rows = [[square.share for square in row] for row in squares]
+    shares = [np.interp(np.linspace(0, 1, N_BINS), np.linspace(0, 1, len(row)), row) for row in rows]
+    return go.Heatmap(
         z=np.log10(np.maximum(np.array(shares), 1e-2)),
         x=(np.arange(N_BINS) + 0.5) / N_BINS * 100,
         y=layers,
@@ -70,9 +101,12 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
             "yanchor": "top",
         },
     )
-    cut = go.Scatter(
-        x=[100 * len(selections[layer].neurons) / selections[layer].n_neurons for layer in layers],
-        y=layers,
+
+
+def _cut(selections: Mapping[int, Selection]) -> go.Scatter:
+    return go.Scatter(
+        x=[100 * len(selection.neurons) / selection.n_neurons for selection in selections.values()],
+        y=list(selections),
         mode="lines+markers",
         name="cut at K",
         line={"color": "white", "width": 3, "shape": "vhv"},
@@ -80,35 +114,24 @@ def xray(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> go.Fig
         unselected={"marker": {"opacity": 1}},
         hoverinfo="skip",
     )
-    targets = go.Scatter(
-        x=np.array(x),
-        y=np.array(y),
+
+
+def _targets(squares: Sequence[Sequence[Square]]) -> go.Scatter:
+    """What can be clicked: one invisible mark on each bin."""
+    each = [square for row in squares for square in row]
+    return go.Scatter(
+        x=np.array([square.x for square in each]),
+        y=np.array([square.layer for square in each]),
         mode="markers",
-        customdata=points,
+        customdata=[(square.layer, square.neuron) for square in each],
         name="neurons",
         marker={"symbol": "square", "size": 12, "opacity": 0},
         selected=INVISIBLE,
         unselected=INVISIBLE,
-        text=hovers,
+        text=[square.says for square in each],
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,
     )
-    layout = {
-        "xaxis": {"title": {"text": "neurons of the layer, most sensitive first (%)"}, "range": [0, 100]},
-        "yaxis": {
-            "title": {"text": "layer (1 = at the input)"},
-            "tickvals": layers,
-            "ticktext": [f"{layer} ●" if layer in in_use else str(layer) for layer in layers],
-            "autorange": "reversed",
-        },
-        "height": 220 + 18 * len(layers),
-        "template": TEMPLATE,
-        "clickmode": "event+select",
-        "dragmode": False,
-        "hovermode": "closest",
-        "legend": {"y": 1.08},
-    }
-    return go.Figure([heat, cut, targets], layout)
 
 
 def ranking(selection: Selection, highlighted: int | None = None, elbow: int | None = None) -> go.Figure:
@@ -148,31 +171,15 @@ def ranking(selection: Selection, highlighted: int | None = None, elbow: int | N
     marks = [(n_kept, f"cut at K = {n_kept}", "dash", CUT, 1.0)]
     if elbow is not None and elbow != n_kept:
         marks.append((elbow, f"elbow at K = {elbow}, a suggestion", "dot", TOTAL, 0.86))
+    shapes, annotations = [], []
+    for k, text, dash, colour, height in marks:
+        ends = {"x0": k + 0.5, "x1": k + 0.5, "y0": 0, "y1": 1, "yref": "paper"}
+        shapes.append({"type": "line", "line": {"dash": dash, "color": colour, "width": 2}} | ends)
+        anchors = {"xanchor": "left" if k < 0.6 * len(order) else "right", "yanchor": "top", "showarrow": False}
+        annotations.append({"x": k + 0.5, "y": height, "yref": "paper", "text": text} | anchors)
     layout = {
-        "shapes": [
-            {
-                "type": "line",
-                "x0": k + 0.5,
-                "x1": k + 0.5,
-                "y0": 0,
-                "y1": 1,
-                "yref": "paper",
-                "line": {"dash": dash, "color": colour, "width": 2},
-            }
-            for k, _, dash, colour, _ in marks
-        ],
-        "annotations": [
-            {
-                "x": k + 0.5,
-                "y": height,
-                "yref": "paper",
-                "text": text,
-                "showarrow": False,
-                "xanchor": "left" if k < 0.6 * len(order) else "right",
-                "yanchor": "top",
-            }
-            for k, text, _, _, height in marks
-        ],
+        "shapes": shapes,
+        "annotations": annotations,
         "bargap": 0,
         "xaxis": {"title": {"text": "rank of the neuron (1 = most sensitive)"}},
         "yaxis": {"title": {"text": f"sensitivity: {criteria()[selection.criterion].statistic}"}},

@@ -1,16 +1,20 @@
 """The one look of all figures: colours by their meaning, and a Plotly template with margins, legend and hover.
 
-Text, grid and background follow the page's light or dark theme, which Streamlit lays over the template; the colours
-here read well on both, and a symbol, dash or pattern always says the same as a colour.
+Grid and background follow the page's light or dark theme, which Streamlit lays over the template; text has the page's
+own colour (style.css), since the theme's grey is too faint on white. The colours here are seen well on both, and a
+symbol, dash or pattern always says the same as a colour.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
 
 NORMAL = VISUAL = SELECTED = "#0072B2"
 DEFECTIVE = CHOSEN = "#D55E00"
-GOOD = COMMON = "#009E73"
+GOOD = "#009E73"
 TEXT = "#E69F00"
 TOTAL = "#5C6B73"
 RANDOM = REST = UNKNOWN = "#9AA5AA"
@@ -33,6 +37,38 @@ TEMPLATE = go.layout.Template(
     }
 )
 LEGEND_ABOVE = {"y": 1.02, "yanchor": "bottom", "traceorder": "normal"}
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of "#rrggbb" or "rgb(r, g, b)" after WCAG 2, from 0 (black) to 1 (white)."""
+    rgb = np.array(hex_to_rgb(colour) if colour.startswith("#") else unlabel_rgb(colour)) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def ink(colour: str) -> str:
+    """Black or white for text on a colour, whichever has more contrast with it, which is at least 4.5 : 1."""
+    return "#000000" if luminance(colour) > 0.179 else "#FFFFFF"
+
+
+def written(shares: np.ndarray, x: Sequence[str], y: Sequence[str], texts: np.ndarray) -> go.Scatter:
+    """Texts on a heat map of SEQUENTIAL from 0 to 1, each in the ink for its cell.
+
+    Args:
+        shares: (rows, columns), the heat map's values, in [0, 1].
+        x, y: Its columns and rows.
+        texts: (rows, columns).
+    """
+    colours = [ink(colour) for colour in sample_colorscale(SEQUENTIAL, shares.ravel().tolist())]
+    return go.Scatter(
+        x=list(x) * len(y),
+        y=np.repeat(y, len(x)),
+        mode="text",
+        text=texts.ravel(),
+        textfont={"color": colours, "size": 15},
+        hoverinfo="skip",
+        showlegend=False,
+    )
 
 
 def circles(colour: str = RANDOM, size: int = 11) -> dict[str, Any]:

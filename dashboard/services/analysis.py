@@ -87,11 +87,6 @@ class Analysis:
         """One per test image, in the workspace's order; pages that need none don't wait for them."""
         return tuple(map(self.lake.aggregate, patch_scores(self.key, self.workspace).result))
 
-    @property
-    def computed(self) -> list[PatchScores]:
-        """The patch scores of each test image, for experiments that need not compute them again."""
-        return [score.patch_scores for score in self.scores]
-
     @cached_property
     def scale(self) -> ScoreScale:
         """The colour scale shared by all score maps."""
@@ -211,7 +206,6 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None = 
     """Everything the pages show, from stored activations.
 
     Args:
-        settings: The configuration.
         workspace: With at least one normal image, whose activations (and the tests') are in the store.
         threshold: The user's own decision threshold, or None for the normal images'.
     Raises:

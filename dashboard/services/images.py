@@ -14,9 +14,12 @@ from dashboard.services.models import model
 from dashboard.settings import ModelKey
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.data.images import InputImage, read_image
+from lake_core.detector.lake import Lake
+from lake_core.detector.layer_matches import Evidence
 from lake_core.detector.result import ImageResult
 from lake_core.types import HookPoint
 from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.crops import Box
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 QUALITY = 88
@@ -94,6 +97,12 @@ def reduced_image(image: InputImage, max_side: int) -> InputImage:
     """An image with its longest side at most max_side; reducing costs more than drawing a map over it."""
     rgb = results().made(("reduced", image.sha256, max_side), lambda: np.asarray(thumbnail(image, max_side)))
     return replace(image, rgb=rgb)
+
+
+def nearest_normal(lake: Lake, found: Evidence) -> tuple[InputImage, Box]:
+    """The normal image of a nearest normal patch, and the patch's box in it."""
+    normal, grid = lake.normals_[found.normal_image], lake.backbone.layer(found.layer).grid
+    return normal, grid.box(found.normal_patch, lake.backbone.placement(normal), normal.size)
 
 
 def file_image(path: Path) -> InputImage:

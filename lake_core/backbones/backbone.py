@@ -171,6 +171,26 @@ class Backbone:
             return self.joint_width
         return self.layer(hook_point.layer).n_neurons[hook_point.site]
 
+    def check_neurons(self, hook_point: HookPoint, neurons: Iterable[int]) -> None:
+        """Raises a BackboneError for a neuron that the hook point does not have."""
+        n_neurons = self.n_neurons(hook_point)
+        for neuron in neurons:
+            if not 0 <= neuron < n_neurons:
+                raise BackboneError(
+                    f"Layer {hook_point.layer} of {self.spec} has no {hook_point.site} neuron {neuron}; choose 0 to "
+                    f"{n_neurons - 1}."
+                )
+
+    def check_patches(self, hook_point: HookPoint, patches: Iterable[int]) -> None:
+        """Raises a BackboneError for a patch that the grid of the hook point does not have."""
+        grid = self.grid(hook_point)
+        for patch in patches:
+            if not 0 <= patch < grid.n_patches:
+                raise BackboneError(
+                    f"Layer {hook_point.layer} of {self.spec} has no patch {patch}; choose 0 to "
+                    f"{grid.n_patches - 1} ({grid.rows} x {grid.cols})."
+                )
+
     def placement(self, image: InputImage) -> Placement:
         """Where the image lies in the model's input."""
         return self.frame.placement(image)

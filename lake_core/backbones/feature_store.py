@@ -62,11 +62,7 @@ class FeatureStore:
     """
 
     def __init__(
-        self,
-        backbone: Backbone,
-        budget: MemoryBudget | None = None,
-        batch_size: int = 4,
-        on_device: bool = False,
+        self, backbone: Backbone, budget: MemoryBudget | None = None, batch_size: int = 4, on_device: bool = False
     ) -> None:
         self.backbone = backbone
         self.budget = budget if budget is not None else MemoryBudget()

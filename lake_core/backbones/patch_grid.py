@@ -128,12 +128,6 @@ class PatchGrid:
     def n_patches(self) -> int:
         return self.rows * self.cols
 
-    def centres(self) -> np.ndarray:
-        """(n_patches, 2) float64: (y, x) of each patch's centre in input pixels."""
-        y = (np.arange(self.rows) + 0.5) * (self.covered_height / self.rows)
-        x = (np.arange(self.cols) + 0.5) * (self.covered_width / self.cols)
-        return np.stack([np.repeat(y, self.cols), np.tile(x, self.rows)], axis=1)
-
     def box(self, patch: int, placement: Placement, image_size: tuple[int, int]) -> tuple[float, float, float, float]:
         """A patch's box (left, top, right, bottom) in image pixels, clipped to the image.
 
@@ -162,20 +156,6 @@ class PatchGrid:
         on_cols = _cells_on(self.cols, self.covered_width, placement.left, placement.width)
         is_inside: np.ndarray = on_rows[:, None] & on_cols
         return is_inside.reshape(-1)
-
-    def patch_at(self, x: float, y: float, placement: Placement, image_size: tuple[int, int]) -> int | None:
-        """The patch under a point of the image, or None off the image or off the covered area.
-
-        Args:
-            x, y: In image pixels; the middle of the first pixel is 0.5.
-            image_size: (width, height).
-        """
-        width, height = image_size
-        if not (0 <= x < width and 0 <= y < height):
-            return None
-        row = int((placement.top + y * placement.height / height) * self.rows / self.covered_height)
-        col = int((placement.left + x * placement.width / width) * self.cols / self.covered_width)
-        return row * self.cols + col if row < self.rows and col < self.cols else None
 
     def _edges(self, placement: Placement, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """The grid's lines (rows + 1,) and (cols + 1,) in pixels of an array that fills the placement's box."""

@@ -29,6 +29,16 @@ Device = Annotated[
 Criterion = Annotated[
     str | None, typer.Option(metavar="|".join(criteria()), help="How neurons are ranked; default variance.")
 ]
+Precision = Annotated[
+    str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the image tower; half precision is for GPUs.")
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Images in a forward pass; default: 4, on a GPU 64.")
+]
+Engine = Annotated[str, typer.Option(metavar="local|ray", help="Run in this process, or on a Ray cluster.")]
+Address = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Of a running Ray cluster; default: one on this machine.")
+]
 DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set, a folder of data sets, or: samples.")]
 
 
@@ -174,18 +184,10 @@ def evaluate(
     criterion: Criterion = None,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
     device: Device = "auto",
-    precision: Annotated[
-        str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the image tower; half precision is for GPUs.")
-    ] = "fp32",
-    batch: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Images in a forward pass; default: 4, on a GPU 64.")
-    ] = None,
-    engine: Annotated[
-        str, typer.Option(metavar="local|ray", help="Run in this process, or on a Ray cluster.")
-    ] = "local",
-    address: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of a running Ray cluster; default: one on this machine.")
-    ] = None,
+    precision: Precision = "fp32",
+    batch: BatchSize = None,
+    engine: Engine = "local",
+    address: Address = None,
     json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
     csv_out: Annotated[
         Path | None,
@@ -235,8 +237,7 @@ def _group() -> None:
 
 @_datasets.command()
 def inspect(
-    folder: DataFolder,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    folder: DataFolder, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False
 ) -> None:
     """Show how a folder is understood: categories, layout, counts, masks, sizes, duplicates, what is ignored.
 
@@ -261,8 +262,7 @@ def models(
 @app.command()
 def dashboard(
     port: Annotated[
-        int | None,
-        typer.Option(min=1, max=65535, help="Port, or the next free one; default: $PORT, else 8501."),
+        int | None, typer.Option(min=1, max=65535, help="Port, or the next free one; default: $PORT, else 8501.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     sample: Annotated[str | None, typer.Option(metavar="NAME", help="Built-in sample to begin with.")] = None,

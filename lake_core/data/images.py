@@ -9,15 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from lake_core.data.decoding import (
-    MAX_SIDE,
-    checked_load,
-    decode,
-    from_array,
-    read_bytes,
-    to_rgb,
-    working_size,
-)
+from lake_core.data.decoding import MAX_SIDE, checked_load, decode, from_array, read_bytes, to_rgb, working_size
 from lake_core.errors import ImageError
 
 
@@ -74,19 +66,17 @@ def read_image(source: ImageSource, name: str | None = None) -> InputImage:
         return source
     name = name or default_name(source)
     notes: list[str] = []
+    encoded = None
     if isinstance(source, np.ndarray):
-        image = to_rgb(from_array(source, name), name, notes)
-        sha256 = None
+        decoded = from_array(source, name)
     elif isinstance(source, Image.Image):
-        image = to_rgb(checked_load(source, name), name, notes)
-        sha256 = None
+        decoded = checked_load(source, name)
     else:
-        data = read_bytes(source, name)
-        image = to_rgb(decode(data, name, notes), name, notes)
-        sha256 = hashlib.sha256(data).hexdigest()
-
-    if sha256 is None:
-        sha256 = hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+        encoded = read_bytes(source, name)
+        decoded = decode(encoded, name, notes)
+    image = to_rgb(decoded, name, notes)
+    identity = repr(image.size).encode() + image.tobytes() if encoded is None else encoded
+    sha256 = hashlib.sha256(identity).hexdigest()
     original_size = image.size
     if max(image.size) > MAX_SIDE:
         image = image.resize(working_size(*image.size), Image.Resampling.LANCZOS)
@@ -98,9 +88,7 @@ def read_image(source: ImageSource, name: str | None = None) -> InputImage:
     return InputImage(name, rgb, sha256, original_size, tuple(notes))
 
 
-def read_images(
-    sources: Iterable[ImageSource | tuple[str, ImageSource]],
-) -> tuple[list[InputImage], list[ImageError]]:
+def read_images(sources: Iterable[ImageSource | tuple[str, ImageSource]]) -> tuple[list[InputImage], list[ImageError]]:
     """Read many images; those that cannot be used are skipped, each with its error.
 
     Args:

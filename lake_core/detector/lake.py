@@ -11,17 +11,15 @@ from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore, Patches
-from lake_core.config import FitConfig, LakeConfig, TextConfig, WeightConfig
-from lake_core.criteria import criteria
+from lake_core.config import LakeConfig, WeightConfig
 from lake_core.data.images import ImageSource, InputImage, read_image
-from lake_core.detector.memory_bank import LayerMemoryBank, MemoryBank, finest, fit_layer
+from lake_core.detector.fitting import learned, with_text
+from lake_core.detector.memory_bank import MemoryBank
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import PatchScores, compute_maps, fused_maps, pooled, text_maps, visual_maps
-from lake_core.detector.search import Geometry
-from lake_core.detector.selection import Selection, select
-from lake_core.detector.text import TextCalibration, TextDirections, fit_text, margins, text_directions
+from lake_core.detector.selection import Selection
+from lake_core.detector.text import TextDirections, margins
 from lake_core.errors import ConfigError, LakeError, NotFittedError
-from lake_core.findings import FitWarning, LayerLeftOut, TextLeftOut
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import HookPoint, Progress
 
@@ -110,21 +108,7 @@ class Lake:
         if not images:
             raise LakeError("There is no normal image to learn from; give at least one.")
         self.store.ensure(images, self.hook_points, on_progress)
-        fitted = {hook_point.layer: self._fit_layer(images, hook_point) for hook_point in self._layer_hook_points}
-        layers = [layer for layer in fitted.values() if layer is not None]
-        if not layers:
-            raise LakeError(self._why_nothing_varies())
-        text = self._fit_text(images)
-        warnings: list[FitWarning] = [LayerLeftOut(number) for number, layer in fitted.items() if layer is None]
-        self._learn(
-            MemoryBank(
-                tuple(layers),
-                text if isinstance(text, TextCalibration) else None,
-                finest([layer.grid for layer in layers]),
-                (*warnings, text) if isinstance(text, TextLeftOut) else tuple(warnings),
-            ),
-            tuple(images),
-        )
+        self._learn(learned(self.store, self.config, images), tuple(images))
         return self
 
     def explain(self, image: ImageSource) -> ImageResult:
@@ -222,18 +206,13 @@ class Lake:
             prompts: Other prompts; None keeps them.
             object_name: Another name of what the images show; None keeps it.
         """
-        memory_bank = self.fitted()
-        text_config = TextConfig(
+        memory_bank, other = self.fitted(), copy(self)
+        other.config = replace(
+            self.config,
             prompts=self.config.prompts if prompts is None else prompts,
             object_name=self.config.object_name if object_name is None else object_name,
         )
-        other = copy(self)
-        other.config = replace(self.config, prompts=text_config.prompts, object_name=text_config.object_name)
-        text = other._fit_text(self.normals_)
-        warnings = tuple(one for one in memory_bank.warnings if not isinstance(one, TextLeftOut))
-        if isinstance(text, TextLeftOut):
-            return other.with_memory_bank(replace(memory_bank, text=None, warnings=(*warnings, text)))
-        return other.with_memory_bank(replace(memory_bank, text=text, warnings=warnings))
+        return other.with_memory_bank(with_text(memory_bank, self.store, other.config, self.normals_))
 
     def with_own_text(self, patch_scores: PatchScores) -> PatchScores:
         """An image's maps with the text map computed anew in this detector's prompts; the visual map stays.
@@ -280,48 +259,10 @@ class Lake:
             raise NotFittedError("This detector has seen no normal image yet; call fit first.")
         return self.memory_bank_
 
-    def geometry(self, hook_point: HookPoint) -> Geometry:
-        """How patch vectors are made at a hook point."""
-        return Geometry(self.backbone.grid(hook_point), self.config.smooth, self.config.normalise)
-
     def image_probability(self, vector: Tensor, directions: TextDirections) -> float:
         """Softmax probability of "anomalous" for a vector (joint,) of length 1; never part of a score."""
         logits = self.backbone.logit_scale * (vector @ torch.stack([directions.normal, directions.anomalous]).T)
         return float(logits.softmax(0)[1])
-
-    def _fit_layer(self, images: Sequence[InputImage], hook_point: HookPoint) -> LayerMemoryBank | None:
-        """What is learned of a layer, or None where its selected neurons do not vary."""
-        config, device = self.config.part(FitConfig), self.backbone.device
-        acts_ipn, inside_ip = (values.to(device) for values in self.store.patches(images, hook_point))
-        selection = select(
-            acts_ipn, inside_ip, hook_point.layer, self.config.site, config.criterion, config.top_k, config.seed
-        )
-        layer = fit_layer(acts_ipn, inside_ip, selection, self.geometry(hook_point), config.calibration_quantile)
-        return layer if layer.tau > 0 else None
-
-    def _fit_text(self, images: Sequence[InputImage]) -> TextCalibration | TextLeftOut:
-        """What is learned for the text map, or why it is left out."""
-        hook_point = self.backbone.joint_hook_point
-        if hook_point is None:
-            return TextLeftOut("no patch directions", self.backbone.spec)
-        patches = self.store.patches(images, hook_point)
-        text = fit_text(
-            patches.acts_ipn.cpu(),
-            patches.inside_ip,
-            text_directions(self.backbone.encode_text, self.config.part(TextConfig)),
-            self.backbone.grid(hook_point),
-            self.config.calibration_quantile,
-        )
-        return TextLeftOut("no contrast", self.backbone.spec) if text is None else text
-
-    def _why_nothing_varies(self) -> str:
-        config = self.config
-        if config.normalise == "unit" and config.top_k == 1 and not criteria()[config.criterion].keeps_all:
-            return (
-                "One neuron of a layer alone, scaled to length 1, is the same everywhere; keep at least 2 (top K), or "
-                "take its value as it is."
-            )
-        return "Nothing varies in the normal images in the chosen layers; add a normal image with some structure."
 
     def _like(self, **changes: Any) -> "Lake":
         """A copy with other attributes, weighed again."""

@@ -27,7 +27,6 @@ class ImageResult:
     """One image's score, its maps and its contributions.
 
     Attributes:
-        image: The image.
         score: The image score; higher is more anomalous; 1 is about the calibration quantile (default 0.99) of the
             normal patches.
         visual: V at the max-scoring patch (mean over the top q).

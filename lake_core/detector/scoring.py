@@ -26,7 +26,6 @@ class PatchScores:
     """The visual and the text map of one image, before they are weighed.
 
     Attributes:
-        image: The image.
         placement: Where it lies in the model's input.
         grid: The fused grid.
         inside: (n_patches,) bool, patches of the fused grid that lie on the image.
@@ -126,7 +125,6 @@ def compute_maps(
 
     Args:
         memory_bank: What was learned.
-        image: The image.
         placement: Where it lies in the model's input.
         acts: Layer number -> (n_patches, n_neurons) float32 of the image, on the CPU.
         joint: (n_joint_patches, joint) float32 patch directions of length 1, or None.

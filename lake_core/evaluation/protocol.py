@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product, starmap
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
@@ -110,16 +111,11 @@ class FewShotProtocol:
 
     def runs(self) -> Iterator[RunKey]:
         """Every method with every choice of normal images, in the order of the report."""
-        for shots in self.shots:
-            for seed in self.seeds:
-                for method in self.methods:
-                    yield RunKey(shots, seed, method)
+        return starmap(RunKey, product(self.shots, self.seeds, self.methods))
 
     def method_keys(self) -> Iterator[MethodKey]:
         """Every method with every number of normal images, in the order of the report."""
-        for shots in self.shots:
-            for method in self.methods:
-                yield MethodKey(shots, method)
+        return starmap(MethodKey, product(self.shots, self.methods))
 
     def detectors(self) -> list[tuple[Method, int]]:
         """The detectors to fit for one choice of normal images, each with the number of its random draw.

@@ -45,11 +45,7 @@ class RayEngine:
     """
 
     def __init__(
-        self,
-        opening: Opening,
-        address: str | None = None,
-        n_threads: int | None = None,
-        batch_size: int | None = None,
+        self, opening: Opening, address: str | None = None, n_threads: int | None = None, batch_size: int | None = None
     ) -> None:
         self.opening = opening
         self.batch_size = batch_size

@@ -42,7 +42,6 @@ class SharedRows:
     """Rows of a uint8 array that lies in a file: several processes map it, and nothing is sent between them.
 
     Attributes:
-        path: The file.
         shape: Of these rows.
         offset: Bytes before the first of them.
     """

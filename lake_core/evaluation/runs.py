@@ -8,6 +8,7 @@ import time
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from lake_core.backbones.devices import device_name
@@ -23,7 +24,6 @@ from lake_core.evaluation.outcome import BackboneInfo, CategoryOutcome, NormalsR
 from lake_core.evaluation.protocol import N_RANDOM_DRAWS, CategoryProgress, FewShotProtocol, Method, RunKey
 from lake_core.evaluation.run_metrics import Run, mean_draws, measure_runs, run_outcomes
 from lake_core.evaluation.scoring_pass import TestScores, score_tests
-from lake_core.types import Label
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,43 +76,38 @@ def run_category(
     hook_points = Lake(backbone, config, store).hook_points
     store.ensure(list(distinct.values()), hook_points, lambda done, _: report(done))
     runs: list[Run] = []
-    for n in protocol.shots:
-        for seed in protocol.seeds:
-            runs.extend(_fitted(chosen[seed][:n], n, seed, store, config, protocol))
-            report(len(distinct))
+    for n, seed in product(protocol.shots, protocol.seeds):
+        runs.extend(_fitted(chosen[seed][:n], n, seed, store, config, protocol))
+        report(len(distinct))
     scorer = BatchScorer([run.variant for run in runs], store)
     with MapFile([run.variant.grid.n_patches for run in runs]) if protocol.pixel else nullcontext() as maps:
         test_scores = score_tests(scorer, images.batches, hook_points, maps, lambda done: report(len(distinct) + done))
         metrics = list(measure_runs(runs, test_scores, maps, backbone.device)) if test_scores.images else []
-    remarks = [
-        *images.problems,
-        *(f"{category}: {one}" for one in (*test_scores.problems, *_remarks(test_scores, distinct, protocol))),
-    ]
+    found = (*test_scores.problems, *_remarks(test_scores, distinct, protocol))
+    remarks = [*images.problems, *(f"{category}: {one}" for one in found)]
     if not test_scores.images:
         raise DatasetError(f"None of the {n_tests} test images of {category} can be read: {remarks[-1]}")
-    labels: list[Label] = ["defective" if is_defective else "good" for is_defective in test_scores.is_defective]
     return CategoryOutcome(
         category=category,
         backbone=BackboneInfo(
-            model=backbone.spec,
-            input_size=backbone.input_size,
-            resize=backbone.resize,
-            precision=backbone.precision,
+            model=backbone.spec, input_size=backbone.input_size, resize=backbone.resize, precision=backbone.precision
         ),
         config=config.resolved(backbone.recommended),
-        normals=tuple(
-            NormalsRow(category=category, shots=n, seed=seed, names=tuple(image.name for image in chosen[seed][:n]))
-            for n in protocol.shots
-            for seed in protocol.seeds
-        ),
+        normals=tuple(_normals_rows(images, protocol)),
         paths=tuple(image.entry.name for image in test_scores.images),
-        labels=tuple(labels),
+        labels=tuple("defective" if is_defective else "good" for is_defective in test_scores.is_defective),
         runs=tuple(run_outcomes(category, metrics, test_scores.is_defective, protocol)),
         draws=tuple(mean_draws(metrics, protocol)),
         problems=tuple(dict.fromkeys(remarks)),
         device=device_name(backbone.device),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _normals_rows(images: CategoryImages, protocol: FewShotProtocol) -> Iterator[NormalsRow]:
+    for n, seed in product(protocol.shots, protocol.seeds):
+        names = tuple(image.name for image in images.chosen[seed][:n])
+        yield NormalsRow(category=images.category, shots=n, seed=seed, names=names)
 
 
 def _remarks(test_scores: TestScores, learned: Container[str], protocol: FewShotProtocol) -> Iterator[str]:

@@ -28,9 +28,8 @@ from lake_core.experiments.neuron_sets import (
     rank_among,
 )
 from lake_core.findings import AblationFinding, ControlFinding, FitWarning, LayerAblated, Quantity, Rank, RankFinding
-from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.types import Labels, Neurons, Progress
+from lake_core.types import Labels, Neurons, Progress, counted
 
 # The detector without them -------------------------------------------------------------------------------------------
 
@@ -113,17 +112,6 @@ class ScoreAblation:
         return self.after.score - self.before.score
 
     @property
-    def map_change(self) -> np.ndarray:
-        """(rows, cols) float32, fused map after less before; NaN where a patch is not on the image."""
-        change: np.ndarray = self.after.map - self.before.map
-        return change
-
-    @property
-    def patch_moved(self) -> bool:
-        """Whether the max-scoring patch is another one."""
-        return self.after.patch != self.before.patch
-
-    @property
     def evidence_before(self) -> list[Evidence]:
         """The nearest normal patches of the max-scoring patch before, in the layers that still have neurons."""
         left = {found.layer for found in self.evidence_after}
@@ -133,11 +121,6 @@ class ScoreAblation:
     def evidence_after(self) -> list[Evidence]:
         """The same patch's nearest normal patches now."""
         return self.after.evidence(self.before.patch)
-
-    @property
-    def is_anomalous_at_kept_threshold(self) -> bool:
-        """The decision after, by the threshold from before."""
-        return is_anomalous(self.after.score, self.before.threshold)
 
     @property
     def finding(self) -> AblationFinding:
@@ -159,7 +142,6 @@ def ablate(lake: Lake, neurons: Neurons, image: InputImage) -> ScoreAblation:
     Args:
         lake: Fitted.
         neurons: Layer number -> selected neurons.
-        image: The image.
     Raises:
         ConfigError: if a neuron is not selected.
     """
@@ -262,11 +244,7 @@ def ablation_control(
 
     change, auroc_change = changes_by(ablated(lake, chosen))
     drawn = matched_draws(chosen, all_selected(lake), draws)
-    found = []
-    for n_done, draw in enumerate(drawn, start=1):
-        found.append(changes_by(ablated(lake, draw)))
-        if on_progress is not None:
-            on_progress(n_done, len(drawn))
+    found = [changes_by(ablated(lake, draw)) for draw in counted(drawn, on_progress)]
     changes, auroc_changes = np.array(found, dtype=np.float64).reshape(-1, 2).T
     mixed, with_auroc = is_mixed(chosen, drawn), auroc_before is not None
     return ScoreAblationControl(

@@ -16,7 +16,7 @@ from lake_core.errors import LakeError
 from lake_core.metrics.bootstrap import Interval, Resampling, interval
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import auroc, known_auroc
-from lake_core.types import Labels, Progress
+from lake_core.types import Labels, Progress, counted
 
 _KEYS: dict[Level, list[str]] = {"neuron": ["part", "layer", "neuron"], "layer": ["part", "layer"], "part": ["part"]}
 _COLUMNS = ["image", "label", "before", "after", "change"]
@@ -100,7 +100,7 @@ def compare_scores(
     """
     known = checked_labels(images, labels)
     rows = []
-    for n_done, (image, label) in enumerate(zip(images, known, strict=True), start=1):
+    for image, label in counted(list(zip(images, known, strict=True)), on_progress):
         old, new = before.explain(image), after.explain(image)
         rows.append(
             (
@@ -114,8 +114,6 @@ def compare_scores(
                 is_anomalous(new.score, old.threshold),
             )
         )
-        if on_progress is not None:
-            on_progress(n_done, len(images))
     table = pd.DataFrame(rows, columns=_COLUMNS).astype({"label": "boolean"})
     return ScoreComparison(
         table,

@@ -5,7 +5,7 @@ network never runs again. Long work takes `on_progress`, which is called with th
 and may raise to cancel.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from lake_core.detector.selection import Selection, jaccard, select
 from lake_core.errors import LakeError
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.types import Labels, Progress
+from lake_core.types import Labels, Progress, counted
 
 Measure = Literal["auroc", "gap"]
 RANKINGS = tuple(name for name, one in criteria().items() if not one.keeps_all)
@@ -79,21 +79,6 @@ class RandomControl:
     measure: Measure
 
 
-def random_draws(
-    lake: Lake, images: Sequence[InputImage], labels: Labels | None = None, n_draws: int = 10
-) -> Iterator[float]:
-    """Separation of one random selection after the other, each of the size of the detector's own.
-
-    The same pipeline (memory bank, calibration, text part, weights) is fitted again with K random neurons per layer,
-    with the seeds `config.seed + 1`, `+ 2` ...; so a detector is always compared with the same draws. A draw in which
-    nothing varies over the normal images gives every image the same score: 0.5, or a gap of 0.
-    """
-    config = lake.config
-    top_k = max(selection.n_neurons for selection in _selections(lake)) if config.criterion == "all" else config.top_k
-    for draw in range(1, n_draws + 1):
-        yield _separation_of(lake, images, labels, criterion="random", top_k=top_k, seed=config.seed + draw)
-
-
 def random_control(
     lake: Lake,
     images: Sequence[InputImage],
@@ -101,7 +86,11 @@ def random_control(
     n_draws: int = 10,
     on_progress: Progress | None = None,
 ) -> RandomControl:
-    """Compares the detector's selection with random ones (docs/method.md, section 6).
+    """Compares the detector's selection with random ones of the same size (docs/method.md, section 6).
+
+    The same pipeline (memory bank, calibration, text part, weights) is fitted again with K random neurons per layer,
+    with the seeds `config.seed + 1`, `+ 2` ...; so a detector is always compared with the same draws. A draw in which
+    nothing varies over the normal images gives every image the same score: 0.5, or a gap of 0.
 
     Args:
         lake: Fitted.
@@ -113,7 +102,15 @@ def random_control(
     if n_draws < 1:
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
     selected = separation(lake, _scores(lake, images), labels)
-    draws = np.array(list(_counted(random_draws(lake, images, labels, n_draws), n_draws, on_progress)))
+    config = lake.config
+    top_k = max(selection.n_neurons for selection in _selections(lake)) if config.criterion == "all" else config.top_k
+    seeds = range(config.seed + 1, config.seed + n_draws + 1)
+    draws = np.array(
+        [
+            _separation_of(lake, images, labels, criterion="random", top_k=top_k, seed=seed)
+            for seed in counted(seeds, on_progress)
+        ]
+    )
     place = float(np.mean((selected > draws) + 0.5 * (selected == draws)))
     return RandomControl(selected, draws, place, separation_measure(labels))
 
@@ -145,25 +142,15 @@ def sweep_k(
     n_neurons = max(selection.n_neurons for selection in _selections(lake))
     wanted = sorted(set(log_scale(n_neurons) if ks is None else ks))
     criterion = "variance" if lake.config.criterion == "all" else lake.config.criterion
-
-    def rows() -> Iterator[dict[str, float]]:
-        for k in wanted:
-            at_k = _separation_of(lake, images, labels, criterion=criterion, top_k=k)
-            seeds = range(lake.config.seed + 1, lake.config.seed + n_draws + 1)
-            draws = np.array(
-                [at_k]
-                if k >= n_neurons
-                else [_separation_of(lake, images, labels, criterion="random", top_k=k, seed=s) for s in seeds]
-            )
-            yield {
-                "k": k,
-                "selected": at_k,
-                "random_mean": float(draws.mean()),
-                "random_std": float(draws.std()),
-                "memory_bank_bytes": memory_bank_bytes(lake, k),
-            }
-
-    return pd.DataFrame(list(_counted(rows(), len(wanted), on_progress)))
+    seeds = range(lake.config.seed + 1, lake.config.seed + n_draws + 1)
+    rows = []
+    for k in counted(wanted, on_progress):
+        selected = _separation_of(lake, images, labels, criterion=criterion, top_k=k)
+        draws = [selected]
+        if k < n_neurons:
+            draws = [_separation_of(lake, images, labels, criterion="random", top_k=k, seed=seed) for seed in seeds]
+        rows.append((k, selected, float(np.mean(draws)), float(np.std(draws)), memory_bank_bytes(lake, k)))
+    return pd.DataFrame(rows, columns=["k", "selected", "random_mean", "random_std", "memory_bank_bytes"])
 
 
 def log_scale(n_neurons: int, n_steps: int = 9) -> list[int]:
@@ -266,13 +253,11 @@ def weight_curve(
         Columns fusion_weight, separation (see `separation`), threshold and n_anomalous (images above it).
     """
     rows = []
-    for n_done, weight in enumerate(weights, start=1):
+    for weight in counted(weights, on_progress):
         other = lake.with_weights(fusion_weight=float(weight))
         scores = [other.aggregate(result.patch_scores).score for result in results]
         above = int(is_anomalous(scores, other.threshold_).sum())
         rows.append((float(weight), separation(other, scores, labels), other.threshold_, above))
-        if on_progress is not None:
-            on_progress(n_done, len(weights))
     return pd.DataFrame(rows, columns=["fusion_weight", "separation", "threshold", "n_anomalous"])
 
 
@@ -291,13 +276,6 @@ def _separation_of(lake: Lake, images: Sequence[InputImage], labels: Labels | No
     except LakeError:
         return 0.5 if separation_measure(labels) == "auroc" else 0.0
     return separation(other, _scores(other, images), labels)
-
-
-def _counted(results: Iterable[Any], n_in_all: int, on_progress: Progress | None) -> Iterator[Any]:
-    for n_done, result in enumerate(results, start=1):
-        yield result
-        if on_progress is not None:
-            on_progress(n_done, n_in_all)
 
 
 def _selections(lake: Lake) -> list[Selection]:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid, Placement
+from lake_core.config import require_one_of, require_whole
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
@@ -52,12 +53,10 @@ class CurveConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, allowed in (("direction", DIRECTIONS), ("replacement", REPLACEMENTS)):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}.")
-        for name in ("n_steps", "n_orders"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be a whole number of at least 1.")
+        require_one_of("direction", self.direction, DIRECTIONS)
+        require_one_of("replacement", self.replacement, REPLACEMENTS)
+        require_whole("n_steps", self.n_steps)
+        require_whole("n_orders", self.n_orders)
 
     @property
     def n_images(self) -> int:
@@ -73,7 +72,6 @@ class Curve:
     """The score while patches are removed from an image, or put back.
 
     Attributes:
-        image: The image.
         config: How it was made.
         shares: (n_steps + 1,) float64 from 0 to 1, share of the image's patches that are removed, or put back.
         by_map: (n_steps + 1,) float64, scores with the patches taken in the order of the fused map, greatest first.
@@ -153,7 +151,6 @@ def curve(
 
     Args:
         lake: Fitted.
-        image: The image.
         config: How; it costs `config.n_images` images through the network.
         on_progress: Called after each few images with images done and in all; may raise to cancel.
     """
@@ -254,8 +251,7 @@ def scored(
 
 
 def _box(placement: Placement) -> tuple[slice, slice, slice]:
-    rows = slice(placement.top, placement.top + placement.height)
-    return slice(None), rows, slice(placement.left, placement.left + placement.width)
+    return slice(None), placement.rows, placement.cols
 
 
 def _offset(on_progress: Progress, n_before: int, n_in_all: int) -> Callable[[int, int], None]:

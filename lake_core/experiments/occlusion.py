@@ -14,10 +14,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid
+from lake_core.config import require_one_of, require_whole
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
-from lake_core.errors import ConfigError
 from lake_core.experiments.deletion import patch_of_pixels, replacement_of, scored
 from lake_core.findings import OcclusionFinding, Replacement
 from lake_core.types import Progress
@@ -32,7 +32,6 @@ class Occlusion:
     """What covering regions does, and the map's values in them.
 
     Attributes:
-        image: The image.
         target: What was watched: the image "score", or the mean of the fused "map".
         replacement: What covered regions showed.
         grid: The fused grid.
@@ -96,7 +95,6 @@ def occlusion(
 
     Args:
         lake: Fitted.
-        image: The image.
         target: What to watch, "score" or "map".
         replacement: What covered regions show, as in `CurveConfig`.
         n_regions: Regions at most, at least 1; each costs one image through the network.
@@ -104,16 +102,33 @@ def occlusion(
     Raises:
         ConfigError: if an argument is not allowed.
     """
-    if target not in get_args(Target):
-        raise ConfigError(f"target is {target!r}; it must be one of {', '.join(get_args(Target))}.")
-    if n_regions < 1:
-        raise ConfigError(f"n_regions is {n_regions}; it must be a whole number of at least 1.")
+    require_one_of("target", target, get_args(Target))
+    require_whole("n_regions", n_regions)
     result = lake.explain(image)
-    grid, inside = result.patch_scores.grid, result.patch_scores.inside
-    region = regions(grid, inside, n_regions, result.patch)
-    n_found = int(region.max()) + 1
-    mask = torch.from_numpy(region[patch_of_pixels(grid, result.patch_scores.placement)])
-    n_done = 0
+    grid = result.patch_scores.grid
+    region = regions(grid, result.patch_scores.inside, n_regions, result.patch)
+    importance = _importance(lake, result, region, target, replacement, on_progress)
+    fused = result.map.reshape(-1).astype(np.float64)
+    pool = np.max if target == "score" else np.mean
+    by_map = np.array([pool(fused[region == number]) for number in range(len(importance))])
+    is_ranked = np.ptp(importance) > 0 and np.ptp(by_map) > 0
+    correlation = float(spearmanr(importance, by_map).statistic) if is_ranked else None
+    return Occlusion(
+        image, target, replacement, grid, region, importance, by_map, correlation, int(region[result.patch])
+    )
+
+
+def _importance(
+    lake: Lake,
+    result: ImageResult,
+    region: np.ndarray,
+    target: Target,
+    replacement: Replacement,
+    on_progress: Progress | None,
+) -> np.ndarray:
+    """(n_regions,) float64: what the target loses with each region covered."""
+    image, n_found, n_done = result.image, int(region.max()) + 1, 0
+    mask = torch.from_numpy(region[patch_of_pixels(result.patch_scores.grid, result.patch_scores.placement)])
 
     def watched(pixels: Tensor) -> Tensor:
         nonlocal n_done
@@ -132,14 +147,7 @@ def occlusion(
         )[0, 0]
     importance = np.zeros(n_found)
     importance[mask.numpy().reshape(-1)] = importance_hw.double().numpy().reshape(-1)
-    fused = result.map.reshape(-1).astype(np.float64)
-    pool = np.max if target == "score" else np.mean
-    by_map = np.array([pool(fused[region == number]) for number in range(n_found)])
-    is_ranked = np.ptp(importance) > 0 and np.ptp(by_map) > 0
-    correlation = float(spearmanr(importance, by_map).statistic) if is_ranked else None
-    return Occlusion(
-        image, target, replacement, grid, region, importance, by_map, correlation, int(region[result.patch])
-    )
+    return importance
 
 
 def regions(grid: PatchGrid, inside: np.ndarray, n_regions: int, centre: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from lake_core.detector.result import ImageResult
 from lake_core.detector.text import text_directions
 from lake_core.errors import ConfigError
 from lake_core.experiments.neuron_sets import DEFAULT_DRAWS, RandomDraws, is_mixed, matched_draws, rank_among
-from lake_core.experiments.replacing import Targets, check_patches, hook_points_of, patches_at, pools_of, replaced
+from lake_core.experiments.replacing import Targets, hook_points_of, patches_at, pools_of, replaced
 from lake_core.findings import ControlFinding, Rank, RankFinding
 from lake_core.types import HookPoint, Pool, Progress, Site
 
@@ -43,15 +43,12 @@ class LayerChange:
         relative: Length of the change over length of the output, both over all patches on the image; 0 is no change.
         map: (rows, cols) float32, length of each patch's change over the mean length of a patch's output; NaN off the
             image.
-        distance_before, distance_after: (rows, cols) float32, the layer's d / tau, for layers in the score; else None.
     """
 
     layer: int
     grid: PatchGrid
     relative: float
     map: np.ndarray = field(repr=False)
-    distance_before: np.ndarray | None = field(default=None, repr=False)
-    distance_after: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +92,6 @@ class CausalChange:
     def text_change(self) -> float:
         """The whole image's similarity to "anomalous" against "normal", after less before."""
         return self.text_after - self.text_before
-
-    @property
-    def map_change(self) -> np.ndarray:
-        """(rows, cols) float32, fused map after less before; NaN off the image."""
-        change: np.ndarray = self.after.map - self.before.map
-        return change
 
     @property
     def score_rank(self) -> Rank:
@@ -150,7 +141,6 @@ def causal_ablation(
 
     Args:
         lake: Fitted.
-        image: The image.
         targets: Which neurons, and at which patches.
         pool: What the draws are made from: "layer" all neurons of the layer, "selected" its selected ones. A neuron
             that is not selected cannot move its own layer's map, so for the score "selected" is the harder comparison.
@@ -180,7 +170,6 @@ def activation_patching(
 
     Args:
         lake: Fitted.
-        image: The image.
         targets: Which neurons, and at which patches: with `evidence_sources` usually those of `max_scoring_patches`.
         sources: For each layer, where its values come from; `evidence_sources` gives the nearest normal patches.
         pool, draws, on_progress: As in `causal_ablation`; the draws get their own values from the same source.
@@ -193,7 +182,7 @@ def activation_patching(
         if layer not in sources:
             raise ConfigError(f"Layer {layer} has no source to take values from; give one for each layer.")
         source = sources[layer]
-        check_patches(lake, hook_point, [source.patch])
+        lake.backbone.check_patches(hook_point, [source.patch])
         lake.store.ensure([source.image], {hook_point})
         values[layer] = lake.store.get(source.image, hook_point)[source.patch]
     return _run(lake, image, targets, values, pool, draws, on_progress)
@@ -265,7 +254,7 @@ def _run(
         after=after,
         text_before=text_before,
         text_after=_text_margin(lake, changed),
-        layers=tuple(_layer_change(lake, output, plain[output], changed[output], before, after) for output in outputs),
+        layers=tuple(_layer_change(lake, image, output, plain[output], changed[output]) for output in outputs),
         draws=drawn,
         score_changes=table[:, 0],
         text_changes=table[:, 1],
@@ -289,12 +278,10 @@ def _relative(before: Tensor, after: Tensor, inside: np.ndarray) -> float:
     return float((after[on_image] - before[on_image]).norm()) / length if length > 0 else 0.0
 
 
-def _layer_change(
-    lake: Lake, output: HookPoint, plain: Tensor, changed: Tensor, before: ImageResult, after: ImageResult
-) -> LayerChange:
+def _layer_change(lake: Lake, image: InputImage, output: HookPoint, plain: Tensor, changed: Tensor) -> LayerChange:
     """The change of one layer's block output, (n_patches, channels) without and with the replaced neurons."""
-    grid, placement = lake.backbone.grid(output), before.patch_scores.placement
-    inside = grid.inside(placement)
+    grid = lake.backbone.grid(output)
+    inside = grid.inside(lake.backbone.placement(image))
     length = float(plain[torch.from_numpy(inside)].norm(dim=1).mean())
     change = (changed - plain).norm(dim=1).numpy() / (length or 1.0)
     return LayerChange(
@@ -302,17 +289,4 @@ def _layer_change(
         grid,
         _relative(plain, changed, inside),
         np.where(inside, change, np.nan).astype(np.float32).reshape(grid.rows, grid.cols),
-        _distances(before, output.layer),
-        _distances(after, output.layer),
     )
-
-
-def _distances(result: ImageResult, layer: int) -> np.ndarray | None:
-    """The layer's d / tau, (rows, cols), or None where it takes no part in the score."""
-    for matches in result.patch_scores.layers:
-        learned = matches.memory_bank
-        if learned.selection.layer == layer:
-            inside = learned.grid.inside(result.patch_scores.placement)
-            shares = np.where(inside, matches.distance.numpy() / learned.tau, np.nan)
-            return shares.astype(np.float32).reshape(learned.grid.rows, learned.grid.cols)
-    return None

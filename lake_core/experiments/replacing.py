@@ -12,7 +12,7 @@ from lake_core.backbones.backbone import Change
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.errors import BackboneError, ConfigError
+from lake_core.errors import ConfigError
 from lake_core.types import HookPoint, Neurons, Pool, Site
 
 Patches: TypeAlias = Mapping[int, Sequence[int] | np.ndarray]
@@ -62,13 +62,7 @@ def hook_points_of(lake: Lake, targets: Targets) -> dict[int, HookPoint]:
     site, hook_points = targets.site or lake.config.site, {}
     for layer, neurons in sorted(targets.neurons.items()):
         hook_point = lake.backbone.hook_point(layer, site)
-        n_neurons = lake.backbone.layer(layer).n_neurons[site]
-        for neuron in neurons:
-            if not 0 <= neuron < n_neurons:
-                raise BackboneError(
-                    f"Layer {layer} of {lake.backbone.spec} has no {hook_point.site} neuron {neuron}; choose 0 to"
-                    f" {n_neurons - 1}."
-                )
+        lake.backbone.check_neurons(hook_point, neurons)
         if len(neurons):
             hook_points[layer] = hook_point
     if not hook_points:
@@ -86,19 +80,8 @@ def patches_at(
             at[layer] = np.flatnonzero(lake.backbone.grid(hook_point).inside(lake.backbone.placement(image)))
         else:
             at[layer] = np.unique(np.asarray(patches[layer], dtype=np.int64))
-            check_patches(lake, hook_point, at[layer])
+            lake.backbone.check_patches(hook_point, at[layer])
     return at
-
-
-def check_patches(lake: Lake, hook_point: HookPoint, patches: Sequence[int] | np.ndarray) -> None:
-    """Raises a BackboneError for patches that the grid of the hook point does not have."""
-    grid = lake.backbone.grid(hook_point)
-    for patch in patches:
-        if not 0 <= patch < grid.n_patches:
-            raise BackboneError(
-                f"Layer {hook_point.layer} of {lake.backbone.spec} has no patch {patch}; choose 0 to"
-                f" {grid.n_patches - 1} ({grid.rows} x {grid.cols})."
-            )
 
 
 def pools_of(lake: Lake, hook_points: Mapping[int, HookPoint], pool: Pool) -> dict[int, np.ndarray]:

@@ -14,7 +14,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, perturbation_finding
 from lake_core.experiments.stability import fewer_normals
-from lake_core.types import Progress
+from lake_core.types import Progress, counted
 
 LEAVE_ONE_OUT = "leave one normal out"
 FEWER = "number of normals"
@@ -53,10 +53,7 @@ def score_stability(
     before = lake.explain(image)
     runs = [*_other_normals(lake, image, n_seeds), *_perturbed(lake, image)]
     rows = [_row(AS_IS, f"all {len(lake.normals_)} normal images", before)]
-    for n_done, (family, what, run) in enumerate(runs, start=1):
-        rows.append(_row(family, what, run()))
-        if on_progress is not None:
-            on_progress(n_done, len(runs))
+    rows += [_row(family, what, run()) for family, what, run in counted(runs, on_progress)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return PerturbationTable(table, perturbation_finding(table))
 

@@ -14,7 +14,7 @@ from lake_core.criteria import criteria
 from lake_core.detector.lake import Lake
 from lake_core.detector.selection import Selection, jaccard, select
 from lake_core.findings import StabilityFinding, Verdict
-from lake_core.types import Progress
+from lake_core.types import Progress, counted
 
 STEADY = 0.8
 """Mean Jaccard from which a selection counts as steady: of two selections of one size, 89 % of the neurons are
@@ -65,7 +65,7 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
     patches = {layer: lake.normal_patches(layer) for layer in lake.selection_}
     rows: list[dict[str, object]] = []
     left_out_neurons: dict[int, list[np.ndarray]] = {layer: [] for layer in patches}
-    for n_done, (images, left_out, seed) in enumerate(plan, start=1):
+    for images, left_out, seed in counted(plan, on_progress):
         for layer, full in lake.selection_.items():
             found = _select(lake, patches[layer].of(images), full)
             rows.append(
@@ -80,8 +80,6 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
             )
             if left_out is not None:
                 left_out_neurons[layer].append(found)
-        if on_progress is not None:
-            on_progress(n_done, len(plan))
     runs = pd.DataFrame(rows, columns=["what", "n_normals", "left_out", "seed", "layer", "jaccard"])
     runs = runs.astype({"n_normals": int, "left_out": "Int64", "seed": "Int64", "layer": int, "jaccard": float})
     neurons = _shares(lake.selection_, left_out_neurons)

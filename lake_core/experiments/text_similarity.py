@@ -33,7 +33,6 @@ class PhraseMap:
     """The similarity of an image's patches with a text.
 
     Attributes:
-        text: The text.
         grid: Grid of the patch directions, which may be coarser than that of the score's maps.
         placement: Where the image lies in the model's input.
         cosine: (rows, cols) float32 in [-1, 1]; NaN where a patch is not on the image.

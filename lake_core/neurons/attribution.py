@@ -26,8 +26,8 @@ from lake_core.backbones.adapters.base import Adapter
 from lake_core.backbones.backbone import FORWARD_LOCK, Backbone
 from lake_core.backbones.hooks import Hook
 from lake_core.backbones.patch_grid import Placement
+from lake_core.config import require_one_of, require_whole
 from lake_core.data.images import InputImage
-from lake_core.errors import BackboneError, ConfigError
 from lake_core.types import HookPoint, Progress
 
 Method = Literal["gradient", "integrated_gradients"]
@@ -56,11 +56,9 @@ class AttributionConfig:
     steps: int = 32
 
     def __post_init__(self) -> None:
-        for name, allowed in (("method", METHODS), ("baseline", BASELINES)):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(allowed)}.")
-        if self.steps < 1:
-            raise ConfigError(f"steps is {self.steps!r}; it must be a whole number of at least 1.")
+        require_one_of("method", self.method, METHODS)
+        require_one_of("baseline", self.baseline, BASELINES)
+        require_whole("steps", self.steps)
 
 
 GRADIENT = AttributionConfig()
@@ -76,7 +74,6 @@ class Attribution:
             value per unit of the preprocessed pixel, all channels moved together.
         method: "gradient" or "integrated_gradients".
         hook_point: Layer and site of the neuron.
-        neuron: The neuron.
         patch: The patch whose activation is explained; None for the mean over the patches on the image.
         value: That activation for the image.
         baseline: Name of the baseline, or None for "gradient", which has none.
@@ -114,7 +111,6 @@ def neuron_attribution(
 
     Args:
         backbone: An opened model; it is only read.
-        image: The image.
         hook_point: Layer and activation site, from `backbone.hook_point`.
         neuron: From 0.
         patch: Index into the layer's patch grid; None takes the mean over the patches that lie on the image.
@@ -123,19 +119,10 @@ def neuron_attribution(
     Raises:
         BackboneError: if there is no such neuron or patch.
     """
-    layer, method, baseline = hook_point.layer, config.method, config.baseline
-    grid, n_neurons = backbone.grid(hook_point), backbone.n_neurons(hook_point)
-    if not 0 <= neuron < n_neurons:
-        raise BackboneError(
-            f"Layer {layer} of {backbone.spec} has no {hook_point.site} neuron {neuron}; choose 0 to {n_neurons - 1}."
-        )
-    if patch is not None and not 0 <= patch < grid.n_patches:
-        raise BackboneError(
-            f"Layer {layer} of {backbone.spec} has no patch {patch}; choose 0 to {grid.n_patches - 1} "
-            f"({grid.rows} x {grid.cols})."
-        )
-
-    placement = backbone.placement(image)
+    backbone.check_neurons(hook_point, [neuron])
+    backbone.check_patches(hook_point, [] if patch is None else [patch])
+    method, baseline = config.method, config.baseline
+    grid, placement = backbone.grid(hook_point), backbone.placement(image)
     weights = np.zeros(grid.n_patches, np.float32)
     weights[grid.inside(placement) if patch is None else patch] = 1
     # Captum cannot work in inference mode, which the caller may be in.
@@ -150,7 +137,7 @@ def neuron_attribution(
             map_brc = F.adaptive_avg_pool2d(maps[:, neuron, None], (grid.rows, grid.cols))[:, 0]
             return (map_brc * weights_rc).sum((1, 2))
 
-        _stop_after(adapter, layer)
+        _stop_after(adapter, hook_point.layer)
         pixels = backbone.prepare(image)[None].clone()
         output = NeuronOutput(adapter.visual, adapter.hooks()[hook_point], activation)
         if method == "gradient":
@@ -243,14 +230,13 @@ def completeness_error(total: float, value: float, start_value: float) -> float 
 
 def baseline_of(pixels: Tensor, placement: Placement, baseline: Baseline) -> Tensor:
     """The baseline of a prepared image, (3, height, width); what lies outside of the image stays as it is."""
-    rows = slice(placement.top, placement.top + placement.height)
-    cols = slice(placement.left, placement.left + placement.width)
-    box, start = pixels[:, rows, cols], pixels.clone()
+    where, start = (slice(None), placement.rows, placement.cols), pixels.clone()
+    box = pixels[where]
     if baseline == "mean":
-        start[:, rows, cols] = box.mean((1, 2), keepdim=True)
+        start[where] = box.mean((1, 2), keepdim=True)
     else:
         sigma = BLUR * max(placement.height, placement.width)
-        start[:, rows, cols] = torch.from_numpy(gaussian_filter(box.numpy(), (0, sigma, sigma), mode="reflect"))
+        start[where] = torch.from_numpy(gaussian_filter(box.numpy(), (0, sigma, sigma), mode="reflect"))
     return start
 
 

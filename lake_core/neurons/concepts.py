@@ -46,7 +46,6 @@ class ConceptLabels:
     """The concept labels of a neuron.
 
     Attributes:
-        neuron: The neuron.
         agreement: The best concepts by agreement, best first; empty where the route was not taken or gives nothing.
         effect: The best concepts by effect, likewise.
         effect_by: "down-projection" or "ablation"; None where the route was not taken.

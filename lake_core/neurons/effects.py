@@ -24,7 +24,7 @@ from lake_core.neurons.concepts import (
     inside_maps,
     load_concepts,
 )
-from lake_core.types import HookPoint, Progress
+from lake_core.types import HookPoint, Progress, counted
 
 if TYPE_CHECKING:
     from lake_core.detector.lake import Lake
@@ -92,12 +92,10 @@ def ablation_effects(
     whole_image = backbone.image_hook_point
     whole = [backbone.forward(batch, {whole_image})[whole_image][:, 0] for batch in batches]
     effects = np.zeros((len(neurons), backbone.joint_width), dtype=np.float32)
-    for row, neuron in enumerate(neurons):
+    for row, neuron in enumerate(counted(neurons, on_progress)):
         changes = {hook_point: clipped(int(neuron), float(ceilings[neuron]))}
         ablated = [backbone.forward(batch, {whole_image}, changes)[whole_image][:, 0] for batch in batches]
         effects[row] = (torch.cat(whole) - torch.cat(ablated)).mean(0).numpy()
-        if on_progress is not None:
-            on_progress(row + 1, len(neurons))
     return effects
 
 

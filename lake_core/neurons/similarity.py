@@ -20,7 +20,7 @@ from lake_core.detector.memory_bank import finest
 from lake_core.detector.reselection import left_out_selections
 from lake_core.errors import LakeError
 from lake_core.neurons.statistics import selection_of
-from lake_core.types import SITES, HookPoint, Progress, Site
+from lake_core.types import SITES, HookPoint, Progress, Site, counted
 
 CORRELATED = 0.7
 """Absolute correlation from which two maps count as correlated: one explains half of the variance of the other."""
@@ -31,7 +31,6 @@ class SitesOverlap:
     """How far the selected neurons of one activation site have correlated ones among those of the other.
 
     Attributes:
-        layer: The layer.
         matches: One row per selected hidden neuron: neuron, residual_channel (the selected channel whose map has the
             greatest absolute correlation), correlation (signed). Greatest absolute correlation first.
         share_correlated: Share of the rows with an absolute correlation of at least CORRELATED, in [0, 1].
@@ -75,15 +74,13 @@ def correlated_neurons(
     hook_points = [backbone.hook_point(number, site) for site in sites for number in backbone.layers_with(site)]
     lake.store.ensure(images, {own_hook_point, *hook_points})
     rows = []
-    for n_done, hook_point in enumerate(hook_points, start=1):
+    for hook_point in counted(hook_points, on_progress):
         found = correlations(lake, images, own_hook_point, [neuron], hook_point)[0]
         if hook_point == own_hook_point:
             found[neuron] = np.nan
         varying = np.flatnonzero(np.isfinite(found))
         best = varying[np.argsort(-np.abs(found[varying]), kind="stable")[:top]]
         rows += [(hook_point.layer, hook_point.site, int(other), float(found[other])) for other in best]
-        if on_progress is not None:
-            on_progress(n_done, len(hook_points))
     table = pd.DataFrame(rows, columns=["layer", "site", "neuron", "correlation"])
     table = table.sort_values("correlation", key=np.abs, ascending=False, kind="stable").head(top)
     chosen = {number: set(selection_of(lake, number).neurons) for number in set(table["layer"])}

@@ -97,11 +97,6 @@ def flags(acts_ipn: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 
     return Flags((n_places <= few) & is_outlying & ~dead, dead, saturated)
 
 
-def quantiles(acts_ipn: np.ndarray, inside_ip: np.ndarray, levels: Sequence[float] = QUANTILES) -> np.ndarray:
-    """(n_levels, n_neurons) float64: quantiles of each neuron over all patches on the images."""
-    return np.asarray(np.quantile(acts_ipn[inside_ip].astype(np.float64), levels, axis=0))
-
-
 def neuron_aurocs(peaks_in: np.ndarray, labels: ArrayLike) -> np.ndarray:
     """How well each neuron by itself tells defective images from good ones, by its greatest activation on each.
 

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.layout import cards, chart
 from dashboard.components.legends import legend
+from dashboard.components.pickers import clicked_data, see_page
 from dashboard.plots import compare
 from dashboard.services import configurations
 from dashboard.services.analysis import Analysis
@@ -62,9 +64,9 @@ def difference_sentence(difference: Difference, first: str, second: str) -> str:
 
 def choose_image(key: str) -> None:
     """Takes a click on a point into the shared selection; normal images have no page of their own."""
-    points = st.session_state[key].selection.points
-    if points and points[0]["customdata"][1]:
-        current().set_focus(image=str(points[0]["customdata"][1]))
+    clicked = clicked_data(key)
+    if clicked and clicked[0][1]:
+        current().set_focus(image=str(clicked[0][1]))
 
 
 def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
@@ -84,13 +86,12 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
     key = f"scatter_{letters[0]}{letters[1]}_{thresholds[0]:.6f}_{thresholds[1]:.6f}"
     left, right = st.columns([1.2, 1])
     with left:
-        st.plotly_chart(
+        chart(
             compare.scores_against_scores(points, letters, thresholds, percentile),
-            key=key,
+            key,
+            f"Score of each image with {letters[0]} and with {letters[1]}, and both thresholds",
             on_select=lambda: choose_image(key),
             selection_mode="points",
-            config={"displayModeBar": False},
-            alt=f"Score of each image with {letters[0]} and with {letters[1]}, and both thresholds",
         )
         st.caption(
             "In the shaded quadrants the two decide differently. Click a test image to see its maps first below."
@@ -158,14 +159,12 @@ def maps(analyses: list[Analysis], names: list[str]) -> None:
             note = " · ◆ decided differently" if changes[index] else ""
             head.markdown(f"**{escaped(image.name)}** · {LABEL_NAMES[example.label]}{note}")
             if head.button("Why this score?", key=f"why_{image.sha256}", type="tertiary"):
-                current().set_focus(image=image.sha256)
-                st.switch_page(current().pages["score_decomposition"])
-            with st.container(horizontal=True, key=f"map_row_{index}"):
-                cards = [st.container(width=190) for _ in range(len(analyses) + 1)]
-            with cards[0]:
+                see_page("score_decomposition", image=image.sha256)
+            first, *places = cards(len(analyses) + 1, 190, f"map_row_{index}")
+            with first:
                 st.image(plain_image(image, CARD), width="stretch", alt=image.name)
                 st.caption("the image")
-            for card, letter, name, found, scale in zip(cards[1:], LETTERS, names, analyses, scales, strict=False):
+            for card, letter, name, found, scale in zip(places, LETTERS, names, analyses, scales, strict=False):
                 score = found.scores[index]
                 with card:
                     st.image(
@@ -184,11 +183,10 @@ def neurons(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None
     except LakeError as reason:
         st.info(escaped(str(reason)), icon=":material/info:")
         return
-    st.plotly_chart(
+    chart(
         compare.neurons_in_common(found, letters),
-        key=f"common_{letters[0]}{letters[1]}",
-        config={"displayModeBar": False},
-        alt="; ".join(f"layer {o.layer}: {len(o.common)} neurons in common, Jaccard {o.jaccard:.2f}" for o in found),
+        f"common_{letters[0]}{letters[1]}",
+        "; ".join(f"layer {o.layer}: {len(o.common)} neurons in common, Jaccard {o.jaccard:.2f}" for o in found),
     )
     for overlap in found:
         st.markdown(
@@ -225,12 +223,7 @@ def cost(analyses: list[Analysis], names: list[str]) -> None:
         },
         index=letters,
     )
-    st.plotly_chart(
-        compare.costs(table),
-        key="costs",
-        config={"displayModeBar": False},
-        alt="Time per image and memory of the memory bank of each configuration",
-    )
+    chart(compare.costs(table), "costs", "Time per image and memory of the memory bank of each configuration")
     shown = pd.DataFrame(
         {
             "configuration": [f"{letter} · {name}" for letter, name in zip(letters, names, strict=True)],

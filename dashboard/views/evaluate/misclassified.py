@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import sidebar
+from dashboard.components.layout import cards
 from dashboard.services.images import file_image, plain_image
 from dashboard.session import current
 from dashboard.settings import Settings
@@ -73,9 +74,8 @@ def show(run: Run, missed: pd.DataFrame, false_positives: pd.DataFrame) -> None:
         if rows.empty:
             st.caption("None at this threshold.")
             continue
-        with st.container(horizontal=True, key=f"wrong_row_{key}"):
-            cards = [st.container(border=True, width=160) for _ in range(min(N_WRONG, len(rows)))]
-        for card, path, score in zip(cards, rows["path"], rows["score"], strict=False):
+        places = cards(min(N_WRONG, len(rows)), 160, f"wrong_row_{key}", border=True)
+        for card, path, score in zip(places, rows["path"], rows["score"], strict=False):
             with card:
                 _card(run, path, score, shown["path"].tolist())
         if len(rows) > N_WRONG:

@@ -5,6 +5,8 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from dashboard.components.layout import chart
+from dashboard.components.pickers import pick_one
 from dashboard.plots import evaluate
 from dashboard.plots.evaluate import METRIC_NAMES
 from dashboard.services.jobs import EvaluationRequest, Job
@@ -47,9 +49,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
     if not there:
         st.info("Metrics need both good and defective test images.", icon=":material/info:")
         return
-    metric = st.segmented_control(
-        "Metric", there, default=there[0], required=True, format_func=METRIC_NAMES.__getitem__, key=f"metric_{number}"
-    )
+    metric = pick_one("Metric", {metric: METRIC_NAMES[metric] for metric in there}, f"metric_{number}")
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
     st.caption("± is the standard deviation over random seeds; the interval is a 95 % bootstrap over test images.")
     all_shots = sorted(set(summary["shots"]))
@@ -57,14 +57,11 @@ def charts(summary: pd.DataFrame, number: int) -> None:
     with left:
         shots = all_shots[-1]
         if len(all_shots) > 1:
-            shots = st.segmented_control(
-                "Normal images", all_shots, default=all_shots[-1], required=True, key=f"chart_shots_{number}"
-            )
-        st.plotly_chart(
+            shots = pick_one("Normal images", all_shots, f"chart_shots_{number}", all_shots[-1])
+        chart(
             evaluate.by_category(summary[summary["shots"] == shots], metric),
-            key="by_category",
-            config={"displayModeBar": False},
-            alt=f"{METRIC_NAMES[metric]} of each method by category, {shots} normal images",
+            "by_category",
+            f"{METRIC_NAMES[metric]} of each method by category, {shots} normal images",
         )
     with right:
         names = list(dict.fromkeys(summary["category"]))
@@ -72,11 +69,10 @@ def charts(summary: pd.DataFrame, number: int) -> None:
         if len(names) > 1:
             category = st.selectbox("Category", names, index=len(names) - 1, key=f"chart_category_{number}")
         if len(all_shots) > 1:
-            st.plotly_chart(
+            chart(
                 evaluate.by_shots(summary[summary["category"] == category], metric),
-                key="by_shots",
-                config={"displayModeBar": False},
-                alt=f"{METRIC_NAMES[metric]} of each method by the number of normal images, {category}",
+                "by_shots",
+                f"{METRIC_NAMES[metric]} of each method by the number of normal images, {category}",
             )
         else:
             st.caption("Evaluate several numbers of normal images to see what more of them are worth.")
@@ -177,18 +173,13 @@ def _at_threshold(labels: NDArray[np.bool_], values: NDArray[np.float64], paths:
     found = counts(labels, values, threshold)
     left, right = st.columns([2, 1])
     with left:
-        st.plotly_chart(
-            evaluate.curves(labels, values, threshold),
-            key="curves",
-            config={"displayModeBar": False},
-            alt="ROC curve and precision-recall curve, the threshold marked on both",
-        )
+        figure = evaluate.curves(labels, values, threshold)
+        chart(figure, "curves", "ROC curve and precision-recall curve, the threshold marked on both")
     with right:
-        st.plotly_chart(
+        chart(
             evaluate.confusion(found),
-            key="confusion",
-            config={"displayModeBar": False},
-            alt=f"{found.true_positives} true positives, {found.false_negatives} false negatives, "
+            "confusion",
+            f"{found.true_positives} true positives, {found.false_negatives} false negatives, "
             f"{found.false_positives} false positives, {found.true_negatives} true negatives",
         )
         st.caption(
@@ -196,12 +187,8 @@ def _at_threshold(labels: NDArray[np.bool_], values: NDArray[np.float64], paths:
             f"{found.false_negatives} missed**; of {found.false_positives + found.true_negatives} good ones "
             f"**{found.false_positives} false positives**."
         )
-    st.plotly_chart(
-        evaluate.score_strip(labels, values, paths, threshold),
-        key="strip",
-        config={"displayModeBar": False},
-        alt="Scores of good and defective test images with the threshold",
-    )
+    strip = evaluate.score_strip(labels, values, paths, threshold)
+    chart(strip, "strip", "Scores of good and defective test images with the threshold")
 
 
 def downloads(report: EvaluationReport, asked: EvaluationRequest) -> None:

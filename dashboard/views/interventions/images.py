@@ -1,10 +1,13 @@
 """Interventions on images: patches deleted or covered, a defective image among the normal ones, small changes."""
 
+from typing import get_args
+
 import pandas as pd
 import streamlit as st
 
 from dashboard.components.legends import legend
-from dashboard.components.progress import asked_for, computed, computed_beside
+from dashboard.components.pickers import pick_one
+from dashboard.components.progress import computed_beside, computed_on_demand
 from dashboard.components.tables import Cell, download_table, metrics, perturbations
 from dashboard.plots import interventions
 from dashboard.services.analysis import Analysis
@@ -26,7 +29,7 @@ REPLACEMENTS: dict[Replacement, str] = {
     "blurred": "a blurred image",
     "mean": "its mean colour",
 }
-DIRECTIONS: dict[Direction, str] = {"deletion": "deletion", "insertion": "insertion"}
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 def deletion_insertion(found: Analysis, score: ImageResult) -> None:
@@ -35,56 +38,44 @@ def deletion_insertion(found: Analysis, score: ImageResult) -> None:
         "If the map is faithful, deleting its highest patches first lowers the score faster than deleting patches in "
         "random order. The network runs again on each changed image."
     )
-    direction = st.segmented_control(
-        "Curve",
-        list(DIRECTIONS),
-        default="deletion",
-        required=True,
-        key="curve_direction",
-        format_func=DIRECTIONS.__getitem__,
-    )
-    replacement = st.segmented_control(
+    direction = pick_one("Curve", DIRECTIONS, "curve_direction")
+    replacement = pick_one(
         "Replaced by",
-        list(REPLACEMENTS),
-        default="normal",
-        required=True,
-        key="curve_replacement",
-        format_func=REPLACEMENTS.__getitem__,
+        REPLACEMENTS,
+        "curve_replacement",
         help="Blur is the common choice, but it is itself unusual among sharp normal images.",
     )
     lake, image = found.lake, score.image
-    key = ("curve", found.result_key, image.sha256, direction, replacement)
-    if asked_for(key, "Compute the curve", ":material/show_chart:"):
-        curve = computed(
-            key,
-            "Changed images",
-            lambda show: deletion.curve(lake, image, CurveConfig(direction, replacement, n_orders=3), show),
+    curve = computed_on_demand(
+        ("curve", found.result_key, image.sha256, direction, replacement),
+        "Compute the curve",
+        ":material/show_chart:",
+        "Changed images",
+        lambda show: deletion.curve(lake, image, CurveConfig(direction, replacement, n_orders=3), show),
+    )
+    if curve is not None:
+        st.plotly_chart(
+            interventions.removal_curve(curve, score.threshold),
+            key="removal",
+            alt=f"Score against share of patches {direction}, by the map and at random",
         )
-        if curve is not None:
-            st.plotly_chart(
-                interventions.removal_curve(curve, score.threshold),
-                key="removal",
-                alt=f"Score against share of patches {DIRECTIONS[direction]}, by the map and at random",
-            )
-            st.markdown(escaped(sentence(curve.finding)))
-            _over_all(found, direction, replacement)
+        st.markdown(escaped(sentence(curve.finding)))
+        _over_all(found, direction, replacement)
     _covered(found, score, replacement)
 
 
 def _over_all(found: Analysis, direction: Direction, replacement: Replacement) -> None:
     """The area between the curves of every test image above the threshold, in coarser steps."""
     above = [one.image for one in found.scores if one.is_anomalous]
-    key = ("curves", found.result_key, found.lake.threshold_, direction, replacement)
-    if not above or not asked_for(
-        key, f"Over all {len(above)} images above the threshold", ":material/stacked_line_chart:"
-    ):
+    if not above:
         return
-    result = computed(
-        key,
+    config = CurveConfig(direction, replacement, n_steps=6, n_orders=2)
+    result = computed_on_demand(
+        ("curves", found.result_key, found.lake.threshold_, direction, replacement),
+        f"Over all {len(above)} images above the threshold",
+        ":material/stacked_line_chart:",
         "Changed images",
-        lambda show: deletion.faithfulness(
-            found.lake, above, CurveConfig(direction, replacement, n_steps=6, n_orders=2), show
-        ),
+        lambda show: deletion.faithfulness(found.lake, above, config, show),
     )
     if result is None:
         return
@@ -105,11 +96,10 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
         "covering most regions changes nothing; what matters is the effect of covering the max-scoring one."
     )
     lake, image = found.lake, score.image
-    key = ("occlusion", found.result_key, image.sha256, replacement)
-    if not asked_for(key, "Run the occlusion", ":material/grid_on:"):
-        return
-    result = computed(
-        key,
+    result = computed_on_demand(
+        ("occlusion", found.result_key, image.sha256, replacement),
+        "Run the occlusion",
+        ":material/grid_on:",
         "Covered images",
         lambda show: occlusion.occlusion(lake, image, "score", replacement, n_regions=36, on_progress=show),
     )
@@ -118,10 +108,7 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
     limit = symmetric_limit([result.importance])
     left, right = st.columns(2)
     left.image(
-        score_image(found, score, 420),
-        width="stretch",
-        caption="the score map",
-        alt=f"Score map of {image.name}",
+        score_image(found, score, 420), width="stretch", caption="the score map", alt=f"Score map of {image.name}"
     )
     right.image(
         neuron_overlay(
@@ -192,10 +179,13 @@ def stability(found: Analysis, score: ImageResult) -> None:
         "Does the score hold with other or fewer normal images, and when the image is shifted by a pixel, rotated by a "
         "few degrees, or saved as JPEG?"
     )
-    key = ("steady", found.result_key, score.threshold, score.image.sha256)
-    if not asked_for(key, "Run the perturbations", ":material/tune:"):
-        return
-    result = computed(key, "Changes", lambda show: score_stability(found.lake, score.image, on_progress=show))
+    result = computed_on_demand(
+        ("steady", found.result_key, score.threshold, score.image.sha256),
+        "Run the perturbations",
+        ":material/tune:",
+        "Changes",
+        lambda show: score_stability(found.lake, score.image, on_progress=show),
+    )
     if result is not None:
         perturbations(result, "stability")
         st.caption("A rotated image is mirrored at its edges to fill the corners; the seam can count as unusual.")

@@ -6,13 +6,15 @@ from typing import Any, TypeVar
 import numpy as np
 import streamlit as st
 
+from dashboard.components.layout import cards
 from dashboard.components.legends import legend, score_legend
 from dashboard.components.page import warn
-from dashboard.components.progress import asked_beside, asked_for, computed, computed_beside
+from dashboard.components.pickers import pick_one
+from dashboard.components.progress import asked_beside, computed_beside, computed_on_demand
 from dashboard.components.tables import download_table, metrics
 from dashboard.plots import interventions
 from dashboard.services.analysis import Analysis, neuron_key, without
-from dashboard.services.images import reduced_image, score_image
+from dashboard.services.images import nearest_normal, reduced_image, score_image
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.words import verdict
@@ -55,14 +57,13 @@ def choose_neurons(found: Analysis, score: ImageResult, key: str, only_selected:
     """The user's choice of neurons, layer by layer; empty where there is none yet.
 
     Args:
-        found: The analysis.
         score: Of the image.
         key: Of the widgets.
         only_selected: Whether pinned neurons must be selected ones; all other choices are.
     """
     lake = found.lake
     layers = list(lake.selection_)
-    way = st.segmented_control("Which neurons", [TOP, ONE, LAYER, PINNED], default=TOP, required=True, key=f"{key}_way")
+    way = pick_one("Which neurons", [TOP, ONE, LAYER, PINNED], f"{key}_way")
     n_neurons = sum(len(selection.neurons) for selection in lake.selection_.values())
     if way == TOP:
         n = st.slider("How many", 1, n_neurons, min(10, n_neurons), key=f"{key}_n") if n_neurons > 1 else 1
@@ -174,8 +175,6 @@ def inside_network(found: Analysis, score: ImageResult) -> None:
         where = _option("Where", HOOK_POINTS if in_score else HOOK_POINTS[:1], "causal_where", {})
         pool = _option("Random draws from", POOLS if all_selected else POOLS[1:], "causal_pool", POOL_NAMES)
     key = ("causal", found.result_key, score.image.sha256, neuron_key(neurons), how, where, pool)
-    if not asked_for(key, "Run the network", ":material/play_arrow:"):
-        return
     patches = max_scoring_patches(score) if where == MAX_SCORING else None
 
     def work(show: Progress) -> CausalChange:
@@ -184,23 +183,16 @@ def inside_network(found: Analysis, score: ImageResult) -> None:
             return causal_ablation(lake, image, targets, pool, on_progress=show)
         return activation_patching(lake, image, targets, evidence_sources(lake, score), pool, on_progress=show)
 
-    change = computed(key, "Forward passes", work)
+    change = computed_on_demand(key, "Run the network", ":material/play_arrow:", "Forward passes", work)
     if change is not None:
         _causal(found, change, key)
 
 
 def _option(label: str, options: Sequence[T], key: str, names: Mapping[T, str], help: str | None = None) -> T:
     """One of a few options; a row for each set of them, since a choice that is no option any more would be lost."""
-    chosen = st.segmented_control(
-        label,
-        options,
-        default=options[0],
-        required=True,
-        key=f"{key}_{len(options)}",
-        format_func=lambda option: names.get(option, option),
-        help=help,
+    return pick_one(
+        label, {option: names.get(option, option) for option in options}, f"{key}_{len(options)}", help=help
     )
-    return chosen or options[0]
 
 
 def _causal(found: Analysis, change: CausalChange, key: Any) -> None:
@@ -240,9 +232,7 @@ def _later_layers(change: CausalChange) -> None:
     vmax = symmetric_limit([100 * one.map for one in layers], quantile=0.995)
     scale = ScoreScale(vmax, 0.0, any(np.nanmax(100 * one.map) > vmax for one in layers), fades_at=0.4 * vmax)
     st.markdown("**Change of later layers**, in % of the mean norm of a patch's output, on one scale")
-    with st.container(horizontal=True):
-        cards = [st.container(width=150) for _ in layers]
-    for card, one in zip(cards, layers, strict=True):
+    for card, one in zip(cards(len(layers), 150), layers, strict=True):
         card.image(
             overlay(small, 100 * one.map, one.grid, placement, scale, Style(max_side=LAYER_SIDE, contour=False)),
             width="stretch",
@@ -271,16 +261,13 @@ def _evidence(found: Analysis, outcome: ScoreAblation) -> None:
     pairs = list(zip(outcome.evidence_before, outcome.evidence_after, strict=True))
     if not pairs:
         return
-    backbone = found.lake.backbone
     with st.expander("The nearest normal patch, before and after"):
         for before, after in pairs:
-            grid = backbone.layer(before.layer).grid
             same = before[2:4] == after[2:4]
             st.markdown(f"Layer {before.layer}: {'the same patch' if same else 'another patch'}")
             with st.container(horizontal=True):
                 for title, item in (("before", before), ("after", after)):
-                    normal = found.lake.normals_[item.normal_image]
-                    box = grid.box(item.normal_patch, backbone.placement(normal), normal.size)
+                    normal, box = nearest_normal(found.lake, item)
                     st.image(
                         crop_with_box(normal, box, context=5, side=180),
                         caption=f"{title}: {escaped(normal.name)}",

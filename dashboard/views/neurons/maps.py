@@ -3,7 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from dashboard.components.pickers import pick
+from dashboard.components.layout import cards, chart
+from dashboard.components.pickers import pick, pick_one
 from dashboard.plots.maps import clickable_map
 from dashboard.services.images import neuron_image, neuron_images, plain_image
 from dashboard.session import current
@@ -59,20 +60,15 @@ def in_full(view: NeuronView) -> None:
         )
     image, own = example.image, view.value_on(example)
     left, right = st.columns(2)
-    left.image(
-        plain_image(image, LARGE),
-        width="stretch",
-        alt=image.name,
-        caption=escaped(image.name),
-    )
+    left.image(plain_image(image, LARGE), width="stretch", alt=image.name, caption=escaped(image.name))
     jpeg = neuron_image(image, view.drawn(LARGE, smooth, opacity))
     peak = int(np.nanargmax(own))
-    right.plotly_chart(
-        clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, [peak]),
-        key="neuron_in_full",
-        config={"displayModeBar": False},
-        alt=f"Activation of neuron {view.neuron} on {image.name}; its greatest, {own[peak]:.3g}, is at patch {peak}",
-    )
+    with right:
+        chart(
+            clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, [peak]),
+            "neuron_in_full",
+            f"Activation of neuron {view.neuron} on {image.name}; its greatest, {own[peak]:.3g}, is at patch {peak}",
+        )
     right.caption(f"Greatest activation {own[peak]:.3f}, at the outlined patch. Hover over a patch to read its value.")
 
 
@@ -85,16 +81,12 @@ def gallery(title: str, examples: tuple[Example, ...], view: NeuronView) -> None
     shown = part_of(title, examples)
     drawn = view.drawn(CARD, st.session_state.neuron_smooth, st.session_state.neuron_opacity)
     jpegs = neuron_images([example.image for example in shown], drawn)
-    with st.container(horizontal=True):
-        cards = [st.container(width=CARD_WIDTH, gap="xsmall") for _ in shown]
-    for card, example, jpeg in zip(cards, shown, jpegs, strict=True):
+    for card, example, jpeg in zip(cards(len(shown), CARD_WIDTH, gap="xsmall"), shown, jpegs, strict=True):
         image = example.image
         peak = float(np.nanmax(view.value_on(example)))
         with card:
             st.image(
-                jpeg,
-                width="stretch",
-                alt=f"Activation of neuron {view.neuron} on {image.name}, greatest {peak:.3g}",
+                jpeg, width="stretch", alt=f"Activation of neuron {view.neuron} on {image.name}, greatest {peak:.3g}"
             )
             st.button(
                 escaped(image.name),
@@ -112,16 +104,9 @@ def part_of(title: str, examples: tuple[Example, ...]) -> tuple[Example, ...]:
     """As many images as a page holds well, with a picker of the part where there are more."""
     if len(examples) <= MOST:
         return examples
-    starts = range(0, len(examples), MOST)
-    start = st.segmented_control(
-        f"Which of the {title.lower()}",
-        starts,
-        default=0,
-        required=True,
-        key=f"part_{title}_{len(examples)}",
-        format_func=lambda at: f"{at + 1} to {min(at + MOST, len(examples))}",
-        label_visibility="collapsed",
-    )
+    names = {at: f"{at + 1} to {min(at + MOST, len(examples))}" for at in range(0, len(examples), MOST)}
+    key = f"part_{title}_{len(examples)}"
+    start = pick_one(f"Which of the {title.lower()}", names, key, label_visibility="collapsed")
     return examples[start : start + MOST]
 
 
@@ -139,9 +124,7 @@ def extremes(view: NeuronView) -> None:
                 f"{n_correlated} patches ({share:.0%} of all) share this {'lowest' if lowest else 'greatest'}"
                 f" value, {shown[0].value:.2f}; only the first are shown."
             )
-        with st.container(horizontal=True):
-            cards = [st.container(width=CROP_WIDTH) for _ in shown]
-        for card, patch in zip(cards, shown, strict=True):
+        for card, patch in zip(cards(len(shown), CROP_WIDTH), shown, strict=True):
             image = view.examples[patch.image].image
             box = view.grid.box(patch.patch, backbone.placement(image), image.size)
             with card:

@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.layout import chart
 from dashboard.components.legends import legend
-from dashboard.components.progress import asked_for, computed
+from dashboard.components.pickers import clicked_data, pick_one
+from dashboard.components.progress import computed_on_demand
 from dashboard.plots.maps import clickable_map
 from dashboard.services.images import neuron_image
 from dashboard.session import NeuronPatch, current
@@ -15,14 +17,14 @@ from dashboard.views.neurons.view import NeuronView
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.datasets import Example
 from lake_core.errors import ConfigError
-from lake_core.neurons.attribution import METHODS, Attribution, AttributionConfig, Method, neuron_attribution
+from lake_core.neurons.attribution import AttributionConfig, Method, neuron_attribution
 from lake_core.neurons.concepts import ConceptLabels, checked_concepts
 from lake_core.neurons.effects import label_concepts
 from lake_core.visualization.colours import symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
 STRONGEST, CLICKED, WHOLE = "the top-activating patch", "the clicked patch", "the whole image"
-ATTRIBUTION_NAMES: dict[Method, str] = {"integrated_gradients": "integrated gradients", "gradient": "gradient"}
+ATTRIBUTION_NAMES: dict[Method, str] = {"gradient": "gradient", "integrated_gradients": "integrated gradients"}
 GRAINS = {"squares of 8 pixels": 8, "single pixels": 1}
 STEPS = {"32 steps": 32, "64 steps": 64, "128 steps": 128}
 
@@ -49,12 +51,11 @@ def words(view: NeuronView) -> None:
             st.warning(escaped(str(error)), icon=":material/edit:")
             return
     lake, hook_point = view.found.lake, view.hook_point
-    key = ("words", view.found.key, view.found.tests_key, hook_point, view.neuron, vocabulary)
-    if not asked_for(key, "Find concept labels", ":material/sell:"):
-        return
     images = [*lake.normals_, *view.found.images]
-    described = computed(
-        key,
+    described = computed_on_demand(
+        ("words", view.found.key, view.found.tests_key, hook_point, view.neuron, vocabulary),
+        "Find concept labels",
+        ":material/sell:",
         "Concept labels",
         lambda show: label_concepts(lake, hook_point.layer, [view.neuron], images, vocabulary, on_progress=show),
     )
@@ -82,10 +83,9 @@ def _description(description: ConceptLabels) -> None:
 
 def choose_patch(key: str, example: Example, view: NeuronView) -> None:
     """Keeps a clicked patch for the image and place it was clicked on."""
-    points = st.session_state[key].selection.points
-    if points:
-        patch = int(points[0]["customdata"][0])
-        current().neuron_patch = NeuronPatch(example.image.sha256, view.hook_point, patch)
+    clicked = clicked_data(key)
+    if clicked:
+        current().neuron_patch = NeuronPatch(example.image.sha256, view.hook_point, int(clicked[0][0]))
         st.session_state.attribution_of = CLICKED
 
 
@@ -96,44 +96,29 @@ def pixels(view: NeuronView) -> None:
     held = current().neuron_patch
     clicked = held.patch if held is not None and held[:2] == (image.sha256, view.hook_point) else None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        method = st.segmented_control(
-            "Method",
-            METHODS,
-            default="integrated_gradients",
-            required=True,
-            key="attribution_method",
-            format_func=ATTRIBUTION_NAMES.__getitem__,
-        )
-        steps = st.segmented_control(
+        method = pick_one("Method", ATTRIBUTION_NAMES, "attribution_method", "integrated_gradients")
+        steps = pick_one(
             "Precision",
             list(STEPS),
-            default="64 steps",
-            required=True,
-            key="attribution_steps",
+            "attribution_steps",
+            "64 steps",
             disabled=method == "gradient",
             help="More steps on the way from the blurred image lower the completeness error and take longer.",
         )
-        where = st.segmented_control(
-            "Of",
-            [STRONGEST, CLICKED, WHOLE],
-            default=STRONGEST,
-            required=True,
-            key="attribution_of",
-        )
+        where = pick_one("Of", [STRONGEST, CLICKED, WHOLE], "attribution_of")
     strongest = int(np.nanargmax(own))
     patch = {STRONGEST: strongest, CLICKED: strongest if clicked is None else clicked, WHOLE: None}[where]
     left, right = st.columns(2)
     with left:
         jpeg = neuron_image(image, view.drawn(LARGE))
         marked = [] if patch is None else [patch]
-        chart = f"pixels_{image.sha256[:12]}"
-        st.plotly_chart(
+        key = f"pixels_{image.sha256[:12]}"
+        chart(
             clickable_map(jpeg, image.size, view.grid, backbone.placement(image), own, marked),
-            key=chart,
-            on_select=lambda: choose_patch(chart, example, view),
+            key,
+            f"Activation of neuron {view.neuron} on {image.name}",
+            on_select=lambda: choose_patch(key, example, view),
             selection_mode="points",
-            config={"displayModeBar": False},
-            alt=f"Activation of neuron {view.neuron} on {image.name}",
         )
         st.caption(
             f"{escaped(image.name)}, the neuron's activation. Click a patch to attribute its activation to the input."
@@ -154,15 +139,13 @@ def _attribution(view: NeuronView, example: Example, patch: int | None, method: 
     image, hook_point = example.image, view.hook_point
     backbone = view.found.lake.backbone
     n_steps = steps if method == "integrated_gradients" else 1
-    key = ("pixels", view.found.key.model, image.sha256, hook_point, view.neuron, patch, method, n_steps)
-    if not asked_for(key, "Compute the attribution", ":material/biotech:"):
-        return
-    result: Attribution | None = computed(
-        key,
+    config = AttributionConfig(method, steps=n_steps)
+    result = computed_on_demand(
+        ("pixels", view.found.key.model, image.sha256, hook_point, view.neuron, patch, method, n_steps),
+        "Compute the attribution",
+        ":material/biotech:",
         "Integration steps",
-        lambda show: neuron_attribution(
-            backbone, image, hook_point, view.neuron, patch, AttributionConfig(method, steps=n_steps), show
-        ),
+        lambda show: neuron_attribution(backbone, image, hook_point, view.neuron, patch, config, show),
     )
     if result is None:
         return
@@ -184,7 +167,7 @@ def _attribution(view: NeuronView, example: Example, patch: int | None, method: 
         alt=f"Pixels that move neuron {view.neuron}",
     )
     legend(limit, "the activations")
-    st.segmented_control("Shown in", list(GRAINS), default=next(iter(GRAINS)), required=True, key="attribution_grain")
+    pick_one("Shown in", list(GRAINS), "attribution_grain")
     said = f"Activation {result.value:.3f}"
     if result.baseline is not None and result.baseline_value is not None:
         said += f", {result.baseline_value:.3f} on the {result.baseline} image it is compared with"

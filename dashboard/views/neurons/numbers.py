@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.pickers import pick_one
 from dashboard.components.progress import computed
 from dashboard.components.tables import Cell, download_table, metrics
 from dashboard.plots.neurons import activation_histogram
@@ -65,7 +66,7 @@ def distribution(view: NeuronView) -> None:
     names = [name for name in PAIRS[0] if name in groups]
     pairs = {f"{one} and {other}": [one, other] for one, other in PAIRS if one in groups and other in groups}
     if len(pairs) > 1:
-        names = pairs[st.segmented_control("Compare", list(pairs), default=next(iter(pairs)), required=True)]
+        names = pairs[pick_one("Compare", list(pairs))]
     st.plotly_chart(
         activation_histogram({name: groups[name] for name in names}),
         key="histogram",
@@ -122,18 +123,14 @@ def correlated(view: NeuronView) -> None:
         return
     for row in table.to_dict("records"):
         site: Site = row["site"]
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
-                f"layer {row['layer']} · neuron {row['neuron']}",
-                key=f"neighbour_{row['layer']}_{site}_{row['neuron']}",
-                on_click=open_neuron,
-                args=(row["layer"], site, row["neuron"]),
-                help="Open this neuron"
-                if site == lake.config.site
-                else f"Open this neuron; the sidebar's activation site changes to {SITE_NAMES[site]}",
-                width=180,
-            )
-            st.markdown(f"{row['correlation']:+.2f} · {SITE_NAMES[site]}{' · selected' if row['selected'] else ''}")
+        changed = "" if site == lake.config.site else f"; the sidebar's activation site changes to {SITE_NAMES[site]}"
+        _way_to(
+            (row["layer"], site, row["neuron"]),
+            f"layer {row['layer']} · neuron {row['neuron']}",
+            f"neighbour_{row['layer']}_{site}_{row['neuron']}",
+            f"Open this neuron{changed}",
+            f"{row['correlation']:+.2f} · {SITE_NAMES[site]}{' · selected' if row['selected'] else ''}",
+        )
     together = computed(
         ("together", view.found.key, view.hook_point, neuron, view.found.tests_key),
         "Leave-one-out selections",
@@ -146,17 +143,21 @@ def correlated(view: NeuronView) -> None:
         st.caption("This neuron is in none of these selections.")
         return
     for other in together.head(N_CORRELATED).to_dict("records"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
-                f"neuron {other['neuron']}",
-                key=f"together_{other['neuron']}",
-                on_click=open_neuron,
-                args=(layer, lake.config.site, other["neuron"]),
-                help="Open this neuron",
-                width=180,
-            )
-            st.markdown(f"in {other['together']:.0%} of the selections · correlation {other['correlation']:+.2f}")
+        _way_to(
+            (layer, lake.config.site, other["neuron"]),
+            f"neuron {other['neuron']}",
+            f"together_{other['neuron']}",
+            "Open this neuron",
+            f"in {other['together']:.0%} of the selections · correlation {other['correlation']:+.2f}",
+        )
     n_more = len(together) - N_CORRELATED
     if n_more > 0:
         st.caption(f"and {n_more} more in the file.")
     download_table(together, f"layer{layer}_neuron{neuron}_together.csv", "Download all of them (CSV)")
+
+
+def _way_to(neuron: tuple[int, Site, int], name: str, key: str, tip: str, says: str) -> None:
+    """A button that opens a neuron of a layer and site, and what there is to say of it."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(name, key=key, on_click=open_neuron, args=neuron, help=tip, width=180)
+        st.markdown(says)

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dashboard.components.layout import cards
 from dashboard.components.legends import legend
 from dashboard.services.images import NeuronMap, neuron_image, plain_image
 from dashboard.session import Pin, current
@@ -50,10 +51,7 @@ def side_by_side(view: NeuronView) -> None:
     if n_others:
         st.caption(f"Pinned with another backbone or input size, and hidden here: {n_others}.")
     if not shown:
-        st.info(
-            "No neuron is pinned yet. Pin this one and a few others to compare them here.",
-            icon=":material/keep:",
-        )
+        st.info("No neuron is pinned yet. Pin this one and a few others to compare them here.", icon=":material/keep:")
         return
     image = looked_at(view).image
     hook_points = [lake.backbone.hook_point(pin.layer, pin.site) for pin in shown]
@@ -64,13 +62,12 @@ def side_by_side(view: NeuronView) -> None:
     ]
     limit = symmetric_limit(values)
     legend(limit, "the activations")
-    with st.container(horizontal=True):
-        first, *cards = [st.container(width=CARD_WIDTH) for _ in range(len(shown) + 1)]
+    first, *places = cards(len(shown) + 1, CARD_WIDTH)
     with first:
         plain = plain_image(image, CARD)
         st.image(plain, width="stretch", alt=image.name)
         st.caption(f"{escaped(image.name)}, as it is")
-    for card, pin, hook_point, own in zip(cards, shown, hook_points, values, strict=True):
+    for card, pin, hook_point, own in zip(places, shown, hook_points, values, strict=True):
         _, layer, site, neuron = pin
         with card:
             st.image(

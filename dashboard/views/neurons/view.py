@@ -21,7 +21,6 @@ class NeuronView:
     """A neuron and what it does.
 
     Attributes:
-        found: The analysis.
         selection: Of the neuron's layer.
         neuron: Its number.
         normals, tests: For each image (n_patches,), NaN off the image; in the workspace's order.

@@ -7,12 +7,14 @@ from typing import TypeAlias
 import numpy as np
 import streamlit as st
 
+from dashboard.components.layout import chart
 from dashboard.components.legends import score_legend
+from dashboard.components.pickers import clicked_data
 from dashboard.components.tables import metrics
 from dashboard.plots import decomposition
 from dashboard.plots.maps import clickable_map
 from dashboard.services.analysis import Analysis
-from dashboard.services.images import score_image
+from dashboard.services.images import nearest_normal, score_image
 from dashboard.session import Region, ShownPatch, current
 from dashboard.words import verdict
 from lake_core.detector.result import ImageResult
@@ -46,7 +48,7 @@ def chosen_where(score: ImageResult) -> Where:
 
 def choose_place(key: str, sha256: str) -> None:
     """Takes a click or a brushed region into the selection; one that was merely reset is ignored."""
-    patches = [int(point["customdata"][0]) for point in st.session_state[key].selection.points]
+    patches = [int(clicked[0]) for clicked in clicked_data(key)]
     if len(patches) == 1:
         current().choose_patch(patches[0])
     elif patches:
@@ -67,13 +69,12 @@ def clickable(found: Analysis, score: ImageResult, where: Where) -> None:
     figure = clickable_map(jpeg, image.size, grid, score.patch_scores.placement, score.map.ravel(), marked)
     if brush:
         figure.update_layout(dragmode="select")
-    st.plotly_chart(
+    chart(
         figure,
-        key=key,
+        key,
+        f"{image.name} with its score map; choose a patch by a click, or by its row and column below.",
         on_select=lambda: choose_place(key, image.sha256),
         selection_mode=("points", "box") if brush else "points",
-        config={"displayModeBar": False},
-        alt=f"{image.name} with its score map; choose a patch by a click, or by its row and column below.",
     )
     score_legend(found)
     if brush:
@@ -113,10 +114,7 @@ def waterfall(found: Analysis, score: ImageResult, where: Where) -> None:
     else:
         what, beneath = f"Patch {where}", None
     cells, shown = [(what, f"{total:.3f}", beneath)], decomposition.parts_of(contributions, total)
-    for name, share, part, key in (
-        ("Visual", 1 - weight, visual, "visual"),
-        ("Text", weight, text_part, "text"),
-    ):
+    for name, share, part, key in (("Visual", 1 - weight, visual, "visual"), ("Text", weight, text_part, "text")):
         cells.append((name, f"{part:.3f}", f"× {share:.2f} = {shown.get(key, 0.0):.3f}"))
     metrics(cells)
     layers = list(found.lake.selection_)
@@ -150,20 +148,10 @@ def nearest(found: Analysis, score: ImageResult, where: Where) -> None:
     if not items:
         return
     item = max(items, key=lambda one: one.distance / one.tau)
-    backbone = found.lake.backbone
-    grid, normal = backbone.layer(item.layer).grid, found.lake.normals_[item.normal_image]
-    this = "max-scoring patch" if patch == score.patch else "this patch"
+    here = found.lake.backbone.layer(item.layer).grid.box(item.patch, score.patch_scores.placement, score.image.size)
     pairs = (
-        (
-            this,
-            score.image,
-            grid.box(item.patch, score.patch_scores.placement, score.image.size),
-        ),
-        (
-            f"nearest normal patch, layer {item.layer}",
-            normal,
-            grid.box(item.normal_patch, backbone.placement(normal), normal.size),
-        ),
+        ("max-scoring patch" if patch == score.patch else "this patch", score.image, here),
+        (f"nearest normal patch, layer {item.layer}", *nearest_normal(found.lake, item)),
     )
     with st.container(horizontal=True):
         for title, image, box in pairs:

@@ -1,19 +1,17 @@
 """Sections of the Score decomposition page: the neurons of an account, evidence, the fusion weight, another image."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
+from dashboard.components.layout import cards
 from dashboard.components.legends import legend
-from dashboard.components.pickers import pick
+from dashboard.components.pickers import first_clicked, pick
 from dashboard.components.progress import computed
 from dashboard.components.tables import download_table
 from dashboard.plots import decomposition
 from dashboard.services.analysis import Analysis
-from dashboard.services.images import NeuronMap, neuron_image, reduced_image, score_image
+from dashboard.services.images import NeuronMap, nearest_normal, neuron_image, reduced_image, score_image
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.views.score_decomposition.contributions import CROP, Where
@@ -44,7 +42,8 @@ def neurons(found: Analysis, score: ImageResult, where: Where) -> None:
         key=f"neurons_{score.image.sha256[:12]}_{where}",
         alt="Contributions of the strongest neurons to the score",
     )
-    code = _first_code(event)
+    clicked = first_clicked(event)
+    code = str((clicked[0] if isinstance(clicked, list) else clicked) or "")
     if code:
         layer, neuron = (int(part) for part in code.split(":"))
         current().set_focus(layer=layer, neuron=neuron)
@@ -65,12 +64,6 @@ def neurons(found: Analysis, score: ImageResult, where: Where) -> None:
     download_table(table, "contributions.csv", "Download the contributions (CSV)")
 
 
-def _first_code(event: Any) -> str:
-    points = event.selection.points
-    code = points[0].get("customdata") if points else None
-    return str((code[0] if isinstance(code, list) else code) or "")
-
-
 def _strongest_maps(found: Analysis, score: ImageResult, contributions: pd.DataFrame) -> None:
     """Where the strongest neurons add to the map, and how active they are."""
     top = contributions[contributions["part"] == "visual"].nlargest(N_MAPS, "contribution")
@@ -84,7 +77,7 @@ def _strongest_maps(found: Analysis, score: ImageResult, contributions: pd.DataF
         "up to the score map."
     )
     style = Style(max_side=CARD, contour=False)
-    for card, (layer, neuron), values in zip(_cards(len(neurons)), neurons, maps, strict=True):
+    for card, (layer, neuron), values in zip(cards(len(neurons), CARD_WIDTH), neurons, maps, strict=True):
         card.image(
             overlay(small, values, patch_scores.grid, patch_scores.placement, scale, style),
             width="stretch",
@@ -109,7 +102,7 @@ def _activations(found: Analysis, score: ImageResult, neurons: list[tuple[int, i
         "**Their activations**, on one scale. A neuron also contributes where it is silent but active in the nearest "
         "normal patch: see *Nearest normal patch*."
     )
-    for card, hook_point, (layer, neuron) in zip(_cards(len(neurons)), hook_points, neurons, strict=True):
+    for card, hook_point, (layer, neuron) in zip(cards(len(neurons), CARD_WIDTH), hook_points, neurons, strict=True):
         card.image(
             neuron_image(image, NeuronMap(found.key.model, hook_point, neuron, limit, CARD)),
             width="stretch",
@@ -117,11 +110,6 @@ def _activations(found: Analysis, score: ImageResult, neurons: list[tuple[int, i
         )
         card.caption(f"layer {layer} · neuron {neuron}")
     legend(limit, "the activations")
-
-
-def _cards(n: int) -> list[DeltaGenerator]:
-    row = st.container(horizontal=True)
-    return [row.container(width=CARD_WIDTH) for _ in range(n)]
 
 
 def _contribution_scale(found: Analysis, maps: list[np.ndarray]) -> ScoreScale:
@@ -138,12 +126,10 @@ def evidence(found: Analysis, score: ImageResult, where: Where) -> None:
     patch = where if isinstance(where, int) else score.patch
     if isinstance(where, list):
         st.caption("The nearest normal patch belongs to one patch: here, the max-scoring one.")
-    backbone, lake = found.lake.backbone, found.lake
+    lake = found.lake
     for item in score.evidence(patch):
-        grid = backbone.layer(item.layer).grid
-        normal = lake.normals_[item.normal_image]
+        grid, (normal, there) = lake.backbone.layer(item.layer).grid, nearest_normal(lake, item)
         here = grid.box(item.patch, score.patch_scores.placement, score.image.size)
-        there = grid.box(item.normal_patch, backbone.placement(normal), normal.size)
         st.markdown(
             f"**Layer {item.layer}**: of all normal patches the one in *{escaped(normal.name)}* is nearest. "
             f"Distance {item.distance:.3f}, that is **{item.distance / item.tau:.2f}** times the "
@@ -178,13 +164,10 @@ def evidence(found: Analysis, score: ImageResult, where: Where) -> None:
 
 
 def _next_nearest(found: Analysis, score: ImageResult, patch: int, layer: int) -> None:
-    backbone = found.lake.backbone
-    grid = backbone.layer(layer).grid
     items = [item for item in score.evidence(patch, N_NEXT) if item.layer == layer]
     with st.container(horizontal=True):
         for rank, item in enumerate(items, start=1):
-            normal = found.lake.normals_[item.normal_image]
-            box = grid.box(item.normal_patch, backbone.placement(normal), normal.size)
+            normal, box = nearest_normal(found.lake, item)
             st.image(
                 crop_with_box(normal, box, context=5, side=CROP),
                 caption=f"{rank}. {escaped(normal.name)}, distance {item.distance:.3f}",

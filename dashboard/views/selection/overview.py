@@ -1,12 +1,13 @@
 """Selection, what is kept: all layers at a glance, each layer's ranked curve with its cut, and random draws."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.layout import chart
+from dashboard.components.pickers import first_clicked, see_page
 from dashboard.components.progress import computed_beside
 from dashboard.components.tables import metrics
 from dashboard.plots import selection
@@ -37,36 +38,28 @@ def pick_k(selections: Mapping[int, Selection]) -> None:
     st.slider("Neurons kept per layer (K)", 1, n_neurons, key="page_k", on_change=move, width=420)
 
 
-def chosen_point(event: Any) -> Any:
-    """The customdata of a clicked point, or None."""
-    points = event.selection.points
-    return points[0].get("customdata") if points else None
-
-
 def see_neuron(layer: int, neuron: int, key: str, in_full: bool = True) -> None:
     """A way to the page of a neuron, which becomes the shared selection."""
     says = f"See neuron {neuron} of layer {layer}" if in_full else str(neuron)
     if st.button(says, key=key, type="primary" if in_full else "tertiary"):
-        current().set_focus(layer=layer, neuron=neuron)
-        st.switch_page(current().pages["neurons"])
+        see_page("neurons", layer=layer, neuron=neuron)
 
 
 def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None:
     """All layers in one map, and a way to each neuron of a place that was clicked."""
     pick_k({layer: selections[layer] for layer in in_use})
-    event = st.plotly_chart(
+    event = chart(
         selection.xray(selections, in_use),
+        "xray",
+        "Sensitivity of the neurons of every layer, most sensitive first, with the cut at K",
         on_select="rerun",
         selection_mode="points",
-        key="xray",
-        config={"displayModeBar": False},
-        alt="Sensitivity of the neurons of every layer, most sensitive first, with the cut at K",
     )
     st.caption(
         "Each row is a layer; ● marks the layers in the score. Neurons left of the white line are, or would be, kept. "
         "Click a square to see its neurons."
     )
-    point = chosen_point(event)
+    point = first_clicked(event)
     if point is None:
         return
     layer, first = int(point[0]), int(point[1])
@@ -115,7 +108,7 @@ def ranking(chosen: Selection) -> None:
         ),
     )
     st.caption("Click a bar to choose its neuron.")
-    point = chosen_point(event)
+    point = first_clicked(event)
     if point is not None:
         see_neuron(chosen.layer, int(point[0] if isinstance(point, list) else point), f"see_{chosen.layer}")
     with st.expander(f"The {n_kept} selected neurons of layer {chosen.layer}"):
@@ -140,9 +133,7 @@ def against_random(found: Analysis) -> None:
         return
     labels, lake, images = found.known_labels, found.lake, found.images
     control = computed_beside(
-        ("random", found.result_key),
-        "Random draws",
-        lambda show: random_control(lake, images, labels, N_DRAWS, show),
+        ("random", found.result_key), "Random draws", lambda show: random_control(lake, images, labels, N_DRAWS, show)
     )
     if control is None:
         return

@@ -105,9 +105,7 @@ def sensitivity(found: Analysis, score: ImageResult) -> None:
     )
     key = ("prompt_sensitivity", found.result_key, score.threshold, score.image.sha256)
     result = computed(
-        key,
-        "Prompt variants",
-        lambda show: prompt_sensitivity(found.lake, score.image, on_progress=show),
+        key, "Prompt variants", lambda show: prompt_sensitivity(found.lake, score.image, on_progress=show)
     )
     if result is not None:
         perturbations(result, "prompt_sensitivity")
@@ -125,12 +123,7 @@ def any_text(found: Analysis, score: ImageResult) -> None:
     result = phrase_map(found.lake, score.image, text)
     image = score.image
     left, right = st.columns(2)
-    left.image(
-        plain_image(image, 512),
-        width="stretch",
-        caption=escaped(image.name),
-        alt=image.name,
-    )
+    left.image(plain_image(image, 512), width="stretch", caption=escaped(image.name), alt=image.name)
     if result.relative is None:
         st.info(
             f"All normal patches are equally similar to “{escaped(result.text)}” (cosine {result.m50:.3f}), so there "

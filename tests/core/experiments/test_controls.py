@@ -22,7 +22,6 @@ from lake_core.experiments.controls import (
     log_scale,
     memory_bank_bytes,
     random_control,
-    random_draws,
     separation,
     separation_measure,
     sweep_k,
@@ -127,8 +126,8 @@ def test_all_neurons_are_no_better_than_as_many_random_ones(lake: Lake, tests: l
 
 def test_the_control_keeps_the_detectors_weights(lake: Lake, tests: list[InputImage]) -> None:
     text_alone = lake.with_weights(fusion_weight=1.0)
-    assert len(set(random_draws(text_alone, tests, None, 3))) == 1
-    assert len(set(random_draws(lake, tests, None, 3))) == 3
+    assert len(set(random_control(text_alone, tests, None, 3).draws)) == 1
+    assert len(set(random_control(lake, tests, None, 3).draws)) == 3
 
 
 def test_a_draw_in_which_nothing_varies_is_at_chance(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
@@ -138,8 +137,8 @@ def test_a_draw_in_which_nothing_varies_is_at_chance(open_tiny: OpenTiny, noise_
     acts[:, :, 5] = torch.randn(3, grid.n_patches, generator=torch.Generator().manual_seed(0))
     lake = planted(backbone, noise_images[:3], acts, top_k=1, normalise="none", smooth=1)
     assert list(lake.selection_[2].neurons) == [5]
-    assert list(random_draws(lake, noise_images[3:5], [True, False], 3)) == [0.5] * 3
-    assert list(random_draws(lake, noise_images[3:5], None, 3)) == [0.0] * 3
+    assert random_control(lake, noise_images[3:5], [True, False], 3).draws.tolist() == [0.5] * 3
+    assert random_control(lake, noise_images[3:5], None, 3).draws.tolist() == [0.0] * 3
 
 
 def test_nothing_runs_the_network_again(lake: Lake, tests: list[InputImage]) -> None:
