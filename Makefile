@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM_ON_DEBIAN = apt-get update -qq && apt-get install -y -qq chromium
 
-.PHONY: demo dashboard test test-all lint bench screenshots samples chromium clean
+.PHONY: demo dashboard test test-all test-computing test-waiting lint bench screenshots samples chromium clean
 
 demo: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard --sample metal
@@ -19,17 +19,24 @@ demo: $(VENV)/installed
 dashboard: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard
 
-# Core and dashboard run in parallel. What starts processes and waits for them has the machine to itself afterwards.
-ALONE = tests/core/evaluation/test_ray_engine.py tests/e2e
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-report=
+# The computing tests fill both cores; those that start a server, a browser or a cluster mostly wait, one after the other.
+WAITING = tests/core/evaluation/test_ray_engine.py tests/e2e
+PYTEST = OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov --cov-report=
 
 test: lint chromium
-	$(PYTEST) tests/core tests/dashboard $(ALONE:%=--ignore=%) -n 2 --dist worksteal $(FAMILIES)
-	$(PYTEST) $(ALONE) --cov-append
+	$(BIN)/coverage erase
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-computing test-waiting
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='lake_core/*' --fail-under=95
 	$(BIN)/coverage report --include='dashboard/*' --fail-under=90
 
-test-all: FAMILIES = --all-families
+test-computing:
+	$(PYTEST) tests/core tests/dashboard $(WAITING:%=--ignore=%) -n 2 --dist worksteal $(FAMILIES)
+
+test-waiting:
+	$(PYTEST) $(WAITING)
+
+test-all: export FAMILIES = --all-families
 test-all: test
 
 lint: $(VENV)/installed-dev
