@@ -15,7 +15,7 @@ from lake_core.config import FitConfig, LakeConfig, TextConfig, WeightConfig
 from lake_core.criteria import criteria
 from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.memory_bank import LayerMemoryBank, MemoryBank, finest, fit_layer
-from lake_core.detector.result import ImageResult
+from lake_core.detector.result import ImageResult, Reference
 from lake_core.detector.scoring import PatchScores, compute_maps, fused_maps, pooled, text_maps, visual_maps
 from lake_core.detector.search import Geometry
 from lake_core.detector.selection import Selection, select
@@ -24,6 +24,7 @@ from lake_core.errors import ConfigError, LakeError, NotFittedError
 from lake_core.findings import FitWarning, LayerLeftOut, TextLeftOut
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import HookPoint, Progress
+from lake_core.visualization.microscope.view import PlacedImage
 
 
 class Lake:
@@ -181,7 +182,9 @@ class Lake:
     def aggregate(self, patch_scores: PatchScores) -> ImageResult:
         """The result of an image's two maps, with this detector's weights and threshold."""
         self.fitted()
-        return ImageResult(patch_scores, self.config.fusion_weight, self.config.top_q, self.threshold_)
+        normals = tuple(PlacedImage(image, self.backbone.placement(image)) for image in self.normals_)
+        reference = Reference(normals, self.config.calibration_percentile)
+        return ImageResult(patch_scores, self.config.fusion_weight, self.config.top_q, self.threshold_, reference)
 
     def with_weights(self, **changes: Any) -> "Lake":
         """A detector that learned the same and weighs it differently; costs next to nothing.
