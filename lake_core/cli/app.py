@@ -112,6 +112,9 @@ def score(
     contributions: Annotated[
         bool, typer.Option("--contributions", help="Also write contributions.json: the decomposition of each score.")
     ] = False,
+    html: Annotated[
+        bool, typer.Option("--html", help="Also write html/: the microscope of each image, to open in a browser.")
+    ] = False,
 ) -> None:
     """Score images against a few normal ones; write scores, maps and the configuration.
 
@@ -129,7 +132,7 @@ def score(
         "seed": seed,
     }
     given = {name: value for name, value in parameters.items() if value is not None}
-    run(Request(normal, test, out, model, image_size, resize, device, given, contributions))
+    run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html))
 
 
 @app.command()

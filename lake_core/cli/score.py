@@ -53,6 +53,7 @@ class Request:
     device: str
     parameters: Mapping[str, Any]
     contributions: bool = False
+    html: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class Scored:
 
 
 def run(request: Request) -> None:
-    """Scores, and writes scores.csv, config.json, scale.png, maps/ and, if asked for, contributions.json.
+    """Scores, and writes scores.csv, config.json, scale.png, maps/ and, if asked for, contributions.json and html/.
 
     Raises:
         ConfigError, BackboneError: if something was asked for that cannot be.
@@ -94,7 +95,7 @@ def run(request: Request) -> None:
         reporter.note(note)
     with reporter.progress:
         _fit(lake, normals, reporter)
-        scored = _score(lake, tests, reporter, request.contributions)
+        scored = _score(lake, tests, reporter, request)
         scale = score_scale([item.map for item in scored], lake.threshold_)
         try:
             write_scores(request.out / "scores.csv", scored, lake.threshold_)
@@ -112,7 +113,8 @@ def run(request: Request) -> None:
     n_above = sum(item.is_anomalous for item in scored)
     skipped = f", {len(reporter.skipped)} skipped" if reporter.skipped else ""
     typer.echo(f"{len(scored)} of {len(tests)} images scored, {n_above} above {lake.threshold_:.4g}{skipped}.")
-    written = ["scores.csv", "maps", "config.json", *(["contributions.json"] if request.contributions else [])]
+    asked_for = {"contributions.json": request.contributions, "html": request.html}
+    written = ["scores.csv", "maps", "config.json", *(name for name, is_asked in asked_for.items() if is_asked)]
     typer.echo(f"Results: {', '.join(str(request.out / name) for name in written)}")
 
 
@@ -150,13 +152,16 @@ def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter
     }
 
 
-def map_names(names: Sequence[str]) -> list[str]:
-    """The path below maps/ for each image: its own with .png; where two would be one, its whole name and .png."""
-    as_png = [PurePosixPath(name).with_suffix(".png").as_posix() for name in names]
-    n_of = Counter(name.casefold() for name in as_png)
+def file_names(names: Sequence[str], suffix: str) -> list[str]:
+    """The path below maps/ or html/ for each image: its own with that suffix.
+
+    Where two would be one, the suffix is added to their whole names.
+    """
+    replaced = [PurePosixPath(name).with_suffix(suffix).as_posix() for name in names]
+    n_of = Counter(name.casefold() for name in replaced)
     return [
-        png if n_of[png.casefold()] == 1 or name == png else f"{name}.png"
-        for name, png in zip(names, as_png, strict=True)
+        new if n_of[new.casefold()] == 1 or name == new else f"{name}{suffix}"
+        for name, new in zip(names, replaced, strict=True)
     ]
 
 
@@ -191,17 +196,20 @@ def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
         reporter.note(sentence(warning))
 
 
-def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_contributions: bool) -> list[Scored]:
+def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, request: Request) -> list[Scored]:
     on_progress = reporter.bar("Scoring", len(tests))
+    names = [source.name for source in tests]
+    pages = dict(zip(names, file_names(names, ".html"), strict=True))
     normals = {image.sha256: image.name for image in lake.normals_}
     scored: list[Scored] = []
     for start in range(0, len(tests), _CHUNK):
         chunk = tests[start : start + _CHUNK]
         pairs = reporter.read(chunk, "test")
         results = lake.explain_all([image for _, image in pairs])
-        scored += [
-            _kept(source, result, with_contributions) for (source, _), result in zip(pairs, results, strict=True)
-        ]
+        for (source, _), result in zip(pairs, results, strict=True):
+            scored.append(_kept(source, result, request.contributions))
+            if request.html:
+                _write_page(result, request.out / "html" / pages[source.name])
         on_progress(start + len(chunk), len(tests))
     if not scored:
         raise LakeError("None of the test images can be read, so there is nothing to score.")
@@ -212,6 +220,14 @@ def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, with_contrib
             "their scores say nothing about new images."
         )
     return scored
+
+
+def _write_page(result: ImageResult, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LakeError(f"{path.parent} cannot be made ({error.strerror}); give another --out.") from error
+    result.save_html(path)
 
 
 def _kept(source: Source, result: ImageResult, with_contributions: bool) -> Scored:
@@ -232,7 +248,7 @@ def _kept(source: Source, result: ImageResult, with_contributions: bool) -> Scor
 
 def _draw(folder: Path, scored: Sequence[Scored], scale: ScoreScale, reporter: Reporter) -> None:
     on_progress = reporter.bar("Drawing maps", len(scored))
-    names = map_names([item.source.name for item in scored])
+    names = file_names([item.source.name for item in scored], ".png")
     for n_drawn, (item, name) in enumerate(zip(scored, names, strict=True), start=1):
         path = folder / name
         try:

@@ -15,13 +15,14 @@ from lake_core.config import LakeConfig, WeightConfig
 from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.fitting import learned, with_text
 from lake_core.detector.memory_bank import MemoryBank
-from lake_core.detector.result import ImageResult
+from lake_core.detector.result import ImageResult, Reference
 from lake_core.detector.scoring import PatchScores, compute_maps, fused_maps, pooled, text_maps, visual_maps
 from lake_core.detector.selection import Selection
 from lake_core.detector.text import TextDirections, margins
 from lake_core.errors import ConfigError, LakeError, NotFittedError
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import HookPoint, Progress
+from lake_core.visualization.microscope.view import PlacedImage
 
 
 class Lake:
@@ -165,7 +166,9 @@ class Lake:
     def aggregate(self, patch_scores: PatchScores) -> ImageResult:
         """The result of an image's two maps, with this detector's weights and threshold."""
         self.fitted()
-        return ImageResult(patch_scores, self.config.fusion_weight, self.config.top_q, self.threshold_)
+        normals = tuple(PlacedImage(image, self.backbone.placement(image)) for image in self.normals_)
+        reference = Reference(normals, self.config.calibration_percentile)
+        return ImageResult(patch_scores, self.config.fusion_weight, self.config.top_q, self.threshold_, reference)
 
     def with_weights(self, **changes: Any) -> "Lake":
         """A detector that learned the same and weighs it differently; costs next to nothing.

@@ -1,6 +1,7 @@
 """One image's result: its score, its maps, and what the score is made of (docs/method.md, sections 4 and 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -9,8 +10,13 @@ import torch
 
 from lake_core.data.images import InputImage
 from lake_core.detector.layer_matches import Evidence, LayerMatches
+from lake_core.detector.microscope import scored_image
 from lake_core.detector.scoring import PatchScores, fused_maps, pooled
+from lake_core.errors import LakeError
 from lake_core.metrics.decision import is_anomalous
+from lake_core.visualization.microscope.html import notebook, page
+from lake_core.visualization.microscope.payload import encode
+from lake_core.visualization.microscope.view import NeuronNote, PlacedImage
 
 Level = Literal["neuron", "layer", "part"]
 
@@ -21,6 +27,21 @@ class Split(NamedTuple):
     score: float
     visual: float
     text: float
+
+
+class Reference(NamedTuple):
+    """What a result is shown beside.
+
+    Attributes:
+        normals: The normal images, as `Evidence.normal_image` counts them.
+        value_of_one: Which of the normal patches' values a value of 1 is, as in "99th percentile".
+    """
+
+    normals: tuple[PlacedImage, ...] = ()
+    value_of_one: str = "calibration quantile"
+
+
+NO_REFERENCE = Reference()
 
 
 class ImageResult:
@@ -36,10 +57,19 @@ class ImageResult:
         patches: The top q patches; `patch` is the first.
         threshold: The decision threshold.
         patch_scores: The two maps before they were weighed.
+        reference: The normal images that it is shown beside.
     """
 
-    def __init__(self, patch_scores: PatchScores, fusion_weight: float, top_q: int, threshold: float) -> None:
+    def __init__(
+        self,
+        patch_scores: PatchScores,
+        fusion_weight: float,
+        top_q: int,
+        threshold: float,
+        reference: Reference = NO_REFERENCE,
+    ) -> None:
         self.patch_scores = patch_scores
+        self.reference = reference
         self.fusion_weight = fusion_weight if patch_scores.text is not None else 0.0
         self.threshold = threshold
         text = None if patch_scores.text is None else torch.from_numpy(patch_scores.text)
@@ -192,6 +222,35 @@ class ImageResult:
         """
         own, fine_to_layer = self._layer(layer)
         return self._on_grid(own.shares_of_neuron(neuron)[fine_to_layer] * self._layer_weight)
+
+    def save_html(
+        self,
+        path: str | Path,
+        watched: Sequence["ImageResult"] = (),
+        notes: Mapping[tuple[int, int], NeuronNote] | None = None,
+    ) -> Path:
+        """Writes the microscope with this result as one HTML file that needs no server and no network.
+
+        Args:
+            path: Of the file, of at most 3 MB.
+            watched: Results of the same image by detectors of other layers, whose layers are shown too.
+            notes: (layer, neuron) -> AUROC and concept label, where they are known.
+        Returns:
+            The path.
+        Raises:
+            LakeError: if the file cannot be written, or there is nothing to show: see `scored_image`.
+        """
+        document = page(encode(scored_image(self, watched, notes)), f"{self.image.name} - LAKE Explorer")
+        try:
+            Path(path).write_text(document, encoding="utf-8")
+        except OSError as error:
+            raise LakeError(f"{path} cannot be written ({error.strerror or error}); give another path.") from error
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        """The microscope in a notebook; a still image with its numbers where scripts are not trusted."""
+        scored = scored_image(self)
+        return notebook(scored, page(encode(scored), f"{self.image.name} - LAKE Explorer"))
 
     def _layer(self, number: int) -> tuple[LayerMatches, np.ndarray]:
         """A layer's matches, and its patch under each patch of the fused grid."""

@@ -1,5 +1,6 @@
 """What `lake` promises: files with exactly what they should hold, one line for an error, and exit codes."""
 
+import base64
 import csv
 import hashlib
 import inspect
@@ -26,10 +27,11 @@ from typer.testing import CliRunner, Result
 import lake_core as lk
 from lake_core.backbones import process, registry
 from lake_core.cli import app, dashboard, models
-from lake_core.cli.score import map_names
+from lake_core.cli.score import file_names
 from lake_core.errors import ConfigError
 from lake_core.visualization.colours import ScoreScale
 from lake_core.visualization.overlays import overlay
+from tests.core.visualization.blob import read_blob
 
 COLUMNS = ["path", "score", "visual", "text", "threshold", "is_anomalous"]
 ROOT = Path(__file__).resolve().parents[3]
@@ -264,7 +266,7 @@ def test_missing_options_are_wrong_usage(parts: Path) -> None:
 
 
 def test_images_that_differ_in_their_suffix_only_get_maps_of_their_own() -> None:
-    assert map_names(["a/1.png", "a/1.jpg", "a/2.jpg", "b.bmp", "b.tif"]) == [
+    assert file_names(["a/1.png", "a/1.jpg", "a/2.jpg", "b.bmp", "b.tif"], ".png") == [
         "a/1.png",
         "a/1.jpg.png",
         "a/2.png",
@@ -454,5 +456,28 @@ def test_contributions_add_up_to_the_scores_of_the_table(parts: Path, tmp_path: 
             assert [neuron["neuron"] for neuron in layer["neurons"]] == top_neurons["neuron"].tolist()
 
 
-def test_contributions_are_written_only_when_asked_for(scored: tuple[Result, Path]) -> None:
+def test_contributions_and_pages_are_written_only_when_asked_for(scored: tuple[Result, Path]) -> None:
     assert not (scored[1] / "contributions.json").exists()
+    assert not (scored[1] / "html").exists()
+
+
+def test_html_writes_a_page_with_the_score_of_each_image(parts: Path, tmp_path: Path) -> None:
+    result = score(parts, tmp_path, "--top-k", 20, "--html")
+    assert result.exit_code == 0, result.output
+    assert str(tmp_path / "html") in result.output
+    pages = {path.relative_to(tmp_path / "html").as_posix(): path for path in (tmp_path / "html").rglob("*.html")}
+    rows = {Path(row["path"]).with_suffix(".html").as_posix(): row for row in rows_of(tmp_path)}
+    assert pages.keys() == rows.keys()
+    for name, path in pages.items():
+        assert path.stat().st_size <= 3_000_000
+        payload = re.search(r'id="payload">([^<]+)<', path.read_text(encoding="utf-8"))
+        assert payload is not None
+        header = read_blob(base64.b64decode(payload[1])).header
+        assert header["score"] == float(rows[name]["score"])
+        assert header["threshold"] == float(rows[name]["threshold"])
+        assert len(header["layers"][0]["neurons"]) == 20
+
+
+def test_pages_that_cannot_be_written_are_one_line(parts: Path, tmp_path: Path) -> None:
+    (tmp_path / "html").write_text("in the way")
+    assert "cannot be made" in error_line(score(parts, tmp_path, "--html"), code=1)

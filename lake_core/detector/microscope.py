@@ -1,0 +1,113 @@
+"""A result as the microscope shows it: the arrays of its score, its layers and the nearest normal patches."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lake_core.backbones.patch_grid import PatchGrid, coarse_of_fine
+from lake_core.detector.layer_matches import LayerMatches
+from lake_core.detector.search import Geometry
+from lake_core.errors import LakeError
+from lake_core.visualization.colours import score_scale
+from lake_core.visualization.microscope.view import LayerView, NeuronNote, PlacedImage, ScoredImage
+
+if TYPE_CHECKING:
+    from lake_core.detector.result import ImageResult
+
+_THRESHOLDS = 3
+"""The colour scale ends at about so many thresholds: one scale for all images of a detector, whichever are shown."""
+
+
+def scored_image(
+    result: "ImageResult",
+    watched: Sequence["ImageResult"] = (),
+    notes: Mapping[tuple[int, int], NeuronNote] | None = None,
+) -> ScoredImage:
+    """What the microscope shows of a result.
+
+    Args:
+        result: The image's result.
+        watched: Results of the same image by detectors of other layers, fitted on the same normal images. Their layers
+            are shown beside those of the score and marked as outside of it; a layer that takes part in the score is
+            never replaced.
+        notes: (layer, neuron) -> AUROC and concept label, where they are known.
+    Raises:
+        LakeError: if a watched result is of another image or of other normal images, or if all neurons are ablated.
+    """
+    scores = result.patch_scores
+    _check(result, watched)
+    weight = (1 - result.fusion_weight) / len(scores.layers)
+    in_score = {matches.memory_bank.selection.layer: matches for matches in scores.layers}
+    others = {m.memory_bank.selection.layer: m for one in watched for m in one.patch_scores.layers}
+    layers = [
+        _layer_view(matches, scores.grid, weight, number in in_score)
+        for number, matches in sorted((others | in_score).items())
+        if len(matches.memory_bank.selection.neurons)
+    ]
+    if not layers:
+        raise LakeError("All neurons are ablated, so there is none to look at.")
+    return ScoredImage(
+        shown=PlacedImage(result.image, scores.placement),
+        grid=scores.grid,
+        inside=scores.inside,
+        score_map=result.map.reshape(-1),
+        visual_map=scores.visual,
+        text_map=scores.text,
+        score=result.score,
+        threshold=result.threshold,
+        is_anomalous=bool(result.is_anomalous),
+        fusion_weight=result.fusion_weight,
+        patches=result.patches,
+        vmax=score_scale([_THRESHOLDS * result.threshold], result.threshold).vmax,
+        value_of_one=result.reference.value_of_one,
+        activation=_activation(scores.layers[0].memory_bank.geometry),
+        layers=tuple(layers),
+        normals=result.reference.normals,
+        notes=dict(notes or {}),
+    )
+
+
+def _check(result: "ImageResult", watched: Sequence["ImageResult"]) -> None:
+    normals = [normal.image for normal in result.reference.normals]
+    for one in watched:
+        if one.image != result.image:
+            raise LakeError(f"A watched result is of {one.image.name}, not of {result.image.name}.")
+        if [normal.image for normal in one.reference.normals] != normals:
+            raise LakeError("A watched result is of a detector that was fitted on other normal images.")
+
+
+def _layer_view(matches: LayerMatches, fused: PatchGrid, weight: float, in_score: bool) -> LayerView:
+    learned = matches.memory_bank
+    selection = learned.selection
+    rank_of = np.empty(selection.n_neurons, dtype=np.int64)
+    rank_of[selection.order] = np.arange(1, selection.n_neurons + 1)
+    patches, under = np.unique(coarse_of_fine(fused, learned.grid), return_inverse=True)
+    neighbour = matches.neighbour[patches]
+    here = matches.patches[patches]
+    return LayerView(
+        layer=selection.layer,
+        in_score=in_score,
+        tau=learned.tau,
+        weight=weight,
+        grid=learned.grid,
+        neurons=selection.neurons,
+        ranks=rank_of[selection.neurons],
+        n_neurons=selection.n_neurons,
+        patches=patches,
+        here=here.numpy(),
+        difference=(here - learned.bank[neighbour]).numpy(),
+        normal_image=learned.bank_image[neighbour].numpy(),
+        normal_patch=learned.bank_patch[neighbour].numpy(),
+        under=under.reshape(-1),
+    )
+
+
+def _activation(geometry: Geometry) -> str:
+    """How activations are made, in words."""
+    smooth, unit = geometry.smooth > 1, geometry.normalise == "unit"
+    made = [
+        *([f"averaged over {geometry.smooth} x {geometry.smooth} patches"] if smooth else []),
+        *(["scaled so that the selected neurons of a layer have length 1"] if unit else []),
+    ]
+    return " and ".join(made) or "as the network has them"

@@ -1,0 +1,158 @@
+// Neurons by name: those that add most at the chosen patches, the card of one, and the pinned ones.
+
+import { direction, fixed, make, percent } from "./dom.js";
+
+const N_TOP = 5;
+
+export const neuronName = (scored, { layer, column }) =>
+  `${scored.layers[layer].layer} · ${scored.layers[layer].neurons[column]}`;
+
+/** The neurons of the scored layers that add most, as rows that can be hovered, focused and opened. */
+export class TopNeurons {
+  constructor(scored, on) {
+    this.scored = scored;
+    this.total = scored.layers.reduce((sum, one) => sum + (one.in_score ? one.neurons.length + one.n_rest : 0), 0);
+    this.cells = [];
+    this.rows = Array.from({ length: Math.min(N_TOP, this.total) }, (_, i) => this.makeRow(i, on));
+    this.summary = make("p", { class: "ms-summary" });
+    const names = ["neuron", "here ▲▼ normal", "adds"];
+    const head = make("div", { class: "ms-top-head", "aria-hidden": "true" }, ...names.map((name) => make("span", {}, name)));
+    this.element = make("div", { class: "ms-top" }, head, ...this.rows.map((row) => row.element), this.summary);
+  }
+
+  makeRow(i, on) {
+    const parts = Object.fromEntries(["name", "sides", "bar", "number"].map((name) => [name, make("span", { class: `ms-top-${name}` })]));
+    const track = make("span", { class: "ms-top-track" }, parts.bar, parts.number);
+    const element = make(
+      "button",
+      {
+        type: "button",
+        class: "ms-top-row",
+        onpointerenter: () => on.hover(this.cells[i]),
+        onpointerleave: () => on.hover(null),
+        onfocus: () => on.hover(this.cells[i]),
+        onblur: () => on.hover(null),
+        onclick: () => on.open(this.cells[i]),
+      },
+      parts.name,
+      parts.sides,
+      track,
+    );
+    return { ...parts, element };
+  }
+
+  draw(numbers, active) {
+    this.cells = greatest(this.scored, numbers, this.rows.length);
+    const most = Math.max(...this.cells.map((cell) => numbers.layers[cell.layer].contributions[cell.column])) || 1;
+    let sum = 0;
+    for (const [i, cell] of this.cells.entries()) {
+      const at = numbers.layers[cell.layer];
+      const added = at.contributions[cell.column];
+      const { mark, side, words } = direction(at.difference[cell.column]);
+      const row = this.rows[i];
+      const [here, normal] = [at.here[cell.column], at.here[cell.column] - at.difference[cell.column]];
+      row.name.textContent = neuronName(this.scored, cell);
+      row.sides.textContent = `${fixed(here)} ${mark} ${fixed(normal)}`;
+      row.bar.className = `ms-top-bar ms-${side}`;
+      row.bar.style.width = `${(72 * added) / most}%`;
+      row.number.textContent = fixed(added);
+      row.element.setAttribute("aria-label", `layer ${this.scored.layers[cell.layer].layer}, neuron ${this.scored.layers[cell.layer].neurons[cell.column]}: adds ${fixed(added)}, ${words}`);
+      row.element.classList.toggle("ms-active", isSame(cell, active));
+      sum += added;
+    }
+    const share = numbers.visual > 0 ? ` (${percent(sum / numbers.visual)})` : "";
+    this.summary.textContent = `These ${this.cells.length} of ${this.total} neurons make ${fixed(sum)} of the visual part ${fixed(numbers.visual)}${share}.`;
+  }
+}
+
+/** The cells of the scored layers that add most, greatest first. */
+export function greatest(scored, numbers, n) {
+  const cells = scored.layers.flatMap((layer, i) =>
+    layer.in_score ? layer.neurons.map((_, column) => ({ layer: i, column })) : [],
+  );
+  const added = ({ layer, column }) => numbers.layers[layer].contributions[column];
+  return cells.sort((a, b) => added(b) - added(a)).slice(0, n);
+}
+
+export const isSame = (a, b) => Boolean(a && b) && a.layer === b.layer && a.column === b.column;
+
+/** One neuron: where it stands, what it does here, what else is known of it. */
+export class NeuronCard {
+  constructor(scored, thumbnail) {
+    this.scored = scored;
+    this.thumbnail = thumbnail;
+    this.title = make("h3", {});
+    this.lead = make("p", { class: "ms-card-lead" });
+    this.facts = make("dl", {});
+    this.canvas = make("canvas", { "aria-hidden": "true" });
+    this.caption = make("span", { class: "ms-small" }, "its activation");
+    const map = make("div", { class: "ms-card-map" }, this.canvas, this.caption);
+    const text = make("div", { class: "ms-card-text" }, this.title, this.lead, this.facts);
+    this.element = make("div", { class: "ms-card" }, text, map);
+  }
+
+  draw(numbers, cell) {
+    const layer = this.scored.layers[cell.layer];
+    const at = numbers.layers[cell.layer];
+    const [difference, added] = [at.difference[cell.column], at.contributions[cell.column]];
+    const { mark, words, side } = direction(difference);
+    this.title.textContent = `Layer ${layer.layer} · neuron ${layer.neurons[cell.column]}`;
+    this.lead.textContent = `${mark} ${words[0].toUpperCase()}${words.slice(1)}`;
+    this.lead.className = `ms-card-lead ms-ink-${side}`;
+    const share = layer.in_score && numbers.value > 0 ? ` (${percent(added / numbers.value)})` : "";
+    const facts = [
+      ["here", fixed(at.here[cell.column])],
+      ["normal", fixed(at.here[cell.column] - difference)],
+      [layer.in_score ? "adds" : "would add", `${fixed(added)}${share}`],
+      ["rank", `${layer.ranks[cell.column]} of ${layer.n_neurons} by sensitivity`],
+      ...noteFacts(layer.notes[layer.neurons[cell.column]]),
+    ];
+    this.facts.replaceChildren(...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+    this.thumbnail(this.canvas, cell, 92);
+  }
+}
+
+function noteFacts(note) {
+  const facts = [];
+  if (note?.auroc != null) facts.push(["AUROC alone", fixed(note.auroc, 2)]);
+  if (note?.label) facts.push(["concept label", note.label]);
+  return facts;
+}
+
+/** Pinned neurons in a row, each with its map and what it adds at the chosen patches. */
+export class Pins {
+  constructor(scored, thumbnail, on) {
+    this.scored = scored;
+    this.thumbnail = thumbnail;
+    this.on = on;
+    this.cells = [];
+    this.numbers = [];
+    this.element = make("div", { class: "ms-pins", role: "list", "aria-label": "Pinned neurons", hidden: true });
+  }
+
+  /** Pins a neuron, or removes its pin. */
+  toggle(cell) {
+    const others = this.cells.filter((one) => !isSame(one, cell));
+    this.cells = others.length < this.cells.length ? others : [...others, cell];
+    this.numbers = this.cells.map(() => make("span", { class: "ms-number" }));
+    this.element.replaceChildren(...this.cells.map((one, i) => this.chip(one, i)));
+    this.element.hidden = !this.cells.length;
+  }
+
+  chip(cell, i) {
+    const canvas = make("canvas", { "aria-hidden": "true" });
+    const name = neuronName(this.scored, cell);
+    const [hover, leave] = [() => this.on.hover(cell), () => this.on.hover(null)];
+    const remove = make("button", { type: "button", class: "ms-icon", "aria-label": `Remove the pin of ${name}`, onclick: () => this.on.pin(cell) }, "×");
+    const chip = make("div", { class: "ms-pin", role: "listitem", onpointerenter: hover, onpointerleave: leave }, canvas, make("span", {}, name), this.numbers[i], remove);
+    this.thumbnail(canvas, cell, 40);
+    return chip;
+  }
+
+  draw(numbers) {
+    this.cells.forEach(({ layer, column }, i) => {
+      const at = numbers.layers[layer];
+      this.numbers[i].textContent = `${direction(at.difference[column]).mark} ${fixed(at.contributions[column])}`;
+    });
+  }
+}

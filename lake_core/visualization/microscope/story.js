@@ -1,0 +1,39 @@
+// The finding in sentences: how high, above or not, from what, by which neuron.
+
+import { direction, fixed, make, percent } from "./dom.js";
+import { greatest } from "./neurons.js";
+
+/** Where the numbers are from: the patches of the image score, one patch, or the mean over a region. */
+export function whereText(scored, patches, isScore) {
+  const { cols } = scored.grid;
+  const place = `row ${Math.floor(patches[0] / cols) + 1}, column ${(patches[0] % cols) + 1}`;
+  if (patches.length > 1) return `the mean of ${isScore ? "the top " : ""}${patches.length} patches`;
+  return `the ${isScore ? "max-scoring patch" : "patch"} in ${place}`;
+}
+
+/** The sentences, with their numbers in bold. */
+export function story(scored, numbers, where, isScore) {
+  const bold = (text) => make("strong", {}, text);
+  const { value, visual, text } = numbers;
+  const above = value > scored.threshold ? "above" : "not above";
+  const what = isScore ? "This image’s score is " : `${where[0].toUpperCase()}${where.slice(1)}: `;
+  const parts = [what, bold(fixed(value, 2)), `, ${above} the threshold ${fixed(scored.threshold, 2)}`];
+  parts.push(isScore ? ` (${where}). ` : ". ");
+  const share = (part) => (value > 0 ? percent(part / value) : "0 %");
+  parts.push(bold(share(visual)), " of it is visual (how far its neurons are from the nearest normal patch)");
+  if (text === null) parts.push("; the text part is left out. ");
+  else parts.push(", ", bold(share(text)), " is text (how much closer it is to words for a defect than normal patches are). ");
+  const [first] = greatest(scored, numbers, 1);
+  if (!first) return parts;
+  const at = numbers.layers[first.layer];
+  const layer = scored.layers[first.layer];
+  const [difference, here] = [at.difference[first.column], at.here[first.column]];
+  parts.push(
+    "Neuron ",
+    bold(`${layer.neurons[first.column]}`),
+    ` of layer ${layer.layer} adds most, `,
+    bold(fixed(at.contributions[first.column])),
+    `: it is ${direction(difference).words} (${fixed(here)}, there ${fixed(here - difference)}).`,
+  );
+  return parts;
+}

@@ -1,0 +1,255 @@
+"""The microscope's HTML file, opened from disk without a network: its numbers, its keys, its widths."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page
+
+import lake_core as lk
+from lake_core.detector.result import ImageResult
+
+LAYERS = (13, 15)
+DIRECTIONS = {1: "more active than normal", -1: "less active than normal", 0: "as active as normal"}
+
+
+@pytest.fixture(scope="module")
+def result() -> ImageResult:
+    """The rust of the metal sample, scored by two layers."""
+    sample = lk.load_sample("metal")
+    lake = lk.Lake(lk.open_backbone("lake-cnn"), lk.LakeConfig(object_name="metal plate", layers=LAYERS, top_k=40))
+    lake.fit([example.image for example in sample.normals])
+    return lake.explain(next(example.image for example in sample.tests if example.image.name.endswith("rust/002.jpg")))
+
+
+@pytest.fixture(scope="module")
+def file(result: ImageResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return result.save_html(tmp_path_factory.mktemp("html") / "defect.html")
+
+
+@pytest.fixture
+def show(chromium: Browser, file: Path) -> Iterator[Any]:
+    """Opens the file in a context without a network; in the end nothing was asked for and nothing failed."""
+    complaints: list[str] = []
+    contexts = []
+
+    def show_it(**options: Any) -> Page:
+        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        contexts.append(context)
+        context.set_offline(True)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if request.url != file.as_uri() else None)
+        page.goto(file.as_uri())
+        page.wait_for_selector(".ms-story strong")
+        return page
+
+    yield show_it
+    for context in contexts:
+        context.close()
+    assert not complaints, complaints
+
+
+def place_of(page: Page, result: ImageResult, patch: int) -> tuple[float, float]:
+    """The middle of a patch on the screen; the sample's images fill the model's input."""
+    box = page.locator(".ms-stage").bounding_box()
+    assert box is not None
+    rows, cols = result.map.shape
+    row, col = divmod(patch, cols)
+    return box["x"] + box["width"] * (col + 0.5) / cols, box["y"] + box["height"] * (row + 0.5) / rows
+
+
+def shown_parts(page: Page) -> dict[str, str]:
+    """What the bars of the decomposition say: name -> number."""
+    rows = page.locator(".ms-part").all()
+    return {row.locator(".ms-name").inner_text(): row.locator(".ms-number").inner_text().strip("+= ") for row in rows}
+
+
+def table_rows(page: Page) -> list[list[str]]:
+    """The rows of the table of neurons."""
+    return (
+        page.locator(".ms-tables table")
+        .nth(1)
+        .evaluate("table => [...table.tBodies[0].rows].map((row) => [...row.cells].map((cell) => cell.textContent))")
+    )
+
+
+def expected_parts(result: ImageResult, patches: list[int], name: str) -> dict[str, str]:
+    by_layer = result.contributions(patches, "layer")
+    visual = {f"Visual, layer {layer}": f"{by_layer.set_index('layer')['contribution'][layer]:.3f}" for layer in LAYERS}
+    text = float(by_layer.loc[by_layer["part"] == "text", "contribution"].iloc[0])
+    return visual | {"Text": f"{text:.3f}", name: f"{by_layer['contribution'].sum():.3f}"}
+
+
+def some_patches(result: ImageResult) -> list[int]:
+    """Twenty patches from one corner to the other, and the max-scoring one."""
+    return [*np.linspace(0, result.map.size - 1, 20).astype(int).tolist(), result.patch]
+
+
+def test_parts_and_neurons_equal_the_python_api(result: ImageResult, show: Any) -> None:
+    page = show()
+    assert shown_parts(page) == expected_parts(result, [result.patch], "Image score")
+    page.get_by_role("button", name="Numbers as a table").click()
+    page.evaluate("window.scrollTo(0, 0)")
+    for patch in some_patches(result):
+        page.mouse.move(*place_of(page, result, patch))
+        assert shown_parts(page) == expected_parts(result, [patch], "Value here")
+        rows = result.contributions(patch).dropna(subset=["neuron"]).to_dict("records")
+        expected = {(str(row["layer"]), str(row["neuron"])): f"{row['contribution']:.3f}" for row in rows}
+        assert {(row[0], row[1]): row[6] for row in table_rows(page)} == expected
+
+
+def test_activations_and_directions_equal_the_python_api(result: ImageResult, show: Any) -> None:
+    page = show()
+    page.get_by_role("button", name="Numbers as a table").click()
+    page.evaluate("window.scrollTo(0, 0)")
+    for patch in some_patches(result)[::5]:
+        page.mouse.move(*place_of(page, result, patch))
+        rows = {(row[0], row[1]): row for row in table_rows(page)}
+        for layer in LAYERS:
+            for neuron in result.top_neurons(patch, layer, 40).to_dict("records"):
+                row = [cell.replace("−", "-") for cell in rows[str(layer), str(neuron["neuron"])]]
+                assert float(row[3]) == pytest.approx(neuron["here"], abs=0.00051)
+                assert float(row[4]) == pytest.approx(neuron["normal"], abs=0.00051)
+                assert row[5] == DIRECTIONS[np.sign(neuron["here"] - neuron["normal"])]
+
+
+def test_a_click_fixes_a_patch_and_a_drag_gives_the_mean_of_a_region(result: ImageResult, show: Any) -> None:
+    page = show()
+    cols = result.map.shape[1]
+    first, other, last = 5 * cols + 5, 10 * cols + 12, 8 * cols + 7
+    page.mouse.click(*place_of(page, result, first))
+    page.mouse.move(*place_of(page, result, other))
+    assert shown_parts(page) == expected_parts(result, [first], "Value here")
+    assert "fixed" in page.locator(".ms-where").inner_text()
+    page.mouse.click(*place_of(page, result, first))
+    page.mouse.move(*place_of(page, result, other))
+    assert shown_parts(page) == expected_parts(result, [other], "Value here")
+
+    page.mouse.move(*place_of(page, result, first))
+    page.mouse.down()
+    page.mouse.move(*place_of(page, result, last), steps=4)
+    page.mouse.up()
+    region = [row * cols + col for row in range(5, 9) for col in range(5, 8)]
+    assert shown_parts(page) == expected_parts(result, region, "Mean value")
+    assert "the mean of 12 patches" in page.locator(".ms-where").inner_text()
+    page.keyboard.press("Escape")
+    assert shown_parts(page) == expected_parts(result, [result.patch], "Image score")
+
+
+def test_everything_is_reached_with_the_keyboard_alone(result: ImageResult, show: Any) -> None:
+    page = show()
+    cols = result.map.shape[1]
+    tab_to(page, "ms-stage")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowLeft")
+    patch = result.patch + cols - 1
+    assert shown_parts(page) == expected_parts(result, [patch], "Value here")
+    page.keyboard.press("Enter")
+    assert "fixed" in page.locator(".ms-where").inner_text()
+    page.keyboard.press("Shift+ArrowUp")
+    assert shown_parts(page) == expected_parts(result, [patch - cols, patch], "Mean value")
+    page.keyboard.press("Escape")
+
+    tab_to(page, "ms-matrix")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    second = result.top_neurons(None, LAYERS[1]).iloc[1]
+    assert page.locator(".ms-card h3").inner_text() == f"Layer {LAYERS[1]} · neuron {int(second['neuron'])}"
+    assert f"{second['contribution']:.3f}" in page.locator(".ms-card dl").inner_text()
+    assert page.locator(".ms-choices button[data-map=neuron]").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("p")
+    assert f"{LAYERS[1]} · {int(second['neuron'])}" in page.locator(".ms-pins").inner_text()
+    page.keyboard.press("p")
+    assert page.locator(".ms-pins").is_hidden()
+
+
+def tab_to(page: Page, name: str) -> None:
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("name => document.activeElement.classList.contains(name)", name):
+            return
+    raise AssertionError(f"Tab does not reach {name}")
+
+
+def test_cards_of_twenty_neurons_equal_the_python_api(result: ImageResult, show: Any) -> None:
+    page = show()
+    matrix = page.locator(".ms-matrix")
+    tables = [result.top_neurons(None, layer, 10) for layer in LAYERS]
+    matrix.focus()
+    for number, table in enumerate(tables):
+        for place, neuron in enumerate(table.to_dict("records")):
+            page.keyboard.press("ArrowRight" if place or not number else "ArrowDown")
+            assert page.locator(".ms-card h3").inner_text() == f"Layer {LAYERS[number]} · neuron {neuron['neuron']}"
+            facts = page.locator(".ms-card dd").all_inner_texts()
+            assert facts[2].split()[0] == f"{neuron['contribution']:.3f}"
+            assert float(facts[0]) == pytest.approx(neuron["here"], abs=0.00051)
+            lead = page.locator(".ms-card-lead").inner_text()
+            assert lead.startswith("▲" if neuron["here"] > neuron["normal"] else "▼")
+        page.keyboard.press("Home")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"viewport": {"width": 390, "height": 844}},
+        {"color_scheme": "dark"},
+        {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
+    ],
+    ids=["wide", "phone", "dark", "dark phone"],
+)
+def test_nothing_is_wider_than_the_screen_or_faint(show: Any, options: dict[str, Any]) -> None:
+    page = show(**options)
+    width, height = page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    size = page.viewport_size
+    assert size is not None
+    assert width <= size["width"]
+    if size["width"] == 1440:
+        assert height <= size["height"]
+    assert page.evaluate(CLIPPED) == []
+    assert page.evaluate(FAINT) == []
+
+
+CLIPPED = """() => [...document.querySelectorAll('.microscope *')]
+    .filter((one) => one.children.length === 0 && one.textContent.trim() && one.offsetParent
+        && !one.closest('.ms-said') && one.scrollWidth > one.clientWidth + 1
+        && getComputedStyle(one).display !== 'inline')
+    .map((one) => `${one.className}: ${one.textContent}`)"""
+"""Texts that are wider than their boxes."""
+
+FAINT = """() => {
+    const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    const rgba = (colour) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const luminance = (rgb) => {
+        const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        const [r, g, b] = rgb.slice(0, 3).map((v) => linear(v / 255));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = (one) => {
+        for (let at = one; at; at = at.parentElement) {
+            const colour = rgba(getComputedStyle(at).backgroundColor);
+            if (colour[3] === 255) return colour;
+        }
+        return [255, 255, 255, 255];
+    };
+    const hasText = (one) => [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    return [...document.querySelectorAll('.microscope *')]
+        .filter((one) => hasText(one) && one.offsetParent)
+        .map((one) => {
+            const [text, under] = [rgba(getComputedStyle(one).color), ground(one)].map(luminance);
+            const contrast = (Math.max(text, under) + 0.05) / (Math.min(text, under) + 0.05);
+            return [contrast, `${one.className}: ${one.textContent}`];
+        })
+        .filter(([contrast]) => contrast < 4.5);
+}"""
+"""Texts whose contrast with their ground is below 4.5."""
