@@ -15,17 +15,22 @@ from lake_core.errors import LakeError
 
 FOLDER = Path(__file__).parent
 LOGO, STYLE = FOLDER / "logo.svg", FOLDER / "style.css"
-PAGES = {
-    "workspace": ("Workspace", ":material/upload:"),
-    "scores": ("Scores", ":material/grid_view:"),
-    "selection": ("Selection", ":material/bar_chart:"),
-    "neurons": ("Neurons", ":material/blur_on:"),
-    "layer": ("Layer", ":material/layers:"),
-    "score_decomposition": ("Score decomposition", ":material/call_split:"),
-    "text_prompts": ("Text prompts", ":material/translate:"),
-    "interventions": ("Interventions", ":material/experiment:"),
-    "evaluate": ("Evaluate", ":material/monitoring:"),
-    "compare": ("Compare", ":material/compare:"),
+PAGES = {  # group -> page -> title and icon
+    "Data": {
+        "images": ("Images", ":material/upload:"),
+        "results": ("Results", ":material/grid_view:"),
+    },
+    "Explain": {
+        "explain": ("Explain", ":material/frame_inspect:"),
+        "neurons": ("Neurons", ":material/blur_on:"),
+        "selection": ("Selection", ":material/bar_chart:"),
+        "text_prompts": ("Text prompts", ":material/translate:"),
+    },
+    "Validate": {
+        "interventions": ("Interventions", ":material/experiment:"),
+        "evaluate": ("Evaluate", ":material/monitoring:"),
+        "compare": ("Compare", ":material/compare:"),
+    },
 }
 limit_threads()
 freeze_imports()
@@ -42,14 +47,18 @@ if is_new and launch_sample is not None and here.workspace.is_empty:
     except LakeError as error:
         here.say([str(error)])
 
-first = "workspace" if launch_sample is None else "scores"
-here.pages = {
-    name: st.Page(FOLDER / "app_pages" / f"{name}.py", title=title, icon=icon, default=name == first)
-    for name, (title, icon) in PAGES.items()
+first = "images" if launch_sample is None else "explain"
+groups = {
+    group: {
+        name: st.Page(FOLDER / "app_pages" / f"{name}.py", title=title, icon=icon, default=name == first)
+        for name, (title, icon) in pages.items()
+    }
+    for group, pages in PAGES.items()
 }
+here.pages = {name: page for pages in groups.values() for name, page in pages.items()}
 st.logo(LOGO, size="large")
 st.html(STYLE)
-page = st.navigation(list(here.pages.values()))
+page = st.navigation({group: list(pages.values()) for group, pages in groups.items()})
 if here.go_to is not None:
     target, here.go_to = here.go_to, None
     st.switch_page(here.pages[target])

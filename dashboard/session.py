@@ -36,13 +36,6 @@ class Focus:
     patch: int | None = None
 
 
-class Region(NamedTuple):
-    """Patches brushed on the score map of one image."""
-
-    image: str | None = None
-    patches: tuple[int, ...] = ()
-
-
 class Pin(NamedTuple):
     """A pinned neuron; the same hook point of another backbone is another thing."""
 
@@ -60,14 +53,6 @@ class NeuronPatch(NamedTuple):
     patch: int
 
 
-class ShownPatch(NamedTuple):
-    """The patch whose row and column the fields show, and before it which, until when (seconds, monotonic)."""
-
-    patch: int | None = None
-    before: int | None = None
-    since: float = 0.0
-
-
 @dataclass
 class Session:
     """One browser session.
@@ -79,8 +64,7 @@ class Session:
         pages: By name, for links between them.
         data_root: The server's folder of data sets, or None.
         focus: The selection shared by all pages.
-        region: Patches brushed on the score map.
-        grid: Rows and columns that the chosen patch and the region belong to.
+        grid: Rows and columns that the chosen patch belongs to.
         own_threshold: The user's decision threshold; None is the one that the normal images give.
         is_paused: Whether the user has stopped the run of the network.
         stopped: Key of the computation that the user has stopped.
@@ -92,8 +76,7 @@ class Session:
         evaluated: What was evaluated last.
         normal_looked_at: The normal image that the page Neurons shows in full.
         neuron_patch: The patch clicked on a neuron's map.
-        shown_patch: For the fields of row and column.
-        compared_with: The image that Score decomposition compares with.
+        compared_with: The image that Explain compares with.
         has_images: Whether there were images at the last run.
         n_uploads: Counts uploads, so that an uploader is renewed after each.
         n_frames: Counts frames with progress, so that each has keys of its own.
@@ -105,7 +88,6 @@ class Session:
     pages: dict[str, StreamlitPage] = field(default_factory=dict)
     data_root: Path | None = None
     focus: Focus = field(default_factory=Focus)
-    region: Region = field(default_factory=Region)
     grid: tuple[int, int] | None = None
     own_threshold: float | None = None
     is_paused: bool = False
@@ -118,7 +100,6 @@ class Session:
     evaluated: EvaluationRequest | None = None
     normal_looked_at: str | None = None
     neuron_patch: NeuronPatch | None = None
-    shown_patch: ShownPatch = field(default_factory=ShownPatch)
     compared_with: str | None = None
     has_images: bool = False
     n_uploads: int = 0
@@ -165,23 +146,14 @@ class Session:
             changes.setdefault("patch", None)
         self.focus = replace(self.focus, **changes)
 
-    def choose_patch(self, patch: int | None) -> None:
-        """Makes a patch the chosen one, or none, in place of a region."""
-        self.set_focus(patch=patch)
-        self.region = Region()
-
     def follow_grid(self, rows: int, cols: int) -> None:
-        """Takes the chosen patch and the brushed region over to another grid, to where they lie in the image."""
+        """Takes the chosen patch over to another grid, to where it lies in the image."""
         before, self.grid = self.grid or (rows, cols), (rows, cols)
         if before == (rows, cols):
             return
-        # The patch of the grid before under the centre of each patch of this one, and the other way round.
-        under, over = _patch_under((rows, cols), before), _patch_under(before, (rows, cols))
-        patch = self.focus.patch
+        patch, over = self.focus.patch, _patch_under(before, (rows, cols))
         if patch is not None:
             self.set_focus(patch=int(over[patch]) if patch < len(over) else None)
-        patches = np.flatnonzero(np.isin(under, self.region.patches)).tolist()
-        self.region = Region(self.region.image, tuple(patches))
 
     def say(self, sentences: Iterable[str]) -> None:
         """Keeps sentences to be shown on the next page drawn."""

@@ -93,7 +93,7 @@ def on_workspace(settings: Settings) -> tuple[Work, EvaluationRequest] | None:
     n_labelled = sum(example.label is not None for example in workspace.tests)
     if not n_labelled:
         st.info("No test image has a label yet. Label some as good or defective in the workspace.")
-        st.page_link(current().pages["workspace"], label="Go to the workspace", icon=":material/upload:")
+        st.page_link(current().pages["images"], label="Go to Images", icon=":material/upload:")
         return None
     st.caption(f"{len(workspace.normals)} normal images to choose from, {n_labelled} labelled test images to score.")
     chosen = protocol(len(workspace.normals))

@@ -49,15 +49,15 @@ def analysis_with(settings: Settings, threshold: float | None = None) -> Analysi
         st.stop()
 
 
-def need_images(tests_needed: bool = True, page_after: str = "scores") -> None:
+def need_images(tests_needed: bool = True, page_after: str = "results") -> None:
     """Ends the page where images are missing, with ways to get some."""
     here = current()
     workspace = here.workspace
     if workspace.normals and (workspace.tests or not tests_needed):
         return
     missing = "normal images to learn from" if not workspace.normals else "test images to look at"
-    st.info(f"There are no {missing} yet. Add some in the workspace, or open a sample.", icon=":material/image:")
-    st.page_link(here.pages["workspace"], label="Go to the workspace", icon=":material/upload:")
+    st.info(f"There are no {missing} yet. Add some on the page Images, or open a sample.", icon=":material/image:")
+    st.page_link(here.pages["images"], label="Go to Images", icon=":material/upload:")
     sample_cards(page_after)
     st.stop()
 

@@ -16,10 +16,12 @@ from lake_core.backbones.feature_store import FeatureStore
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.layer_matches import Evidence
+from lake_core.detector.microscope import scored_image
 from lake_core.detector.result import ImageResult
 from lake_core.types import HookPoint
 from lake_core.visualization.colours import ScoreScale
 from lake_core.visualization.crops import Box
+from lake_core.visualization.microscope.payload import encode
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 QUALITY = 88
@@ -73,6 +75,17 @@ def score_image(
     depends_on = found.key if key is None else key
     cache_key = "score map", image.sha256, depends_on, score.fusion_weight, scale, max_side, opacity
     return results().made(cache_key, draw)
+
+
+def microscope_payload(found: Analysis, score: ImageResult, watched: Sequence[ImageResult]) -> bytes:
+    """What the microscope shows of a test image, as bytes for the browser.
+
+    Args:
+        watched: The image's results of layers outside of the score, where they are known.
+    """
+    weights = score.fusion_weight, score.threshold, tuple(score.patches.tolist())
+    key = "microscope", score.image.sha256, score.image.name, found.key, weights, len(watched)
+    return results().made(key, lambda: encode(scored_image(score, watched)))
 
 
 def neuron_image(image: InputImage, drawn: NeuronMap) -> bytes:

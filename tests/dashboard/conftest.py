@@ -7,6 +7,10 @@ import pytest
 import streamlit as st
 from streamlit.components.v2 import manifest_scanner
 
+from dashboard.services.analysis import Analysis, analyse
+from dashboard.services.models import model
+from dashboard.settings import ModelKey, Settings
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import load_sample
 
@@ -31,3 +35,12 @@ def small() -> Iterator[Dataset]:
     good = next(example for example in metal.tests if example.label == "good")
     yield Dataset("metal", metal.normals[:3], (good, metal.tests[0], metal.tests[-1]))
     st.cache_resource.clear()
+
+
+@pytest.fixture
+def found(small: Dataset) -> Analysis:
+    """The analysis of these images by the core, all hook points computed."""
+    workspace = Workspace(small.normals, small.tests, small.name)
+    store = model(ModelKey("lake-cnn", 384))
+    store.ensure(workspace.images, store.backbone.hook_points)
+    return analyse(Settings(), workspace, None)

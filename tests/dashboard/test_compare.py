@@ -130,7 +130,7 @@ def test_neurons_of_different_kinds_are_not_matched_and_it_is_said(small: Datase
 
 def test_set_ups_survive_a_new_session_with_the_link(small: Dataset) -> None:
     first = compare(small, "Top 100 vs all")
-    second = opened(page="workspace")
+    second = opened(page="images")
     second.session_state.session.number = first.session_state.session.number
     second.switch_page("app_pages/compare.py").run()
     assert second.dataframe[0].value["configuration"].tolist() == ["A · top 100", "B · all neurons"]

@@ -63,7 +63,6 @@ def bars() -> list[go.Bar]:
     )
     some = np.arange(2)
     figures = [
-        decomposition.neuron_bars(table, 1.1, n_shown=2),
         decomposition.difference_bars(table, 0.3, ("a", "b"), n_shown=2),
         compare.neurons_in_common([Overlap(3, 9, some, some + 2, some + 4, 0.3, 0.2)], ("A", "B")),
     ]

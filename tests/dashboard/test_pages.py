@@ -20,12 +20,11 @@ from lake_core.detector.lake import Lake
 from tests.dashboard.visit import APP, full, opened, press, texts
 
 PAGES = (
-    "workspace",
-    "scores",
-    "selection",
+    "images",
+    "results",
+    "explain",
     "neurons",
-    "layer",
-    "score_decomposition",
+    "selection",
     "text_prompts",
     "interventions",
     "evaluate",
@@ -57,7 +56,7 @@ def test_each_page_opens_with_images(page: str, small: Dataset) -> None:
     assert not app.error
 
 
-@pytest.mark.parametrize("page", ["scores", "selection", "neurons", "score_decomposition"])
+@pytest.mark.parametrize("page", ["results", "selection", "neurons", "explain"])
 def test_one_normal_image_is_enough(page: str, small: Dataset) -> None:
     app = opened(Workspace(small.normals[:1], small.tests[:1], "one"), page)
     assert not app.exception
@@ -65,7 +64,7 @@ def test_one_normal_image_is_enough(page: str, small: Dataset) -> None:
 
 
 def test_scores_equal_those_of_the_core(small: Dataset) -> None:
-    app = full(small, "scores")
+    app = full(small, "results")
     lake = Lake(store().backbone, LakeConfig(), store()).fit([example.image for example in small.normals])
     table = app.dataframe[0].value
     for example in small.tests:
@@ -86,7 +85,7 @@ def test_scores_equal_those_of_the_core(small: Dataset) -> None:
 def test_moving_a_control_changes_scores_without_running_the_network(
     site: str, label: str, value: Any, small: Dataset
 ) -> None:
-    app = full(small, "scores")
+    app = full(small, "results")
     before, n_forwards = app.dataframe[0].value["score"].tolist(), store().n_forwards
     next(widget for widget in getattr(app.sidebar, site) if widget.label == label).set_value(value)
     app.run()
@@ -96,7 +95,7 @@ def test_moving_a_control_changes_scores_without_running_the_network(
 
 
 def test_moving_the_threshold_changes_decisions_and_can_be_undone(small: Dataset) -> None:
-    app = full(small, "scores")
+    app = full(small, "results")
     own = app.dataframe[0].value["threshold"][0]
     next(widget for widget in app.slider if widget.label == "Decision threshold").set_value(0.0)
     app.run()
@@ -109,10 +108,10 @@ def test_moving_the_threshold_changes_decisions_and_can_be_undone(small: Dataset
 @pytest.mark.parametrize("good", [0, 1])
 def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
     """The good image is the lowest one, below all defective ones, or the next: then all count as anomalous."""
-    table = full(small, "scores").dataframe[0].value.sort_values("score")
+    table = full(small, "results").dataframe[0].value.sort_values("score")
     labels = {name: "good" if hook_point == good else "defective" for hook_point, name in enumerate(table["path"])}
     tests = tuple(replace(e, label=labels[e.image.name]) for e in small.tests)  # type: ignore[arg-type]
-    app = press(opened(Workspace(small.normals, tests, small.name), "scores"), "Best F1")
+    app = press(opened(Workspace(small.normals, tests, small.name), "results"), "Best F1")
     assert not app.exception
     decided = app.dataframe[0].value.set_index("path")["is_anomalous"]
     assert decided[[name for name, label in labels.items() if label == "defective"]].all()
@@ -120,7 +119,7 @@ def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
 
 
 def test_a_threshold_below_every_slider_position_is_kept(small: Dataset) -> None:
-    app = opened(Workspace(small.normals, small.tests, small.name), "scores", own_threshold=-0.001)
+    app = opened(Workspace(small.normals, small.tests, small.name), "results", own_threshold=-0.001)
     assert not app.exception
     assert set(app.dataframe[0].value["threshold"]) == {-0.001}
 
@@ -146,7 +145,7 @@ def test_settings_survive_a_model_that_cannot_be_opened(small: Dataset) -> None:
 
 
 def test_a_new_session_with_the_link_finds_images_and_selection(small: Dataset) -> None:
-    first = full(small, "score_decomposition")
+    first = full(small, "explain")
     link = {name: values[0] if isinstance(values, list) else values for name, values in first.query_params.items()}
     second = AppTest.from_file(str(APP), default_timeout=120)
     for name, value in link.items():
@@ -201,14 +200,14 @@ def test_a_link_that_the_server_forgot_is_told_in_one_sentence() -> None:
 
 
 def test_two_sessions_do_not_share_a_workspace(small: Dataset) -> None:
-    one, other = full(small, "scores"), opened()
+    one, other = full(small, "results"), opened()
     assert other.session_state.session.number != one.session_state.session.number
     held = [registry().find(app.session_state.session.number) for app in (one, other)]
     assert [each.workspace.n_images for each in held if each is not None] == [6, 0]
     assert any(button.label == "Open metal" for button in other.button)
 
 
-@pytest.mark.parametrize("page", ["neurons", "score_decomposition", "text_prompts", "interventions"])
+@pytest.mark.parametrize("page", ["neurons", "explain", "text_prompts", "interventions"])
 def test_who_brings_the_images_of_another_sees_their_own_names(small: Dataset, page: str) -> None:
     def named_by(owner: str) -> Dataset:
         def own(examples: tuple[Example, ...]) -> tuple[Example, ...]:

@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.plots import decomposition, maps
+from dashboard.plots import maps
 from dashboard.services.registry import Registry
 from dashboard.settings import Settings
 from dashboard.workspace import Workspace
@@ -133,29 +132,6 @@ def test_a_visitor_whose_images_went_while_away_is_told_once(small: Dataset, mon
     assert "Your images are no longer on the server" in texts(app)
     app.run()
     assert "no longer on the server" not in texts(app)
-
-
-def test_the_waterfall_stands_on_itself_and_reaches_the_score() -> None:
-    contributions = pd.DataFrame(
-        {
-            "part": ["visual", "visual", "text"],
-            "layer": pd.array([9, 15, pd.NA], dtype="Int64"),
-            "neuron": pd.array([3, 4, pd.NA], dtype="Int64"),
-            "contribution": [0.4, 0.3, 0.2],
-        }
-    )
-    bar = decomposition.waterfall(decomposition.steps_of(contributions, 0.9), 0.9, 0.5).data[0]
-    assert list(bar.y) == pytest.approx([0.4, 0.3, 0.2, 0.9])
-    assert list(bar.base) == pytest.approx([0.0, 0.4, 0.7, 0.0])
-
-
-def test_neuron_bars_add_up_to_the_visual_part() -> None:
-    rng = np.random.default_rng(0)
-    neurons = pd.DataFrame({"part": "visual", "layer": 15, "neuron": np.arange(60), "contribution": rng.random(60)})
-    total = float(neurons["contribution"].sum())
-    bar = decomposition.neuron_bars(neurons, total).data[0]
-    assert len(bar.x) == 16
-    assert sum(bar.x) == pytest.approx(total)
 
 
 def test_the_clickable_map_has_each_patch_at_its_place_as_plain_numbers() -> None:

@@ -64,12 +64,11 @@ def test_a_figure_shows_a_name_as_it_is() -> None:
 
 
 PAGES = (
-    "workspace",
-    "scores",
-    "selection",
+    "images",
+    "results",
+    "explain",
     "neurons",
-    "layer",
-    "score_decomposition",
+    "selection",
     "text_prompts",
     "interventions",
     "evaluate",

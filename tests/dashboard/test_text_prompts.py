@@ -71,7 +71,7 @@ def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, 
 
 def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -> None:
     app = use(full(small, "text_prompts"), anomalous_states="rusty {}\n# {} with a crack", templates="a photo of a {}.")
-    app.switch_page("app_pages/scores.py").run()
+    app.switch_page("app_pages/results.py").run()
     assert not app.exception
     prompts = PromptEnsemble(NORMAL_STATES, ("rusty {}",), ("a photo of a {}.",))
     store = model(ModelKey("lake-cnn", 384))

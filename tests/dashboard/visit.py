@@ -8,16 +8,18 @@ from typing import Any
 from streamlit.testing.v1 import AppTest
 
 from dashboard.services import registry
+from dashboard.services.analysis import Analysis
 from dashboard.services.jobs import Job, jobs
 from dashboard.session import Session
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
+from lake_core.detector.result import ImageResult
 
 FIELDS = {field.name for field in fields(Session)}
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
 
-def opened(workspace: Workspace | None = None, page: str = "workspace", **session: Any) -> AppTest:
+def opened(workspace: Workspace | None = None, page: str = "images", **session: Any) -> AppTest:
     """The app on a page, in a session of its own that already has images."""
     app = AppTest.from_file(str(APP), default_timeout=120)
     number = registry.registry().create()
@@ -27,7 +29,7 @@ def opened(workspace: Workspace | None = None, page: str = "workspace", **sessio
     put(app, **{key: value for key, value in session.items() if key not in FIELDS})
     app.run()
     put(app, **{key: value for key, value in session.items() if key in FIELDS})
-    if page != "workspace":
+    if page != "images":
         app.switch_page(f"app_pages/{page}.py").run()
     return app
 
@@ -41,6 +43,15 @@ def put(app: AppTest, **values: Any) -> None:
             app.session_state[key] = value
 
 
+def run(app: AppTest, **values: Any) -> AppTest:
+    """The page drawn anew with these values, without a complaint."""
+    put(app, **values)
+    app.run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
 def full(small: Dataset, page: str) -> AppTest:
     return opened(Workspace(small.normals, small.tests, small.name), page)
 
@@ -49,6 +60,11 @@ def press(app: AppTest, label: str) -> AppTest:
     """Presses a button and draws the page anew."""
     next(button for button in app.button if button.label == label).click()
     return app.run()
+
+
+def highest(found: Analysis) -> ImageResult:
+    """The result of the test image that the pages show first."""
+    return max(found.scores, key=lambda one: one.score)
 
 
 def over(job: Job) -> Job:

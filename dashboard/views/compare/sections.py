@@ -159,7 +159,7 @@ def maps(analyses: list[Analysis], names: list[str]) -> None:
             note = " · ◆ decided differently" if changes[index] else ""
             head.markdown(f"**{escaped(image.name)}** · {LABEL_NAMES[example.label]}{note}")
             if head.button("Why this score?", key=f"why_{image.sha256}", type="tertiary"):
-                see_page("score_decomposition", image=image.sha256)
+                see_page("explain", image=image.sha256)
             first, *places = cards(len(analyses) + 1, 190, f"map_row_{index}")
             with first:
                 st.image(plain_image(image, CARD), width="stretch", alt=image.name)

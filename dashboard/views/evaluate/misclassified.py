@@ -91,7 +91,7 @@ def _card(run: Run, path: str, score: float, shown: Sequence[str]) -> None:
     st.caption(f"{escaped(path)} · {score:.3f}")
     clicked = st.button("Why this score?", key=f"why_{path}", width="stretch", on_click=_open, args=(run, path, shown))
     if clicked and current().focus.image == image.sha256:
-        st.switch_page(current().pages["score_decomposition"])
+        st.switch_page(current().pages["explain"])
 
 
 def _open(run: Run, path: str, shown: Sequence[str]) -> None:

@@ -1,33 +1,22 @@
-"""The pages that account for a score and change it: numbers on screen against the core."""
+"""The page Interventions: what changes without neurons, patches or normal images, on screen against the core."""
 
 import re
-from decimal import Decimal
-from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.plots import decomposition
-from dashboard.services.analysis import Analysis, analyse
+from dashboard.services.analysis import Analysis
 from dashboard.services.jobs import jobs
 from dashboard.services.models import model
-from dashboard.session import Focus, Pin, Region
-from dashboard.settings import ModelKey, Settings
-from dashboard.workspace import Workspace
+from dashboard.session import Pin
+from dashboard.settings import ModelKey
 from lake_core.data.datasets import Dataset
-from lake_core.detector.result import ImageResult
 from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.neuron_sets import top_contributing_neurons
 from lake_core.sentences import sentence
-from tests.dashboard.visit import full, over, put, texts, when_done
+from tests.dashboard.visit import full, highest, over, run, texts, when_done
 
-SECTIONS = {
-    "Neurons": "Where the top neurons contribute to the score",
-    "Nearest normal patch": "of all normal patches the one in",
-    "Fusion weight": "Change the weight in the sidebar",
-    "Comparison": "All differences add up to",
-}
 EXPERIMENTS = {
     "Ablate (from the score)": "The chosen neurons are ablated from the distances",
     "Activation patching / causal ablation": "inside the running network",
@@ -38,110 +27,10 @@ EXPERIMENTS = {
 """What each says of itself, and no other does."""
 
 
-def run(app: AppTest, **session: Any) -> AppTest:
-    put(app, **session)
-    app.run()
-    assert not app.exception
-    assert not app.error
-    return app
-
-
 def press(app: AppTest, label: str) -> AppTest:
     next(button for button in app.button if button.label.startswith(label)).click().run()
     assert not app.exception
     return app
-
-
-@pytest.fixture
-def found(small: Dataset) -> Analysis:
-    """The same analysis from the core, once a page has run the model."""
-    workspace = Workspace(small.normals, small.tests, small.name)
-    store = model(ModelKey("lake-cnn", 384))
-    store.ensure(workspace.images, store.backbone.hook_points)
-    return analyse(Settings(), workspace, None)
-
-
-def highest(found: Analysis) -> ImageResult:
-    return max(found.scores, key=lambda one: one.score)
-
-
-@pytest.mark.parametrize("section", SECTIONS)
-def test_every_section_of_the_split_opens(section: str, small: Dataset) -> None:
-    said = texts(run(full(small, "score_decomposition"), decomposition_section=section))
-    assert [name for name, words in SECTIONS.items() if words in said] == [section]
-
-
-@pytest.mark.parametrize("unfolded", [None, 15])
-@pytest.mark.parametrize("n_neurons", [3, 1000])
-def test_the_steps_of_the_waterfall_add_up(unfolded: int | None, n_neurons: int, found: Analysis) -> None:
-    score = highest(found)
-    steps = decomposition.steps_of(score.contributions(), score.score, unfolded, n_neurons)
-    assert sum(step.value for step in steps) == pytest.approx(score.score, rel=1e-5)
-    table = decomposition.step_table(steps, score.score)
-    assert sum(map(Decimal, (f"{value:.3f}" for value in table["contribution"][:-1]))) == Decimal(f"{score.score:.3f}")
-    assert table["so far"].iloc[-2] == table["so far"].iloc[-1] == round(score.score, 3)
-    assert steps[-1].part == "text"
-    if unfolded == 15 and n_neurons == 3:
-        assert [step.part for step in steps] == ["visual", "visual", "visual", "rest", "text"]
-
-
-def test_a_region_shows_the_mean_of_its_patches(small: Dataset, found: Analysis) -> None:
-    score = highest(found)
-    region = [score.patch - 1, score.patch, score.patch + 1]
-    app = run(full(small, "score_decomposition"), region=Region(score.image.sha256, tuple(region)))
-    expected = score.map.ravel()[region].mean()
-    metric = next(metric for metric in app.metric if metric.label == "Mean of 3 patches")
-    assert metric.value == f"{expected:.3f}"
-    press(app, "Max-scoring patch")
-    assert next(metric for metric in app.metric if metric.label == "Image score").value == f"{score.score:.3f}"
-
-
-def test_the_parts_on_screen_are_those_at_the_chosen_patch(small: Dataset, found: Analysis) -> None:
-    score = highest(found)
-    patch = score.patch + 2
-    app = full(small, "score_decomposition")
-    app.session_state.session.focus = Focus(score.image.sha256, patch=patch)
-    run(app)
-    split = score.split(patch)
-    shown = {metric.label: metric.value for metric in app.metric}
-    assert shown[f"Patch {patch}"] == f"{split.score:.3f}"
-    assert shown["Visual"] == f"{split.visual:.3f}"
-    assert shown["Text"] == f"{split.text:.3f}"
-
-
-def test_the_chosen_place_stays_in_the_image_when_the_grid_changes(small: Dataset, found: Analysis) -> None:
-    score = highest(found)
-    assert (score.patch_scores.grid.rows, score.patch_scores.grid.cols) == (24, 24)
-    app = full(small, "score_decomposition")
-    app.session_state.session.focus = Focus(score.image.sha256, patch=4 * 24 + 17)
-    run(app, region=Region(score.image.sha256, (0, 25)))
-    layers = next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers"))
-    layers.set_value([5, 15])
-    run(app)
-    assert app.session_state.session.focus.patch == 9 * 48 + 35
-    four = [row * 48 + col for row in (0, 1) for col in (0, 1)]
-    eight = sorted(four + [patch + 98 for patch in four])
-    assert app.session_state.session.region == (score.image.sha256, tuple(eight))
-    next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers")).set_value([15])
-    run(app)
-    assert app.session_state.session.focus.patch == 4 * 24 + 17
-    assert app.session_state.session.region == (score.image.sha256, (0, 25))
-
-
-def test_evidence_names_the_neurons_between_the_two_patches(small: Dataset, found: Analysis) -> None:
-    app = run(full(small, "score_decomposition"), decomposition_section="Nearest normal patch")
-    score = highest(found)
-    expected = score.top_neurons(None, 15)
-    table = next(one.value for one in app.dataframe if "here" in one.value)
-    assert table["neuron"].tolist() == expected["neuron"].tolist()
-    assert table["contribution"].tolist() == pytest.approx(expected["contribution"].tolist())
-
-
-def test_two_accounts_differ_by_the_difference_of_their_scores(small: Dataset, found: Analysis) -> None:
-    app = run(full(small, "score_decomposition"), decomposition_section="Comparison")
-    ranked = sorted(found.scores, key=lambda one: -one.score)
-    first, last = (Decimal(f"{one.score:.3f}") for one in (ranked[0], ranked[-1]))
-    assert f"{first} − {last} = {first - last:+}." in texts(app)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

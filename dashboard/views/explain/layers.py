@@ -1,17 +1,17 @@
-"""Layer: one image through the eyes of a whole layer, and through all layers in turn."""
+"""One image through the eyes of a whole layer, and through all layers in turn."""
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 import numpy as np
 import streamlit as st
 
-from dashboard.components.analysis import current_analysis
 from dashboard.components.layout import cards
 from dashboard.components.legends import legend
-from dashboard.components.page import heading
-from dashboard.components.pickers import pick_image, pick_layer, pick_one, see_page
-from dashboard.components.progress import computed_on_demand
+from dashboard.components.pickers import pick_layer, pick_one, see_page
+from dashboard.components.progress import asked_beside, computed_beside
 from dashboard.services.analysis import Analysis
+from dashboard.services.cache import results
 from dashboard.services.images import NeuronMap, neuron_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
@@ -33,8 +33,9 @@ def neurons_in_order(score: ImageResult, selection: Selection, order: str) -> li
     return list(zip(rows["neuron"].astype(int), rows["contribution"], strict=True))
 
 
-def contact_sheet(found: Analysis, score: ImageResult, selection: Selection) -> None:
-    """The selected neurons' maps on the image, small, in order; a click leads to the neuron."""
+def contact_sheet(found: Analysis, score: ImageResult) -> None:
+    """The selected neurons' maps of a layer on the image, small, in order; a click leads to the neuron."""
+    selection = selection_of(found.lake, pick_layer(found))
     in_score = selection.layer in found.lake.selection_
     orders = ["contribution to this score", "sensitivity"] if in_score else ["sensitivity"]
     order = pick_one("Order", orders, f"sheet_order_{in_score}")
@@ -78,17 +79,22 @@ def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[i
     return maps
 
 
+def depth_key(found: Analysis, score: ImageResult) -> Hashable:
+    """Of the results of `maps_by_depth`, which the microscope shows too once they are there."""
+    return "depth", found.key, score.image.sha256
+
+
 def depth(found: Analysis, score: ImageResult) -> None:
     """How the map changes from the input to the output of the tower, on demand."""
-    maps = computed_on_demand(
-        ("depth", found.key, score.image.sha256),
-        "Compute all layers",
-        ":material/layers:",
-        "Layers",
-        lambda show: maps_by_depth(found, score, show),
-    )
+    key = depth_key(found, score)
+    if not asked_beside(key, "Compute all layers", ":material/layers:"):
+        return
+    was_known = results().get(key) is not None
+    maps = computed_beside(key, "Layers", lambda show: maps_by_depth(found, score, show))
     if maps is None:
         return
+    if not was_known:
+        st.rerun()  # the microscope above shows them too
     scale = score_scale([one.map for one in maps.values()], 1.0)
     in_use, percentile = found.lake.selection_, found.lake.config.calibration_percentile
     legend(scale, "the layers' maps", mark=percentile)
@@ -109,18 +115,3 @@ def depth(found: Analysis, score: ImageResult) -> None:
         "Each layer's visual map on one scale; a line surrounds values above 1, the "
         f"{percentile} of normal patches. ● marks the layers in the score."
     )
-
-
-heading(
-    "Layer",
-    "One image in one layer, a block of the image tower: the maps of the layer's selected neurons, and how the score "
-    "map changes from the first layer to the last.",
-)
-found = current_analysis()
-score = pick_image(found)
-selection = selection_of(found.lake, pick_layer(found))
-sheet_tab, depth_tab = st.tabs(["Neurons", "All layers"])
-with sheet_tab:
-    contact_sheet(found, score, selection)
-with depth_tab:
-    depth(found, score)

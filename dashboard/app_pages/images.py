@@ -1,4 +1,4 @@
-"""Workspace: bring images in, label or remove them, and run the model on them."""
+"""Images: bring images in, label or remove them, and run the model on them."""
 
 import streamlit as st
 
@@ -85,7 +85,7 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
 
 
 heading(
-    "Workspace",
+    "Images",
     "Add a few images of **good** parts and some to **test**. LAKE Explorer selects the neurons of a pretrained "
     "network that are most sensitive over the good parts, and shows where and why a test image differs from them.",
 )
@@ -93,7 +93,7 @@ workspace = current().workspace
 
 if workspace.is_empty:
     st.subheader("Start with a built-in sample", anchor=False)
-    sample_cards("scores")
+    sample_cards("explain")
     st.subheader("Or with your own images", anchor=False)
 
 as_folder = st.toggle("Upload whole folders", help="Labels are taken from folder names such as good or defective.")
@@ -129,14 +129,14 @@ if not workspace.is_empty:
                 "Add test images to score. Selection and Neurons work without them.", icon=":material/arrow_upward:"
             )
         if workspace.normals and st.button(
-            f"Run on {len(todo)} images" if todo else "See the scores" if workspace.tests else "See the selection",
+            f"Run on {len(todo)} images" if todo else "See the results" if workspace.tests else "See the selection",
             type="primary",
             icon=":material/play_arrow:",
             width="stretch",
         ):
             current().is_paused = False
             run_network(settings)
-            st.switch_page(current().pages["scores" if workspace.tests else "selection"])
+            st.switch_page(current().pages["results" if workspace.tests else "selection"])
         if todo and workspace.normals and len(todo) < workspace.n_images:
             st.caption(f"{workspace.n_images - len(todo)} of {workspace.n_images} images are done and kept.")
     with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
@@ -155,4 +155,4 @@ if not workspace.is_empty:
         else:
             st.caption("None yet.")
     with st.expander("Replace them with a built-in sample"):
-        sample_cards("scores")
+        sample_cards("explain")

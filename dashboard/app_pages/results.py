@@ -1,4 +1,4 @@
-"""Scores: the test images with their maps on one shared scale, the threshold, a table and a histogram."""
+"""Results: the test images with their maps on one shared scale, the threshold, a table and a histogram."""
 
 import numpy as np
 import pandas as pd
@@ -125,11 +125,11 @@ def image_cards(found: Analysis) -> None:
             st.markdown(f"**{score.score:.2f}** {verdict(score)}")
             st.caption(f"{escaped(image.name)} · {LABEL_NAMES[example.label]}")
             if st.button("Why this score?", key=f"open_{image.sha256}", width="stretch"):
-                see_page("score_decomposition", image=image.sha256)
+                see_page("explain", image=image.sha256)
 
 
 heading(
-    "Scores",
+    "Results",
     "Each test image with its score map. A patch is one cell of the grid in which the network sees the image; bright, "
     "outlined patches resemble the normal patches less than normal images resemble each other.",
 )

@@ -1,0 +1,34 @@
+"""Explain: which neurons made one image's score, where, and what it is made of."""
+
+import streamlit as st
+
+from dashboard.components.analysis import current_analysis
+from dashboard.components.microscope import microscope
+from dashboard.components.page import heading
+from dashboard.components.pickers import pick_image, pick_section
+from dashboard.services.cache import results
+from dashboard.services.images import microscope_payload
+from dashboard.session import current
+from dashboard.views.explain import layers, sections
+
+SECTIONS = {
+    "All layers": layers.depth,
+    "Neurons of a layer": layers.contact_sheet,
+    "Comparison": sections.against,
+    "Fusion weight": sections.weight,
+    "Contributions": sections.contributions,
+}
+
+heading(
+    "Explain",
+    "Which neurons made this image's score, where, and how much of it is visual and how much is text.",
+)
+found = current_analysis()
+score = pick_image(found)
+here, patch = current(), current().focus.patch
+if patch is not None and not (0 <= patch < score.map.size and score.patch_scores.inside[patch]):
+    here.set_focus(patch=None)
+watched = results().get(layers.depth_key(found, score)) or {}
+microscope(microscope_payload(found, score, tuple(watched.values())), f"microscope_{score.image.sha256[:12]}")
+st.subheader("More about this image", anchor=False)
+pick_section("Section", SECTIONS, "explain_section")(found, score)

@@ -1,0 +1,101 @@
+"""The page Explain: what it hands to the microscope and says beside it, against the core."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.services.analysis import Analysis
+from dashboard.session import Focus
+from lake_core.data.datasets import Dataset
+from lake_core.detector.lake import Lake
+from lake_core.detector.microscope import scored_image
+from lake_core.visualization.microscope.payload import encode
+from tests.dashboard.visit import full, highest, press, run, texts, when_done
+
+SECTIONS = {
+    "All layers": "Compute all layers",
+    "Neurons of a layer": "a click opens the neuron",
+    "Comparison": "All differences add up to",
+    "Fusion weight": "Change the weight in the sidebar",
+    "Contributions": "The CSV has all digits",
+}
+"""What each says of itself, and no other does."""
+
+
+def payload(app: AppTest) -> bytes:
+    (component,) = app.get("bidi_component")
+    found: bytes = component.proto.bytes
+    return found
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_opens(section: str, small: Dataset) -> None:
+    app = run(full(small, "explain"), explain_section=section)
+    said = "\n".join([texts(app), *(button.label for button in app.button)])
+    assert [name for name, words in SECTIONS.items() if words in said] == [section]
+
+
+def test_the_microscope_shows_the_cores_result(small: Dataset, found: Analysis) -> None:
+    app = full(small, "explain")
+    assert payload(app) == encode(scored_image(highest(found)))
+    next(widget for widget in app.slider if widget.label == "Fusion weight (w)").set_value(0.75)
+    run(app)
+    other = found.lake.with_weights(fusion_weight=0.75)
+    assert payload(app) == encode(scored_image(max(map(other.explain, found.images), key=lambda one: one.score)))
+
+
+def test_all_layers_come_beside_the_page_and_join_the_microscope(small: Dataset, found: Analysis) -> None:
+    app = press(full(small, "explain"), "Compute all layers")
+    when_done(app)
+    lake, score = found.lake, highest(found)
+    alone = {
+        layer: Lake(lake.backbone, replace(lake.config, layers=(layer,), fusion_weight=0.0), lake.store)
+        .fit(lake.normals_)
+        .explain(score.image)
+        for layer in lake.backbone.layers_with(lake.config.site)
+    }
+    assert payload(app) == encode(scored_image(score, list(alone.values())))
+    for layer, one in alone.items():
+        assert f"layer {layer}{' ●' if layer in lake.selection_ else ''} ·" in texts(app)
+        assert f"max {one.score:.2f}" in texts(app)
+
+
+def test_the_table_is_of_the_patch_that_is_fixed(small: Dataset, found: Analysis) -> None:
+    score = highest(found)
+    app = full(small, "explain")
+    app.session_state.session.focus = Focus(score.image.sha256, patch=score.patch + 2)
+    run(app, explain_section="Contributions")
+    expected = score.contributions(score.patch + 2)
+    assert f"add up to {expected['contribution'].sum():.4f}, of patch {score.patch + 2}, which is fixed" in texts(app)
+    shown = app.dataframe[0].value
+    assert shown["neuron"].tolist() == expected["neuron"].tolist()
+    assert shown["contribution"].to_numpy() == pytest.approx(expected["contribution"].to_numpy(), abs=1e-4)
+
+
+def test_a_patch_beside_the_image_is_forgotten(small: Dataset, found: Analysis) -> None:
+    app = full(small, "explain")
+    app.session_state.session.focus = Focus(highest(found).image.sha256, patch=24 * 24)
+    run(app, explain_section="Contributions")
+    assert "of the image score" in texts(app)
+    assert app.session_state.session.focus.patch is None
+
+
+def test_the_chosen_patch_stays_in_the_image_when_the_grid_changes(small: Dataset, found: Analysis) -> None:
+    score = highest(found)
+    assert (score.patch_scores.grid.rows, score.patch_scores.grid.cols) == (24, 24)
+    app = full(small, "explain")
+    app.session_state.session.focus = Focus(score.image.sha256, patch=4 * 24 + 17)
+    run(app)
+    for layers, patch in (([5, 15], 9 * 48 + 35), ([15], 4 * 24 + 17)):
+        next(widget for widget in app.sidebar.multiselect if widget.label.startswith("Layers")).set_value(layers)
+        run(app)
+        assert app.session_state.session.focus.patch == patch
+
+
+def test_two_images_differ_by_the_difference_of_their_scores(small: Dataset, found: Analysis) -> None:
+    app = run(full(small, "explain"), explain_section="Comparison")
+    ranked = sorted(found.scores, key=lambda one: -one.score)
+    first, last = (Decimal(f"{one.score:.3f}") for one in (ranked[0], ranked[-1]))
+    assert f"{first} − {last} = {first - last:+}." in texts(app)
