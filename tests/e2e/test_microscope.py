@@ -161,7 +161,7 @@ def test_everything_is_reached_with_the_keyboard_alone(result: ImageResult, show
     second = result.top_neurons(None, LAYERS[1]).iloc[1]
     assert page.locator(".ms-card h3").inner_text() == f"Layer {LAYERS[1]} · neuron {int(second['neuron'])}"
     assert f"{second['contribution']:.3f}" in page.locator(".ms-card dl").inner_text()
-    assert page.locator(".ms-choices button[data-map=neuron]").get_attribute("aria-pressed") == "true"
+    assert page.locator(".ms-choices button[data-value=neuron]").get_attribute("aria-pressed") == "true"
     page.keyboard.press("p")
     assert f"{LAYERS[1]} · {int(second['neuron'])}" in page.locator(".ms-pins").inner_text()
     page.keyboard.press("p")

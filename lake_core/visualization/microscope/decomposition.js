@@ -1,6 +1,6 @@
 // What the value of a patch is made of: bars from 0 over each layer's visual part and the text part to the sum.
 
-import { fixed, make, percent } from "./dom.js";
+import { fixed, make, percent, say } from "./dom.js";
 
 /** Rows of bars on one axis, with the threshold as a line across them. */
 export class Decomposition {
@@ -32,7 +32,7 @@ export class Decomposition {
       this.drawRow(this.rows[i], start, value, `${i ? "+ " : ""}${fixed(value)}`, share);
       start += value;
     }
-    this.sum.name.textContent = sumName;
+    say(this.sum.name, sumName);
     const isAbove = numbers.value > this.scored.threshold;
     this.drawRow(this.sum, 0, numbers.value, `= ${fixed(numbers.value)}`, isAbove ? "▲ above" : "▼ not above");
   }
@@ -40,8 +40,8 @@ export class Decomposition {
   drawRow(one, start, value, number, note) {
     one.bar.style.left = this.at(start);
     one.bar.style.width = this.at(value);
-    one.number.textContent = number;
-    one.note.textContent = note;
+    say(one.number, number);
+    say(one.note, note);
   }
 }
 

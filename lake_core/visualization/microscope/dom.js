@@ -12,6 +12,11 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Writes a text, and leaves an element alone that says it already: a change costs a new layout. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
 /** Sizes a canvas in CSS pixels, sharp on every screen; returns its context, cleared. */
 export function sharp(canvas, width, height) {
   const ratio = window.devicePixelRatio || 1;
@@ -34,13 +39,19 @@ export function fixed(value, digits = 3) {
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 }
 
-export const percent = (share) => `${fixed(100 * share, 0)} %`;
+export const percent = (share) => `${fixed(100 * share, 0)}\u00a0%`;
 
 /** The sign and the words for a difference of activation. */
 export function direction(difference) {
   if (difference > 0) return { mark: "▲", words: "more active than normal", side: "more" };
   if (difference < 0) return { mark: "▼", words: "less active than normal", side: "less" };
   return { mark: "=", words: "as active as normal", side: "same" };
+}
+
+/** Whether an element's ground is dark. */
+export function isDark(element) {
+  const [red, green, blue] = getComputedStyle(element).backgroundColor.match(/[\d.]+/g).map(Number);
+  return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
 }
 
 /** Colours of the page as it is now, for what is drawn on a canvas. */

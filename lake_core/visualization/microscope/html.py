@@ -19,6 +19,7 @@ _MODULES = (
     "payload",
     "dom",
     "colours",
+    "controls",
     "image_view",
     "decomposition",
     "matrix",
@@ -26,6 +27,7 @@ _MODULES = (
     "neighbours",
     "table",
     "story",
+    "microscope",
     "index",
 )
 """In an order in which each stands behind those that it needs."""

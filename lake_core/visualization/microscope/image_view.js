@@ -226,6 +226,16 @@ function tag(context, box, text, width) {
   context.fillText(text, x + 6, y + h / 2 + 0.5);
 }
 
+/** A smaller copy of an image, quick to draw. */
+export function shrunk(bitmap, side) {
+  const zoom = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
+  const canvas = make("canvas", {});
+  const context = sharp(canvas, Math.round(bitmap.width * zoom), Math.round(bitmap.height * zoom));
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, Math.round(bitmap.width * zoom), Math.round(bitmap.height * zoom));
+  return canvas;
+}
+
 /** A small image with a map over it. */
 export function miniature(canvas, scored, bitmap, values, scale, side) {
   const { width, height, placement } = scored.image;

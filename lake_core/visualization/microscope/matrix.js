@@ -5,14 +5,15 @@ import { direction, fixed, inks, make, sharp } from "./dom.js";
 
 const LABEL = 80;
 const MIN_CELL = 6.5;
-const MAX_CELL = 16;
+const MAX_CELL = 24;
 const ROOM = 132;
 const THIN = 20;
 
 /** Cells with bars: up where a neuron is more active than normal, down where it is less. */
 export class Matrix {
-  constructor(scored, on) {
+  constructor(scored, limit, on) {
     this.scored = scored;
+    this.limit = Math.sqrt(limit);
     this.on = on;
     this.canvas = make("canvas", {});
     this.element = make(
@@ -20,7 +21,6 @@ export class Matrix {
       { class: "ms-matrix", tabindex: "0", role: "application", "aria-roledescription": "matrix of layers and neurons" },
       this.canvas,
     );
-    this.limit = Math.sqrt(mostAdded(scored));
     this.listen();
   }
 
@@ -126,9 +126,9 @@ export class Matrix {
     });
     this.element.addEventListener("keydown", (event) => {
       const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-      if (event.key in moves) this.on.choose(this.stepped(...moves[event.key]));
-      else if (event.key === "Home") this.on.choose(this.stepped(0, -Infinity));
-      else if (event.key === "End") this.on.choose(this.stepped(0, Infinity));
+      if (event.key in moves) this.on.hover(this.stepped(...moves[event.key]));
+      else if (event.key === "Home") this.on.hover(this.stepped(0, -Infinity));
+      else if (event.key === "End") this.on.hover(this.stepped(0, Infinity));
       else if (event.key === "Enter") this.on.open(null);
       else return;
       event.preventDefault();

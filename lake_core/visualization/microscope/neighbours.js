@@ -1,6 +1,6 @@
 // This patch beside the nearest normal patch of every layer, each with its surroundings.
 
-import { make, sharp } from "./dom.js";
+import { make, say, sharp } from "./dom.js";
 import { boxOf, nearestNormal } from "./payload.js";
 
 const CONTEXT = 5;
@@ -23,12 +23,12 @@ export class Neighbours {
   draw(patches) {
     const { grid, image, maps } = this.scored;
     const patch = patches.reduce((best, one) => (maps.score[one] > maps.score[best] ? one : best));
-    this.here.note.textContent = patches.length > 1 ? "highest of these" : "";
+    say(this.here.note, patches.length > 1 ? "highest of these" : "");
     drawCrop(this.here.canvas, this.bitmap, boxOf(grid, image.placement, patch), this.side);
     for (const one of this.normals) {
       const { image: i, box } = nearestNormal(this.scored, one.layer, patch);
       const { name } = this.scored.normals[i];
-      one.note.textContent = name.split("/").at(-1);
+      say(one.note, name.split("/").at(-1));
       one.note.title = name;
       drawCrop(one.canvas, this.normalBitmaps[i], box, this.side);
     }

@@ -1,6 +1,6 @@
 // Neurons by name: those that add most at the chosen patches, the card of one, and the pinned ones.
 
-import { direction, fixed, make, percent } from "./dom.js";
+import { direction, fixed, make, percent, say } from "./dom.js";
 
 const N_TOP = 5;
 
@@ -51,11 +51,11 @@ export class TopNeurons {
       const { mark, side, words } = direction(at.difference[cell.column]);
       const row = this.rows[i];
       const [here, normal] = [at.here[cell.column], at.here[cell.column] - at.difference[cell.column]];
-      row.name.textContent = neuronName(this.scored, cell);
-      row.sides.textContent = `${fixed(here)} ${mark} ${fixed(normal)}`;
+      say(row.name, neuronName(this.scored, cell));
+      say(row.sides, `${fixed(here)} ${mark} ${fixed(normal)}`);
       row.bar.className = `ms-top-bar ms-${side}`;
       row.bar.style.width = `${(72 * added) / most}%`;
-      row.number.textContent = fixed(added);
+      say(row.number, fixed(added));
       row.element.setAttribute("aria-label", `layer ${this.scored.layers[cell.layer].layer}, neuron ${this.scored.layers[cell.layer].neurons[cell.column]}: adds ${fixed(added)}, ${words}`);
       row.element.classList.toggle("ms-active", isSame(cell, active));
       sum += added;
@@ -67,11 +67,19 @@ export class TopNeurons {
 
 /** The cells of the scored layers that add most, greatest first. */
 export function greatest(scored, numbers, n) {
-  const cells = scored.layers.flatMap((layer, i) =>
-    layer.in_score ? layer.neurons.map((_, column) => ({ layer: i, column })) : [],
-  );
   const added = ({ layer, column }) => numbers.layers[layer].contributions[column];
-  return cells.sort((a, b) => added(b) - added(a)).slice(0, n);
+  const found = [];
+  for (const [layer, { in_score: inScore, neurons }] of scored.layers.entries()) {
+    if (!inScore) continue;
+    for (const column of neurons.keys()) {
+      const cell = { layer, column };
+      if (found.length === n && added(found[n - 1]) >= added(cell)) continue;
+      const place = found.findIndex((one) => added(one) < added(cell));
+      found.splice(place < 0 ? found.length : place, 0, cell);
+      found.length = Math.min(found.length, n);
+    }
+  }
+  return found;
 }
 
 export const isSame = (a, b) => Boolean(a && b) && a.layer === b.layer && a.column === b.column;
@@ -83,11 +91,10 @@ export class NeuronCard {
     this.thumbnail = thumbnail;
     this.title = make("h3", {});
     this.lead = make("p", { class: "ms-card-lead" });
-    this.facts = make("dl", {});
+    this.facts = Array.from({ length: 6 }, () => [make("dt", {}), make("dd", {})]);
     this.canvas = make("canvas", { "aria-hidden": "true" });
-    this.caption = make("span", { class: "ms-small" }, "its activation");
-    const map = make("div", { class: "ms-card-map" }, this.canvas, this.caption);
-    const text = make("div", { class: "ms-card-text" }, this.title, this.lead, this.facts);
+    const map = make("div", { class: "ms-card-map" }, this.canvas, make("span", { class: "ms-small" }, "its activation"));
+    const text = make("div", {}, this.title, this.lead, make("dl", {}, ...this.facts.flat()));
     this.element = make("div", { class: "ms-card" }, text, map);
   }
 
@@ -96,27 +103,31 @@ export class NeuronCard {
     const at = numbers.layers[cell.layer];
     const [difference, added] = [at.difference[cell.column], at.contributions[cell.column]];
     const { mark, words, side } = direction(difference);
-    this.title.textContent = `Layer ${layer.layer} · neuron ${layer.neurons[cell.column]}`;
-    this.lead.textContent = `${mark} ${words[0].toUpperCase()}${words.slice(1)}`;
-    this.lead.className = `ms-card-lead ms-ink-${side}`;
     const share = layer.in_score && numbers.value > 0 ? ` (${percent(added / numbers.value)})` : "";
-    const facts = [
+    const note = layer.notes[layer.neurons[cell.column]];
+    say(this.title, `Layer ${layer.layer} · neuron ${layer.neurons[cell.column]}`);
+    say(this.lead, `${mark} ${words[0].toUpperCase()}${words.slice(1)}`);
+    this.lead.className = `ms-card-lead ms-ink-${side}`;
+    this.drawFacts([
       ["here", fixed(at.here[cell.column])],
       ["normal", fixed(at.here[cell.column] - difference)],
       [layer.in_score ? "adds" : "would add", `${fixed(added)}${share}`],
       ["rank", `${layer.ranks[cell.column]} of ${layer.n_neurons} by sensitivity`],
-      ...noteFacts(layer.notes[layer.neurons[cell.column]]),
-    ];
-    this.facts.replaceChildren(...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
-    this.thumbnail(this.canvas, cell, 92);
+      ["AUROC alone", note?.auroc == null ? "" : fixed(note.auroc, 2)],
+      ["concept label", note?.label ?? ""],
+    ]);
+    if (!isSame(cell, this.drawn)) this.thumbnail(this.canvas, cell, 92);
+    this.drawn = cell;
   }
-}
 
-function noteFacts(note) {
-  const facts = [];
-  if (note?.auroc != null) facts.push(["AUROC alone", fixed(note.auroc, 2)]);
-  if (note?.label) facts.push(["concept label", note.label]);
-  return facts;
+  drawFacts(facts) {
+    for (const [i, [name, value]] of facts.entries()) {
+      const [term, text] = this.facts[i];
+      say(term, name);
+      say(text, value);
+      term.hidden = text.hidden = !value;
+    }
+  }
 }
 
 /** Pinned neurons in a row, each with its map and what it adds at the chosen patches. */

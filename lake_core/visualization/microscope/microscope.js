@@ -1,0 +1,311 @@
+// The linked views of one image, and what is chosen in them.
+
+import { activationScale, scoreScale, signedScale } from "./colours.js";
+import { ColourBar, Toolbar, choices, swatch, titled } from "./controls.js";
+import { Decomposition } from "./decomposition.js";
+import { fixed, isDark, make, say } from "./dom.js";
+import { ImageView, miniature, shrunk } from "./image_view.js";
+import { Matrix, cellText, columnOrder, mostAdded } from "./matrix.js";
+import { Neighbours } from "./neighbours.js";
+import { NeuronCard, Pins, TopNeurons, greatest, isSame } from "./neurons.js";
+import { neuronMap, numbersAt } from "./payload.js";
+import { story, whereText } from "./story.js";
+import { tables } from "./table.js";
+
+/** With more layers the matrix takes the crops' place, and they that of a part of the image. */
+const MANY_LAYERS = 8;
+const HEIGHT = 530;
+const LOW_HEIGHT = 396;
+const HINT =
+  "Point at a patch, or use the arrow keys, to read it. Click or Enter fixes it, Escape lets go; drag (or Shift and " +
+  "arrow keys) for the mean of a region.";
+
+export class Microscope {
+  constructor(root, { scored, bitmap, normals }, host) {
+    this.root = root;
+    this.scored = scored;
+    this.bitmap = bitmap;
+    this.small = shrunk(bitmap, 184);
+    this.host = host;
+    this.limit = mostAdded(scored);
+    this.chosen = { patches: scored.patches, isFixed: false, isScore: true };
+    this.neuron = null;
+    this.shown = { map: "score", neuronMap: "activation", opacity: 0.75, hasContour: true };
+    this.byContribution = true;
+    this.isTall = scored.layers.length > MANY_LAYERS;
+    this.makeViews(normals);
+    this.lay();
+    this.closers = this.listen();
+    this.fit();
+  }
+
+  makeViews(normals) {
+    const { scored } = this;
+    const thumbnail = (canvas, cell, side) => this.drawThumbnail(canvas, cell, side);
+    const onNeuron = {
+      hover: (cell) => this.chooseNeuron(cell),
+      open: (cell) => this.open(cell ?? this.neuron),
+      pin: (cell) => this.pin(cell),
+      active: () => this.neuron,
+    };
+    this.image = new ImageView(scored, this.bitmap, this.isTall ? LOW_HEIGHT : HEIGHT, {
+      hover: (patch) => this.chosen.isFixed || this.choose([patch]),
+      leave: () => this.chosen.isFixed || this.chooseScore(),
+      fix: (patch) => this.fix(patch),
+      region: (patches) => this.choose(patches, true),
+      step: (rows, cols, extend) => this.step(rows, cols, extend),
+    });
+    this.toolbar = new Toolbar(scored, this.shown, (changes) => this.set(changes));
+    this.colourBar = new ColourBar();
+    this.decomposition = new Decomposition(scored);
+    this.matrix = new Matrix(scored, this.limit, onNeuron);
+    this.order = choices(
+      "Order of the neurons",
+      [["by contribution here", true], ["by sensitivity", false]],
+      (by) => this.setOrder(by),
+    );
+    this.top = new TopNeurons(scored, onNeuron);
+    this.card = new NeuronCard(scored, thumbnail);
+    this.pins = new Pins(scored, thumbnail, onNeuron);
+    this.neighbours = new Neighbours(scored, this.bitmap, normals);
+  }
+
+  lay() {
+    this.where = make("span", { class: "ms-where" });
+    this.story = make("p", { class: "ms-story" });
+    this.said = make("div", { class: "ms-said", "aria-live": "polite" });
+    this.tables = make("div", { class: "ms-tables", hidden: true });
+    const columns = make("div", { class: "ms-columns" }, this.leftColumn(), this.rightColumn());
+    this.root.append(this.header(), columns, this.tables, this.said);
+  }
+
+  header() {
+    const { image, score, threshold, is_anomalous: isAnomalous } = this.scored;
+    const verdict = `score ${fixed(score, 2)} ${isAnomalous ? "▲ above" : "▼ not above"} the threshold ${fixed(threshold, 2)}`;
+    const pill = make("span", { class: `ms-verdict ${isAnomalous ? "ms-high" : ""}` }, verdict);
+    const onclick = () => this.toggleTables();
+    this.tableButton = make("button", { type: "button", "aria-expanded": "false", onclick }, "Numbers as a table");
+    const title = make("div", { class: "ms-title" }, make("h1", { title: image.name }, image.name), pill, this.tableButton);
+    return make("header", {}, title, this.story);
+  }
+
+  leftColumn() {
+    const { value_of_one: one, activation } = this.scored;
+    const units = `A value of 1 is the ${one} of normal patches. Activations are ${activation}.`;
+    const notes = [HINT, units].map((text) => make("p", { class: "ms-hint" }, text));
+    const views = [this.toolbar.element, this.image.element, this.colourBar.element, ...notes];
+    return make("div", { class: "ms-left" }, ...views, this.isTall ? this.crops() : null);
+  }
+
+  rightColumn() {
+    const { layers } = this.scored;
+    const total = layers.reduce((sum, layer) => sum + layer.neurons.length + layer.n_rest, 0);
+    const matrix = [this.matrix.element, this.legend(), this.pins.element];
+    const neurons = make("div", { class: "ms-neurons" }, this.top.element, this.card.element);
+    return make(
+      "div",
+      { class: "ms-right" },
+      titled("What the score is made of", this.where, null, this.decomposition.element),
+      titled("Which neurons differ from normal", `${total} selected neurons, layer by layer`, this.order.element, ...matrix),
+      titled("Neurons that add most here", "layer · neuron", null, neurons),
+      this.isTall ? null : this.crops(),
+    );
+  }
+
+  legend() {
+    const { layers } = this.scored;
+    const sides = ["up: more active than normal, ", swatch("less"), "down: less active; the stronger, the more it adds (square root). "];
+    const legend = make("p", { class: "ms-legend" }, swatch("more"), ...sides, "● layer in the score");
+    if (layers.some((layer) => !layer.in_score)) legend.append(", ○ outside: what it would add");
+    if (layers.some((layer) => layer.n_rest)) legend.append("; outlined: all other selected neurons");
+    return legend;
+  }
+
+  crops() {
+    const note = "the normal images’ patch whose selected neurons are most like these";
+    return titled("Beside the nearest normal patch", note, null, this.neighbours.element);
+  }
+
+  listen() {
+    const page = this.root.ownerDocument;
+    const onKey = (event) => {
+      const isTyping = event.composedPath()[0].matches?.("input:not([type=range], [type=checkbox]), textarea, select");
+      if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "Escape") this.release();
+      else if (event.key.toLowerCase() === "p" && this.neuron) this.pin(this.neuron);
+    };
+    const onScheme = () => this.fit();
+    const scheme = window.matchMedia("(prefers-color-scheme: dark)");
+    const resized = new ResizeObserver(() => this.root.clientWidth !== this.fittedWidth && this.fit());
+    page.addEventListener("keydown", onKey);
+    scheme.addEventListener("change", onScheme);
+    resized.observe(this.root);
+    return [
+      () => page.removeEventListener("keydown", onKey),
+      () => scheme.removeEventListener("change", onScheme),
+      () => resized.disconnect(),
+    ];
+  }
+
+  close() {
+    this.closers.forEach((close) => close());
+  }
+
+  // What is chosen --------------------------------------------------------------------------------------------------
+
+  choose(patches, isFixed = false) {
+    this.chosen = { patches, isFixed, isScore: false };
+    this.drawNumbers();
+  }
+
+  chooseScore() {
+    this.chosen = { patches: this.scored.patches, isFixed: false, isScore: true };
+    this.drawNumbers();
+  }
+
+  /** Fixes a patch (null: what is chosen), or lets go of the one that is fixed. */
+  fix(patch) {
+    const { patches, isFixed } = this.chosen;
+    if (isFixed && (patch === null || (patches.length === 1 && patches[0] === patch))) {
+      this.release();
+    } else {
+      this.choose(patch === null ? patches : [patch], true);
+      this.host.setStateValue?.("patch", this.chosen.patches[0]);
+    }
+  }
+
+  release() {
+    this.neuron = null;
+    this.chooseScore();
+    this.drawMap();
+    this.host.setStateValue?.("patch", null);
+  }
+
+  /** Moves the chosen patch, or with `extend` the far corner of the region. */
+  step(rows, cols, extend) {
+    const { grid, inside } = this.scored;
+    const { patches, isFixed } = this.chosen;
+    const [corner, from] = extend ? [this.corner ?? patches[0], this.far ?? patches[0]] : [null, patches[0]];
+    const row = Math.min(grid.rows - 1, Math.max(0, Math.floor(from / grid.cols) + rows));
+    const col = Math.min(grid.cols - 1, Math.max(0, (from % grid.cols) + cols));
+    const patch = row * grid.cols + col;
+    if (!inside[patch]) return;
+    this.choose(extend ? this.image.between(corner, patch) : [patch], extend || isFixed);
+    [this.corner, this.far] = extend ? [corner, patch] : [null, null];
+    this.said.textContent = `${this.whereNow()}: ${fixed(this.numbers.value, 2)}`;
+  }
+
+  chooseNeuron(cell) {
+    if (isSame(cell, this.neuron) || (!cell && !this.neuron)) return;
+    this.neuron = cell;
+    this.drawNeuron();
+    this.drawMap();
+    if (cell) this.said.textContent = cellText(this.scored, this.numbers, cell);
+  }
+
+  open(cell) {
+    if (!cell) return;
+    this.chooseNeuron(cell);
+    const { layer, neurons } = this.scored.layers[cell.layer];
+    this.host.setTriggerValue?.("open_neuron", { layer, neuron: neurons[cell.column] });
+  }
+
+  pin(cell) {
+    this.pins.toggle(cell);
+    this.pins.draw(this.numbers);
+  }
+
+  set(changes) {
+    Object.assign(this.shown, changes);
+    this.drawMap();
+  }
+
+  setOrder(byContribution) {
+    this.byContribution = byContribution;
+    this.drawNumbers();
+  }
+
+  toggleTables() {
+    this.tables.hidden = !this.tables.hidden;
+    this.tableButton.setAttribute("aria-expanded", `${!this.tables.hidden}`);
+    this.drawTables();
+    if (!this.tables.hidden) this.tables.scrollIntoView({ block: "start" });
+  }
+
+  whereNow() {
+    return whereText(this.scored, this.chosen.patches, this.chosen.isScore);
+  }
+
+  /** The neuron whose card and map are shown: the active one, else the one that adds most. */
+  shownNeuron() {
+    return this.neuron ?? greatest(this.scored, this.numbers, 1)[0];
+  }
+
+  // Drawing ---------------------------------------------------------------------------------------------------------
+
+  /** Places everything for the present width and colours, and draws it. */
+  fit() {
+    this.fittedWidth = this.root.clientWidth;
+    this.root.classList.toggle("ms-dark", isDark(this.root));
+    this.image.fit();
+    this.matrix.fit();
+    this.drawNumbers();
+    this.drawMap();
+  }
+
+  /** Draws all that depends on the chosen patches. */
+  drawNumbers() {
+    const { scored, chosen } = this;
+    this.numbers = numbersAt(scored, chosen.patches);
+    this.columns = columnOrder(scored, this.numbers, this.byContribution);
+    this.order.mark(this.byContribution);
+    const where = this.whereNow();
+    const sumName = chosen.patches.length > 1 ? "Mean value" : "Value here";
+    say(this.where, `${where}${chosen.isFixed ? ", fixed" : ""}`);
+    this.story.replaceChildren(...story(scored, this.numbers, where, chosen.isScore));
+    this.image.drawMarks(chosen.patches, this.numbers.value, chosen.isFixed);
+    this.decomposition.draw(this.numbers, chosen.isScore ? "Image score" : sumName);
+    this.neighbours.draw(chosen.patches);
+    this.pins.draw(this.numbers);
+    this.drawNeuron();
+    this.drawTables();
+    if (this.shown.map === "neuron" && !this.neuron) this.drawMap();
+  }
+
+  /** Draws all that depends on the active neuron. */
+  drawNeuron() {
+    this.matrix.draw(this.numbers, this.columns, this.neuron);
+    this.top.draw(this.numbers, this.neuron);
+    this.card.draw(this.numbers, this.shownNeuron());
+  }
+
+  drawMap() {
+    const { map, neuronMap: kind, opacity, hasContour } = this.shown;
+    const { scored } = this;
+    const threshold = hasContour ? scored.threshold : null;
+    if (this.neuron || map === "neuron") {
+      const { layer, column } = this.shownNeuron();
+      const values = neuronMap(scored.layers[layer], column, kind);
+      const scale = kind === "activation" ? activationScale(values) : signedScale(this.limit);
+      this.image.drawMap(values, scale, opacity, threshold);
+      const name = `layer ${scored.layers[layer].layer}, neuron ${scored.layers[layer].neurons[column]}`;
+      this.colourBar.drawNeuron(scale, name, kind);
+    } else {
+      const scale = scoreScale(scored);
+      const isPlain = map === "none";
+      this.image.drawMap(scored.maps[isPlain ? "score" : map], scale, isPlain ? 0 : opacity, threshold);
+      this.colourBar.drawScores(scale, map, scored.threshold);
+    }
+    this.toolbar.draw(this.neuron ? "neuron" : map, kind);
+  }
+
+  drawThumbnail(canvas, cell, side) {
+    const values = neuronMap(this.scored.layers[cell.layer], cell.column, "activation");
+    miniature(canvas, this.scored, this.small, values, activationScale(values), side);
+  }
+
+  drawTables() {
+    if (this.tables.hidden) return;
+    this.tables.replaceChildren(...tables(this.scored, this.numbers, this.columns, this.whereNow()));
+  }
+}
