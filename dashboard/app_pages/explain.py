@@ -7,7 +7,6 @@ from dashboard.components.microscope import microscope
 from dashboard.components.page import heading
 from dashboard.components.pickers import pick_image, pick_section
 from dashboard.services.cache import results
-from dashboard.services.images import microscope_payload
 from dashboard.session import current
 from dashboard.views.explain import layers, sections
 
@@ -19,16 +18,16 @@ SECTIONS = {
     "Contributions": sections.contributions,
 }
 
-heading(
-    "Explain",
-    "Which neurons made this image's score, where, and how much of it is visual and how much is text.",
-)
+left, right = st.columns([3, 2], vertical_alignment="bottom")
+with left:
+    heading("Explain", "Which neurons made this image's score, where, and how much of it is visual or text.")
 found = current_analysis()
-score = pick_image(found)
+with right:
+    score = pick_image(found)
 here, patch = current(), current().focus.patch
 if patch is not None and not (0 <= patch < score.map.size and score.patch_scores.inside[patch]):
     here.set_focus(patch=None)
 watched = results().get(layers.depth_key(found, score)) or {}
-microscope(microscope_payload(found, score, tuple(watched.values())), f"microscope_{score.image.sha256[:12]}")
+microscope(found, score, tuple(watched.values()))
 st.subheader("More about this image", anchor=False)
 pick_section("Section", SECTIONS, "explain_section")(found, score)

@@ -77,15 +77,16 @@ def score_image(
     return results().made(cache_key, draw)
 
 
-def microscope_payload(found: Analysis, score: ImageResult, watched: Sequence[ImageResult]) -> bytes:
+def microscope_payload(found: Analysis, score: ImageResult, watched: Sequence[ImageResult], fixed: int | None) -> bytes:
     """What the microscope shows of a test image, as bytes for the browser.
 
     Args:
         watched: The image's results of layers outside of the score, where they are known.
+        fixed: The patch that is fixed from the start, or None.
     """
     weights = score.fusion_weight, score.threshold, tuple(score.patches.tolist())
-    key = "microscope", score.image.sha256, score.image.name, found.key, weights, len(watched)
-    return results().made(key, lambda: encode(scored_image(score, watched)))
+    key = "microscope", score.image.sha256, score.image.name, found.key, weights, len(watched), fixed
+    return results().made(key, lambda: encode(scored_image(score, watched, fixed=fixed)))
 
 
 def neuron_image(image: InputImage, drawn: NeuronMap) -> bytes:

@@ -23,6 +23,7 @@ def scored_image(
     result: "ImageResult",
     watched: Sequence["ImageResult"] = (),
     notes: Mapping[tuple[int, int], NeuronNote] | None = None,
+    fixed: int | None = None,
 ) -> ScoredImage:
     """What the microscope shows of a result.
 
@@ -32,6 +33,7 @@ def scored_image(
             are shown beside those of the score and marked as outside of it; a layer that takes part in the score is
             never replaced.
         notes: (layer, neuron) -> AUROC and concept label, where they are known.
+        fixed: The patch that is fixed from the start, or None.
     Raises:
         LakeError: if a watched result is of another image or of other normal images, or if all neurons are ablated.
     """
@@ -65,6 +67,7 @@ def scored_image(
         layers=tuple(layers),
         normals=result.reference.normals,
         notes=dict(notes or {}),
+        fixed=fixed,
     )
 
 

@@ -161,37 +161,34 @@ def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Call
     measured(benchmark, ratios, "K changed on the X-ray", another, app)
 
 
-@pytest.mark.parametrize("section", ["Neurons", "Fusion weight", "Comparison"])
-def test_moving_the_weight_on_the_split(
+@pytest.mark.parametrize("section", ["Contributions", "Fusion weight", "Comparison"])
+def test_moving_the_weight_on_explain(
     benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], section: str
 ) -> None:
-    app = opened("score_decomposition", decomposition_section=section)
+    app = opened("explain", explain_section=section)
     values = cycle((0.1, 0.45, 0.2, 0.6, 0.35))
 
     def another() -> None:
         next(one for one in app.sidebar.slider if one.label.startswith("Fusion weight")).set_value(next(values))
 
-    measured(benchmark, ratios, f"fusion weight moved on the Score decomposition ({section})", another, app)
+    measured(benchmark, ratios, f"fusion weight moved on Explain ({section})", another, app)
 
 
-def test_choosing_a_patch_on_the_split(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
-    app = opened("score_decomposition", decomposition_section="Nearest normal patch")
+def test_fixing_a_patch_on_explain(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app = opened("explain", explain_section="Contributions")
     patches = cycle(range(150, 400, 7))
 
     def another() -> None:
         app.session_state.session.focus = replace(app.session_state.session.focus, patch=next(patches))
 
-    measured(benchmark, ratios, "another patch on the Score decomposition, with its evidence", another, app)
+    measured(benchmark, ratios, "another patch on Explain, with its contributions", another, app)
 
 
-@pytest.mark.parametrize("section", ["Neurons", "Nearest normal patch"])
-def test_opening_another_image_on_the_split(
-    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: Workspace, section: str
+def test_explaining_another_image(
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], workspace: Workspace
 ) -> None:
-    app = opened("score_decomposition", decomposition_section=section)
-    measured(
-        benchmark, ratios, f"another image on the Score decomposition ({section})", look_at_another(app, workspace), app
-    )
+    app = opened("explain", explain_section="Contributions")
+    measured(benchmark, ratios, "another image on Explain", look_at_another(app, workspace), app)
 
 
 def test_switching_neurons_off(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:

@@ -8,8 +8,6 @@ from playwright.sync_api import Locator, Page, expect
 from tests.e2e.server import wait_until_idle
 
 PATIENCE = 60_000  # milliseconds for one run of a page, on a slow machine
-HEADINGS = {"Workspace": "Workspace"}
-"""Of the pages that are headed otherwise than they are called in the navigation."""
 
 
 def settle(page: Page) -> None:
@@ -21,11 +19,6 @@ def settle(page: Page) -> None:
 
 def heading(page: Page, text: str) -> Locator:
     return page.get_by_role("heading", name=text, exact=True)
-
-
-def title_of(page: Page, title: str) -> Locator:
-    """The heading of a page, by its name in the navigation."""
-    return heading(page, HEADINGS.get(title, title))
 
 
 def button(page: Page, name: str) -> Locator:
@@ -56,7 +49,7 @@ def query(page: Page) -> dict[str, str]:
 def go_to(page: Page, title: str) -> None:
     """Opens a page by the navigation."""
     page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
-    expect(title_of(page, title)).to_be_visible(timeout=PATIENCE)
+    expect(heading(page, title)).to_be_visible(timeout=PATIENCE)
     settle(page)
 
 
@@ -67,10 +60,23 @@ def section(page: Page, name: str) -> None:
 
 
 def open_metal(page: Page) -> None:
-    """Opens the built-in sample and waits for its scores."""
+    """Opens the built-in sample and waits until its first image is explained."""
     page.get_by_role("button", name="Open metal").click()
-    expect(button(page, r"Download the scores \(CSV\)")).to_be_visible(timeout=2 * PATIENCE)
+    expect(stage(page)).to_be_visible(timeout=2 * PATIENCE)
     settle(page)
+
+
+def stage(page: Page) -> Locator:
+    """The image in the microscope."""
+    return page.locator(".microscope .ms-stage")
+
+
+def click_patch(page: Page, row: int, col: int, grid: int = 24) -> None:
+    """Clicks the middle of a patch in the microscope, of a square image that fills the grid."""
+    stage(page).scroll_into_view_if_needed()
+    box = stage(page).bounding_box()
+    assert box is not None
+    page.mouse.click(box["x"] + (col + 0.5) / grid * box["width"], box["y"] + (row + 0.5) / grid * box["height"])
 
 
 def overflow(page: Page) -> list[str]:

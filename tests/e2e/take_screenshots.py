@@ -14,18 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize
 from lake_core.data.samples import load_sample
 from tests.e2e.server import browser, running_dashboard, wait_until_idle
 
-PAGES = {
-    "scores": "",
-    "selection": "selection",
-    "neurons": "neurons",
-    "layer": "layer",
-    "score_decomposition": "score_decomposition",
-    "text_prompts": "text_prompts",
-    "interventions": "interventions",
-    "compare": "compare",
-    "evaluate": "evaluate",
-    "workspace": "workspace",
-}
+PAGES = ("explain", "images", "results", "neurons", "selection", "text_prompts", "interventions", "evaluate", "compare")
 
 
 @dataclass(frozen=True)
@@ -55,8 +44,8 @@ def walk(opened: Browser, address: str, out: Path, view: View) -> None:
     page.goto(address)
     wait_until_idle(page)
     link = page.url
-    for name, path in PAGES.items():
-        page.goto(link.replace("/?", f"/{path}?"))
+    for name in PAGES:
+        page.goto(link if name == PAGES[0] else link.replace("/?", f"/{name}?"))
         wait_until_idle(page)
         if view.full:
             stretch(page)
@@ -66,15 +55,14 @@ def walk(opened: Browser, address: str, out: Path, view: View) -> None:
 
 
 def scratch(opened: Browser, address: str, out: Path) -> None:
-    """The score decomposition of a scratched flange, as the README shows it."""
+    """A scratched flange explained, as the README shows it."""
     scratched = next(e.image for e in load_sample("metal").tests if e.image.name.endswith("scratch/000.jpg"))
     page = opened.new_context(viewport={"width": DESKTOP.width, "height": DESKTOP.height}).new_page()
     page.goto(address)
     wait_until_idle(page)
     number = parse_qs(urlsplit(page.url).query)["w"][0]
-    page.goto(f"{address}/score_decomposition?w={number}&image={scratched.sha256}")
+    page.goto(f"{address}/?w={number}&image={scratched.sha256}")
     wait_until_idle(page)
-    stretch(page)
     page.screenshot(path=out / "scratch.png")
 
 

@@ -5,56 +5,20 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.steps import PATIENCE, button, choice, go_to, metric, query, section, settle
-
-
-def map_box(page: Page) -> dict[str, float]:
-    area = page.locator(".nsewdrag").first
-    expect(area).to_be_visible(timeout=PATIENCE)
-    box = area.bounding_box()
-    assert box is not None
-    return {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"]}
-
-
-def test_a_patch_by_a_click_and_a_region_by_a_brush(metal: Page) -> None:
-    page = metal
-    go_to(page, "Score decomposition")
-    box = map_box(page)
-    page.mouse.click(box["x"] + 0.4 * box["width"], box["y"] + 0.6 * box["height"])
-    expect(page.get_by_test_id("stMetric").filter(has_text=re.compile(r"Patch \d+"))).to_be_visible(timeout=PATIENCE)
-    settle(page)
-    assert "patch" in query(page)
-
-    page.get_by_text("Brush a region").click()
-    settle(page)
-    box = map_box(page)
-    x, y = box["x"] + 0.3 * box["width"], box["y"] + 0.3 * box["height"]
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x + 0.1 * box["width"], y + 0.1 * box["height"], steps=5)
-    page.mouse.move(x + 0.2 * box["width"], y + 0.15 * box["height"], steps=5)
-    page.mouse.up()
-    region = page.get_by_test_id("stMetric").filter(has_text=re.compile(r"Mean of \d+ patches"))
-    expect(region).to_be_visible(timeout=PATIENCE)
-    settle(page)
-    choice(page, "layer 15").click()
-    settle(page)
-    expect(page.get_by_text(re.compile("other 92 neurons")).first).to_be_visible(timeout=PATIENCE)
-    button(page, "Max-scoring patch").click()
-    expect(page.get_by_test_id("stMetric").filter(has_text="Image score")).to_be_visible(timeout=PATIENCE)
+from tests.e2e.steps import PATIENCE, button, choice, go_to, metric, section, settle
 
 
 def test_the_weight_moves_the_score_and_two_images_are_compared(metal: Page) -> None:
     page = metal
-    go_to(page, "Score decomposition")
     section(page, "Fusion weight")
     expect(page.get_by_text("now: 0.30")).to_be_visible(timeout=PATIENCE)
-    before = metric(page, "Image score").inner_text()
+    score = page.locator(".ms-part .ms-number").last
+    before = score.inner_text()
     thumb = page.get_by_test_id("stSlider").filter(has_text="Fusion weight (w)").get_by_role("slider")
     thumb.focus()
     thumb.press("ArrowRight")
     expect(page.get_by_text("now: 0.35")).to_be_visible(timeout=PATIENCE)
-    expect(metric(page, "Image score")).not_to_have_text(before)
+    expect(score).not_to_have_text(before)
     settle(page)
 
     section(page, "Comparison")

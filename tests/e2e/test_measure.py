@@ -52,7 +52,7 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
     go_to(page, "Evaluate")
     page.get_by_role("button", name="Evaluate", exact=True).click()
     expect(page.get_by_test_id("stProgress")).to_be_visible(timeout=PATIENCE)
-    go_to(page, "Scores")
+    go_to(page, "Results")
     page.reload()
     settle(page)
     go_to(page, "Evaluate")
@@ -75,7 +75,7 @@ def test_an_evaluation_goes_on_while_another_page_is_open_and_its_threshold_move
     page.wait_for_function("[...document.images].every(image => image.complete)")  # else the next page takes them away
 
     page.get_by_role("button", name="Why this score?").first.click()
-    expect(heading(page, "Score decomposition")).to_be_visible(timeout=PATIENCE)
+    expect(heading(page, "Explain")).to_be_visible(timeout=PATIENCE)
     settle(page)
 
 

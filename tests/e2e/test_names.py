@@ -113,9 +113,9 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(page: Page, data: 
     section(page, "Patches")
     check(page, f"{ODD}.jpg")
 
-    go_to(page, "Score decomposition")
-    section(page, "Nearest normal patch")
-    check(page, f"{ODD}.jpg")
+    go_to(page, "Explain")
+    assert ODD in page.locator(".microscope h1").inner_text()
+    assert ODD in page.locator(".microscope figcaption").last.inner_text()
     section(page, "Comparison")
     check(page, f"{ODD}.jpg")
 

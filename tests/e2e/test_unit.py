@@ -45,18 +45,18 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
 
 def test_every_page_names_the_image_and_the_layer_that_it_shows(metal: Page) -> None:
     page = metal
-    go_to(page, "Score decomposition")
     first = picked(page, "Test image")
     button(page, "▶").click()
     expect(page.get_by_test_id("stSelectbox").locator("input").first).not_to_have_value(first, timeout=PATIENCE)
     settle(page)
     chosen = picked(page, "Test image")
-    for title in ("Text prompts", "Interventions", "Layer", "Score decomposition"):
+    for title in ("Text prompts", "Interventions", "Explain"):
         go_to(page, title)
         assert picked(page, "Test image") == chosen, title
-    for title in ("Neurons", "Layer", "Neurons"):
-        go_to(page, title)
-        assert picked(page, "Layer") == f"{query(page)['layer']}, in the score", title
+    section(page, "Neurons of a layer")
+    in_explain = picked(page, "Layer")
+    go_to(page, "Neurons")
+    assert picked(page, "Layer") == in_explain == f"{query(page)['layer']}, in the score"
 
 
 def picked(page: Page, label: str) -> str:

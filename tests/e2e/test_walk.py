@@ -12,18 +12,30 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from lake_core.data.samples import assets_folder
 from tests.e2e.conftest import OpenTab
-from tests.e2e.steps import PATIENCE, go_to, heading, metric, overflow, query, settle, slider, title_of
+from tests.e2e.steps import (
+    PATIENCE,
+    click_patch,
+    go_to,
+    heading,
+    metric,
+    open_metal,
+    overflow,
+    query,
+    section,
+    settle,
+    slider,
+    stage,
+)
 
 METAL = assets_folder() / "samples" / "metal"
 NORMALS = [METAL / "train" / "good" / f"{n:03}.jpg" for n in range(4)]
 TESTS = [METAL / "test" / part for part in ("scratch/000.jpg", "scratch/002.jpg", "rust/001.jpg", "good/000.jpg")]
 PAGES = (
-    "Workspace",
-    "Scores",
-    "Selection",
+    "Images",
+    "Results",
+    "Explain",
     "Neurons",
-    "Layer",
-    "Score decomposition",
+    "Selection",
     "Text prompts",
     "Interventions",
     "Evaluate",
@@ -63,8 +75,8 @@ def bring(page: Page, normals: list[Path], tests: list[Path]) -> None:
 
 def run(page: Page, n_images: int) -> None:
     """Runs the model, here or wherever another test has already run it on these images."""
-    page.get_by_role("button", name=re.compile(f"Run on {n_images} images|See the scores")).click()
-    expect(heading(page, "Scores")).to_be_visible(timeout=PATIENCE)
+    page.get_by_role("button", name=re.compile(f"Run on {n_images} images|See the results")).click()
+    expect(heading(page, "Results")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("button", name="Download the scores (CSV)")).to_be_visible(timeout=PATIENCE)
     settle(page)
 
@@ -75,22 +87,9 @@ def wait_for_query(page: Page, **wanted: object) -> None:
     expect(page).to_have_url(re.compile(pairs), timeout=10_000)
 
 
-def number_of(cell: Locator) -> float:
-    return float(cell.inner_text())
-
-
-def other_row(page: Page) -> int:
-    """Chooses another row of the split map by keyboard, and returns it."""
-    field = page.get_by_label("Row", exact=True)
-    row = 5 if field.input_value() != "5" else 6
-    field.fill(str(row))
-    field.press("Enter")
-    return row
-
-
 @pytest.fixture(scope="module")
 def link(chromium: Browser, address: str, brought: tuple[list[Path], list[Path], Path]) -> str:
-    """The address of the page Scores of a session that has run, for walks that leave its settings as they are."""
+    """The address of the page Results of a session that has run, for walks that leave its settings as they are."""
     with chromium.new_context() as context:
         page = context.new_page()
         page.goto(address)
@@ -102,7 +101,7 @@ def link(chromium: Browser, address: str, brought: tuple[list[Path], list[Path],
 
 @pytest.fixture
 def scored(open_tab: OpenTab, link: str) -> Page:
-    """A tab on the page Scores, with the brought images."""
+    """A tab on the page Results, with the brought images."""
     return open_tab(link)
 
 
@@ -135,87 +134,78 @@ def test_a_visitor_brings_images_is_told_of_the_broken_one_and_opens_every_page(
         expect(page.get_by_test_id("stAlertContentError")).to_have_count(0)
 
 
-def test_one_click_opens_a_sample_and_shows_its_scores(open_tab: OpenTab) -> None:
+def test_one_click_opens_a_sample_and_explains_its_worst_image(open_tab: OpenTab) -> None:
     page = open_tab()
-    page.get_by_role("button", name="Open metal").click()
-    expect(heading(page, "Scores")).to_be_visible(timeout=PATIENCE)
-    expect(metric(page, "Normal images")).to_have_text("8", timeout=PATIENCE)
-    settle(page)
-    expect(metric(page, "Test images")).to_have_text("18")
-    assert float(metric(page, "Image AUROC").inner_text()) > 0.9
+    open_metal(page)
+    expect(heading(page, "Explain")).to_be_visible()
+    expect(page.locator(".ms-verdict")).to_contain_text("above the threshold")
     expect(page.get_by_role("textbox", name="Object name")).to_have_value("metal flange")
     expect(slider(page, "Fusion weight (w)")).to_have_value("0.3")
+    go_to(page, "Results")
+    expect(metric(page, "Normal images")).to_have_text("8")
+    expect(metric(page, "Test images")).to_have_text("18")
+    assert float(metric(page, "Image AUROC").inner_text()) > 0.9
 
 
-def test_a_click_on_the_map_chooses_the_patch_under_the_pointer(scored: Page) -> None:
+def test_a_click_in_the_microscope_fixes_the_patch_for_all_that_follows(scored: Page) -> None:
     page = scored
-    go_to(page, "Score decomposition")
-    row, col = page.get_by_label("Row", exact=True), page.get_by_label("Column", exact=True)
-    n_rows, n_cols = int(row.get_attribute("max") or 0), int(col.get_attribute("max") or 0)
-    assert n_rows >= 8
-    assert n_cols >= 8
-    for wanted_row, wanted_col in ((3, n_cols - 4), (n_rows - 2, 2)):
-        plot = page.get_by_test_id("stPlotlyChart").first.locator(".nsewdrag")
-        plot.scroll_into_view_if_needed()
-        box = plot.bounding_box()
-        assert box is not None
-        page.mouse.click(
-            box["x"] + (wanted_col - 0.5) / n_cols * box["width"],
-            box["y"] + (wanted_row - 0.5) / n_rows * box["height"],
-        )
-        patch = (wanted_row - 1) * n_cols + wanted_col - 1
-        expect(metric(page, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+    go_to(page, "Explain")
+    section(page, "Contributions")
+    expect(page.get_by_text("of the image score")).to_be_visible()
+    for row, col in ((2, 19), (21, 1)):
+        click_patch(page, row, col)
+        wait_for_query(page, patch=24 * row + col)
+        value = page.locator(".ms-part .ms-number").last.inner_text().strip("= ")
+        said = page.get_by_text(re.compile(rf"add up to .*, of patch {24 * row + col}, which is fixed"))
+        expect(said).to_be_visible(timeout=PATIENCE)
+        assert float(re.findall(r"add up to (\d+\.\d+)", said.inner_text())[0]) == pytest.approx(float(value), abs=6e-4)
         settle(page)
-        wait_for_query(page, patch=patch)
-        expect(row).to_have_value(str(wanted_row))
-        expect(col).to_have_value(str(wanted_col))
-    page.get_by_role("button", name="Max-scoring patch").click()
-    expect(metric(page, "Image score")).to_be_visible(timeout=PATIENCE)
-
-
-def test_row_and_column_choose_a_patch_without_a_mouse(scored: Page) -> None:
-    page = scored
-    go_to(page, "Score decomposition")
-    n_cols = int(page.get_by_label("Column", exact=True).get_attribute("max") or 0)
-    max_scoring_col = int(page.get_by_label("Column", exact=True).input_value())
-    row = other_row(page)
-    patch = (row - 1) * n_cols + max_scoring_col - 1
-    expect(metric(page, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+    stage(page).focus()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("of the image score")).to_be_visible(timeout=PATIENCE)
     settle(page)
-    wait_for_query(page, patch=patch)
+    assert "patch" not in query(page)
 
 
-def test_a_click_on_a_bar_leads_to_its_neuron(scored: Page) -> None:
+def test_a_patch_is_chosen_and_a_neuron_opened_without_a_mouse(scored: Page) -> None:
     page = scored
-    go_to(page, "Score decomposition")
-    bars = page.get_by_test_id("stPlotlyChart").filter(has_text="neuron").last.locator(".bars .point path")
-    bars.first.scroll_into_view_if_needed()
-    bars.first.click(force=True)
-    button = page.get_by_role("button", name=re.compile(r"See neuron \d+ of layer \d+"))
-    expect(button).to_be_visible(timeout=PATIENCE)
-    neuron = re.findall(r"\d+", button.inner_text())[0]
+    go_to(page, "Explain")
+    stage(page).focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"[?&]patch=\d+"), timeout=PATIENCE)
     settle(page)
-    button.click()
+    page.locator(".ms-matrix").focus()
+    page.keyboard.press("ArrowRight")
+    layer, neuron = re.findall(r"\d+", page.locator(".ms-card h3").inner_text())
+    page.keyboard.press("Enter")
     expect(heading(page, "Neurons")).to_be_visible(timeout=PATIENCE)
     settle(page)
-    wait_for_query(page, neuron=neuron)
+    wait_for_query(page, layer=layer, neuron=neuron)
     expect(page.get_by_label(re.compile(r"^Neuron \(0 to"))).to_have_value(neuron)
+
+
+def parts(page: Page) -> dict[str, float]:
+    """What the microscope says the score is made of."""
+    rows = page.locator(".ms-part").all()
+    return {
+        row.locator(".ms-name").inner_text(): float(row.locator(".ms-number").inner_text().strip("+= ")) for row in rows
+    }
 
 
 def test_the_text_weight_moves_by_keyboard_and_the_score_with_it(metal: Page) -> None:
     page = metal
-    go_to(page, "Score decomposition")
-    visual, text_part = number_of(metric(page, "Visual")), number_of(metric(page, "Text"))
-    before = metric(page, "Image score").inner_text()
-    assert float(before) == pytest.approx(0.7 * visual + 0.3 * text_part, abs=0.002)
+    before = parts(page)
+    assert before["Image score"] == pytest.approx(before["Visual, layer 15"] + before["Text"], abs=0.002)
     thumb = slider(page, "Fusion weight (w)")
     thumb.focus()
     for _ in range(14):
         thumb.press("ArrowRight")
-    expect(page.get_by_test_id("stMetric").filter(has_text="× 0.00")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator(".ms-part").first.locator(".ms-number")).to_have_text("0.000", timeout=PATIENCE)
     settle(page)
-    expect(metric(page, "Image score")).not_to_have_text(before, timeout=PATIENCE)
-    assert number_of(metric(page, "Image score")) == pytest.approx(number_of(metric(page, "Text")), abs=1e-9)
+    after = parts(page)
+    assert after["Image score"] == pytest.approx(after["Text"], abs=1e-9)
+    assert after["Image score"] != before["Image score"]
 
 
 def test_the_downloaded_table_has_a_row_for_each_test_image(
@@ -238,25 +228,26 @@ def test_a_reload_finds_images_settings_and_selection_again(
     page = open_tab()
     bring(page, brought[0], brought[1])
     run(page, 8)
-    go_to(page, "Score decomposition")
+    go_to(page, "Explain")
     thumb = slider(page, "Fusion weight (w)")
     thumb.focus()
     thumb.press("ArrowRight")
-    expect(page.get_by_test_id("stMetric").filter(has_text="× 0.65")).to_be_visible(timeout=PATIENCE)
+    expect(thumb).to_have_value("0.35")
     settle(page)
-    other_row(page)
-    expect(page).to_have_url(re.compile(r"[?&]patch=\d+"), timeout=PATIENCE)
+    click_patch(page, 5, 6)
+    wait_for_query(page, patch=24 * 5 + 6)
     settle(page)
-    shown, patch = page.get_by_test_id("stMetric").all_inner_texts(), query(page)["patch"]
+    shown = parts(page)
 
     page.reload()
-    expect(metric(page, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
+    expect(stage(page)).to_be_visible(timeout=PATIENCE)
     settle(page)
-    assert page.get_by_test_id("stMetric").all_inner_texts() == shown
+    expect(page.locator(".ms-where")).to_contain_text("fixed")
+    assert parts(page) == shown
 
     other = open_tab(page.url)
-    expect(metric(other, f"Patch {patch}")).to_be_visible(timeout=PATIENCE)
-    assert other.get_by_test_id("stMetric").all_inner_texts() == shown
+    expect(other.locator(".ms-where")).to_contain_text("fixed", timeout=PATIENCE)
+    assert parts(other) == shown
 
 
 def test_a_reload_before_the_run_finds_the_images_again(
@@ -307,7 +298,7 @@ def test_a_run_can_be_cancelled_and_gone_on_with(open_tab: OpenTab, files: Path)
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0)
     expect(page.get_by_role("button", name=re.compile(r"Run on \d+ images"))).to_be_visible(timeout=PATIENCE)
     settle(page)
-    go_to(page, "Scores")
+    go_to(page, "Results")
     stopped = page.get_by_text(re.compile(r"\d+ of 28 images are done and kept"))
     expect(stopped).to_be_visible(timeout=PATIENCE)
     assert int(re.findall(r"(\d+) of 28", stopped.inner_text())[0]) < 28
@@ -336,7 +327,7 @@ def test_a_page_opened_before_the_run_keeps_the_link(
     upload(page, "Normal images", brought[0])
     expect(heading(page, "Normal images (4)")).to_be_visible(timeout=PATIENCE)
     settle(page)
-    go_to(page, "Scores")
+    go_to(page, "Results")
     expect(page.get_by_text("There are no test images to look at yet")).to_be_visible()
     wait_for_query(page, w=number)
 
@@ -347,7 +338,7 @@ def test_every_page_loads_in_the_dark_theme(open_tab: OpenTab, link: str) -> Non
         go_to(page, title)
         red, green, blue = _rgb(page.get_by_test_id("stApp"), "background-color")
         assert max(red, green, blue) < 80
-        assert min(_rgb(title_of(page, title), "color")) > 170
+        assert min(_rgb(heading(page, title), "color")) > 170
 
 
 def _rgb(element: Locator, style: str) -> list[int]:
@@ -357,7 +348,7 @@ def _rgb(element: Locator, style: str) -> list[int]:
 
 def test_every_page_fits_a_phone(open_tab: OpenTab, link: str) -> None:
     phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    assert not overflow(open_tab(**phone)), "empty Workspace"
+    assert not overflow(open_tab(**phone)), "no images"
     page = open_tab(link, **phone)
     for title in PAGES:
         page.get_by_test_id("stExpandSidebarButton").click()

@@ -1,5 +1,6 @@
-// The entry: hosts call the default export as Streamlit's components (v2) do; an HTML file does without the setters.
+// The entry: hosts call the default export as Streamlit's components (v2) do; an HTML file does without the setter.
 
+import { make } from "./dom.js";
 import { Microscope } from "./microscope.js";
 import { decode } from "./payload.js";
 
@@ -8,17 +9,17 @@ const instances = new WeakMap();
 /**
  * Shows a payload in an element; called again with the same payload it keeps what was chosen.
  *
- * data: the blob, a Uint8Array. setStateValue("patch", index) tells the fixed patch, null when released;
+ * data: the blob, a Uint8Array. setTriggerValue("fix", {patch}) tells the patch that was fixed, null when it is let go;
  * setTriggerValue("open_neuron", {layer, neuron}) that a neuron's page is asked for.
  */
-export default function microscope({ data, parentElement, setStateValue, setTriggerValue }) {
+export default function microscope({ data, parentElement, setTriggerValue }) {
   const before = instances.get(parentElement);
   if (before && isEqual(before.data, data)) {
-    Object.assign(before.host, { setStateValue, setTriggerValue });
+    before.host.setTriggerValue = setTriggerValue;
     return before.close;
   }
   before?.close();
-  const host = { setStateValue, setTriggerValue };
+  const host = { setTriggerValue };
   const root = make("div", { class: "microscope" });
   parentElement.append(root);
   let view = null;

@@ -28,7 +28,8 @@ export class Microscope {
     this.small = shrunk(bitmap, 184);
     this.host = host;
     this.limit = mostAdded(scored);
-    this.chosen = { patches: scored.patches, isFixed: false, isScore: true };
+    const isFixed = scored.fixed !== null;
+    this.chosen = { patches: isFixed ? [scored.fixed] : scored.patches, isFixed, isScore: !isFixed };
     this.neuron = null;
     this.shown = { map: "score", neuronMap: "activation", opacity: 0.75, hasContour: true };
     this.byContribution = true;
@@ -170,7 +171,7 @@ export class Microscope {
       this.release();
     } else {
       this.choose(patch === null ? patches : [patch], true);
-      this.host.setStateValue?.("patch", this.chosen.patches[0]);
+      this.host.setTriggerValue?.("fix", { patch: this.chosen.patches[0] });
     }
   }
 
@@ -178,7 +179,7 @@ export class Microscope {
     this.neuron = null;
     this.chooseScore();
     this.drawMap();
-    this.host.setStateValue?.("patch", null);
+    this.host.setTriggerValue?.("fix", { patch: null });
   }
 
   /** Moves the chosen patch, or with `extend` the far corner of the region. */

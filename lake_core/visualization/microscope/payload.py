@@ -162,6 +162,7 @@ def _header(scored: ScoredImage, listed: Sequence[np.ndarray]) -> dict[str, Any]
         "is_anomalous": scored.is_anomalous,
         "fusion_weight": scored.fusion_weight,
         "patches": scored.patches.tolist(),
+        "fixed": scored.fixed,
         "vmax": scored.vmax,
         "value_of_one": scored.value_of_one,
         "activation": scored.activation,

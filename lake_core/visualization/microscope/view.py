@@ -83,6 +83,7 @@ class ScoredImage:
         layers: The layers, in the order of the network.
         normals: The normal images.
         notes: (layer, neuron) -> what else is known of it.
+        fixed: The patch that is fixed from the start, or None.
     """
 
     shown: PlacedImage
@@ -102,3 +103,4 @@ class ScoredImage:
     layers: tuple[LayerView, ...] = field(repr=False)
     normals: tuple[PlacedImage, ...] = field(repr=False)
     notes: dict[tuple[int, int], NeuronNote] = field(default_factory=dict, repr=False)
+    fixed: int | None = None
