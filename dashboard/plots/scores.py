@@ -1,4 +1,4 @@
-"""Figure of the page Scores: the histogram of image scores."""
+"""Figure of the page Results: the histogram of image scores."""
 
 from collections.abc import Sequence
 
