@@ -215,6 +215,15 @@ def test_nothing_is_wider_than_the_screen_or_faint(show: Any, options: dict[str,
     assert page.evaluate(FAINT) == []
 
 
+@pytest.mark.parametrize("width", [390, 800, 1100, 1440])
+def test_nothing_moves_under_the_pointer(result: ImageResult, show: Any, width: int) -> None:
+    page = show(viewport={"width": width, "height": 900})
+    before = page.locator(".ms-stage").bounding_box()
+    for patch in some_patches(result)[::4]:
+        page.mouse.move(*place_of(page, result, patch))
+        assert page.locator(".ms-stage").bounding_box() == before
+
+
 CLIPPED = """() => [...document.querySelectorAll('.microscope *')]
     .filter((one) => one.children.length === 0 && one.textContent.trim() && one.offsetParent
         && !one.closest('.ms-said') && one.scrollWidth > one.clientWidth + 1
