@@ -153,6 +153,9 @@ def test_everything_is_reached_with_the_keyboard_alone(result: ImageResult, show
     page.keyboard.press("Shift+ArrowUp")
     assert shown_parts(page) == expected_parts(result, [patch - cols, patch], "Mean value")
     page.keyboard.press("Escape")
+    page.keyboard.press("Shift+ArrowLeft")
+    assert shown_parts(page) == expected_parts(result, [result.patch - 1, result.patch], "Mean value")
+    page.keyboard.press("Escape")
 
     tab_to(page, "ms-matrix")
     page.keyboard.press("ArrowDown")
