@@ -153,6 +153,9 @@ def test_everything_is_reached_with_the_keyboard_alone(result: ImageResult, show
     page.keyboard.press("Shift+ArrowUp")
     assert shown_parts(page) == expected_parts(result, [patch - cols, patch], "Mean value")
     page.keyboard.press("Escape")
+    page.keyboard.press("Shift+ArrowLeft")
+    assert shown_parts(page) == expected_parts(result, [result.patch - 1, result.patch], "Mean value")
+    page.keyboard.press("Escape")
 
     tab_to(page, "ms-matrix")
     page.keyboard.press("ArrowDown")
@@ -213,6 +216,15 @@ def test_nothing_is_wider_than_the_screen_or_faint(show: Any, options: dict[str,
         assert height <= size["height"]
     assert page.evaluate(CLIPPED) == []
     assert page.evaluate(FAINT) == []
+
+
+@pytest.mark.parametrize("width", [390, 800, 1100, 1440])
+def test_nothing_moves_under_the_pointer(result: ImageResult, show: Any, width: int) -> None:
+    page = show(viewport={"width": width, "height": 900})
+    before = page.locator(".ms-stage").bounding_box()
+    for patch in some_patches(result)[::4]:
+        page.mouse.move(*place_of(page, result, patch))
+        assert page.locator(".ms-stage").bounding_box() == before
 
 
 CLIPPED = """() => [...document.querySelectorAll('.microscope *')]

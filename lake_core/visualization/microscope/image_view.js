@@ -40,7 +40,6 @@ export class ImageView {
     const context = sharp(this.layers[1], this.width, this.height);
     const { colours, cover } = tiles(this.scored, values, scale);
     const [x, y, width, height] = this.coveredArea();
-    context.imageSmoothingQuality = "high";
     context.globalAlpha = opacity;
     context.drawImage(cover, x, y, width, height);
     context.globalAlpha = 1;

@@ -4,7 +4,7 @@
 import { direction, fixed, inks, make, sharp } from "./dom.js";
 
 const LABEL = 80;
-const MIN_CELL = 6.5;
+const MIN_CELL = 5;
 const MAX_CELL = 24;
 const ROOM = 132;
 const THIN = 20;
@@ -30,11 +30,12 @@ export class Matrix {
     this.width = this.element.clientWidth;
     const room = this.width - LABEL;
     const { layers } = this.scored;
-    const longest = Math.max(...layers.map((layer) => layer.neurons.length + (layer.n_rest ? 2 : 0)));
-    const perLine = Math.min(longest, Math.max(1, Math.floor(room / MIN_CELL)));
+    const nCells = layers.map((layer) => layer.neurons.length + (layer.n_rest ? 2 : 0));
+    const longest = Math.max(...nCells);
+    const perLine = Math.ceil(longest / Math.ceil(longest / Math.max(1, Math.floor(room / MIN_CELL))));
     this.cell = Math.min(room / perLine, MAX_CELL);
     this.perLine = perLine;
-    const nLines = layers.map((layer) => Math.ceil((layer.neurons.length + (layer.n_rest ? 2 : 0)) / perLine));
+    const nLines = nCells.map((n) => Math.ceil(n / perLine));
     const total = nLines.reduce((sum, n) => sum + n, 0);
     const gap = layers.length > 8 ? 2 : 5;
     this.line = Math.min(60, Math.max(total > layers.length ? 28 : 12, ROOM / total - gap));

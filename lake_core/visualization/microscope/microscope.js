@@ -154,14 +154,14 @@ export class Microscope {
 
   // What is chosen --------------------------------------------------------------------------------------------------
 
-  choose(patches, isFixed = false) {
-    this.chosen = { patches, isFixed, isScore: false };
+  choose(patches, isFixed = false, isScore = false) {
+    this.chosen = { patches, isFixed, isScore };
+    this.corner = this.far = null;
     this.drawNumbers();
   }
 
   chooseScore() {
-    this.chosen = { patches: this.scored.patches, isFixed: false, isScore: true };
-    this.drawNumbers();
+    this.choose(this.scored.patches, false, true);
   }
 
   /** Fixes a patch (null: what is chosen), or lets go of the one that is fixed. */
@@ -192,7 +192,7 @@ export class Microscope {
     const patch = row * grid.cols + col;
     if (!inside[patch]) return;
     this.choose(extend ? this.image.between(corner, patch) : [patch], extend || isFixed);
-    [this.corner, this.far] = extend ? [corner, patch] : [null, null];
+    if (extend) [this.corner, this.far] = [corner, patch];
     this.said.textContent = `${this.whereNow()}: ${fixed(this.numbers.value, 2)}`;
   }
 

@@ -51,7 +51,6 @@ function drawCrop(canvas, bitmap, box, side) {
   const x = Math.min(Math.max((left + right - reach) / 2, 0), w - reach);
   const y = Math.min(Math.max((top + bottom - reach) / 2, 0), h - reach);
   const zoom = side / reach;
-  context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, x, y, reach, reach, 0, 0, side, side);
   const frame = [(left - x) * zoom, (top - y) * zoom, (right - left) * zoom, (bottom - top) * zoom];
   for (const [colour, width] of [["#000", 4], ["#fff", 2]]) {
