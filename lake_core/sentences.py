@@ -19,6 +19,11 @@ from lake_core.findings import (
 )
 
 
+def quantity(n: int, noun: str) -> str:
+    """A number and what it counts: "1 image", "2 images"."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 @singledispatch
 def sentence(finding: object) -> str:
     """A finding in one or a few English sentences.
@@ -65,7 +70,7 @@ def _(finding: AblationFinding) -> str:
     if finding.threshold_after != finding.threshold_before:
         threshold += f", then {finding.threshold_after:.2f}"
     return (
-        f"Without {_count(finding.n_neurons, 'neuron')} the score goes from {finding.score_before:.2f} to "
+        f"Without {quantity(finding.n_neurons, 'neuron')} the score goes from {finding.score_before:.2f} to "
         f"{finding.score_after:.2f} and the image {decision} (threshold {threshold})."
     )
 
@@ -120,7 +125,7 @@ def _(finding: FaithfulnessFinding) -> str:
     moves = "falls" if finding.direction == "deletion" else "rises"
     compared = (
         f"In the order of the map the score {moves} sooner than at random on {finding.n_better} of "
-        f"{_count(finding.n_images, 'image')} (mean area {finding.mean_area:+.2f})."
+        f"{quantity(finding.n_images, 'image')} (mean area {finding.mean_area:+.2f})."
     )
     if not finding.n_anomalous_replacements:
         return compared
@@ -141,14 +146,14 @@ def _(finding: OcclusionFinding) -> str:
         effect = f"{covering} lowers {target} more than covering any other"
     correlation = finding.correlation
     agree = "cannot be ranked" if correlation is None else f"have a rank correlation of {correlation:.2f}"
-    return f"{effect}; map and occlusion {agree} over {_count(finding.n_regions, 'region')}."
+    return f"{effect}; map and occlusion {agree} over {quantity(finding.n_regions, 'region')}."
 
 
 @sentence.register
 def _(finding: PerturbationFinding) -> str:
     spread = (
         f"The score is {finding.score:.3g}, {_side(finding.is_anomalous)}, and between {finding.lowest:.3g} and "
-        f"{finding.highest:.3g} over {_count(finding.n_changes, 'change')}"
+        f"{finding.highest:.3g} over {quantity(finding.n_changes, 'change')}"
     )
     if not finding.turned:
         return f"{spread}; the decision never turns."
@@ -161,7 +166,7 @@ def _(finding: PerturbationFinding) -> str:
 @sentence.register
 def _(finding: ContaminationFinding) -> str:
     images = "one more image" if finding.n_added == 1 else f"{finding.n_added} more images"
-    neurons = "no selected neuron" if not finding.n_changed else _count(finding.n_changed, "selected neuron")
+    neurons = "no selected neuron" if not finding.n_changed else quantity(finding.n_changed, "selected neuron")
     changed = f"{neurons} {'is' if finding.n_changed < 2 else 'are'} new"
     threshold = f"goes from {finding.threshold_before:.2f} to {finding.threshold_after:.2f}"
     if finding.threshold_after == finding.threshold_before:
@@ -213,7 +218,7 @@ def _(finding: PromptSensitivityFinding) -> str:
             f"in {len(scores.turned)} of {scores.n_changes} wordings ({_some(scores)})"
         )
     else:
-        outcome = f"The decision is the same in all {_count(scores.n_changes, 'wording')} that were tried"
+        outcome = f"The decision is the same in all {quantity(scores.n_changes, 'wording')} that were tried"
     spread = f"in all wordings between {scores.lowest:.3f} and {scores.highest:.3f}"
     if finding.without_one_prompt is not None:
         low, high = finding.without_one_prompt
@@ -222,10 +227,6 @@ def _(finding: PromptSensitivityFinding) -> str:
 
 
 _MOST = 3
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _side(is_anomalous: bool) -> str:

@@ -11,10 +11,12 @@ from dashboard.services.images import plain_image
 from dashboard.services.models import model
 from dashboard.session import current
 from dashboard.text import escaped
+from dashboard.views.text_prompts.sections import forget_prompts
 from dashboard.words import LABEL_NAMES
 from dashboard.workspace import Side, Workspace
 from lake_core.data.datasets import Example, read_members
 from lake_core.errors import LakeError
+from lake_core.sentences import quantity
 from lake_core.types import Label
 
 LABELS: dict[Label | None, str] = {None: "no label", "good": "good", "defective": "defective"}
@@ -84,6 +86,14 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
             )
 
 
+def start_over() -> None:
+    """Forgets the images and what was said of them: the next ones are of another object."""
+    current().set_workspace(Workspace())
+    current().set_focus(image=None, neuron=None, patch=None)
+    st.session_state.object_name = ""
+    forget_prompts()
+
+
 heading(
     "Images",
     "Add a few images of **good** parts and some to **test**. LAKE Explorer selects the neurons of a pretrained "
@@ -128,8 +138,9 @@ if not workspace.is_empty:
             st.info(
                 "Add test images to score. Selection and Neurons work without them.", icon=":material/arrow_upward:"
             )
+        see = "See the results" if workspace.tests else "See the selection"
         if workspace.normals and st.button(
-            f"Run on {len(todo)} images" if todo else "See the results" if workspace.tests else "See the selection",
+            f"Run on {quantity(len(todo), 'image')}" if todo else see,
             type="primary",
             icon=":material/play_arrow:",
             width="stretch",
@@ -140,11 +151,8 @@ if not workspace.is_empty:
         if todo and workspace.normals and len(todo) < workspace.n_images:
             st.caption(f"{workspace.n_images - len(todo)} of {workspace.n_images} images are done and kept.")
     with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
-        st.markdown("This removes all images of this session.")
-        if st.button("Remove all images", type="primary"):
-            current().set_workspace(Workspace())
-            current().set_focus(image=None, neuron=None)
-            st.rerun()
+        st.markdown("This removes all images of this session, their object name and prompts.")
+        st.button("Remove all images", type="primary", on_click=start_over)
     for title, side, examples in (
         ("Normal images", "normals", workspace.normals),
         ("Test images", "tests", workspace.tests),

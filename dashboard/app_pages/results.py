@@ -1,6 +1,5 @@
 """Results: the test images with their maps on one shared scale, the threshold, a table and a histogram."""
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -75,8 +74,8 @@ def threshold_control(found: Analysis) -> None:
             width="stretch",
             help="The threshold from the normal images alone; no test image is used.",
         )
-    labels = found.labels
-    best = best_f1(labels, [score.score for score in found.scores]) if labels else None
+    known = found.labelled
+    best = best_f1(known.labels, known.scores) if known.has_both else None
     with right:
         st.button(
             "Best F1",
@@ -96,14 +95,14 @@ def headline(found: Analysis) -> None:
         ("Test images", len(found.scores), None),
         ("Above threshold", f"{above} of {len(found.scores)}", None),
     ]
-    labels = found.labels
-    if labels and found.auroc is not None:
-        defective = np.array(labels)
-        anomalous = np.array([score.is_anomalous for score in found.scores])
+    known = found.labelled
+    if known.has_both:
         cells.append(("Image AUROC", f"{found.auroc:.3f}", None))
-        cells.append(("True positives", f"{anomalous[defective].sum()} of {defective.sum()}", None))
-        cells.append(("False positives", f"{anomalous[~defective].sum()} of {(~defective).sum()}", None))
+        true_positives, false_positives = known.counts()
+        cells += [("True positives", true_positives, None), ("False positives", false_positives, None)]
     metrics(cells)
+    if known.has_both and len(known.labels) < len(found.scores):
+        st.caption(f"AUROC, true and false positives are over the {len(known.labels)} labelled test images.")
 
 
 def image_cards(found: Analysis) -> None:

@@ -13,7 +13,7 @@ from dashboard.settings import Settings
 from dashboard.text import escaped
 from dashboard.workspace import shas
 from lake_core.errors import LakeError
-from lake_core.sentences import sentence
+from lake_core.sentences import quantity, sentence
 
 
 def current_analysis(tests_needed: bool = True) -> Analysis:
@@ -90,7 +90,10 @@ def run_network(settings: Settings) -> None:
         )
         st.button("Resume", type="primary", on_click=_set_paused, args=(False,), key="resume")
         st.stop()
-    summary = f"**{escaped(settings.spec)}** runs once on {len(todo)} images. Every later step uses the stored result."
+    summary = (
+        f"**{escaped(settings.spec)}** runs once on {quantity(len(todo), 'image')}. Every later step uses the stored "
+        "result."
+    )
     with progress_frame("Images", _set_paused, True, summary=summary) as show:
         store.ensure(images, hook_points, show)
 

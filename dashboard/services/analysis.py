@@ -30,6 +30,30 @@ from lake_core.neurons.statistics import Flags, flags
 from lake_core.types import HookPoint, Neurons, Site
 from lake_core.visualization.colours import ScoreScale, score_scale
 
+
+class Labelled(NamedTuple):
+    """Test images whose label is known: whether each is defective, and its result."""
+
+    labels: list[bool]
+    results: list[ImageResult]
+
+    @property
+    def scores(self) -> list[float]:
+        return [result.score for result in self.results]
+
+    @property
+    def has_both(self) -> bool:
+        """Whether there are good and defective ones."""
+        return any(self.labels) and not all(self.labels)
+
+    def counts(self) -> tuple[str, str]:
+        """True positives of the defective ones and false positives of the good ones, as "n of m"."""
+        defective = np.array(self.labels, dtype=bool)
+        above = np.array([result.is_anomalous for result in self.results], dtype=bool)
+        first, second = (f"{above[side].sum()} of {side.sum()}" for side in (defective, ~defective))
+        return first, second
+
+
 T = TypeVar("T")
 NeuronKey = tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -94,10 +118,12 @@ class Analysis:
         return replace(scale, threshold=self.lake.threshold_)
 
     @property
-    def labels(self) -> list[bool] | None:
-        """Whether each test image is defective, or None unless all are labelled."""
-        found = [example.label for example in self.workspace.tests]
-        return [label == "defective" for label in found] if found and all(found) else None
+    def labelled(self) -> Labelled:
+        """The labelled test images."""
+        known = [
+            (label, score) for label, score in zip(self.known_labels, self.scores, strict=True) if label is not None
+        ]
+        return Labelled([label for label, _ in known], [score for _, score in known])
 
     @property
     def known_labels(self) -> tuple[bool | None, ...]:

@@ -4,6 +4,7 @@ import gc
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -16,6 +17,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example
+from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from tests.dashboard.visit import APP, full, opened, press, texts
 
@@ -219,3 +221,31 @@ def test_who_brings_the_images_of_another_sees_their_own_names(small: Dataset, p
     assert "first/" in shown[0]
     assert "second/" in shown[1]
     assert "first/" not in shown[1]
+
+
+def test_labels_that_are_known_are_measured(small: Dataset) -> None:
+    tests = (*small.tests, replace(small.tests[1], image=load_sample("metal").tests[2].image, label=None))
+    app = opened(Workspace(small.normals, tests, "metal"), "results")
+    shown = {metric.label: metric.value for metric in app.metric}
+    scores = app.dataframe[0].value.set_index("path")["score"]
+    good, bad = ([scores[e.image.name] for e in tests if e.label == label] for label in ("good", "defective"))
+    assert shown["Image AUROC"] == f"{np.mean([[b > g for b in bad] for g in good]):.3f}"
+    assert shown["True positives"].endswith(" of 2")
+    assert "over the 3 labelled test images" in texts(app)
+    assert not next(button for button in app.button if button.label == "Best F1").disabled
+
+
+def test_starting_over_forgets_what_was_said_of_the_images(small: Dataset) -> None:
+    app = full(small, "text_prompts")
+    next(field for field in app.text_input if field.label == "Object name").set_value("flange")
+    app.run()
+    next(area for area in app.text_area if area.label.startswith("Phrases for anomalous")).set_value("rusty {}")
+    press(app, "Use these prompts")
+    changed = app.session_state.session.settings.config
+    assert (changed.object_name, changed.prompts.anomalous_states) == ("flange", ("rusty {}",))
+    app.switch_page("app_pages/images.py").run()
+    press(app, "Remove all images")
+    config = app.session_state.session.settings.config
+    assert (config.object_name, config.prompts) == (LakeConfig().object_name, LakeConfig().prompts)
+    assert app.session_state.session.workspace.is_empty
+    assert not app.exception

@@ -29,12 +29,10 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
         above = np.array([score.is_anomalous for score in found.scores])
         row: dict[str, object] = {"configuration": f"{letter} · {name}", "threshold": f"{found.lake.threshold_:.3f}"}
         row["above threshold"] = f"{above.sum()} of {len(above)}"
-        labels = found.labels
-        if labels:
-            defective = np.array(labels)
-            row["true-positive rate"] = f"{above[defective].sum()} of {defective.sum()}"
-            row["false-positive rate"] = f"{above[~defective].sum()} of {(~defective).sum()}"
-            bounds = auroc_interval(labels, [score.score for score in found.scores])
+        known = found.labelled
+        if known.has_both:
+            row["true-positive rate"], row["false-positive rate"] = known.counts()
+            bounds = auroc_interval(known.labels, known.scores)
             if bounds is not None:
                 row["image AUROC"] = f"{found.auroc:.3f}"
                 row["95 % interval"] = f"{bounds.low:.3f} to {bounds.high:.3f}"
@@ -45,8 +43,11 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
         column_config={"configuration": st.column_config.TextColumn(width="medium")},
         alt="Thresholds, decisions and AUROC of each configuration",
     )
-    if analyses[0].labels is None:
-        st.caption("Label every test image to see AUROC, true-positive and false-positive rates too.")
+    n_labelled, n_tests = len(analyses[0].labelled.labels), len(analyses[0].scores)
+    if not analyses[0].labelled.has_both:
+        st.caption("Label good and defective test images to see AUROC, true-positive and false-positive rates too.")
+    elif n_labelled < n_tests:
+        st.caption(f"Rates and AUROC are over the {n_labelled} of {n_tests} test images that are labelled.")
     if any(settings.config.criterion == "random" for settings in current().configurations):
         st.caption("“Random” is a single draw of random neurons; the page Selection compares with ten.")
 
@@ -104,11 +105,9 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
             if n
             else f"{letters[0]} and {letters[1]} agree on all {len(changed)} test images."
         )
-        labels = first.labels
-        if labels is not None:
-            difference = auroc_difference(
-                labels, [score.score for score in first.scores], [score.score for score in second.scores]
-            )
+        known = first.labelled
+        if known.has_both:
+            difference = auroc_difference(known.labels, known.scores, second.labelled.scores)
             if difference is not None:
                 st.markdown(difference_sentence(difference, *letters))
         table = pd.DataFrame(

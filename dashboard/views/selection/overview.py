@@ -146,16 +146,16 @@ def against_random(found: Analysis) -> None:
     st.markdown(
         f"The selection beats **{control.place:.0%}** of {len(control.draws)} random draws of the same size"
         f" ({n_neurons} neurons; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on"
-        " average. "
-        + (
-            "Here selecting sensitive neurons helps."
-            if control.place >= 0.9
-            else (
-                "Here random neurons do better: variance is not what finds these defects."
-                if control.place <= 0.1
-                else "Here random neurons do about as well: variance alone explains little."
-            )
-        )
+        " average."
     )
     if control.measure == "gap":
-        st.caption("Without good and defective labels, a larger gap can also mean that good test images look unusual.")
+        st.caption(
+            "Without good and defective labels this does not say which is better: a larger gap can also mean that good "
+            "test images look unusual."
+        )
+    elif control.place >= 0.9:
+        st.markdown("Here selecting sensitive neurons helps.")
+    elif control.place <= 0.1:
+        st.markdown("Here random neurons do better: variance is not what finds these defects.")
+    else:
+        st.markdown("Here random neurons do about as well: variance alone explains little.")

@@ -46,7 +46,8 @@ def _use_prompts() -> None:
         here.set_settings(here.settings.having(prompts=prompts))
 
 
-def _forget_prompts() -> None:
+def forget_prompts() -> None:
+    """Takes the built-in prompts again, also into the text fields; only before the sidebar is drawn."""
     here, built_in = current(), PromptEnsemble()
     here.prompt_texts = None
     here.set_settings(here.settings.having(prompts=built_in))
@@ -73,7 +74,7 @@ def prompts(found: Analysis, score: ImageResult) -> None:
             column.text_area(label, key=f"typed_{name}", height=250)
         st.form_submit_button("Use these prompts", on_click=_use_prompts, type="primary")
     is_built_in = used == PromptEnsemble() and texts == _texts_of(used)
-    st.button("Restore the built-in prompts", on_click=_forget_prompts, disabled=is_built_in)
+    st.button("Restore the built-in prompts", on_click=forget_prompts, disabled=is_built_in)
     chosen = current().focus.patch
     if chosen is None or not (0 <= chosen < score.map.size and score.patch_scores.inside[chosen]):
         chosen = score.patch
