@@ -48,6 +48,7 @@ from .neurons.statistics import neuron_table
 from .prompts import PromptEnsemble
 from .sentences import sentence
 from .types import HookPoint
+from .visualization.microscope.view import NeuronNote
 
 __all__ = [
     "AttributionConfig",
@@ -73,6 +74,7 @@ __all__ = [
     "LakeError",
     "LocalEngine",
     "MemoryBudget",
+    "NeuronNote",
     "NotFittedError",
     "Opening",
     "Patches",

@@ -26,9 +26,10 @@ from lake_core.detector.selection import Selection
 from lake_core.detector.text import text_directions
 from lake_core.experiments.ablation import ablated
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.neurons.statistics import Flags, flags
+from lake_core.neurons.statistics import Flags, flags, neuron_aurocs, peaks
 from lake_core.types import HookPoint, Neurons, Site
 from lake_core.visualization.colours import ScoreScale, score_scale
+from lake_core.visualization.microscope.view import NeuronNote
 
 
 class Labelled(NamedTuple):
@@ -264,6 +265,23 @@ def neuron_flags(analysis: Analysis, layer: int) -> Flags:
     """What is odd about the neurons of a layer."""
     key = "flags", analysis.key.visual, layer
     return results().made(key, lambda: flags(*analysis.lake.normal_patches(layer).numpy()))
+
+
+def neuron_notes(analysis: Analysis) -> dict[tuple[int, int], NeuronNote]:
+    """The AUROC of each selected neuron alone, by layer and neuron; empty without good and defective labels."""
+    known, lake = analysis.labelled, analysis.lake
+
+    def measured() -> dict[tuple[int, int], NeuronNote]:
+        notes: dict[tuple[int, int], NeuronNote] = {}
+        for layer, selection in lake.selection_.items():
+            hook_point = lake.backbone.hook_point(layer, lake.config.site)
+            patches = lake.store.patches([result.image for result in known.results], hook_point)
+            aurocs = neuron_aurocs(peaks(*patches.numpy()), known.labels)
+            notes |= {(layer, int(neuron)): NeuronNote(float(aurocs[neuron])) for neuron in selection.neurons}
+        return notes
+
+    key = "aurocs", analysis.key.visual, analysis.tests_key, analysis.known_labels
+    return results().made(key, measured) if known.has_both else {}
 
 
 def all_selections(settings: Settings, workspace: Workspace) -> dict[int, Selection]:

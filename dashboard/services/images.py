@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dashboard.services.analysis import Analysis
+from dashboard.services.analysis import Analysis, neuron_notes
 from dashboard.services.cache import results
 from dashboard.services.models import model
 from dashboard.settings import ModelKey
@@ -85,8 +85,17 @@ def microscope_payload(found: Analysis, score: ImageResult, watched: Sequence[Im
         fixed: The patch that is fixed from the start, or None.
     """
     weights = score.fusion_weight, score.threshold, tuple(score.patches.tolist())
-    key = "microscope", score.image.sha256, score.image.name, found.key, weights, len(watched), fixed
-    return results().made(key, lambda: encode(scored_image(score, watched, fixed=fixed)))
+    key = (
+        "microscope",
+        score.image.sha256,
+        score.image.name,
+        found.key,
+        found.known_labels,
+        weights,
+        len(watched),
+        fixed,
+    )
+    return results().made(key, lambda: encode(scored_image(score, watched, neuron_notes(found), fixed)))
 
 
 def neuron_image(image: InputImage, drawn: NeuronMap) -> bytes:

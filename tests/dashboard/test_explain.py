@@ -11,7 +11,9 @@ from dashboard.session import Focus
 from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
 from lake_core.detector.microscope import scored_image
+from lake_core.neurons.statistics import neuron_table
 from lake_core.visualization.microscope.payload import encode
+from lake_core.visualization.microscope.view import NeuronNote
 from tests.dashboard.visit import full, highest, press, run, texts, when_done
 
 SECTIONS = {
@@ -22,6 +24,13 @@ SECTIONS = {
     "Contributions": "The CSV has all digits",
 }
 """What each says of itself, and no other does."""
+
+
+def notes(found: Analysis) -> dict[tuple[int, int], NeuronNote]:
+    """The AUROC alone of the selected neurons, as the core's table has it."""
+    table = neuron_table(found.lake, 15, found.workspace.tests)
+    chosen = table[table["selected"]]
+    return {(15, neuron): NeuronNote(auroc) for neuron, auroc in zip(chosen["neuron"], chosen["auroc"], strict=True)}
 
 
 def payload(app: AppTest) -> bytes:
@@ -39,11 +48,12 @@ def test_every_section_opens(section: str, small: Dataset) -> None:
 
 def test_the_microscope_shows_the_cores_result(small: Dataset, found: Analysis) -> None:
     app = full(small, "explain")
-    assert payload(app) == encode(scored_image(highest(found)))
+    assert payload(app) == encode(scored_image(highest(found), notes=notes(found)))
     next(widget for widget in app.slider if widget.label == "Fusion weight (w)").set_value(0.75)
     run(app)
     other = found.lake.with_weights(fusion_weight=0.75)
-    assert payload(app) == encode(scored_image(max(map(other.explain, found.images), key=lambda one: one.score)))
+    shown = max(map(other.explain, found.images), key=lambda one: one.score)
+    assert payload(app) == encode(scored_image(shown, notes=notes(found)))
 
 
 def test_all_layers_come_beside_the_page_and_join_the_microscope(small: Dataset, found: Analysis) -> None:
@@ -56,7 +66,7 @@ def test_all_layers_come_beside_the_page_and_join_the_microscope(small: Dataset,
         .explain(score.image)
         for layer in lake.backbone.layers_with(lake.config.site)
     }
-    assert payload(app) == encode(scored_image(score, list(alone.values())))
+    assert payload(app) == encode(scored_image(score, list(alone.values()), notes(found)))
     for layer, one in alone.items():
         assert f"layer {layer}{' ●' if layer in lake.selection_ else ''} ·" in texts(app)
         assert f"max {one.score:.2f}" in texts(app)
