@@ -49,7 +49,7 @@ def analysis_with(settings: Settings, threshold: float | None = None) -> Analysi
         st.stop()
 
 
-def need_images(tests_needed: bool = True, page_after: str = "results") -> None:
+def need_images(tests_needed: bool = True, page_after: str = "explain") -> None:
     """Ends the page where images are missing, with ways to get some."""
     here = current()
     workspace = here.workspace
