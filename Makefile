@@ -1,8 +1,9 @@
-# make demo       the dashboard on a computed sample
+# make demo       the dashboard on a built-in sample, photographs of hazelnuts
 # make dashboard  the dashboard, empty
 # make test       everything that .ci/run checks
 # make test-all   the same with the arithmetic on every model family
 # make bench      speed and memory, as ratios to the bare network
+# make measured   the figures on the cards of the samples
 # make screenshots, make samples, make lint
 
 PYTHON ?= python3
@@ -11,10 +12,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM_ON_DEBIAN = apt-get update -qq && apt-get install -y -qq chromium
 
-.PHONY: demo dashboard test test-all test-computing test-waiting lint bench screenshots samples chromium clean
+.PHONY: demo dashboard test test-all test-computing test-waiting lint bench screenshots samples measured chromium clean
 
 demo: $(VENV)/installed
-	PORT=$(PORT) $(BIN)/lake dashboard --sample metal
+	PORT=$(PORT) $(BIN)/lake dashboard --sample hazelnut
 
 dashboard: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard
@@ -53,6 +54,9 @@ screenshots: $(VENV)/installed-dev chromium
 
 samples: $(VENV)/installed-dev
 	$(BIN)/python assets/samples/make.py
+
+measured: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.core.measured_samples
 
 # A browser for the end-to-end tests: one that is there, else the system's package, else Playwright's own download.
 chromium: $(VENV)/installed-dev

@@ -1,4 +1,4 @@
-"""Makes the three built-in sample data sets (textile, metal, gravel) again, byte for byte on the same libraries."""
+"""Makes the three rendered sample data sets (textile, metal, gravel) again, byte for byte on the same libraries."""
 
 from __future__ import annotations
 

@@ -4,14 +4,18 @@ import streamlit as st
 
 from dashboard.session import current
 from dashboard.text import escaped
+from lake_core.data.samples import sample_facts
 
 MOST_NOTICES = 4
 
 
 def heading(title: str, summary: str) -> None:
-    """A page's title, what it shows in one sentence, and the notices that wait to be read."""
+    """A page's title, what it shows in one sentence, whose sample is open, and the notices that wait to be read."""
     st.title(title, anchor=False)
     st.markdown(summary)
+    name = current().workspace.name
+    if (facts := sample_facts(name)) is not None:
+        st.caption(f"Sample {name}. {facts.credit}")
     _notices(current().take_notices())
 
 
