@@ -16,11 +16,11 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.services.jobs import EvaluationRequest
 from dashboard.services.registry import Registry, Snapshot
-from dashboard.settings import ModelKey, Settings
+from dashboard.settings import Pin, Settings
 from dashboard.workspace import Workspace
 from lake_core.backbones.registry import SHIPPED
 from lake_core.config import LakeConfig
-from lake_core.types import SITES, HookPoint, Site
+from lake_core.types import SITES, HookPoint
 
 KEY = "session"
 GONE = "Your images are no longer on the server: others needed the room while you were away. Add them again."
@@ -34,15 +34,6 @@ class Focus:
     layer: int | None = None
     neuron: int | None = None
     patch: int | None = None
-
-
-class Pin(NamedTuple):
-    """A pinned neuron; the same hook point of another backbone is another thing."""
-
-    model: ModelKey
-    layer: int
-    site: Site
-    neuron: int
 
 
 class NeuronPatch(NamedTuple):
@@ -71,7 +62,6 @@ class Session:
         asked_beside: Key of the work beside the page that was asked for last.
         go_to: Page to go to at the next run.
         notices: Sentences to show on the next page drawn.
-        pins: Pinned neurons, in the order in which they were pinned.
         prompt_texts: What was typed into the fields of prompts, by the field's name.
         evaluated: What was evaluated last.
         normal_looked_at: The normal image that the page Neurons shows in full.
@@ -96,7 +86,6 @@ class Session:
     asked_beside: Hashable = None
     go_to: str | None = None
     notices: list[str] = field(default_factory=list)
-    pins: list[Pin] = field(default_factory=list)
     prompt_texts: dict[str, str] | None = None
     evaluated: EvaluationRequest | None = None
     normal_looked_at: str | None = None
@@ -120,6 +109,15 @@ class Session:
     def configurations(self) -> tuple[Settings, ...]:
         """Kept for the page Compare."""
         return self.snapshot.configurations
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        """Pinned neurons, in the order in which they were pinned."""
+        return self.snapshot.pins
+
+    @pins.setter
+    def pins(self, changed: tuple[Pin, ...]) -> None:
+        self.registry.keep(self.number, pins=changed)
 
     def set_workspace(self, changed: Workspace) -> None:
         """Keeps a changed workspace; a threshold moved by hand belongs to the images it was moved for.

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from lake_core.backbones.registry import DEFAULT_BACKBONE
 from lake_core.config import LakeConfig
+from lake_core.types import Site
 
 
 class ModelKey(NamedTuple):
@@ -17,6 +18,15 @@ class ModelKey(NamedTuple):
 
     spec: str
     image_size: int | None
+
+
+class Pin(NamedTuple):
+    """A pinned neuron; the same hook point of another backbone is another thing."""
+
+    model: ModelKey
+    layer: int
+    site: Site
+    neuron: int
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from dashboard.components.legends import legend
 from dashboard.components.page import heading
 from dashboard.components.pickers import pick_layer, pick_section
 from dashboard.services.analysis import Analysis, neuron_flags
-from dashboard.session import Pin, current
+from dashboard.session import current
+from dashboard.settings import Pin
 from dashboard.text import escaped
 from dashboard.views.neurons import maps, meaning, numbers, pins
 from dashboard.views.neurons.sheet import Form, sheet

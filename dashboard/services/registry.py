@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 from streamlit import runtime
 
-from dashboard.settings import Settings
+from dashboard.settings import Pin, Settings
 from dashboard.workspace import Workspace
 from lake_core.errors import LakeError
 
@@ -26,11 +26,13 @@ class Snapshot:
 
     Attributes:
         configurations: Kept for the page Compare: A, B, C ...
+        pins: Pinned neurons, in the order in which they were pinned.
     """
 
     workspace: Workspace = field(default_factory=Workspace)
     settings: Settings = field(default_factory=Settings)
     configurations: tuple[Settings, ...] = ()
+    pins: tuple[Pin, ...] = ()
 
 
 class Registry:

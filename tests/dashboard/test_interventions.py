@@ -8,8 +8,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard.services.analysis import Analysis
 from dashboard.services.jobs import jobs
 from dashboard.services.models import model
-from dashboard.session import Pin
-from dashboard.settings import ModelKey
+from dashboard.settings import ModelKey, Pin
 from lake_core.data.datasets import Dataset
 from lake_core.experiments.ablation import ablate, ablate_tests, ablation_control
 from lake_core.experiments.contamination import contaminate
@@ -113,7 +112,7 @@ def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(
         app,
         experiment="Activation patching / causal ablation",
         causal_way="pinned neurons",
-        pins=[Pin(ModelKey("lake-cnn", 384), 18, "mlp_hidden", 5)],
+        pins=(Pin(ModelKey("lake-cnn", 384), 18, "mlp_hidden", 5),),
     )
     offered = {group.label: list(group.options) for group in app.button_group}
     assert offered["Random draws from"] == ["all neurons of the layer"]

@@ -9,8 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.services.analysis import analyse
 from dashboard.services.models import model
-from dashboard.session import Focus, Pin
-from dashboard.settings import ModelKey, Settings
+from dashboard.session import Focus
+from dashboard.settings import ModelKey, Pin, Settings
 from dashboard.views.neurons.meaning import in_squares
 from dashboard.views.neurons.sheet import sheet
 from dashboard.views.neurons.view import NeuronView
@@ -180,7 +180,7 @@ def test_two_pinned_neurons_stand_side_by_side(page: AppTest) -> None:
 
 def test_a_pin_belongs_to_its_backbone_and_opens_its_neuron(page: AppTest) -> None:
     section(
-        page, "Pinned", pins=[Pin(ModelKey("lake-vit", None), 3, "mlp_hidden", 5), Pin(own(page), 13, "mlp_hidden", 7)]
+        page, "Pinned", pins=(Pin(ModelKey("lake-vit", None), 3, "mlp_hidden", 5), Pin(own(page), 13, "mlp_hidden", 7))
     )
     assert "Pinned with another backbone or input size, and hidden here: 1." in texts(page)
     assert "layer 13 · MLP hidden · neuron 7" in texts(page)
@@ -192,7 +192,7 @@ def test_a_pin_belongs_to_its_backbone_and_opens_its_neuron(page: AppTest) -> No
 
 
 def test_there_is_room_for_eight_pins(page: AppTest) -> None:
-    full_house = [Pin(own(page), 15, "mlp_hidden", neuron) for neuron in range(8)]
+    full_house = tuple(Pin(own(page), 15, "mlp_hidden", neuron) for neuron in range(8))
     section(page, "Pinned", pins=full_house)
     assert sum(image_text.startswith("layer 15 · MLP hidden") for image_text in texts(page).split("\n")) == 8
     assert page.button(key="pin").disabled

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.services.models import model
 from dashboard.services.registry import registry
-from dashboard.settings import ModelKey
+from dashboard.settings import ModelKey, Pin
 from dashboard.workspace import Workspace
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import open_backbone
@@ -149,6 +149,8 @@ def test_settings_survive_a_model_that_cannot_be_opened(small: Dataset) -> None:
 
 def test_a_new_session_with_the_link_finds_images_and_selection(small: Dataset) -> None:
     first = full(small, "explain")
+    pin = Pin(ModelKey("lake-cnn", 384), 15, "mlp_hidden", 3)
+    first.session_state.session.pins = (pin,)
     link = {name: values[0] if isinstance(values, list) else values for name, values in first.query_params.items()}
     second = AppTest.from_file(str(APP), default_timeout=120)
     for name, value in link.items():
@@ -157,6 +159,7 @@ def test_a_new_session_with_the_link_finds_images_and_selection(small: Dataset) 
     assert not second.exception
     assert second.session_state.session.number == first.session_state.session.number
     assert second.session_state.session.focus.image == first.session_state.session.focus.image
+    assert second.session_state.session.pins == (pin,)
 
 
 @pytest.mark.parametrize(

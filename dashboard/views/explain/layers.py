@@ -88,6 +88,10 @@ def depth(found: Analysis, score: ImageResult) -> None:
     """How the map changes from the input to the output of the tower, on demand."""
     key = depth_key(found, score)
     if not asked_beside(key, "Compute all layers", ":material/layers:"):
+        st.caption(
+            "Each layer by itself, with its own selection: how the map forms from the first layer to the last, and a "
+            "row for every layer in the microscope above. It runs in the background and may take a minute."
+        )
         return
     was_known = results().get(key) is not None
     maps = computed_beside(key, "Layers", lambda show: maps_by_depth(found, score, show))

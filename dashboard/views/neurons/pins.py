@@ -5,7 +5,8 @@ import streamlit as st
 from dashboard.components.layout import cards
 from dashboard.components.legends import legend
 from dashboard.services.images import NeuronMap, neuron_image, plain_image
-from dashboard.session import Pin, current
+from dashboard.session import current
+from dashboard.settings import Pin
 from dashboard.text import escaped
 from dashboard.views.neurons.maps import CARD, CARD_WIDTH, looked_at
 from dashboard.views.neurons.view import NeuronView, open_neuron
@@ -15,23 +16,28 @@ from lake_core.visualization.colours import symmetric_limit
 MAX_PINS = 8
 
 
-def held() -> list[Pin]:
-    """This visitor's pins, in the order in which they were set."""
-    return current().pins
+def pin(this: Pin) -> None:
+    here = current()
+    here.pins = (*here.pins, this)
+
+
+def unpin(*gone: Pin) -> None:
+    here = current()
+    here.pins = tuple(one for one in here.pins if one not in gone)
 
 
 def button(this: Pin) -> None:
     """Pins a neuron, or takes its pin away."""
-    pins = held()
+    pins = current().pins
     if this in pins:
         st.button(
-            "Unpin this neuron", on_click=pins.remove, args=(this,), icon=":material/keep_off:", shortcut="P", key="pin"
+            "Unpin this neuron", on_click=unpin, args=(this,), icon=":material/keep_off:", shortcut="P", key="pin"
         )
     else:
         is_full = len(pins) >= MAX_PINS
         st.button(
             "Pin this neuron",
-            on_click=pins.append,
+            on_click=pin,
             args=(this,),
             icon=":material/keep:",
             shortcut="P",
@@ -46,19 +52,19 @@ def button(this: Pin) -> None:
 def side_by_side(view: NeuronView) -> None:
     """The pinned neurons of this backbone on one image, on one scale, beside the image as it is."""
     model, lake = view.found.key.model, view.found.lake
-    shown = [pin for pin in held() if pin.model == model]
-    n_others = len(held()) - len(shown)
+    shown = [one for one in current().pins if one.model == model]
+    n_others = len(current().pins) - len(shown)
     if n_others:
         st.caption(f"Pinned with another backbone or input size, and hidden here: {n_others}.")
     if not shown:
         st.info("No neuron is pinned yet. Pin this one and a few others to compare them here.", icon=":material/keep:")
         return
     image = looked_at(view).image
-    hook_points = [lake.backbone.hook_point(pin.layer, pin.site) for pin in shown]
+    hook_points = [lake.backbone.hook_point(one.layer, one.site) for one in shown]
     lake.store.ensure([image], set(hook_points))
     values = [
-        lake.store.get(image, hook_point)[:, pin.neuron].numpy()
-        for hook_point, pin in zip(hook_points, shown, strict=True)
+        lake.store.get(image, hook_point)[:, one.neuron].numpy()
+        for hook_point, one in zip(hook_points, shown, strict=True)
     ]
     limit = symmetric_limit(values)
     legend(limit, "the activations")
@@ -67,8 +73,8 @@ def side_by_side(view: NeuronView) -> None:
         plain = plain_image(image, CARD)
         st.image(plain, width="stretch", alt=image.name)
         st.caption(f"{escaped(image.name)}, as it is")
-    for card, pin, hook_point, own in zip(places, shown, hook_points, values, strict=True):
-        _, layer, site, neuron = pin
+    for card, one, hook_point, own in zip(places, shown, hook_points, values, strict=True):
+        _, layer, site, neuron = one
         with card:
             st.image(
                 neuron_image(image, NeuronMap(model, hook_point, neuron, limit, CARD)),
@@ -79,6 +85,6 @@ def side_by_side(view: NeuronView) -> None:
             key = f"{layer}_{site}_{neuron}"
             with st.container(horizontal=True, gap="small"):
                 st.button("Open", key=f"open_{key}", on_click=open_neuron, args=(layer, site, neuron), type="tertiary")
-                st.button("Unpin", key=f"unpin_{key}", on_click=held().remove, args=(pin,), type="tertiary")
+                st.button("Unpin", key=f"unpin_{key}", on_click=unpin, args=(one,), type="tertiary")
     st.caption("One scale for all. Choose another image under *Maps*.")
-    st.button("Unpin all", on_click=held().clear, type="tertiary")
+    st.button("Unpin all", on_click=unpin, args=current().pins, type="tertiary")
