@@ -20,8 +20,8 @@ demo: $(VENV)/installed
 dashboard: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard
 
-# The computing tests fill both cores; those that start a server, a browser or a cluster mostly wait, one after the other.
-WAITING = tests/core/evaluation/test_ray_engine.py tests/e2e
+# The computing tests fill both cores; walks through a browser mostly wait, beside them. Ray's come last: by then it is quiet.
+WAITING = tests/e2e tests/core/evaluation/test_ray_engine.py
 PYTEST = OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov --cov-report=
 
 test: lint chromium
