@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM_ON_DEBIAN = apt-get update -qq && apt-get install -y -qq chromium
 
-.PHONY: demo dashboard test test-all test-computing test-waiting lint bench screenshots samples measured chromium clean
+.PHONY: demo dashboard test test-all test-computing test-walks test-ray lint bench screenshots samples measured chromium clean
 
 demo: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard --sample hazelnut
@@ -20,22 +20,26 @@ demo: $(VENV)/installed
 dashboard: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard
 
-# The computing tests fill both cores; walks through a browser mostly wait, beside them. Ray's come last: by then it is quiet.
-WAITING = tests/e2e tests/core/evaluation/test_ray_engine.py
+# The computing tests fill both cores; walks through a browser mostly wait, beside them. Ray starts processes that each need a
+# core and are given a time, so its tests have the machine to themselves.
+RAY = tests/core/evaluation/test_ray_engine.py
 PYTEST = OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov --cov-report=
 
 test: lint chromium
-	$(BIN)/coverage erase
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-computing test-waiting
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-computing test-walks
+	$(MAKE) --no-print-directory test-ray
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='lake_core/*' --fail-under=95
 	$(BIN)/coverage report --include='dashboard/*' --fail-under=90
 
 test-computing:
-	$(PYTEST) tests/core tests/dashboard $(WAITING:%=--ignore=%) -n 2 --dist worksteal $(FAMILIES)
+	$(PYTEST) tests/core tests/dashboard --ignore=$(RAY) -n 2 --dist worksteal $(FAMILIES)
 
-test-waiting:
-	$(PYTEST) $(WAITING)
+test-walks:
+	$(PYTEST) tests/e2e
+
+test-ray:
+	$(PYTEST) $(RAY)
 
 test-all: export FAMILIES = --all-families
 test-all: test
