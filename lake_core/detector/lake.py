@@ -22,7 +22,6 @@ from lake_core.detector.text import TextDirections, margins
 from lake_core.errors import ConfigError, LakeError, NotFittedError
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import HookPoint, Progress
-from lake_core.visualization.microscope.view import PlacedImage
 
 
 class Lake:
@@ -166,8 +165,7 @@ class Lake:
     def aggregate(self, patch_scores: PatchScores) -> ImageResult:
         """The result of an image's two maps, with this detector's weights and threshold."""
         self.fitted()
-        normals = tuple(PlacedImage(image, self.backbone.placement(image)) for image in self.normals_)
-        reference = Reference(normals, self.config.calibration_percentile)
+        reference = Reference(self.normals_, self.backbone.placement, self.config.calibration_percentile)
         return ImageResult(patch_scores, self.config.fusion_weight, self.config.top_q, self.threshold_, reference)
 
     def with_weights(self, **changes: Any) -> "Lake":

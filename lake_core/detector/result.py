@@ -1,6 +1,6 @@
 """One image's result: its score, its maps, and what the score is made of (docs/method.md, sections 4 and 5)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lake_core.backbones.patch_grid import Placement
 from lake_core.data.images import InputImage
 from lake_core.detector.layer_matches import Evidence, LayerMatches
 from lake_core.detector.microscope import scored_image
@@ -33,12 +34,20 @@ class Reference(NamedTuple):
     """What a result is shown beside.
 
     Attributes:
-        normals: The normal images, as `Evidence.normal_image` counts them.
+        images: The normal images, as `Evidence.normal_image` counts them.
+        placement: Where an image lies in the model's input.
         value_of_one: Which of the normal patches' values a value of 1 is, as in "99th percentile".
     """
 
-    normals: tuple[PlacedImage, ...] = ()
+    images: tuple[InputImage, ...] = ()
+    placement: Callable[[InputImage], Placement] | None = None
     value_of_one: str = "calibration quantile"
+
+    @property
+    def normals(self) -> tuple[PlacedImage, ...]:
+        """The normal images with their places."""
+        place = self.placement
+        return () if place is None else tuple(PlacedImage(image, place(image)) for image in self.images)
 
 
 NO_REFERENCE = Reference()
