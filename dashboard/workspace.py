@@ -23,11 +23,13 @@ class Workspace:
         normals: Images to learn from.
         tests: Images to score, each with its label if known.
         name: What the images are, for headings and file names.
+        sample: The built-in sample that was opened, whatever was added to it since; "" if none was.
     """
 
     normals: tuple[Example, ...] = ()
     tests: tuple[Example, ...] = ()
     name: str = ""
+    sample: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -51,7 +53,7 @@ class Workspace:
         if in_both:
             names = ", ".join(sorted(e.image.name for e in tests if e.image.sha256 in in_both)[:3])
             notices.append(f"{names}: the same bytes are also among the normal images, so this score means nothing.")
-        return Workspace(normals, tests, self.name or dataset.name), notices
+        return replace(self, normals=normals, tests=tests, name=self.name or dataset.name), notices
 
     def without(self, side: Side, sha256: str) -> "Workspace":
         """The workspace without one image."""

@@ -129,15 +129,15 @@ def image_cards(found: Analysis) -> None:
 
 heading(
     "Results",
-    "Each test image with its score map. A patch is one cell of the grid in which the network sees the image; bright, "
-    "outlined patches resemble the normal patches less than normal images resemble each other.",
+    "Each test image with its score map. A patch is one cell of the grid in which the network sees the image; those "
+    "above the decision threshold are outlined.",
 )
 found = current_analysis()
 headline(found)
 if len(found.workspace.normals) == 1:
     st.info("With a single normal image the threshold is a rough guess; add a few more.", icon=":material/info:")
 if not any(score.is_anomalous for score in found.scores):
-    st.success("No test image is above the threshold: none is more unusual than the normal images.")
+    st.success("No test image is above the threshold.")
 threshold_control(found)
 gallery_tab, table_tab, histogram_tab = st.tabs(["Images", "Table", "Histogram"])
 with gallery_tab:

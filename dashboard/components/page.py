@@ -13,9 +13,9 @@ def heading(title: str, summary: str) -> None:
     """A page's title, what it shows in one sentence, whose sample is open, and the notices that wait to be read."""
     st.title(title, anchor=False)
     st.markdown(summary)
-    name = current().workspace.name
-    if (facts := sample_facts(name)) is not None:
-        st.caption(f"Sample {name}. {facts.credit}")
+    sample = current().workspace.sample
+    if (facts := sample_facts(sample)) is not None:
+        st.caption(f"Sample {sample}. {facts.credit}")
     _notices(current().take_notices())
 
 

@@ -24,7 +24,7 @@ def take_sample(name: str) -> None:
         LakeError: if the server has no room for more images.
     """
     here, dataset = current(), sample(name)
-    fresh, _ = Workspace().with_added(dataset)
+    fresh, _ = Workspace(sample=name).with_added(dataset)
     here.set_workspace(fresh)
     if here.focus.image not in shas(dataset.tests):
         here.set_focus(image=None, patch=None)

@@ -78,6 +78,15 @@ class RandomControl:
     place: float
     measure: Measure
 
+    @property
+    def p_value(self) -> float:
+        """Probability, in (0, 1], that one more random draw would do as well as the selection or better.
+
+        The exact one-sided permutation p-value (1 + #{draws >= selected}) / (1 + n_draws), under the null that the
+        selection is one of the random ones; it says nothing about other test images.
+        """
+        return float((1 + np.count_nonzero(self.draws >= self.selected)) / (1 + len(self.draws)))
+
 
 def random_control(
     lake: Lake,

@@ -91,6 +91,7 @@ def test_random_draws_run_beside_the_page_and_equal_the_cores(small: Dataset) ->
     control = random_control(found.lake, found.images, found.known_labels, 10)
     assert f"The selection beats **{control.place:.0%}** of 10 random draws" in texts(app)
     assert f"{control.selected:.3f} against {control.draws.mean():.3f} on average" in texts(app)
+    assert f"well or better with probability {control.p_value:.2f}" in texts(app)
 
 
 def test_cancelled_draws_can_be_started_again(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,14 +148,14 @@ def against_random(found: Analysis) -> None:
         f" ({n_neurons} neurons; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on"
         " average."
     )
+    lowest = 1 / (1 + len(control.draws))
+    st.caption(
+        f"If the selection were random itself, it would do this well or better with probability {control.p_value:.2f} "
+        f"(permutation, one-sided; with {len(control.draws)} draws never below {lowest:.2f}). These test images alone "
+        "are compared; others may turn out differently."
+    )
     if control.measure == "gap":
         st.caption(
             "Without good and defective labels this does not say which is better: a larger gap can also mean that good "
             "test images look unusual."
         )
-    elif control.place >= 0.9:
-        st.markdown("Here selecting sensitive neurons helps.")
-    elif control.place <= 0.1:
-        st.markdown("Here random neurons do better: variance is not what finds these defects.")
-    else:
-        st.markdown("Here random neurons do about as well: variance alone explains little.")

@@ -43,9 +43,9 @@ export const percent = (share) => `${fixed(100 * share, 0)}\u00a0%`;
 
 /** The sign and the words for a difference of activation. */
 export function direction(difference) {
-  if (difference > 0) return { mark: "▲", words: "more active than normal", side: "more" };
-  if (difference < 0) return { mark: "▼", words: "less active than normal", side: "less" };
-  return { mark: "=", words: "as active as normal", side: "same" };
+  if (difference > 0) return { mark: "▲", words: "more active than normal", level: "more active", than: "than", side: "more" };
+  if (difference < 0) return { mark: "▼", words: "less active than normal", level: "less active", than: "than", side: "less" };
+  return { mark: "=", words: "as active as normal", level: "as active", than: "as", side: "same" };
 }
 
 /** Whether an element's ground is dark. */

@@ -115,7 +115,7 @@ export class Microscope {
 
   legend() {
     const { layers } = this.scored;
-    const sides = ["up: more active than normal, ", swatch("less"), "down: less active; the stronger, the more it adds (square root). "];
+    const sides = ["up: more active than in the nearest normal patch, ", swatch("less"), "down: less active; the stronger, the more it adds (square root). "];
     const legend = make("p", { class: "ms-legend" }, swatch("more"), ...sides, "● layer in the score");
     if (layers.some((layer) => !layer.in_score)) legend.append(", ○ outside: what it would add");
     if (layers.some((layer) => layer.n_rest)) legend.append("; outlined: all other selected neurons");

@@ -28,12 +28,13 @@ export function story(scored, numbers, where, isScore) {
   const at = numbers.layers[first.layer];
   const layer = scored.layers[first.layer];
   const [difference, here] = [at.difference[first.column], at.here[first.column]];
+  const { level, than } = direction(difference);
   parts.push(
     "Neuron ",
     bold(`${layer.neurons[first.column]}`),
     ` of layer ${layer.layer} adds most, `,
     bold(fixed(at.contributions[first.column])),
-    `: it is ${direction(difference).words} (${fixed(here)}, there ${fixed(here - difference)}).`,
+    `: it is ${level} here (${fixed(here)}) ${than} in the nearest normal patch (${fixed(here - difference)}).`,
   );
   return parts;
 }

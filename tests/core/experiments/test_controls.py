@@ -16,6 +16,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.selection import jaccard, select
 from lake_core.errors import LakeError, NotFittedError
 from lake_core.experiments.controls import (
+    RandomControl,
     compare_criteria,
     effective_dimension,
     elbow,
@@ -122,6 +123,13 @@ def test_all_neurons_are_no_better_than_as_many_random_ones(lake: Lake, tests: l
         control = random_control(everything, tests, LABELS, n_draws=2)
         assert control.place == 0.5
         np.testing.assert_allclose(control.draws, control.selected)
+
+
+def test_a_random_selection_has_each_p_value_equally_often() -> None:
+    values = np.random.default_rng(0).random(11)
+    found = [RandomControl(own, np.delete(values, i), 0.0, "auroc").p_value for i, own in enumerate(values)]
+    assert sorted(found) == pytest.approx(np.arange(1, 12) / 11)
+    assert RandomControl(0.7, np.full(9, 0.7), 0.5, "auroc").p_value == 1
 
 
 def test_the_control_keeps_the_detectors_weights(lake: Lake, tests: list[InputImage]) -> None:
