@@ -151,6 +151,12 @@ class Analysis:
         """Image AUROC over the labelled test images, or None without labels of both sides."""
         return known_auroc(self.known_labels, [score.score for score in self.scores])
 
+    def good_image_beside(self, shown: ImageResult) -> ImageResult | None:
+        """The other test image that looks most normal: of those labelled good, else of all, the lowest score."""
+        others = [(label, one) for label, one in zip(self.known_labels, self.scores, strict=True) if one is not shown]
+        good = [one for label, one in others if label is False] or [one for _, one in others]
+        return min(good, key=lambda one: one.score, default=None)
+
     def score_of(self, sha256: str | None) -> ImageResult | None:
         """The score of a test image, or None."""
         return next((score for score in self.scores if score.image.sha256 == sha256), None)

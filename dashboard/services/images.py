@@ -85,17 +85,10 @@ def microscope_payload(found: Analysis, score: ImageResult, watched: Sequence[Im
         fixed: The patch that is fixed from the start, or None.
     """
     weights = score.fusion_weight, score.threshold, tuple(score.patches.tolist())
-    key = (
-        "microscope",
-        score.image.sha256,
-        score.image.name,
-        found.key,
-        found.known_labels,
-        weights,
-        len(watched),
-        fixed,
-    )
-    return results().made(key, lambda: encode(scored_image(score, watched, neuron_notes(found), fixed)))
+    images = score.image.sha256, found.tests_key, found.known_labels
+    key = "microscope", found.key, images, weights, len(watched), fixed
+    other = found.good_image_beside(score)
+    return results().made(key, lambda: encode(scored_image(score, watched, neuron_notes(found), fixed, other)))
 
 
 def neuron_image(image: InputImage, drawn: NeuronMap) -> bytes:

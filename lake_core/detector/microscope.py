@@ -10,7 +10,7 @@ from lake_core.detector.layer_matches import LayerMatches
 from lake_core.detector.search import Geometry
 from lake_core.errors import LakeError
 from lake_core.visualization.colours import score_scale
-from lake_core.visualization.microscope.view import LayerView, NeuronNote, PlacedImage, ScoredImage
+from lake_core.visualization.microscope.view import LayerView, NeuronNote, OtherImage, PlacedImage, ScoredImage
 
 if TYPE_CHECKING:
     from lake_core.detector.result import ImageResult
@@ -24,6 +24,7 @@ def scored_image(
     watched: Sequence["ImageResult"] = (),
     notes: Mapping[tuple[int, int], NeuronNote] | None = None,
     fixed: int | None = None,
+    other: "ImageResult | None" = None,
 ) -> ScoredImage:
     """What the microscope shows of a result.
 
@@ -34,8 +35,10 @@ def scored_image(
             never replaced.
         notes: (layer, neuron) -> AUROC and concept label, where they are known.
         fixed: The patch that is fixed from the start, or None.
+        other: Result of a second image by the same detector, to see the neurons of the score on both; or None.
     Raises:
-        LakeError: if a watched result is of another image or of other normal images, or if all neurons are ablated.
+        LakeError: if the other result is by another detector, if a watched result is of another image or of other
+            normal images, or if all neurons are ablated.
     """
     scores = result.patch_scores
     _check(result, watched)
@@ -68,6 +71,7 @@ def scored_image(
         normals=result.reference.normals,
         notes=dict(notes or {}),
         fixed=fixed,
+        other=None if other is None else _other(other, result, layers),
     )
 
 
@@ -78,6 +82,20 @@ def _check(result: "ImageResult", watched: Sequence["ImageResult"]) -> None:
             raise LakeError(f"A watched result is of {one.image.name}, not of {result.image.name}.")
         if [normal.image for normal in one.reference.normals] != normals:
             raise LakeError("A watched result is of a detector that was fitted on other normal images.")
+
+
+def _other(other: "ImageResult", result: "ImageResult", layers: Sequence[LayerView]) -> OtherImage:
+    banks = [[matches.memory_bank for matches in one.patch_scores.layers] for one in (result, other)]
+    if len(banks[0]) != len(banks[1]) or any(a is not b for a, b in zip(*banks, strict=True)):
+        raise LakeError(f"The result of {other.image.name} is by another detector than that of {result.image.name}.")
+    patches = {matches.memory_bank.selection.layer: matches.patches for matches in other.patch_scores.layers}
+    return OtherImage(
+        PlacedImage(other.image, other.patch_scores.placement),
+        other.score,
+        bool(other.is_anomalous),
+        other.patch_scores.inside,
+        {layer.layer: patches[layer.layer][layer.patches].numpy() for layer in layers if layer.in_score},
+    )
 
 
 def _layer_view(matches: LayerMatches, fused: PatchGrid, weight: float, in_score: bool) -> LayerView:

@@ -237,6 +237,7 @@ class ImageResult:
         path: str | Path,
         watched: Sequence["ImageResult"] = (),
         notes: Mapping[tuple[int, int], NeuronNote] | None = None,
+        other: "ImageResult | None" = None,
     ) -> Path:
         """Writes the microscope with this result as one HTML file that needs no server and no network.
 
@@ -244,12 +245,13 @@ class ImageResult:
             path: Of the file, of at most 3 MB.
             watched: Results of the same image by detectors of other layers, whose layers are shown too.
             notes: (layer, neuron) -> AUROC and concept label, where they are known.
+            other: Result of a second image by the same detector, a good one, say: its neurons are shown beside these.
         Returns:
             The path.
         Raises:
             LakeError: if the file cannot be written, or there is nothing to show: see `scored_image`.
         """
-        document = page(encode(scored_image(self, watched, notes)), f"{self.image.name} - LAKE Explorer")
+        document = page(encode(scored_image(self, watched, notes, other=other)), f"{self.image.name} - LAKE Explorer")
         try:
             Path(path).write_text(document, encoding="utf-8")
         except OSError as error:

@@ -48,12 +48,16 @@ def test_every_section_opens(section: str, small: Dataset) -> None:
 
 def test_the_microscope_shows_the_cores_result(small: Dataset, found: Analysis) -> None:
     app = full(small, "explain")
-    assert payload(app) == encode(scored_image(highest(found), notes=notes(found)))
+    good = next(one for one in found.scores if one.image == found.workspace.tests[0].image)
+    assert found.workspace.tests[0].label == "good"
+    assert payload(app) == encode(scored_image(highest(found), notes=notes(found), other=good))
     next(widget for widget in app.slider if widget.label == "Fusion weight (w)").set_value(0.75)
     run(app)
     other = found.lake.with_weights(fusion_weight=0.75)
-    shown = max(map(other.explain, found.images), key=lambda one: one.score)
-    assert payload(app) == encode(scored_image(shown, notes=notes(found)))
+    again = [other.explain(image) for image in found.images]
+    shown = max(again[1:], key=lambda one: one.score)
+    assert shown.score > again[0].score
+    assert payload(app) == encode(scored_image(shown, notes=notes(found), other=again[0]))
 
 
 def test_all_layers_come_beside_the_page_and_join_the_microscope(small: Dataset, found: Analysis) -> None:
@@ -66,7 +70,7 @@ def test_all_layers_come_beside_the_page_and_join_the_microscope(small: Dataset,
         .explain(score.image)
         for layer in lake.backbone.layers_with(lake.config.site)
     }
-    assert payload(app) == encode(scored_image(score, list(alone.values()), notes(found)))
+    assert payload(app) == encode(scored_image(score, list(alone.values()), notes(found), other=found.scores[0]))
     for layer, one in alone.items():
         assert f"layer {layer}{' ●' if layer in lake.selection_ else ''} ·" in texts(app)
         assert f"max {one.score:.2f}" in texts(app)

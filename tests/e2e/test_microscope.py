@@ -218,9 +218,11 @@ def test_nothing_is_wider_than_the_screen_or_faint(show: Any, options: dict[str,
     assert page.evaluate(FAINT) == []
 
 
+@pytest.mark.parametrize("spacing", ["normal", "0.6px"], ids=["own font", "wider font"])
 @pytest.mark.parametrize("width", [390, 800, 1100, 1440])
-def test_nothing_moves_under_the_pointer(result: ImageResult, show: Any, width: int) -> None:
+def test_nothing_moves_under_the_pointer(result: ImageResult, show: Any, width: int, spacing: str) -> None:
     page = show(viewport={"width": width, "height": 900})
+    page.add_style_tag(content=f".microscope {{ letter-spacing: {spacing} }}")
     before = page.locator(".ms-stage").bounding_box()
     for patch in some_patches(result)[::4]:
         page.mouse.move(*place_of(page, result, patch))

@@ -44,6 +44,7 @@ function isEqual(a, b) {
 async function load(data) {
   const scored = decode(data);
   const bitmapOf = (jpeg) => jpeg && createImageBitmap(new Blob([jpeg], { type: "image/jpeg" }));
-  const [bitmap, ...normals] = await Promise.all([scored.image, ...scored.normals].map((one) => bitmapOf(one.jpeg)));
-  return { scored, bitmap, normals };
+  const images = [scored.image, scored.other, ...scored.normals];
+  const [bitmap, other, ...normals] = await Promise.all(images.map((one) => one && bitmapOf(one.jpeg)));
+  return { scored, bitmap, other, normals };
 }

@@ -21,11 +21,12 @@ const HINT =
   "arrow keys) for the mean of a region.";
 
 export class Microscope {
-  constructor(root, { scored, bitmap, normals }, host) {
+  constructor(root, { scored, bitmap, other, normals }, host) {
     this.root = root;
     this.scored = scored;
     this.bitmap = bitmap;
     this.small = shrunk(bitmap, 184);
+    this.other = other && shrunk(other, 184);
     this.host = host;
     this.limit = mostAdded(scored);
     const isFixed = scored.fixed !== null;
@@ -66,14 +67,14 @@ export class Microscope {
       (by) => this.setOrder(by),
     );
     this.top = new TopNeurons(scored, onNeuron);
-    this.card = new NeuronCard(scored, thumbnail);
+    this.card = new NeuronCard(scored, (canvases, cell, side) => this.drawBeside(canvases, cell, side));
     this.pins = new Pins(scored, thumbnail, onNeuron);
     this.neighbours = new Neighbours(scored, this.bitmap, normals);
   }
 
   lay() {
     this.where = make("span", { class: "ms-where" });
-    this.story = make("p", { class: "ms-story" });
+    this.story = make("span", {});
     this.said = make("div", { class: "ms-said", "aria-live": "polite" });
     this.tables = make("div", { class: "ms-tables", hidden: true });
     const columns = make("div", { class: "ms-columns" }, this.leftColumn(), this.rightColumn());
@@ -87,7 +88,14 @@ export class Microscope {
     const onclick = () => this.toggleTables();
     this.tableButton = make("button", { type: "button", "aria-expanded": "false", onclick }, "Numbers as a table");
     const title = make("div", { class: "ms-title" }, make("h1", { title: image.name }, image.name), pill, this.tableButton);
-    return make("header", {}, title, this.story);
+    return make("header", {}, title, make("p", { class: "ms-story" }, this.story, this.storyRoom()));
+  }
+
+  /** The image's own story, the longest, and some digits, unseen: keeps its room, so that nothing moves under the pointer. */
+  storyRoom() {
+    const { scored } = this;
+    const longest = story(scored, numbersAt(scored, scored.patches), whereText(scored, scored.patches, true), true);
+    return make("span", { class: "ms-room", "aria-hidden": "true" }, ...longest, " 0000000000");
   }
 
   leftColumn() {
@@ -303,6 +311,18 @@ export class Microscope {
   drawThumbnail(canvas, cell, side) {
     const values = neuronMap(this.scored.layers[cell.layer], cell.column, "activation");
     miniature(canvas, this.scored, this.small, values, activationScale(values), side);
+  }
+
+  /** A neuron's maps on this image and on the other one, where it is known there, on one scale. */
+  drawBeside([here, there], { layer, column }, side) {
+    const { scored } = this;
+    const shown = scored.layers[layer];
+    const values = neuronMap(shown, column, "activation");
+    const others = shown.other ? neuronMap(shown, column, "other") : [];
+    const scale = activationScale([...values, ...others]);
+    miniature(here, scored, this.small, values, scale, side);
+    if (!shown.other) return;
+    miniature(there, { ...scored, image: scored.other, inside: scored.other.inside }, this.other, others, scale, side);
   }
 
   drawTables() {

@@ -84,18 +84,22 @@ export function greatest(scored, numbers, n) {
 
 export const isSame = (a, b) => Boolean(a && b) && a.layer === b.layer && a.column === b.column;
 
-/** One neuron: where it stands, what it does here, what else is known of it. */
+const CARD_MAP = 76;
+
+/** One neuron: where it stands, what it does here and on the other image, what else is known of it. */
 export class NeuronCard {
-  constructor(scored, thumbnail) {
+  constructor(scored, drawMaps) {
     this.scored = scored;
-    this.thumbnail = thumbnail;
+    this.drawMaps = drawMaps;
     this.title = make("h3", {});
     this.lead = make("p", { class: "ms-card-lead" });
     this.facts = Array.from({ length: 6 }, () => [make("dt", {}), make("dd", {})]);
-    this.canvas = make("canvas", { "aria-hidden": "true" });
-    const map = make("div", { class: "ms-card-map" }, this.canvas, make("span", { class: "ms-small" }, "its activation"));
+    this.canvases = [0, 1].map(() => make("canvas", { "aria-hidden": "true" }));
+    const [here, there] = this.canvases;
+    const own = make("div", {}, here, make("span", { class: "ms-small" }, "active here"));
+    this.there = make("div", { class: "ms-card-other", hidden: true }, there, ...otherImage(scored.other));
     const text = make("div", {}, this.title, this.lead, make("dl", {}, ...this.facts.flat()));
-    this.element = make("div", { class: "ms-card" }, text, map);
+    this.element = make("div", { class: "ms-card" }, text, make("div", { class: "ms-card-maps" }, own, this.there));
   }
 
   draw(numbers, cell) {
@@ -116,7 +120,8 @@ export class NeuronCard {
       ["AUROC alone", note?.auroc == null ? "" : fixed(note.auroc, 2)],
       ["concept label", note?.label ?? ""],
     ]);
-    if (!isSame(cell, this.drawn)) this.thumbnail(this.canvas, cell, 92);
+    this.there.hidden = !layer.other;
+    if (!isSame(cell, this.drawn)) this.drawMaps(this.canvases, cell, CARD_MAP);
     this.drawn = cell;
   }
 
@@ -128,6 +133,14 @@ export class NeuronCard {
       term.hidden = text.hidden = !value;
     }
   }
+}
+
+/** What is said below the other image's map: its decision and its name. */
+function otherImage(other) {
+  if (!other) return [];
+  const name = other.name.slice(other.name.lastIndexOf("/", other.name.lastIndexOf("/") - 1) + 1);
+  const decision = `${other.is_anomalous ? "▲" : "▼"} ${fixed(other.score, 2)}`;
+  return [make("span", { class: "ms-small", title: other.name }, `${name} ${decision}`)];
 }
 
 /** Pinned neurons in a row, each with its map and what it adds at the chosen patches. */

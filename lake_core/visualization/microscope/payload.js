@@ -20,12 +20,14 @@ export function decode(bytes) {
     inside: section("inside"),
     image: { ...header.image, jpeg: section("image") },
     normals: header.normals.map((normal, i) => ({ ...normal, jpeg: has(`normal.${i}`) ? section(`normal.${i}`) : null })),
-    layers: header.layers.map((layer, i) => readLayer(layer, i, section)),
+    other: header.other && { ...header.other, jpeg: section("other.image"), inside: section("other.inside") },
+    layers: header.layers.map((layer, i) => readLayer(layer, i, section, has)),
   };
 }
 
-function readLayer(layer, i, section) {
+function readLayer(layer, i, section, has) {
   const names = ["difference", "here", "low", "step", "rest", "patch", "normal_image", "normal_patch", "under"];
+  if (has(`${i}.other`)) names.push("other", "other_low", "other_step");
   return { ...layer, ...Object.fromEntries(names.map((name) => [name, section(`${i}.${name}`)])) };
 }
 
@@ -64,11 +66,15 @@ function layerAt(layer, patches) {
   };
 }
 
-/** A neuron's map over the fused grid: its activation, or what it adds, below zero where it is less active than normal. */
+/**
+ * A neuron's map over the fused grid: its activation, that on the other image ("other"), or what it adds, below zero where
+ * it is less active than normal.
+ */
 export function neuronMap(layer, column, what) {
   const k = layer.neurons.length;
   return Float32Array.from(layer.under, (row) => {
     const at = row * k + column;
+    if (what === "other") return layer.other_low[column] + layer.other_step[column] * layer.other[at];
     if (what === "activation") return layer.low[column] + layer.step[column] * layer.here[at];
     return Math.sign(layer.difference[at]) * (layer.difference[at] ** 2 / layer.tau) * layer.weight;
   });

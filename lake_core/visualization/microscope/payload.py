@@ -16,6 +16,8 @@ listed neurons:
 - `<i>.here` (n, k) u2 with `<i>.low` and `<i>.step` (k,) f8: activation here = low + step * number, true to
   half a step, which is 1/131070 of the neuron's range;
 - `<i>.rest` (n,) f4: the sum of difference^2 / tau over the selected neurons that are not listed;
+- `<i>.other` (n, k) u1 with `<i>.other_low` and `<i>.other_step` (k,) f8: the same for the second image, where there is
+  one and it fits; its JPEG file is `other.image`, and `other.inside` u1 tells which patches lie on it;
 - `<i>.patch`, `<i>.normal_image`, `<i>.normal_patch` (n,), `<i>.under` (n_patches,), as in `LayerView`: u2, or u4
   where a number is greater than 65535.
 """
@@ -52,6 +54,7 @@ _IMAGES = (
     (160, 80, 40),
 )
 """(longest side of the image, of normal images, JPEG quality), best first."""
+_OTHER_SIDE = 256
 _KINDS = {np.dtype(name): name[1:] for name in ("<u2", "<u4", "<f4", "<f8")} | {np.dtype(np.uint8): "u1"}
 
 Section = tuple[str, bytes]
@@ -61,7 +64,8 @@ Section = tuple[str, bytes]
 def encode(scored: ScoredImage) -> bytes:
     """The blob of a scored image.
 
-    Where all neurons would take too much room, each layer lists those that add most anywhere on the image, and the
+    A second image is left out where there is no room for it beside all neurons. Where all neurons would take too much
+    room, each layer lists those that add most anywhere on the image, and the
     others are summed up exactly as "the rest".
 
     Args:
@@ -69,6 +73,10 @@ def encode(scored: ScoredImage) -> bytes:
     """
     fixed = _maps(scored)
     n_bytes = _n_bytes(fixed) + sum(_bytes_of_layer(layer, len(layer.neurons)) for layer in scored.layers)
+    other = _other_sections(scored)
+    if _n_bytes(other) <= MAX_BYTES - n_bytes - _FEWEST_BYTES_FOR_IMAGES:
+        fixed |= other
+        n_bytes += _n_bytes(other)
     room = MAX_BYTES - n_bytes
     max_bytes = MAX_BYTES if room >= _FEWEST_BYTES_FOR_IMAGES else MAX_BYTES_OF_A_SELECTION
     fixed |= _images(scored, max(room, _FEWEST_BYTES_FOR_IMAGES))
@@ -76,7 +84,7 @@ def encode(scored: ScoredImage) -> bytes:
     sections = dict(fixed)
     for number, (layer, columns) in enumerate(zip(scored.layers, listed, strict=True)):
         sections |= _layer_sections(number, layer, columns)
-    return _joined(_header(scored, listed), sections)
+    return _joined(_header(scored, listed, "other.image" in sections), sections)
 
 
 def _maps(scored: ScoredImage) -> dict[str, Section]:
@@ -86,6 +94,34 @@ def _maps(scored: ScoredImage) -> dict[str, Section]:
     return {"inside": _section(scored.inside, np.uint8)} | {
         name: _section(values, "<f4") for name, values in maps.items()
     }
+
+
+def _other_sections(scored: ScoredImage) -> dict[str, Section]:
+    """The second image and its neurons' activations, in the order of the layers' neurons; empty where there is none."""
+    other = scored.other
+    if other is None:
+        return {}
+    sections = {
+        "other.image": ("jpeg", _jpeg(other.shown.image, _OTHER_SIDE, 80)),
+        "other.inside": _section(other.inside, np.uint8),
+    }
+    for number, layer in enumerate(scored.layers):
+        if layer.layer in other.activations:
+            numbers, low, step = _quantised(other.activations[layer.layer], 255)
+            sections |= {
+                f"{number}.other": _section(numbers, np.uint8),
+                f"{number}.other_low": _section(low, "<f8"),
+                f"{number}.other_step": _section(step, "<f8"),
+            }
+    return sections
+
+
+def _quantised(values: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns as whole numbers from 0 to `most`: values = low + step * numbers, true to half a step."""
+    exact = values.astype(np.float64)
+    low = exact.min(axis=0)
+    step = (exact.max(axis=0) - low) / most
+    return np.rint((exact - low) / np.where(step > 0, step, 1)), low, step
 
 
 def _images(scored: ScoredImage, max_bytes: int) -> dict[str, Section]:
@@ -125,10 +161,7 @@ def _listed(layer: LayerView, inside: np.ndarray, n: int) -> np.ndarray:
 
 
 def _layer_sections(number: int, layer: LayerView, columns: np.ndarray) -> dict[str, Section]:
-    here = layer.here[:, columns].astype(np.float64)
-    low = here.min(axis=0)
-    step = (here.max(axis=0) - low) / 65535
-    numbers = np.rint((here - low) / np.where(step > 0, step, 1))
+    numbers, low, step = _quantised(layer.here[:, columns], 65535)
     others = np.setdiff1d(np.arange(len(layer.neurons)), columns)
     rest = (layer.difference[:, others].astype(np.float64) ** 2).sum(axis=1) / layer.tau
     arrays = {
@@ -152,7 +185,8 @@ def _bytes_of_layer(layer: LayerView, n_listed: int) -> int:
     return n * n_listed * (4 + 2) + n_listed * (8 + 8 + 12) + n * (4 + 3 * index) + n_fused * index + header
 
 
-def _header(scored: ScoredImage, listed: Sequence[np.ndarray]) -> dict[str, Any]:
+def _header(scored: ScoredImage, listed: Sequence[np.ndarray], has_other: bool) -> dict[str, Any]:
+    other = scored.other if has_other else None
     return {
         "version": VERSION,
         "image": _image_header(scored.shown),
@@ -163,6 +197,7 @@ def _header(scored: ScoredImage, listed: Sequence[np.ndarray]) -> dict[str, Any]
         "fusion_weight": scored.fusion_weight,
         "patches": scored.patches.tolist(),
         "fixed": scored.fixed,
+        "other": other and {**_image_header(other.shown), "score": other.score, "is_anomalous": other.is_anomalous},
         "vmax": scored.vmax,
         "value_of_one": scored.value_of_one,
         "activation": scored.activation,

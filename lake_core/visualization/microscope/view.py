@@ -63,6 +63,25 @@ class NeuronNote(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class OtherImage:
+    """A second image with the same neurons, to see which are active there too.
+
+    Attributes:
+        shown: The image.
+        score: Its image score.
+        is_anomalous: Whether that is above the threshold.
+        inside: (n_patches,) bool, patches of the fused grid that lie on it.
+        activations: By layer number, (n, k) float32, as `LayerView.here` has them.
+    """
+
+    shown: PlacedImage
+    score: float
+    is_anomalous: bool
+    inside: np.ndarray = field(repr=False)
+    activations: dict[int, np.ndarray] = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
 class ScoredImage:
     """One scored image with all that the microscope shows of it.
 
@@ -84,6 +103,7 @@ class ScoredImage:
         normals: The normal images.
         notes: (layer, neuron) -> what else is known of it.
         fixed: The patch that is fixed from the start, or None.
+        other: A second image, or None.
     """
 
     shown: PlacedImage
@@ -104,3 +124,4 @@ class ScoredImage:
     normals: tuple[PlacedImage, ...] = field(repr=False)
     notes: dict[tuple[int, int], NeuronNote] = field(default_factory=dict, repr=False)
     fixed: int | None = None
+    other: OtherImage | None = None

@@ -19,7 +19,7 @@ from lake_core.detector.result import ImageResult
 from lake_core.errors import LakeError
 from lake_core.visualization.microscope import html
 from lake_core.visualization.microscope.payload import MAX_BYTES, MAX_BYTES_OF_A_SELECTION, encode
-from lake_core.visualization.microscope.view import LayerView, NeuronNote, PlacedImage, ScoredImage
+from lake_core.visualization.microscope.view import LayerView, NeuronNote, OtherImage, PlacedImage, ScoredImage
 from tests.core.images import spotted
 from tests.core.tiny import OpenTiny
 from tests.core.visualization.blob import Blob, neuron_parts, read_blob, rest_parts
@@ -144,6 +144,45 @@ def test_notes_reach_the_neurons_they_are_of(result: ImageResult) -> None:
     notes = {(15, neuron): NeuronNote(0.75, "rust"), (15, -1): NeuronNote(0.5)}
     layers = read_blob(encode(scored_image(result, notes=notes))).header["layers"]
     assert [layer["notes"] for layer in layers] == [{}, {str(neuron): {"auroc": 0.75, "label": "rust"}}]
+
+
+# A second image ------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_image_has_the_activations_of_the_same_neurons(small_cnn: Backbone) -> None:
+    lake = Lake(small_cnn, LakeConfig(layers=(9, 15), top_k=20)).fit([spotted(seed) for seed in range(2)])
+    one, good = lake.explain(spotted(5, defect=True)), lake.explain(spotted(6))
+    read = read_blob(encode(scored_image(one, other=good)))
+    told = read.header["other"]
+    assert (told["name"], told["score"], told["is_anomalous"]) == (good.image.name, good.score, bool(good.is_anomalous))
+    for number, matches in enumerate(good.patch_scores.layers):
+        low, step = read.sections[f"{number}.other_low"], read.sections[f"{number}.other_step"]
+        shown = low + step * read.sections[f"{number}.other"].reshape(-1, 20)
+        own = matches.patches[read.sections[f"{number}.patch"].astype(np.int64)].numpy()
+        assert (np.abs(shown - own) <= step / 2 + 1e-6).all()
+        assert np.ptp(own) > 10 * step.max()
+    without = read_blob(encode(scored_image(one)))
+    assert without.header["other"] is None
+    assert {name for name in read.sections if "other" in name} == set(read.sections) - set(without.sections)
+
+
+def test_a_second_image_of_another_detector_is_refused(small_cnn: Backbone) -> None:
+    normals = [spotted(seed) for seed in range(2)]
+    one = Lake(small_cnn, LakeConfig(top_k=10)).fit(normals).explain(spotted(5))
+    other = Lake(small_cnn, LakeConfig(top_k=11)).fit(normals).explain(spotted(6))
+    with pytest.raises(LakeError, match="by another detector than that of spotted 5"):
+        scored_image(one, other=other)
+
+
+def test_a_second_image_that_does_not_fit_costs_no_neuron() -> None:
+    scored = made_up(4, 8, 24)
+    activations = {layer.layer: layer.here for layer in scored.layers}
+    other = OtherImage(scored.shown, 0.5, False, scored.inside, activations)
+    one_layer = replace(made_up(1, 8, 24), other=replace(other, activations={1: activations[1]}))
+    assert read_blob(encode(one_layer)).header["other"] is not None
+    blob = read_blob(encode(replace(scored, other=other)))
+    assert blob.header["other"] is None
+    assert [layer["n_rest"] for layer in blob.header["layers"]] == [0] * 4
 
 
 # Sizes ---------------------------------------------------------------------------------------------------------------
