@@ -8,11 +8,13 @@ import pytest
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
+from lake_core.data.images import InputImage
 from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
 from lake_core.experiments.contamination import contaminate
 from lake_core.metrics.image_metrics import known_auroc
+from tests.core.method import N_NORMALS, naive, naive_normal_scores
 from tests.core.running import Cancelled
 
 
@@ -116,3 +118,17 @@ def test_cancelling_leaves_the_detector_as_it_was(lake: Lake, tests: tuple[Examp
         contaminate(lake, [tests[1].image], [e.image for e in tests], on_progress=stop)
     assert lake.explain(tests[0].image).score == before
     assert len(lake.normals_) == 8
+
+
+def test_contaminated_normals_agree_with_the_method_written_again(fitted: Lake, noise_images: list[InputImage]) -> None:
+    normals, added, image = noise_images[:N_NORMALS], noise_images[6], noise_images[5]
+    found = contaminate(fitted, [added], [image, added], [True, False])
+    row = found.scores.table.iloc[0]
+    assert found.scores.table["image"].tolist() == [image.name]
+    assert row["before"] == pytest.approx(naive(fitted, normals, image).score, rel=5e-4)
+    assert row["after"] == pytest.approx(naive(fitted, [*normals, added], image).score, rel=5e-4)
+    scores = naive_normal_scores(fitted, [*normals, added], {})
+    assert found.scores.threshold_after == pytest.approx(
+        np.quantile(scores, fitted.config.threshold_quantile), rel=1e-3
+    )
+    assert abs(row["change"]) > 1e-5
