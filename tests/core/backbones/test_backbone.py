@@ -28,6 +28,8 @@ def test_layers_are_numbered_from_one_with_the_right_grids_and_neurons(tiny: Tin
     assert (None if joint is None else (joint.rows, joint.covered_width)) == (
         None if family.joint is None else (family.joint, covered)
     )
+    sites = {HookPoint(layer.number, site) for layer in layers for site in layer.n_neurons}
+    assert tiny.backbone.hook_points == sites | tiny.backbone.text_hook_points
     assert tiny.backbone.joint_width == family.model.get("embed_dim", 24)
     assert tiny.backbone.logit_scale == pytest.approx(np.exp(3.0))
 
@@ -53,6 +55,7 @@ def test_channel_equals_open_clips_own_intermediates(open_tiny: OpenTiny, name: 
     with torch.inference_mode():
         reference = backbone._model.visual.forward_intermediates(pixels, output_fmt="NCHW")["image_intermediates"]
     found = backbone.forward(pixels, {HookPoint(layer.number, "residual_channel") for layer in backbone.layers})
+    assert len(reference) == len(found) == len(backbone.layers)
     for number, maps in enumerate(reference, start=1):
         close(found[HookPoint(number, "residual_channel")], maps.flatten(2).transpose(1, 2))
 
@@ -133,7 +136,9 @@ def test_batch_composition_changes_nothing_and_order_permutes(tiny: Tiny) -> Non
 
 
 def test_activations_are_rows_on_the_cpu_without_gradient(tiny: Tiny) -> None:
-    for hook_point, tensor in tiny.backbone.forward(pixels_for(tiny.backbone), tiny.backbone.hook_points).items():
+    found = tiny.backbone.forward(pixels_for(tiny.backbone), tiny.backbone.hook_points)
+    assert found.keys() == tiny.backbone.hook_points
+    for hook_point, tensor in found.items():
         grid = tiny.backbone.grid(hook_point)
         assert tensor.shape[:2] == (2, grid.n_patches)
         assert tensor.is_contiguous()

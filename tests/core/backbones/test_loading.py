@@ -64,7 +64,9 @@ def test_a_checkpoint_with_its_configuration_equals_the_folder(vit_folder: Path,
     one = open_backbone(f"checkpoint:{weights}@{vit_folder / 'open_clip_config.json'}")
     other = open_backbone(f"local-dir:{vit_folder}")
     pixels = torch.randn(1, 3, 40, 40)
-    for hook_point, tensor in one.forward(pixels, one.hook_points).items():
+    found = one.forward(pixels, one.hook_points)
+    assert len(found) == 2 * 3 + 2
+    for hook_point, tensor in found.items():
         torch.testing.assert_close(tensor, other.forward(pixels, {hook_point})[hook_point])
     assert one._preprocess["mean"] == other._preprocess["mean"] == [0.45, 0.5, 0.4]
     torch.testing.assert_close(one.encode_text(["a part"]), other.encode_text(["a part"]))

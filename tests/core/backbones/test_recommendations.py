@@ -13,6 +13,7 @@ from tests.core.tiny import Tiny
 
 def test_every_family_has_a_usable_recommendation(tiny: Tiny) -> None:
     recommended = tiny.backbone.recommended
+    assert recommended.layers
     for layer in recommended.layers:
         tiny.backbone.hook_point(layer, recommended.site)
     assert LakeConfig().resolved(recommended).layers == recommended.layers

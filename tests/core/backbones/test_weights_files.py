@@ -54,6 +54,8 @@ def test_code_in_a_weights_file_is_refused_and_not_run(
         weights.write_bytes(pickle.dumps(Runs(mark)))
     config = tmp_path / "open_clip_config.json"
     config.write_bytes((vit_folder / "open_clip_config.json").read_bytes())
+    pickle.loads(pickle.dumps(Runs(tmp_path / "mark")))  # noqa: S301 (an unguarded reader does run it)
+    assert (tmp_path / "mark").exists()
     message(f"local-dir:{tmp_path}" if hook_point == "folder" else f"checkpoint:{weights}@{config}")
     assert not mark.exists()
     with pytest.raises(pickle.UnpicklingError):

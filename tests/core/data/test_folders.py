@@ -52,13 +52,16 @@ def test_the_index_opens_nothing_and_agrees_with_reading(tmp_path: Path) -> None
         read_example(entries[0])
     write(root, MVTEC)
     by_name = {e.image.name: e for e in read_folder(root).tests}
+    n_masks = 0
     for entry in (e for e in entries if e.role == "test"):
         lazily, eagerly = read_example(entry), by_name[entry.name]
         assert lazily.image == eagerly.image
         assert (lazily.label, lazily.kind) == (eagerly.label, eagerly.kind)
         assert (lazily.mask is None) == (eagerly.mask is None)
         if lazily.mask is not None and eagerly.mask is not None:
+            n_masks += 1
             assert np.array_equal(lazily.mask, eagerly.mask)
+    assert n_masks == 3
 
 
 def test_several_categories_are_found_and_one_must_be_chosen(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_rows_are_found_by_their_keys(report: EvaluationReport, document: dict[s
     row = report.summary_of("red_stain", 3, "random")
     expected = one(document["summary"], category="red_stain", shots=3, method="random")
     assert row.model_dump() == expected
+    assert row.metrics.keys() == set(METRICS)
     for metric, spread in row.metrics.items():
         assert tuple(expected[f"{metric}_{part}"] for part in ("mean", "std", "low", "high")) == (
             spread.mean,

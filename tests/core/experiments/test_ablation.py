@@ -37,8 +37,8 @@ def test_switching_off_agrees_with_the_method_written_again(fitted: Lake, noise_
     agree(found.after.map, expected.fused.reshape(on_image.shape) * on_image)
     assert found.after.score == pytest.approx(expected.score, rel=5e-4)
     assert found.before.score == pytest.approx(naive(fitted, normals, image).score, rel=5e-4)
-    assert found.change == pytest.approx(expected.score - naive(fitted, normals, image).score, abs=2e-3)
-    assert abs(found.change) > 1e-4
+    assert found.change == pytest.approx(expected.score - naive(fitted, normals, image).score, rel=1e-2, abs=1e-4)
+    assert abs(found.change) > 1e-3
     scores = naive_normal_scores(fitted, normals, off)
     np.testing.assert_allclose(ablated(fitted, off).normal_scores_, scores, rtol=1e-3)
     assert found.after.threshold == pytest.approx(np.quantile(scores, fitted.config.threshold_quantile), rel=1e-3)
@@ -168,10 +168,9 @@ def test_a_threshold_that_was_set_is_kept_by_all_that_is_made_of_the_detector(
     assert (outcome.finding.threshold_before, outcome.finding.threshold_after) == (7.5, 7.5)
     changed = contaminate(mine, [noise_images[6]], [noise_images[5]])
     assert (changed.finding.threshold_before, changed.finding.threshold_after) == (7.5, 7.5)
-    if lake.backbone.joint_hook_point is not None:
-        found = prompt_sensitivity(mine, noise_images[5])
-        assert set(found.table["threshold"]) == {7.5}
-        assert not found.table["is_anomalous"].any()
+    found = prompt_sensitivity(mine, noise_images[5])
+    assert set(found.table["threshold"]) == {7.5}
+    assert not found.table["is_anomalous"].any()
     steady = score_stability(mine, noise_images[5])
     assert set(steady.table["threshold"]) == {7.5}
 

@@ -102,6 +102,7 @@ def test_threads_do_not_see_each_others_changes(
         for _ in range(8):
             if index == 3:  # one that changes nothing
                 plain = lake.backbone.forward(lake.backbone.prepare(noise_images[5])[None], lake.hook_points)
+                assert plain.keys() == reference.keys() == lake.hook_points
                 assert all(torch.equal(tensor, reference[hook_point]) for hook_point, tensor in plain.items())
             else:
                 found = causal_ablation(lake, noise_images[5], Targets({layer: neurons[index]}), draws=NO_DRAWS)
