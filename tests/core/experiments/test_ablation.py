@@ -120,7 +120,7 @@ def test_the_detector_and_its_store_stay_as_they_were(lakes: Any, noise_images: 
     before = lake.explain(noise_images[5])
     held = held_activations(lake, noise_images)
     neurons = {layer: s.neurons.copy() for layer, s in lake.selection_.items()}
-    ablation_control(lake, three_of_each(lake), noise_images[5], noise_images[4:], LABELS, RandomDraws(3))
+    ablation_control(lake, three_of_each(lake), before, lake.explain_all(noise_images[4:]), LABELS, RandomDraws(3))
     after = lake.explain(noise_images[5])
     assert (after.score, after.threshold) == (before.score, before.threshold)
     assert all(np.array_equal(neurons[layer], s.neurons) for layer, s in lake.selection_.items())
@@ -166,7 +166,7 @@ def test_a_threshold_that_was_set_is_kept_by_all_that_is_made_of_the_detector(
     outcome = ablate(mine, few, noise_images[5])
     assert not outcome.before.is_anomalous
     assert (outcome.finding.threshold_before, outcome.finding.threshold_after) == (7.5, 7.5)
-    changed = contaminate(mine, [noise_images[6]], [noise_images[5]])
+    changed = contaminate(mine, [noise_images[6]], [mine.explain(noise_images[5])])
     assert (changed.finding.threshold_before, changed.finding.threshold_after) == (7.5, 7.5)
     found = prompt_sensitivity(mine, noise_images[5])
     assert set(found.table["threshold"]) == {7.5}
@@ -181,7 +181,7 @@ def test_a_threshold_that_was_set_is_kept_by_all_that_is_made_of_the_detector(
 def test_the_table_of_tests_is_each_image_switched_off(lakes: Any, noise_images: list[InputImage]) -> None:
     lake, images, done = lakes("efficientnet"), noise_images[4:], []
     off = three_of_each(lake)
-    found = ablate_tests(lake, off, images, LABELS, lambda *step: done.append(step))
+    found = ablate_tests(lake, off, lake.explain_all(images), LABELS, lambda *step: done.append(step))
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for row, image in zip(found.table.itertuples(), images, strict=True):
         one = ablate(lake, off, image)
@@ -192,7 +192,7 @@ def test_the_table_of_tests_is_each_image_switched_off(lakes: Any, noise_images:
     known = [0, 1, 3]
     assert found.auroc_after == auroc([False, True, True], found.table["after"].to_numpy()[known])
     assert found.auroc_before == auroc([False, True, True], found.table["before"].to_numpy()[known])
-    assert ablate_tests(lake, off, images).auroc_after is None
+    assert ablate_tests(lake, off, lake.explain_all(images)).auroc_after is None
     assert found.table["label"].isna().tolist() == [False, False, True, False]
 
 
@@ -217,8 +217,10 @@ def test_cancelling_leaves_everything_usable(lakes: Any, noise_images: list[Inpu
             raise Cancelled
 
     for work in (
-        lambda: ablate_tests(lake, three_of_each(lake), noise_images[3:], on_progress=stop),
-        lambda: ablation_control(lake, three_of_each(lake), noise_images[5], draws=RandomDraws(5), on_progress=stop),
+        lambda: ablate_tests(lake, three_of_each(lake), lake.explain_all(noise_images[3:]), on_progress=stop),
+        lambda: ablation_control(
+            lake, three_of_each(lake), lake.explain(noise_images[5]), draws=RandomDraws(5), on_progress=stop
+        ),
     ):
         with pytest.raises(Cancelled):
             work()

@@ -99,13 +99,13 @@ def test_a_rank_counts_by_size() -> None:
 
 def test_the_control_is_each_draw_switched_off(lakes: Any, noise_images: list[InputImage]) -> None:
     lake, images, done = lakes("siglip", top_k=12), noise_images[4:], []
-    off = three_of_each(lake)
+    results, off = lake.explain_all(images), three_of_each(lake)
     control = ablation_control(
-        lake, off, images[0], images, LABELS, RandomDraws(4, seed=5), lambda *step: done.append(step)
+        lake, off, results[0], results, LABELS, RandomDraws(4, seed=5), lambda *step: done.append(step)
     )
     assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert control.change == pytest.approx(ablate(lake, off, images[0]).change)
-    before = ablate_tests(lake, {}, images, LABELS).auroc_before
+    before = ablate_tests(lake, {}, results, LABELS).auroc_before
     assert before is not None
     for draw, change, auroc_change in zip(control.draws, control.changes, control.auroc_changes, strict=True):  # type: ignore[arg-type]
         assert {layer: len(neurons) for layer, neurons in draw.items()} == dict.fromkeys(off, 3)
@@ -119,9 +119,9 @@ def test_the_control_is_each_draw_switched_off(lakes: Any, noise_images: list[In
         ("score", control.rank, "selected", len(off)),
         ("AUROC", control.auroc_rank, "selected", len(off)),
     ]
-    again = ablation_control(lake, off, images[0], draws=RandomDraws(4, seed=5))
+    again = ablation_control(lake, off, results[0], draws=RandomDraws(4, seed=5))
     np.testing.assert_array_equal(again.changes, control.changes)
     assert again.auroc_rank is None
     assert [one.quantity for one in again.finding.ranks] == ["score"]
-    nothing_left = ablation_control(lake, all_selected(lake), images[0], draws=RandomDraws(4))
+    nothing_left = ablation_control(lake, all_selected(lake), results[0], draws=RandomDraws(4))
     assert (nothing_left.rank.n_draws, len(nothing_left.changes)) == (0, 0)
