@@ -247,7 +247,8 @@ def ablation_control(
 
     def changes_by(without: Lake) -> np.ndarray:
         after = {sha256: without.explain(one.image).score for sha256, one in before.items()}
-        return np.subtract(outcome(after), own)
+        changes: np.ndarray = outcome(after) - own
+        return changes
 
     change, auroc_change = changes_by(ablated(lake, chosen)).tolist()
     drawn = matched_draws(chosen, all_selected(lake), draws)

@@ -216,8 +216,9 @@ def test_cancelling_leaves_everything_usable(lakes: Any, noise_images: list[Inpu
         if done == 2:
             raise Cancelled
 
+    results = lake.explain_all(noise_images[3:])
     for work in (
-        lambda: ablate_tests(lake, three_of_each(lake), lake.explain_all(noise_images[3:]), on_progress=stop),
+        lambda: ablate_tests(lake, three_of_each(lake), results, on_progress=stop),
         lambda: ablation_control(
             lake, three_of_each(lake), lake.explain(noise_images[5]), draws=RandomDraws(5), on_progress=stop
         ),
