@@ -168,7 +168,7 @@ def test_a_threshold_that_was_set_is_kept_by_all_that_is_made_of_the_detector(
     assert (outcome.finding.threshold_before, outcome.finding.threshold_after) == (7.5, 7.5)
     changed = contaminate(mine, [noise_images[6]], [mine.explain(noise_images[5])])
     assert (changed.finding.threshold_before, changed.finding.threshold_after) == (7.5, 7.5)
-    found = prompt_sensitivity(mine, noise_images[5])
+    found = prompt_sensitivity(mine, mine.explain(noise_images[5]))
     assert set(found.table["threshold"]) == {7.5}
     assert not found.table["is_anomalous"].any()
     steady = score_stability(mine, noise_images[5])
