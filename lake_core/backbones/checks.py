@@ -82,26 +82,26 @@ def preprocessing(backbone: Backbone, image: InputImage, said: Stated) -> Check:
 def block_outputs(backbone: Backbone, pixels: Tensor) -> Check:
     """The residual channels of every layer against the network's own intermediates.
 
-    Where the network gives fewer of these than it has blocks (convolutional towers give one a stage), a block's output
-    is compared with what the next block takes in.
+    Convolutional towers give fewer of these than they have blocks, about one a stage. There a block's output is
+    compared with what the next block takes in, and at the end of a stage with the intermediates, each of which counts
+    once and in its order.
     """
     hook_points = [HookPoint(layer.number, "residual_channel") for layer in backbone.layers]
     found = backbone.forward(pixels, hook_points)
     visual, blocks = backbone.adapter.visual, backbone.adapter.blocks()
-    own = visual.forward_intermediates(pixels, output_fmt="NCHW")["image_intermediates"]
+    own = list(visual.forward_intermediates(pixels, output_fmt="NCHW")["image_intermediates"])
+    gives_every_block = backbone.adapter.patch_size() is not None  # towers of tokens
     with _watching(blocks, "input") as taken:
         visual(pixels)
     differences = []
-    for index, hook_point in enumerate(hook_points):
-        layer = backbone.layer(hook_point.layer)
-        if len(own) == len(hook_points):
-            references = [own[index]]
-        else:
-            following = [taken[block] for block in blocks[index + 1 : index + 2] if block in taken]
-            references = [raw for raw in following if _fits(raw, layer.grid, found[hook_point])]
-            references = references or own
-        rows = [_rows(raw, layer.grid, found[hook_point].shape[-1]) for raw in references]
-        differences.append(min((_difference(found[hook_point], row) for row in rows), default=float("inf")))
+    for hook_point, following in zip(hook_points, [*blocks[1:], None], strict=True):
+        grid, acts = backbone.layer(hook_point.layer).grid, found[hook_point]
+        is_next = not gives_every_block and following in taken and _fits(taken[following], grid, acts)
+        references = [taken[following]] if is_next else own[:1] if gives_every_block else own
+        each = [_difference(acts, _rows(raw, grid, acts.shape[-1])) for raw in references] or [float("inf")]
+        differences.append(min(each))
+        if not is_next:
+            own = own[each.index(min(each)) + 1 :]
     return _layers_check("Block outputs", "the network's own", hook_points, differences)
 
 
@@ -122,9 +122,9 @@ def hidden_neurons(backbone: Backbone, pixels: Tensor) -> Check:
     for hook_point, (mlp, down) in zip(hook_points, having.values(), strict=True):
         weight, acts = down.weight.flatten(1), found[hook_point]
         expected = _rows(given[mlp], backbone.layer(hook_point.layer).grid, len(weight))
-        fits = acts.shape[-1] == weight.shape[1]
-        out = acts @ weight.T + (0 if down.bias is None else down.bias) if fits else acts
-        differences.append(_difference(out, expected))
+        is_of_this_width = acts.shape[-1] == weight.shape[1]
+        projected = acts @ weight.T + (0 if down.bias is None else down.bias) if is_of_this_width else None
+        differences.append(float("inf") if projected is None else _difference(projected, expected))
     return _layers_check(name, "the MLP's output once projected", hook_points, differences)
 
 

@@ -26,7 +26,7 @@ from typer.testing import CliRunner, Result
 
 import lake_core as lk
 from lake_core.backbones import process, registry
-from lake_core.cli import app, dashboard, models
+from lake_core.cli import app, dashboard
 from lake_core.cli.score import file_names
 from lake_core.errors import ConfigError
 from lake_core.visualization.colours import ScoreScale
@@ -273,20 +273,6 @@ def test_images_that_differ_in_their_suffix_only_get_maps_of_their_own() -> None
         "b.bmp.png",
         "b.tif.png",
     ]
-
-
-def test_models_tells_what_is_here_and_how_to_write_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "cached_pretrained", lambda: ["ViT-B-32:laion2b_s34b_b79k"])
-    text = lake("models").stdout
-    for words in ("lake-cnn", "never saw a defect", "lake-vit", "supports no claim about latent knowledge"):
-        assert words in text
-    for words in ("local-dir:FOLDER", "checkpoint:WEIGHTS@CONFIG", "ViT-B-32:laion2b_s34b_b79k"):
-        assert words in text
-    assert "ViT-B-16:laion2b_s34b_b88k" not in text
-    everything = lake("models", "--all").stdout.splitlines()
-    assert "* ViT-B-32:laion2b_s34b_b79k" in everything
-    assert "  ViT-B-16:laion2b_s34b_b88k" in everything
-    assert set(models.ABOUT) == set(registry.SHIPPED)
 
 
 def test_version_and_help() -> None:
