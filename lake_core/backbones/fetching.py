@@ -4,8 +4,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import open_clip
+from huggingface_hub.errors import HFValidationError
 
-from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, cached_file, hub_file, weights_on_hub
+from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, cached_file, hub_file, no_repository, weights_on_hub
 from lake_core.backbones.loading import architecture_of, tag_tokenizer, tokenizer
 from lake_core.backbones.model_configs import read_config
 from lake_core.backbones.registry import Source, parse_spec, pretrained_cfg
@@ -22,7 +23,11 @@ def is_here(spec: str) -> bool:
     source = parse_spec(spec)
     if source.scheme not in ("pretrained", "hf-hub"):
         return True
-    return cached_file(*_weights(source)) is not None
+    repository, names = _weights(source)
+    try:
+        return cached_file(repository, names) is not None
+    except HFValidationError:
+        raise no_repository(spec, repository) from None
 
 
 def fetch(spec: str, on_progress: Progress) -> None:

@@ -55,7 +55,12 @@ def hub_file(spec: str, repository: str, names: Sequence[str], on_progress: Prog
     try:
         return cached_file(repository, names) or _downloaded(spec, repository, names, on_progress)
     except HFValidationError:
-        raise BackboneError(f"{spec}: {repository!r} is not the name of a repository; write hf-hub:ORG/REPO.") from None
+        raise no_repository(spec, repository) from None
+
+
+def no_repository(spec: str, repository: str) -> BackboneError:
+    """What is said of a name that no repository can have."""
+    return BackboneError(f"{spec}: {repository!r} is not the name of a repository; write hf-hub:ORG/REPO.")
 
 
 def _downloaded(spec: str, repository: str, names: Sequence[str], on_progress: Progress | None) -> Path:
