@@ -48,12 +48,13 @@ def show_download() -> None:
     if job.is_running:
         one = offered(str(job.asked))
         licence = f" Licence: {escaped(one.licence)}." if one is not None else ""
-        heading = f"Downloading **{spec}**.{licence} Until it is here, {escaped(here.settings.spec)} stays in use."
+        in_use = escaped(here.settings.spec)
+        heading = f":small[Downloading **{spec}**.{licence} Until it is here, {in_use} stays in use.]"
         begun = "Asking the hub …" if job.stage else "Waiting for another download …"
         watch(job, begun, "Megabytes", heading)
     else:
         if job.status == "failed":
             error(job.error)
         else:
-            st.info(f"The download of {spec} was stopped; nothing of it was kept.", icon=":material/pause_circle:")
+            st.caption(f"The download of {spec} was stopped; nothing of it was kept.")
         st.button("Try again", icon=":material/refresh:", on_click=begin_anew, args=(str(job.asked),), key="download")

@@ -137,7 +137,11 @@ def _type_spec() -> str | None:
 
 def _backbone_label(spec: str) -> str:
     one = offered(spec)
-    return spec if one is None or spec in known_specs() else f"{one.title} ↓ {one.n_megabytes} MB, {one.licence}"
+    return (
+        spec
+        if one is None or spec in known_specs()
+        else f"{one.title} ↓ {one.n_megabytes / 1000:.1f} GB, {one.licence}"
+    )
 
 
 def _about(spec: str) -> str:

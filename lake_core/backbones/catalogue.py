@@ -28,19 +28,17 @@ class Offered(NamedTuple):
 # open_clip_model.safetensors there, as the repository lists it, for SigLIP, MobileCLIP and EVA02; for OpenAI's two the
 # number of parameters times 4 bytes. A test counts the parameters of all five.
 OFFERED = (
-    Offered(
-        "ViT-B-16:openai", "CLIP ViT-B/16", "OpenAI's CLIP with 16-pixel patches, at 224 pixels.", "Apache-2.0", 598
-    ),
+    Offered("ViT-B-16:openai", "CLIP-B/16", "OpenAI's CLIP with 16-pixel patches, at 224 pixels.", "Apache-2.0", 598),
     Offered(
         "ViT-L-14-336:openai",
-        "CLIP ViT-L/14, 336 px",
+        "CLIP-L/14@336",
         "OpenAI's largest CLIP, at 336 pixels.",
         "Apache-2.0",
         1712,
     ),
     Offered(
         "ViT-B-16-SigLIP:webli",
-        "SigLIP ViT-B/16",
+        "SigLIP-B/16",
         "Google's SigLIP, trained with a sigmoid loss; its tokenizer needs transformers.",
         "Apache-2.0",
         813,
@@ -48,13 +46,13 @@ OFFERED = (
     Offered(
         "MobileCLIP-S1:datacompdr",
         "MobileCLIP-S1",
-        "Apple's small convolutional CLIP; its licence is for research only.",
+        "Apple's small convolutional CLIP; its licence allows research only.",
         "Apple AMLR",
         340,
     ),
     Offered(
         "EVA02-B-16:merged2b_s8b_b131k",
-        "EVA02 ViT-B/16",
+        "EVA02-B/16",
         "BAAI's EVA-02-CLIP with gated MLPs, at 224 pixels; stored in half precision.",
         "MIT",
         299,
@@ -62,9 +60,8 @@ OFFERED = (
 )
 
 UNTUNED = (
-    f"Defaults not tuned for this model: K = {FitConfig.top_k} and w = {WeightConfig.fusion_weight} are the paper's. "
-    "Which layer and site the paper used is not clear to us; here it is the layer two thirds of the way up, and MLP "
-    "hidden where that layer has it."
+    f"Defaults not tuned for this model: K = {FitConfig.top_k} and w = {WeightConfig.fusion_weight} are the paper's; "
+    "layer and site follow a rule of ours, as the paper's are not clear to us."
 )
 """What is said of every model that comes without measured settings (docs/method.md, sections 1 and 7)."""
 

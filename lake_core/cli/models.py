@@ -70,7 +70,7 @@ def lines(everything: bool) -> Iterator[str]:
 
     yield ""
     yield "For every model but the shipped ones:"
-    yield from (f"  {line}" for line in wrap(UNTUNED, _WIDTH))
+    yield from (f"  {line}" for line in wrap(f"{UNTUNED} See docs/method.md, sections 1 and 7.", _WIDTH))
     yield ""
     yield "Ways to write a backbone:"
     yield from (f"  {form:<27}{meaning}" for form, meaning in _FORMS.items())

@@ -71,7 +71,7 @@ def test_the_picker_offers_models_with_size_and_licence() -> None:
     assert options[:2] == ["lake-cnn", "lake-vit"]
     assert options[-1] == OTHER
     for one in OFFERED:
-        assert f"{one.title} ↓ {one.n_megabytes} MB, {one.licence}" in options
+        assert f"{one.title} ↓ {one.n_megabytes / 1000:.1f} GB, {one.licence}" in options
 
 
 def test_choosing_one_downloads_it_while_the_page_stays_and_then_takes_it(local_hub: LocalHub, small: Dataset) -> None:
