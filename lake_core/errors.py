@@ -21,6 +21,10 @@ class BackboneError(LakeError):
     """A backbone cannot be opened, or cannot do what was asked of it."""
 
 
+class UnavailableError(BackboneError):
+    """A backbone is not on this machine and cannot be brought here now."""
+
+
 class ConfigError(LakeError):
     """A parameter has a value that is not allowed."""
 

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import streamlit as st
 
+from dashboard.components.downloads import arrived, begin, begin_anew, forget_ended, show_download
 from dashboard.components.page import error
-from dashboard.services.models import known_specs, model
+from dashboard.services.models import known_specs, model, must_be_downloaded, offered_specs
 from dashboard.session import current
 from dashboard.settings import ModelKey, Settings
 from dashboard.words import SITE_NAMES
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.catalogue import UNTUNED, offered
 from lake_core.backbones.registry import DEFAULT_BACKBONE
 from lake_core.config import NORMALISATIONS, TextConfig
 from lake_core.criteria import criteria
@@ -36,6 +38,7 @@ def draw() -> Settings | None:
         The settings as they stand, or None if the backbone cannot be opened (which is said).
     """
     kept = current().settings
+    _take_arrived()
     _set_widgets(kept)
     with st.sidebar:
         st.subheader("Configuration", anchor=False)
@@ -48,6 +51,8 @@ def draw() -> Settings | None:
         except LakeError as reason:
             error(str(reason))
             return None
+        if not backbone.is_tuned:
+            st.caption(UNTUNED)
         site = _pick_site(backbone)
         layers = tuple(_pick_layers(backbone, site))
         _pick_selection(max(backbone.layer(layer).n_neurons[site] for layer in layers))
@@ -100,12 +105,25 @@ def _set_widgets(kept: Settings, anew: bool = False) -> None:
 def _pick_backbone() -> str | None:
     st.session_state.setdefault("backbone_choice", DEFAULT_BACKBONE)
     choice = st.selectbox(
-        "Backbone", [*known_specs(), OTHER], key="backbone_choice", help="The pretrained network that is looked into."
+        "Backbone",
+        [*known_specs(), *offered_specs(), OTHER],
+        key="backbone_choice",
+        format_func=_backbone_label,
+        on_change=_choose_backbone,
+        help="The pretrained network that is looked into. One that is not on this machine is downloaded first.",
     )
+    spec = _type_spec() if choice == OTHER else str(choice)
     if choice != OTHER:
-        if choice in ABOUT:
-            st.caption(ABOUT[choice])
-        return str(choice)
+        st.caption(_about(str(choice)))
+    elif spec is not None and must_be_downloaded(spec):
+        begin(spec)
+        in_use = current().settings.spec
+        spec = None if must_be_downloaded(in_use) else in_use
+    show_download()
+    return spec
+
+
+def _type_spec() -> str | None:
     spec = st.text_input(
         "Model",
         key="other_spec",
@@ -114,8 +132,41 @@ def _pick_backbone() -> str | None:
     ).strip()
     if not spec:
         st.info("Enter an open_clip model, such as ViT-B-16:openai.", icon=":material/edit:")
-        return None
-    return spec
+    return spec or None
+
+
+def _backbone_label(spec: str) -> str:
+    one = offered(spec)
+    return (
+        spec
+        if one is None or spec in known_specs()
+        else f"{one.title} ↓ {one.n_megabytes / 1000:.1f} GB, {one.licence}"
+    )
+
+
+def _about(spec: str) -> str:
+    one = offered(spec)
+    return f"{one.about} Licence: {one.licence}." if one is not None else ABOUT.get(spec, "")
+
+
+def _choose_backbone() -> None:
+    """Begins the download of a model that is not here; until it is, the choice stays what it was."""
+    choice = st.session_state.backbone_choice
+    if choice in offered_specs():
+        begin_anew(choice)
+        in_use = current().settings.spec
+        st.session_state.backbone_choice = in_use if in_use in known_specs() else OTHER
+    else:
+        forget_ended()
+
+
+def _take_arrived() -> None:
+    """Chooses a model that was downloaded just now."""
+    spec = arrived()
+    if spec is not None:
+        is_known = spec in known_specs()
+        st.session_state.backbone_choice = spec if is_known else OTHER
+        st.session_state.other_spec = "" if is_known else spec
 
 
 def _pick_size(backbone: Backbone) -> int | None:

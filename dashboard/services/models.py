@@ -6,12 +6,17 @@ import streamlit as st
 from PIL import Image
 
 from dashboard.services.cache import budget, results
+from dashboard.services.jobs import Job, jobs
 from dashboard.settings import ModelKey
+from lake_core.backbones.catalogue import OFFERED
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.fetching import fetch, is_here
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.registry import SHIPPED, cached_pretrained
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import load_sample
+from lake_core.errors import BackboneError
+from lake_core.types import Progress
 from lake_core.visualization.overlays import thumbnail
 
 SPECS_SECONDS = 60
@@ -34,8 +39,39 @@ def _model(key: ModelKey) -> FeatureStore:
 
 def known_specs() -> list[str]:
     """Backbones that open without a network on this machine; looked for once a minute."""
-    key = ("specs", int(time.monotonic() / SPECS_SECONDS))
-    return results().made(key, lambda: [*SHIPPED, *cached_pretrained()])
+    return results().made(_specs_key(), _look_for_specs)
+
+
+def offered_specs() -> list[str]:
+    """Backbones that are offered and not on this machine."""
+    known = known_specs()
+    return [one.spec for one in OFFERED if one.spec not in known]
+
+
+def must_be_downloaded(spec: str) -> bool:
+    """Whether a backbone has to come from the hub before it is opened; what is no backbone need not."""
+    try:
+        return not is_here(spec)
+    except BackboneError:
+        return False
+
+
+def download(owner: str, spec: str) -> Job:
+    """The owner's download of a backbone, begun if their latest is another one; it counts megabytes."""
+
+    def work(report: Progress) -> None:
+        fetch(spec, lambda n_done, n_all: report(round(n_done / 1e6), round(n_all / 1e6)))
+        results().put(_specs_key(), _look_for_specs())
+
+    return jobs().beside(owner, spec, f"Downloading {spec}", work, "download")
+
+
+def _specs_key() -> tuple[str, int]:
+    return "specs", int(time.monotonic() / SPECS_SECONDS)
+
+
+def _look_for_specs() -> list[str]:
+    return [*SHIPPED, *cached_pretrained()]
 
 
 def sample(name: str) -> Dataset:

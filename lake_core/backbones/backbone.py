@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lake_core.backbones.adapters import adapter_of
 from lake_core.backbones.devices import checked_precision, convert_weights, exact_convolutions
@@ -67,6 +67,7 @@ class Backbone:
         joint_width: Dimension of the joint space.
         logit_scale: Factor on cosines before the softmax, as trained.
         recommended: Layers, site and distance that suit the model where the user has not chosen.
+        is_tuned: Whether these were measured; else they follow a rule of ours.
         notes: Sentences worth showing.
     """
 
@@ -91,6 +92,7 @@ class Backbone:
         self.layers, self.joint_grid, self.joint_width = self._probe()
         scale = getattr(loaded.model, "logit_scale", None)
         self.logit_scale = float(scale.exp()) if scale is not None else 100.0
+        self.is_tuned = loaded.hints is not None
         self.recommended = loaded.hints.recommended() if loaded.hints else _rule_of_thumb(self.layers)
         self.key = "|".join((self.spec, "x".join(map(str, input_size)), opening.resize, self.device.type))
         if self.precision != "fp32":
@@ -98,6 +100,11 @@ class Backbone:
 
     def __repr__(self) -> str:
         return f"Backbone({self.spec!r}, {self.family}, {len(self.layers)} layers, input {self.input_size})"
+
+    @property
+    def network(self) -> nn.Module:
+        """The open_clip model itself, to look at; changing it would change every result."""
+        return self._model  # type: ignore[no-any-return]
 
     @property
     def weight_bytes(self) -> int:

@@ -113,7 +113,7 @@ def _from_folder(spec: str, folder: Path, image_size: int | None) -> Loaded:
         raise BackboneError(f"{spec}: {folder} holds no weights; put {WEIGHTS_NAMES[0]} beside {CONFIG_NAME}.")
     model_cfg = config["model_cfg"]
     model = _create(spec, f"local-dir:{folder}", model_cfg, image_size)
-    return Loaded(model, _tokenizer(spec, model_cfg, folder), config["preprocess_cfg"], _read_hints(spec, folder))
+    return Loaded(model, tokenizer(spec, model_cfg, folder), config["preprocess_cfg"], _read_hints(spec, folder))
 
 
 def _from_files(spec: str, weights: Path, config_path: Path, image_size: int | None) -> Loaded:
@@ -124,7 +124,7 @@ def _from_files(spec: str, weights: Path, config_path: Path, image_size: int | N
     config = read_config(spec, config_path)
     with _as_folder(weights, config) as folder:
         model = _create(spec, f"local-dir:{folder}", config["model_cfg"], image_size)
-    tokenize = _tokenizer(spec, config["model_cfg"], None)
+    tokenize = tokenizer(spec, config["model_cfg"], None)
     return Loaded(model, tokenize, config["preprocess_cfg"], _read_hints(spec, weights.parent))
 
 
@@ -141,10 +141,7 @@ def _from_tag(spec: str, name: str, tag: str, image_size: int | None) -> Loaded:
         force_quick_gelu=bool(cfg.get("quick_gelu", False)),
         force_preprocess_cfg={key: cfg[key] for key in _PREPROCESSING if key in cfg},
     )
-    with _tokenizer_errors(spec):
-        options = _no_foreign_code(open_clip.get_model_config(architecture)["text_cfg"])
-        tokenize = open_clip.get_tokenizer(architecture, **options)
-    return Loaded(model, tokenize, dict(model.visual.preprocess_cfg), None, notes)
+    return Loaded(model, tag_tokenizer(spec, architecture), dict(model.visual.preprocess_cfg), None, notes)
 
 
 @contextmanager
@@ -201,7 +198,15 @@ def _refuse_foreign_network(spec: str, model_cfg: dict[str, Any]) -> None:
             raise BackboneError(_needs_code(spec, f"text tower {name}", error)) from error
 
 
-def _tokenizer(spec: str, model_cfg: dict[str, Any], folder: Path | None) -> Tokenize:
+def tag_tokenizer(spec: str, architecture: str) -> Tokenize:
+    """The tokenizer of one of open_clip's architectures; its files come from the hub where it has some."""
+    with _tokenizer_errors(spec):
+        options = _no_foreign_code(open_clip.get_model_config(architecture)["text_cfg"])
+        tokenize: Tokenize = open_clip.get_tokenizer(architecture, **options)
+    return tokenize
+
+
+def tokenizer(spec: str, model_cfg: dict[str, Any], folder: Path | None) -> Tokenize:
     """The tokenizer of a model that comes with its configuration.
 
     Args:

@@ -12,14 +12,14 @@ from typer.core import TyperGroup
 
 from lake_core.cli.lists import LIST, ListsCommand, layer_numbers, numbers, words
 from lake_core.criteria import criteria
-from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError
+from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, UnavailableError
 from lake_core.types import SITES
 from lake_core.version import package_version
 
 _WRONG_USAGE = (BackboneError, ConfigError, DatasetError)
 
 Normal = Annotated[Path, typer.Option(metavar="DIR", help="Normal images: a folder, or one image.")]
-Model = Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models` lists them.")]
+Model = Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models list` lists them.")]
 ImageSize = Annotated[
     int | None, typer.Option(metavar="N", help="Side of the model's input in pixels; default: what suits the model.")
 ]
@@ -50,7 +50,8 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except LakeError as error:
             typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(2 if isinstance(error, _WRONG_USAGE) else 1) from None
+            is_wrong_usage = isinstance(error, _WRONG_USAGE) and not isinstance(error, UnavailableError)
+            raise typer.Exit(2 if is_wrong_usage else 1) from None
 
 
 app = typer.Typer(
@@ -63,6 +64,8 @@ app = typer.Typer(
 )
 _datasets = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 app.add_typer(_datasets, name="datasets")
+_models = typer.Typer(invoke_without_command=True, help="List, download and check backbones.")
+app.add_typer(_models, name="models")
 
 
 def main() -> None:
@@ -251,15 +254,46 @@ def inspect(
     run(folder, as_json)
 
 
-@app.command()
-def models(
-    everything: Annotated[bool, typer.Option("--all", help="List every NAME:TAG that open_clip knows.")] = False,
-) -> None:
+Everything = Annotated[bool, typer.Option("--all", help="List every NAME:TAG that open_clip knows.")]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A model, as `lake models list` writes them.")]
+
+
+@_models.callback()
+def _models_group(ctx: typer.Context, everything: Everything = False) -> None:
+    if ctx.invoked_subcommand is None:
+        list_models(everything)
+
+
+@_models.command(name="list")
+def list_models(everything: Everything = False) -> None:
     """List the backbones that can be opened, and which are on this machine."""
     from lake_core.cli.models import lines
 
     for line in lines(everything):
         typer.echo(line)
+
+
+@_models.command()
+def pull(name: ModelName) -> None:
+    """Download a model from the Hugging Face hub, so that it opens without a network from then on.
+
+    Example: lake models pull ViT-B-16:openai
+    """
+    from lake_core.cli.models import pull_model
+
+    pull_model(name)
+
+
+@_models.command()
+def check(name: ModelName) -> None:
+    """Check on this machine that a model's neurons, preprocessing and score are what they should be.
+
+    Exit code 1 if a check fails. Example: lake models check ViT-B-16:openai
+    """
+    from lake_core.cli.models import check_model
+
+    if not check_model(name):
+        raise typer.Exit(1)
 
 
 @app.command()
