@@ -13,4 +13,5 @@ def file_name(name: str, more: str = "") -> None:
     Args:
         more: Behind it.
     """
-    st.html(f'<div class="file-name" title="{html.escape(name)}">{html.escape(shortened(name) + more)}</div>')
+    shown = html.escape(shortened(name) + more).replace("/", "/<wbr>")  # a line ends behind a folder where it can
+    st.html(f'<div class="file-name" title="{html.escape(name)}">{shown}</div>')

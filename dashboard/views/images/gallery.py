@@ -73,8 +73,8 @@ def _label_selected(found: Sequence[Example]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(f"Select all {len(found)}", on_click=_select, args=(selected | contents,), disabled=not found)
         st.button("Select none", on_click=_select, args=(frozenset(),), disabled=not selected)
-        hidden = f", {n_hidden} of them not shown" if n_hidden else ""
-        st.markdown(f"{quantity(n, 'image')} selected{hidden}. Label as", width="content")
+        hidden = f", {n_hidden} of them not found" if n_hidden else ""
+        st.markdown(f"{quantity(n, 'image') if n else 'No image'} selected{hidden}. Label as", width="content")
         for label in ("good", "defective", None):
             st.button(
                 LABELS[label], key=f"label_selected_{label}", on_click=_label_all, args=(label,), disabled=not selected
