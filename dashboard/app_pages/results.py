@@ -27,7 +27,7 @@ SORTS = {
     "name": lambda item: item[1].image.name,
     "label": lambda item: (str(item[0].label), -item[1].score),
 }
-CARD, CARD_WIDTH = 420, 228
+CARD, CARD_WIDTH = 320, 228
 
 
 def table_of(found: Analysis) -> pd.DataFrame:
