@@ -53,7 +53,7 @@ def test_the_question_outlives_a_reload_and_is_answered_once_for_both_tabs(open_
     settle(first)
     first.reload()
     expect(first.get_by_text(asked)).to_be_visible(timeout=PATIENCE)
-    second = open_tab(f"images?w={query(first)['w']}")
+    second = open_tab(f"?w={query(first)['w']}")
     expect(second.get_by_text(asked)).to_be_visible(timeout=PATIENCE)
     button(second, "^.*Replace$").click()
     expect(heading(second, "Test images (1)")).to_be_visible(timeout=PATIENCE)
