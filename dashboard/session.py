@@ -68,6 +68,7 @@ class Session:
         neuron_patch: The patch clicked on a neuron's map.
         opened_patch: The patch that was fixed when the microscope on screen was opened.
         compared_with: The image that Explain compares with.
+        selected: Contents of the test images that are ticked on the page Images.
         has_images: Whether there were images at the last run.
         n_uploads: Counts uploads, so that an uploader is renewed after each.
         n_frames: Counts frames with progress, so that each has keys of its own.
@@ -92,6 +93,7 @@ class Session:
     neuron_patch: NeuronPatch | None = None
     opened_patch: int | None = None
     compared_with: str | None = None
+    selected: frozenset[str] = frozenset()
     has_images: bool = False
     n_uploads: int = 0
     n_frames: int = 0
@@ -104,6 +106,15 @@ class Session:
     @property
     def workspace(self) -> Workspace:
         return self.snapshot.workspace
+
+    @property
+    def arrived(self) -> Workspace:
+        """Images that wait for an answer: in place of those in the workspace, or beside them."""
+        return self.snapshot.arrived
+
+    @arrived.setter
+    def arrived(self, changed: Workspace) -> None:
+        self.registry.keep(self.number, arrived=changed)
 
     @property
     def configurations(self) -> tuple[Settings, ...]:

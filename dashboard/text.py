@@ -7,6 +7,8 @@ options of select boxes, the cells of tables and `alt=` are plain text and need 
 import html
 import re
 
+MOST_LETTERS = 48
+"""Of a name in a card: three lines of the narrowest one."""
 JOINER = "\u2060"
 """Unicode's word joiner: takes no room and draws nothing."""
 
@@ -23,6 +25,15 @@ def escaped(text: str) -> str:
     """
     line = _SOUGHT_LATER.sub(lambda found: found[0] + JOINER, " ".join(text.split()))
     return _AT_THE_START.sub(r"\1\\", _SIGN.sub(r"\\\g<0>", line))
+
+
+def shortened(text: str, most: int = MOST_LETTERS) -> str:
+    """The text in one line, with what is too much left out in its middle: names differ at both ends."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    n_end = most // 2
+    return f"{line[: most - n_end - 1]}…{line[-n_end:]}"
 
 
 def in_figure(text: str) -> str:

@@ -1,6 +1,7 @@
 """The images of one analysis: immutable, a change makes a new object."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
@@ -60,10 +61,31 @@ class Workspace:
         kept = tuple(e for e in getattr(self, side) if e.image.sha256 != sha256)
         return replace(self, normals=kept) if side == "normals" else replace(self, tests=kept)
 
-    def labelled(self, sha256: str, label: Label | None) -> "Workspace":
-        """The workspace with another label for one test image."""
-        tests = tuple(replace(e, label=label) if e.image.sha256 == sha256 else e for e in self.tests)
+    def labelled(self, sha256s: Collection[str], label: Label | None) -> "Workspace":
+        """The workspace with another label for some test images."""
+        tests = tuple(replace(e, label=label) if e.image.sha256 in sha256s else e for e in self.tests)
         return replace(self, tests=tests)
+
+    def tests_named(self, pattern: str) -> tuple[Example, ...]:
+        """The test images whose path has a pattern.
+
+        Args:
+            pattern: `*` stands for any characters, `?` for one, whatever the case of letters. It begins at any folder
+                of the path; without `*` and `?` it may stand anywhere in the path, and empty it is that of all.
+        """
+        if not set(pattern) & set("*?"):
+            pattern = f"*{pattern}*"
+        literal = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+        sought = re.compile(f"(?:.*/)?{literal}", re.IGNORECASE | re.DOTALL)
+        return tuple(e for e in self.tests if sought.fullmatch(e.image.name))
+
+    def holds_more_than(self, dataset: Dataset, labels_count: bool) -> bool:
+        """Whether an image is not the data set's, or has another label where labels count."""
+        own, others = (
+            {(e.image.sha256, e.label if labels_count else None) for e in (*one.normals, *one.tests)}
+            for one in (self, dataset)
+        )
+        return not own <= others
 
 
 def shas(examples: Iterable[Example]) -> Contents:

@@ -6,14 +6,15 @@ import streamlit as st
 from dashboard.components.analysis import current_analysis
 from dashboard.components.layout import cards
 from dashboard.components.legends import score_legend
+from dashboard.components.names import file_name
 from dashboard.components.page import heading
+from dashboard.components.paging import one_page
 from dashboard.components.pickers import pick_one, see_page
 from dashboard.components.tables import download_table, metrics
 from dashboard.plots.scores import score_histogram
 from dashboard.services.analysis import Analysis
 from dashboard.services.images import score_image
 from dashboard.session import current
-from dashboard.text import escaped
 from dashboard.words import LABEL_NAMES, verdict
 from lake_core.metrics.image_metrics import best_f1
 from lake_core.visualization.colours import nice_ceiling
@@ -26,7 +27,7 @@ SORTS = {
     "name": lambda item: item[1].image.name,
     "label": lambda item: (str(item[0].label), -item[1].score),
 }
-CARD, CARD_WIDTH = 420, 228
+CARD, CARD_WIDTH = 320, 228
 
 
 def table_of(found: Analysis) -> pd.DataFrame:
@@ -116,13 +117,14 @@ def image_cards(found: Analysis) -> None:
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
     if not items:
         st.info(f"No image is {shown} the threshold.", icon=":material/filter_alt:")
+    items = list(one_page(items, f"scores {order} {shown}"))
     for card, (example, score) in zip(cards(len(items), CARD_WIDTH, "score_cards", border=True), items, strict=True):
         image = score.image
         with card:
             jpeg = score_image(found, score, CARD, opacity=opacity)
             st.image(jpeg, width="stretch", alt=f"{image.name}: score {score.score:.3f}, {verdict(score)}")
             st.markdown(f"**{score.score:.2f}** {verdict(score)}")
-            st.caption(f"{escaped(image.name)} · {LABEL_NAMES[example.label]}")
+            file_name(image.name, f" · {LABEL_NAMES[example.label]}")
             if st.button("Why this score?", key=f"open_{image.sha256}", width="stretch"):
                 see_page("explain", image=image.sha256)
 

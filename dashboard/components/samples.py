@@ -80,9 +80,18 @@ def _standing(lake: MeasuredMethod, other: MeasuredMethod) -> str:
 
 
 def _open(name: str, page_after: str) -> None:
+    here = current()
+    if not here.arrived.is_empty and not here.arrived.sample:
+        here.say(["Your upload still waits for an answer: say first what becomes of it."])
+        here.go_to = "images"
+        return
+    if here.workspace.holds_more_than(sample(here.workspace.sample or name), labels_count=True):
+        here.arrived, _ = Workspace(sample=name).with_added(sample(name))
+        here.go_to = "images"
+        return
     try:
         take_sample(name)
     except LakeError as reason:
-        current().say([str(reason)])
+        here.say([str(reason)])
     else:
-        current().go_to = page_after
+        here.go_to = page_after

@@ -25,11 +25,13 @@ class Snapshot:
     """What the server keeps under one number.
 
     Attributes:
+        arrived: Images that wait for an answer: in place of those in the workspace, or beside them.
         configurations: Kept for the page Compare: A, B, C ...
         pins: Pinned neurons, in the order in which they were pinned.
     """
 
     workspace: Workspace = field(default_factory=Workspace)
+    arrived: Workspace = field(default_factory=Workspace)
     settings: Settings = field(default_factory=Settings)
     configurations: tuple[Settings, ...] = ()
     pins: tuple[Pin, ...] = ()

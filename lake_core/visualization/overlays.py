@@ -158,6 +158,8 @@ def _region_above(
         rows_cols = peaks.reshape(grid.rows, grid.cols)
         has_neighbour = ndimage.binary_dilation(rows_cols, _BESIDE) & rows_cols
         for patches, radius in ((rows_cols & ~has_neighbour, 0.3), (has_neighbour, 0.12)):
+            if not patches.any():
+                continue
             in_patch = map_to_image(patches.astype(np.float32).reshape(-1), grid, placement, fine, False) > 0
             above |= in_patch & (from_centre < radius**2)
     return above

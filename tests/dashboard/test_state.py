@@ -43,7 +43,7 @@ def test_removing_and_labelling_touch_one_image() -> None:
     sha = held.tests[3].image.sha256
     assert len(held.without("tests", sha).tests) == len(held.tests) - 1
     assert held.without("tests", sha).normals == held.normals
-    labelled = held.labelled(sha, None)
+    labelled = held.labelled({sha}, None)
     changed = [i for i, (a, b) in enumerate(zip(held.tests, labelled.tests, strict=True)) if a.label != b.label]
     assert changed == [3]
 

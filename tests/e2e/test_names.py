@@ -62,7 +62,8 @@ def zipped(data: Path) -> bytes:
 
 def check(page: Page, *names: str) -> None:
     """That the page shows the names as they are, and nothing that Markdown would make of them."""
-    shown = page.get_by_test_id("stMain").inner_text().replace(JOINER, "")
+    titles = page.locator(".file-name").evaluate_all("names => names.map(name => name.title)")
+    shown = "\n".join([page.get_by_test_id("stMain").inner_text().replace(JOINER, ""), *titles])
     for name in names:
         assert name in shown
     assert page.locator(FORMATTED).count() == 0
