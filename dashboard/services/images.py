@@ -19,7 +19,7 @@ from lake_core.detector.layer_matches import Evidence
 from lake_core.detector.microscope import scored_image
 from lake_core.detector.result import ImageResult
 from lake_core.types import HookPoint
-from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.colours import ScoreScale, ValueScale
 from lake_core.visualization.crops import Box
 from lake_core.visualization.microscope.payload import encode
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
@@ -34,7 +34,7 @@ class NeuronMap:
 
     Attributes:
         model, hook_point, neuron: Which neuron; the hook point's activations must be in the store.
-        limit: The value of the full colour.
+        scale: Its colours.
         max_side: Longest side of the drawing in pixels.
         smooth: Interpolates between patches for display.
         opacity: Of the map, in [0, 1].
@@ -43,7 +43,7 @@ class NeuronMap:
     model: ModelKey
     hook_point: HookPoint
     neuron: int
-    limit: float
+    scale: ValueScale
     max_side: int
     smooth: bool = True
     opacity: float = NEURON_OPACITY
@@ -137,7 +137,7 @@ def _neuron_jpeg(store: FeatureStore, image: InputImage, drawn: NeuronMap) -> by
     values = store.get(image, drawn.hook_point)[:, drawn.neuron].numpy()
     grid, placement = store.backbone.grid(drawn.hook_point), store.backbone.placement(image)
     side = max(small.size)
-    return _jpeg(neuron_overlay(small, values, grid, placement, drawn.limit, Style(drawn.opacity, drawn.smooth, side)))
+    return _jpeg(neuron_overlay(small, values, grid, placement, drawn.scale, Style(drawn.opacity, drawn.smooth, side)))
 
 
 def _jpeg(image: Image.Image) -> bytes:
