@@ -19,13 +19,15 @@ from lake_core.detector.layer_matches import Evidence
 from lake_core.detector.microscope import scored_image
 from lake_core.detector.result import ImageResult
 from lake_core.types import HookPoint
-from lake_core.visualization.colours import ScoreScale, ValueScale
+from lake_core.visualization.colours import ScoreScale, ValueScale, activation_scale
 from lake_core.visualization.crops import Box
 from lake_core.visualization.microscope.payload import encode
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 QUALITY = 88
 MAP_OPACITY, NEURON_OPACITY = 0.6, 0.7
+PREVIEW = 176
+"""Longest side of a preview in pixels."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,18 @@ def neuron_images(images: Sequence[InputImage], drawn: NeuronMap) -> list[bytes]
     store = model(drawn.model)
     key = "neuron maps", tuple(image.sha256 for image in images), drawn
     return results().made(key, lambda: [_neuron_jpeg(store, image, drawn) for image in images])
+
+
+def neuron_preview(image: InputImage, beside: Sequence[InputImage], drawn: tuple[ModelKey, HookPoint, int]) -> bytes:
+    """A small image with one neuron's map, as JPEG, on a scale that covers its activations on other images, too."""
+    key, hook_point, neuron = drawn
+
+    def draw() -> bytes:
+        store = model(key)
+        values = [store.get(one, hook_point)[:, neuron].numpy() for one in (image, *beside)]
+        return _neuron_jpeg(store, image, NeuronMap(key, hook_point, neuron, activation_scale(values), PREVIEW))
+
+    return results().made(("preview", image.sha256, tuple(one.sha256 for one in beside), drawn), draw)
 
 
 def plain_image(image: InputImage, max_side: int) -> bytes:
