@@ -8,12 +8,13 @@ import streamlit as st
 from dashboard.components.analysis import current_analysis
 from dashboard.components.neurons import neuron_button
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_layer
+from dashboard.components.pickers import pick_layer, pick_section
 from dashboard.services.analysis import Analysis
 from dashboard.session import current
 from dashboard.settings import Pin
 from dashboard.text import escaped
 from dashboard.views.neurons import facts, maps, meaning, numbers, pins
+from dashboard.views.neurons.by_kind import BY_KIND, ONE, neurons_by_kind
 from dashboard.views.neurons.sheet import Form, sheet
 from dashboard.views.neurons.view import NeuronView
 from dashboard.words import direction
@@ -106,11 +107,11 @@ def card(found: Analysis) -> None:
         pick_neuron(found, selection, view.neuron)
         maps.pick_looked_at(view)
     top_neurons(found, selection, view.neuron)
-    for section in SECTIONS:
-        section(view)
+    for part in CARD:
+        part(view)
 
 
-SECTIONS = (
+CARD = (
     facts.facts,
     maps.two_images,
     maps.extremes,
@@ -128,4 +129,4 @@ heading(
     "What one neuron does. A neuron is one number that a layer of the network computes at every patch, a cell of the "
     "grid laid over the image; none of them was trained on defects.",
 )
-card(current_analysis(tests_needed=False))
+pick_section("Section", {ONE: card, BY_KIND: neurons_by_kind}, "neuron_section")(current_analysis(tests_needed=False))

@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.components import sidebar
+from dashboard.services.analysis import resolved
 from dashboard.services.images import neuron_preview
 from dashboard.session import current
 from dashboard.text import escaped
@@ -13,17 +14,24 @@ from lake_core.data.images import InputImage
 from lake_core.types import HookPoint, Site
 
 
-def preview(layer: int, site: Site, neuron: int) -> str:
-    """A tip for a button: the neuron's map on the shared image."""
-    image = _shared_image()
-    return f"![]({preview_address(layer, site, neuron)})\n\nNeuron {neuron} of layer {layer} on {escaped(image.name)}"
+def preview(layer: int, neuron: int, site: Site | None = None, image: InputImage | None = None) -> str:
+    """A tip for a button: the neuron's map.
+
+    Args:
+        site: By default the configuration's.
+        image: By default the shared one.
+    """
+    image = image or shared_image()
+    address = preview_address(layer, neuron, site, image)
+    return f"![]({address})\n\nNeuron {neuron} of layer {layer} on {escaped(image.name)}"
 
 
-def preview_address(layer: int, site: Site, neuron: int) -> str:
-    """The neuron's map on the shared image, as an address that holds the JPEG itself."""
+def preview_address(layer: int, neuron: int, site: Site | None, image: InputImage) -> str:
+    """The neuron's map on an image, as an address that holds the JPEG itself."""
     here = current()
+    hook_point = HookPoint(layer, site or resolved(here.settings).site)
     normals = [example.image for example in here.workspace.normals]
-    jpeg = neuron_preview(_shared_image(), normals, (here.settings.model, HookPoint(layer, site), neuron))
+    jpeg = neuron_preview(image, normals, (here.settings.model, hook_point, neuron))
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
@@ -42,11 +50,12 @@ def neuron_button(label: str, key: str, neuron: tuple[int, Site, int], tip: str 
         tip: Markdown below the map.
         look: As in `st.button`.
     """
-    help_ = preview(*neuron) + (f"\n\n{tip}" if tip else "")
+    layer, site, number = neuron
+    help_ = preview(layer, number, site) + (f"\n\n{tip}" if tip else "")
     st.button(label, key=key, on_click=open_neuron, args=neuron, help=help_, **look)
 
 
-def _shared_image() -> InputImage:
+def shared_image() -> InputImage:
     """The shared test image; the first image where there is none."""
     here = current()
     images = [example.image for example in (*here.workspace.tests, *here.workspace.normals)]

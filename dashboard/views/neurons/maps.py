@@ -128,7 +128,8 @@ def _gallery(title: str, examples: tuple[Example, ...], view: NeuronView) -> Non
     if not examples:
         return
     st.markdown(f"**{title}** ({len(examples)})")
-    shown = _part_of(title, examples)
+    start, end = part_of(title.lower(), len(examples))
+    shown = examples[start:end]
     drawn = view.drawn(CARD, st.session_state.neuron_smooth, st.session_state.neuron_opacity)
     jpegs = neuron_images([example.image for example in shown], drawn)
     for card, example, jpeg in zip(cards(len(shown), CARD_WIDTH, gap="xxsmall"), shown, jpegs, strict=True):
@@ -150,14 +151,13 @@ def _gallery(title: str, examples: tuple[Example, ...], view: NeuronView) -> Non
             st.caption(f"{label}max {view.said(peak)}")
 
 
-def _part_of(title: str, examples: tuple[Example, ...]) -> tuple[Example, ...]:
-    """As many images as a page holds well, with a picker of the part where there are more."""
-    if len(examples) <= MOST:
-        return examples
-    names = {at: f"{at + 1} to {min(at + MOST, len(examples))}" for at in range(0, len(examples), MOST)}
-    key = f"part_{title}_{len(examples)}"
-    start = pick_one(f"Which of the {title.lower()}", names, key, label_visibility="collapsed")
-    return examples[start : start + MOST]
+def part_of(what: str, n: int) -> tuple[int, int]:
+    """Start and end of as many images as a page holds well, with a picker of the part where there are more."""
+    if n <= MOST:
+        return 0, n
+    names = {at: f"{at + 1} to {min(at + MOST, n)}" for at in range(0, n, MOST)}
+    start = pick_one(f"Which of the {what}", names, f"part_{what}_{n}", label_visibility="collapsed")
+    return start, min(start + MOST, n)
 
 
 def extremes(view: NeuronView) -> None:
