@@ -19,3 +19,10 @@ SEPARATION_NAMES = {"auroc": "image AUROC on your labels", "gap": "mean test sco
 def verdict(score: ImageResult) -> str:
     """The decision in words and a sign, never by colour alone."""
     return "▲ above threshold" if score.is_anomalous else "▽ below threshold"
+
+
+def direction(difference: float) -> tuple[str, str]:
+    """A sign and words for an activation less that of the nearest normal patch, as the microscope says them."""
+    if difference > 0:
+        return "▲", "more active than normal"
+    return ("▼", "less active than normal") if difference < 0 else ("=", "as active as normal")

@@ -1,4 +1,4 @@
-"""Neurons: one neuron's activation map on every image, what it answers to, and its place in the ranking."""
+"""Neurons: one neuron on one card, or many on all test images by kind of defect."""
 
 from functools import partial
 
@@ -6,96 +6,83 @@ import numpy as np
 import streamlit as st
 
 from dashboard.components.analysis import current_analysis
-from dashboard.components.legends import legend
+from dashboard.components.neurons import neuron_button
 from dashboard.components.page import heading
 from dashboard.components.pickers import pick_layer, pick_section
-from dashboard.services.analysis import Analysis, neuron_flags
+from dashboard.services.analysis import Analysis
 from dashboard.session import current
 from dashboard.settings import Pin
 from dashboard.text import escaped
-from dashboard.views.neurons import maps, meaning, numbers, pins
+from dashboard.views.neurons import facts, maps, meaning, numbers, pins
+from dashboard.views.neurons.by_kind import BY_KIND, ONE, neurons_by_kind
 from dashboard.views.neurons.sheet import Form, sheet
 from dashboard.views.neurons.view import NeuronView
+from dashboard.words import direction
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 
 FORMS: dict[Form, str] = {"png": "image/png", "svg": "image/svg+xml"}
-FLAGS = {
-    "register_like": "register-like: its outlying maximum is on the same few patches of all normal images",
-    "dead": "dead: it never varies over the normal images",
-    "saturated": "saturated: many normal patches are at its ceiling",
-}
+N_TOP = 8
 
 
-def strongest(found: Analysis, layer: int, n: int = 8) -> list[int]:
-    """Neurons of a layer with the greatest contributions to the shared image's score, greatest first."""
-    score = found.score_of(current().focus.image)
-    if score is None:
-        return []
-    contributions = score.contributions()
-    return [int(neuron) for neuron in contributions[contributions["layer"] == layer]["neuron"].head(n)]
-
-
-def pick_neuron(found: Analysis, selection: Selection) -> int:
-    """Picker of the shared neuron: by rank among the selected, or any by number."""
-    layer = selection.layer
-    neuron = current().focus.neuron
-    top_neurons = strongest(found, layer)
+def chosen_neuron(found: Analysis, selection: Selection) -> int:
+    """The shared neuron; at first the one that contributes most to the shared image's score."""
+    neuron, score = current().focus.neuron, found.score_of(current().focus.image)
     if neuron is None or not 0 <= neuron < selection.n_neurons:
-        neuron = top_neurons[0] if top_neurons else int(selection.neurons[0])
-    rank = selection.rank_of(neuron)
-    st.session_state.picked_neuron = neuron
+        neuron = int(selection.neurons[0])
+        if score is not None and selection.layer in found.lake.selection_:
+            neuron = int(score.top_neurons(None, selection.layer, 1)["neuron"][0])
+    current().set_focus(layer=selection.layer, neuron=neuron)  # so that the link names it, also where nobody chose it
+    return neuron
+
+
+def pick_neuron(found: Analysis, selection: Selection, neuron: int) -> None:
+    """Pickers of the shared neuron: by rank, by number, at random; and its pin."""
 
     def go(to: int) -> None:
-        current().set_focus(layer=layer, neuron=int(to))
+        current().set_focus(layer=selection.layer, neuron=int(to))
 
-    go(neuron)  # so that the link names it, also where nobody has chosen it
-    shown = found.score_of(current().focus.image)
-    if shown is not None and top_neurons:
-        st.session_state.top_neuron = neuron if neuron in top_neurons else None
-        st.pills(
-            f"Neurons that contribute most to the score of {escaped(shown.image.name)}",
-            top_neurons,
-            key="top_neuron",
-            on_change=lambda: go(neuron if st.session_state.top_neuron is None else st.session_state.top_neuron),
-        )
-    row = st.container(horizontal=True, vertical_alignment="bottom")
+    def step(sign: str, name: str, rank: int, shortcut: str) -> None:
+        is_there = 1 <= rank <= selection.n_neurons
+        to = selection.order[rank - 1] if is_there else neuron
+        st.button(sign, help=name, key=name, on_click=go, args=(to,), disabled=not is_there, shortcut=shortcut)
 
-    row.button(
-        "◀ more sensitive",
-        on_click=go,
-        args=(selection.order[max(rank - 2, 0)],),
-        disabled=rank == 1,
-        width="stretch",
-        shortcut="K",
-    )
-    row.number_input(
+    rank = selection.rank_of(neuron)
+    st.session_state.picked_neuron = neuron
+    step("◀", "More sensitive neuron", rank - 1, "K")
+    st.number_input(
         f"Neuron (0 to {selection.n_neurons - 1})",
         0,
         selection.n_neurons - 1,
         key="picked_neuron",
         on_change=lambda: go(st.session_state.picked_neuron),
+        width=150,
     )
-    row.button(
-        "less sensitive ▶",
-        on_click=go,
-        args=(selection.order[min(rank, selection.n_neurons - 1)],),
-        disabled=rank == selection.n_neurons,
-        width="stretch",
-        shortcut="J",
-    )
-    row.button(
-        "Random neuron",
-        on_click=lambda: go(int(np.random.default_rng().integers(selection.n_neurons))),
-        width="stretch",
-        shortcut="N",
-    )
-    with row:
-        pins.button(Pin(found.key.model, layer, selection.site, neuron))
-    return neuron
+    step("▶", "Less sensitive neuron", rank + 1, "J")
+    st.button("Random", on_click=lambda: go(int(np.random.default_rng().integers(selection.n_neurons))), shortcut="N")
+    pins.button(Pin(found.key.model, selection.layer, selection.site, neuron))
 
 
-def download(view: NeuronView) -> None:
+def top_neurons(found: Analysis, selection: Selection, neuron: int) -> None:
+    """The layer's neurons that contribute most to the shared image's score, each with its direction."""
+    score = found.score_of(current().focus.image)
+    if score is None or selection.layer not in found.lake.selection_:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"Contribute most to the score of {escaped(score.image.name)}:", width="content")
+        for row in score.top_neurons(None, selection.layer, N_TOP).to_dict("records"):
+            mark, words = direction(row["here"] - row["normal"])
+            number = int(row["neuron"])
+            neuron_button(
+                f"{number} {mark}",
+                f"top_{number}",
+                (selection.layer, selection.site, number),
+                f"{words}, adds {row['contribution']:.3f}",
+                type="primary" if number == neuron else "secondary",
+            )
+
+
+def downloads(view: NeuronView) -> None:
     """The neuron on one sheet."""
     name = f"layer{view.selection.layer}_neuron{view.neuron}"
     with st.container(horizontal=True):
@@ -110,35 +97,36 @@ def download(view: NeuronView) -> None:
             )
 
 
-def all_maps(view: NeuronView) -> None:
-    """The neuron on one image in full, and on all images small."""
-    legend(view.limit, "the activations")
-    maps.in_full(view)
-    maps.gallery("Test images", view.tests_by_score, view)
-    maps.gallery("Normal images", view.found.workspace.normals, view)
-    download(view)
+def card(found: Analysis) -> None:
+    """Everything about one neuron, from top to bottom."""
+    row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    with row:
+        selection = selection_of(found.lake, pick_layer(found))
+    view = NeuronView.of(found, selection, chosen_neuron(found, selection))
+    with row:
+        pick_neuron(found, selection, view.neuron)
+        maps.pick_looked_at(view)
+    top_neurons(found, selection, view.neuron)
+    for part in CARD:
+        part(view)
 
 
-SECTIONS = {
-    "Maps": all_maps,
-    "Patches": maps.extremes,
-    "Distribution": numbers.distribution,
-    "Correlated neurons": numbers.correlated,
-    "Concept labels": meaning.words,
-    "Input attribution": meaning.pixels,
-    "Pinned": pins.side_by_side,
-}
+CARD = (
+    facts.facts,
+    maps.two_images,
+    maps.extremes,
+    numbers.distribution,
+    numbers.correlated,
+    meaning.words,
+    meaning.pixels,
+    maps.everywhere,
+    downloads,
+    pins.side_by_side,
+)
 
 heading(
     "Neurons",
-    "Where one neuron is active, on every image and on one shared scale. A neuron is one number that a layer computes "
-    "at every patch; red is above zero, blue below, faint is near zero.",
+    "What one neuron does. A neuron is one number that a layer of the network computes at every patch, a cell of the "
+    "grid laid over the image; none of them was trained on defects.",
 )
-found = current_analysis(tests_needed=False)
-selection = selection_of(found.lake, pick_layer(found))
-view = NeuronView.of(found, selection, pick_neuron(found, selection))
-numbers.own_numbers(view)
-for flag in neuron_flags(found, selection.layer).of(view.neuron):
-    st.warning(f"This neuron is {FLAGS[flag]}.", icon=":material/flag:")
-
-pick_section("Section", SECTIONS, "neuron_section")(view)
+pick_section("Section", {ONE: card, BY_KIND: neurons_by_kind}, "neuron_section")(current_analysis(tests_needed=False))

@@ -4,17 +4,17 @@ import streamlit as st
 
 from dashboard.components.page import is_dark
 from dashboard.services.analysis import Analysis
-from lake_core.visualization.colours import ScoreScale
-from lake_core.visualization.legends import colour_bar, signed_colour_bar
+from lake_core.visualization.colours import ScoreScale, ValueScale
+from lake_core.visualization.legends import colour_bar, value_colour_bar
 
 WIDTH, HEIGHT = 420, 52
 
 
-def legend(scale: ScoreScale | float, what: str, unit: str = "", mark: str = "threshold") -> None:
+def legend(scale: ScoreScale | ValueScale, what: str, unit: str = "", mark: str = "threshold") -> None:
     """The colour scale of maps.
 
     Args:
-        scale: Of score maps and the like; a number is the limit of a scale from -limit (blue) over 0 to limit (red).
+        scale: Of score maps and the like, or of a neuron's activations and the like.
         what: The maps' values, for the alternative text.
         unit: Of the values.
         mark: Name of the scale's threshold, if it has one.
@@ -24,8 +24,9 @@ def legend(scale: ScoreScale | float, what: str, unit: str = "", mark: str = "th
         bounds = f"from 0 to {scale.vmax:g}{unit}"
         bounds += f", {mark} at {scale.threshold:.3f}" if scale.threshold > 0 else ""
     else:
-        bar = signed_colour_bar(scale, WIDTH, HEIGHT, is_dark())
-        bounds = f"from {-scale:g} (blue) over 0 to {scale:g} (red)"
+        bar = value_colour_bar(scale, WIDTH, HEIGHT, is_dark())
+        bounds = f"from {scale.low:g} (blue) over 0 to {scale.limit:g} (red)" if scale.is_signed else ""
+        bounds = bounds or f"from 0 (violet) to {scale.limit:g} (yellow)"
     st.image(bar, alt=f"Colour scale of {what} {bounds}")
 
 

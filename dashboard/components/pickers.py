@@ -39,14 +39,15 @@ def pick_one(
 
 
 def pick_section(label: str, sections: Mapping[str, T], key: str) -> T:
-    """Which of a page's sections is open, the first at first; only its work is done.
+    """Which of a page's sections is open, the first at first, and after a visit elsewhere the same; only its work is
+    done.
 
     Args:
         label: For screen readers.
         sections: By the names on screen.
         key: Of the choice in the session's state.
     """
-    return sections[pick_one(label, list(sections), key, label_visibility="collapsed")]
+    return sections[pick_one(label, list(sections), key, label_visibility="collapsed", persist_state="session")]
 
 
 def pick_image(found: Analysis) -> ImageResult:

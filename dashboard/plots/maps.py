@@ -43,7 +43,7 @@ def clickable_map(
             left, top, right, bottom = grid.box(patch, placement, size)
             line = {"color": colour, "width": line_width}
             frames.append({"type": "rect", "x0": left, "x1": right, "y0": top, "y1": bottom, "line": line})
-    cell = 560 * min(1.0, width / height) / grid.cols
+    cell = 470 * min(1.0, width / height) / grid.cols
     targets = go.Scatter(
         x=(boxes[:, 0] + boxes[:, 2]) / 2,
         y=(boxes[:, 1] + boxes[:, 3]) / 2,
@@ -60,7 +60,7 @@ def clickable_map(
         "shapes": frames,
         "xaxis": axis | {"range": [0, width]},
         "yaxis": axis | {"range": [height, 0], "scaleanchor": "x"},
-        "height": 480,
+        "height": 400,
         "margin": {"l": 0, "r": 0, "t": 0, "b": 0},
         "clickmode": "event+select",
         "dragmode": False,

@@ -19,13 +19,15 @@ from lake_core.detector.layer_matches import Evidence
 from lake_core.detector.microscope import scored_image
 from lake_core.detector.result import ImageResult
 from lake_core.types import HookPoint
-from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.colours import ScoreScale, ValueScale, activation_scale
 from lake_core.visualization.crops import Box
 from lake_core.visualization.microscope.payload import encode
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 QUALITY = 88
 MAP_OPACITY, NEURON_OPACITY = 0.6, 0.7
+PREVIEW = 176
+"""Longest side of a preview in pixels."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class NeuronMap:
 
     Attributes:
         model, hook_point, neuron: Which neuron; the hook point's activations must be in the store.
-        limit: The value of the full colour.
+        scale: Its colours.
         max_side: Longest side of the drawing in pixels.
         smooth: Interpolates between patches for display.
         opacity: Of the map, in [0, 1].
@@ -43,7 +45,7 @@ class NeuronMap:
     model: ModelKey
     hook_point: HookPoint
     neuron: int
-    limit: float
+    scale: ValueScale
     max_side: int
     smooth: bool = True
     opacity: float = NEURON_OPACITY
@@ -104,6 +106,18 @@ def neuron_images(images: Sequence[InputImage], drawn: NeuronMap) -> list[bytes]
     return results().made(key, lambda: [_neuron_jpeg(store, image, drawn) for image in images])
 
 
+def neuron_preview(image: InputImage, beside: Sequence[InputImage], drawn: tuple[ModelKey, HookPoint, int]) -> bytes:
+    """A small image with one neuron's map, as JPEG, on a scale that covers its activations on other images, too."""
+    key, hook_point, neuron = drawn
+
+    def draw() -> bytes:
+        store = model(key)
+        values = [store.get(one, hook_point)[:, neuron].numpy() for one in (image, *beside)]
+        return _neuron_jpeg(store, image, NeuronMap(key, hook_point, neuron, activation_scale(values), PREVIEW))
+
+    return results().made(("preview", image.sha256, tuple(one.sha256 for one in beside), drawn), draw)
+
+
 def plain_image(image: InputImage, max_side: int) -> bytes:
     """An image as it is, reduced, as JPEG."""
     return results().made(("plain", image.sha256, max_side), lambda: _jpeg(thumbnail(image, max_side)))
@@ -137,7 +151,7 @@ def _neuron_jpeg(store: FeatureStore, image: InputImage, drawn: NeuronMap) -> by
     values = store.get(image, drawn.hook_point)[:, drawn.neuron].numpy()
     grid, placement = store.backbone.grid(drawn.hook_point), store.backbone.placement(image)
     side = max(small.size)
-    return _jpeg(neuron_overlay(small, values, grid, placement, drawn.limit, Style(drawn.opacity, drawn.smooth, side)))
+    return _jpeg(neuron_overlay(small, values, grid, placement, drawn.scale, Style(drawn.opacity, drawn.smooth, side)))
 
 
 def _jpeg(image: Image.Image) -> bytes:

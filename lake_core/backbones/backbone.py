@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lake_core.backbones.adapters import adapter_of
+from lake_core.backbones.adapters.base import Ceiling
 from lake_core.backbones.devices import checked_precision, convert_weights, exact_convolutions
 from lake_core.backbones.hooks import Hooks
 from lake_core.backbones.loading import Loaded
@@ -177,6 +178,12 @@ class Backbone:
         if hook_point.site == "joint" or hook_point.site == "image":
             return self.joint_width
         return self.layer(hook_point.layer).n_neurons[hook_point.site]
+
+    def ceiling(self, hook_point: HookPoint) -> Ceiling | None:
+        """The greatest value that neurons of a hook point can take, or None if their activation function has none."""
+        if hook_point.site != "mlp_hidden":
+            return None
+        return self.adapter.ceiling(self.adapter.blocks()[hook_point.layer - 1])
 
     def check_neurons(self, hook_point: HookPoint, neurons: Iterable[int]) -> None:
         """Raises a BackboneError for a neuron that the hook point does not have."""

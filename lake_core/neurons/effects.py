@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 _BATCH = 4
 
 
+def writes_into_joint_space(backbone: Backbone) -> bool:
+    """Whether the path from a neuron to the joint space is linear but for a norm's division, and known here."""
+    adapter = backbone.adapter
+    if not isinstance(adapter, NativeViT) or adapter.visual.attn_pool is not None or adapter.visual.proj is None:
+        return False
+    return isinstance(adapter.visual.ln_post, nn.LayerNorm)
+
+
 def written_directions(backbone: Backbone, hook_point: HookPoint) -> Tensor | None:
     """What each neuron writes into the joint space by itself: its down-projection column, final norm and projection.
 
@@ -42,13 +50,10 @@ def written_directions(backbone: Backbone, hook_point: HookPoint) -> Tensor | No
         (n_neurons, joint) float32, or None where the path is not linear or not known here, so that only ablation can
         tell.
     """
-    adapter = backbone.adapter
-    if not isinstance(adapter, NativeViT) or adapter.visual.attn_pool is not None or adapter.visual.proj is None:
+    if not writes_into_joint_space(backbone):
         return None
-    visual: Any = adapter.visual
-    block: Any = adapter.blocks()[hook_point.layer - 1]
-    if not isinstance(visual.ln_post, nn.LayerNorm):
-        return None
+    visual: Any = backbone.adapter.visual
+    block: Any = backbone.adapter.blocks()[hook_point.layer - 1]
     with torch.no_grad():
         scale = getattr(block.ls_2, "gamma", None)
         if hook_point.site == "mlp_hidden":

@@ -15,6 +15,8 @@ SCORE_COLOURS = "inferno"
 """Sequential, perceptually uniform, and legible with every kind of colour vision."""
 SIGNED_COLOURS = "RdBu_r"
 """Diverging: blue below zero, red above."""
+ACTIVATION_COLOURS = "viridis"
+"""Sequential, as in the microscope, for activations of which none is negative."""
 
 MAX_THRESHOLDS = 5.0
 
@@ -38,6 +40,28 @@ class ScoreScale:
     threshold: float
     is_open: bool = False
     fades_at: float | None = None
+
+
+@dataclass(frozen=True)
+class ValueScale:
+    """The colours of values other than scores, such as a neuron's activations, shared by all images.
+
+    Attributes:
+        limit: The value of the full colour, > 0.
+        is_signed: From -limit (blue) over 0 to limit (red); otherwise from 0 on, for values of which none is negative.
+    """
+
+    limit: float
+    is_signed: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.limit > 0:
+            raise ValueError(f"limit is {self.limit}; it must be greater than 0")
+
+    @property
+    def low(self) -> float:
+        """The value at the other end of the colours."""
+        return -self.limit if self.is_signed else 0.0
 
 
 def score_scale(maps: Iterable[Any], threshold: float) -> ScoreScale:
@@ -71,14 +95,28 @@ def symmetric_limit(maps: Iterable[Any], quantile: float = 1.0) -> float:
     return nice_ceiling(float(np.quantile(everything, quantile)))
 
 
+def activation_scale(maps: Iterable[Any], quantile: float = 1.0) -> ValueScale:
+    """One scale for the activations on all images, with two colours only where a value is below zero.
+
+    Args:
+        maps: Arrays, NaN where there is no value.
+        quantile: Of all absolute values, which the limit covers.
+    """
+    held = [_finite(values) for values in maps]
+    return ValueScale(symmetric_limit(held, quantile), any((values < 0).any() for values in held))
+
+
 def score_colours(shares: np.ndarray) -> ByteArray:
     """(..., 3) uint8 for shares of vmax."""
     return _colours(SCORE_COLOURS, _LOW + (_HIGH - _LOW) * np.clip(np.nan_to_num(shares), 0, 1))
 
 
-def signed_colours(shares: np.ndarray) -> ByteArray:
-    """(..., 3) uint8 for shares of the limit, -1 to 1."""
-    return _colours(SIGNED_COLOURS, 0.5 + 0.46 * np.clip(np.nan_to_num(shares), -1, 1))
+def value_colours(values: np.ndarray, scale: ValueScale) -> ByteArray:
+    """(..., 3) uint8 for values on a scale; those beyond its ends take the colours there."""
+    shares = np.nan_to_num(values) / scale.limit
+    if scale.is_signed:
+        return _colours(SIGNED_COLOURS, 0.5 + 0.46 * np.clip(shares, -1, 1))
+    return _colours(ACTIVATION_COLOURS, 0.05 + 0.95 * np.clip(shares, 0, 1))
 
 
 def _colours(name: str, shares: np.ndarray) -> ByteArray:

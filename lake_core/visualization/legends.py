@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lake_core.visualization.colours import ByteArray, ScoreScale, score_colours, signed_colours
+from lake_core.visualization.colours import ByteArray, ScoreScale, ValueScale, score_colours, value_colours
 
 
 def colour_bar(
@@ -26,10 +26,12 @@ def colour_bar(
     return _bar(colours, ticks, [at for at, _ in middle], height, dark)
 
 
-def signed_colour_bar(limit: float, width: int = 360, height: int = 56, dark: bool = False) -> Image.Image:
-    """The legend of `neuron_overlay`, from -limit to limit; RGBA."""
-    colours = signed_colours(np.linspace(-1, 1, width, dtype=np.float32)[None])
-    return _bar(colours, [(0.0, f"-{_number(limit)}"), (0.5, "0"), (1.0, f"+{_number(limit)}")], [], height, dark)
+def value_colour_bar(scale: ValueScale, width: int = 360, height: int = 56, dark: bool = False) -> Image.Image:
+    """The legend of `neuron_overlay`, from -limit or 0 to limit; RGBA."""
+    limit = _number(scale.limit)
+    ticks = [(0.0, f"-{limit}"), (0.5, "0"), (1.0, f"+{limit}")] if scale.is_signed else [(0.0, "0"), (1.0, limit)]
+    colours = value_colours(np.linspace(scale.low, scale.limit, width, dtype=np.float32)[None], scale)
+    return _bar(colours, ticks, [], height, dark)
 
 
 def _bar(

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.data.images import InputImage
-from lake_core.visualization.colours import ByteArray, ScoreScale, score_colours, signed_colours
+from lake_core.visualization.colours import ByteArray, ScoreScale, ValueScale, score_colours, value_colours
 from lake_core.visualization.contours import FINENESS, outlines
 from lake_core.visualization.interpolation import map_to_image
 
@@ -83,23 +83,22 @@ def neuron_overlay(
     values: np.ndarray,
     grid: PatchGrid,
     placement: Placement,
-    limit: float,
+    scale: ValueScale,
     style: Style = Style(opacity=0.7),
 ) -> Image.Image:
-    """Signed values over an image, such as a neuron's activations minus its normal mean: blue below zero, red above.
+    """Values other than scores over an image, such as a neuron's activations; values near zero leave it as it is.
 
     Args:
         image, grid, placement, style: As for `overlay`; there is no contour.
         values: (rows, cols) or (n_patches,), NaN where there is none.
-        limit: The value of the full colour, > 0, shared by all images: `symmetric_limit` finds one.
+        scale: Shared by all images: `activation_scale` finds one.
     Returns:
         RGB.
     """
-    if not limit > 0:
-        raise ValueError(f"limit is {limit}; it must be greater than 0")
     base = thumbnail(image, style.max_side)
-    signed = _spread(values, grid, placement, base.size, style.smooth) / limit
-    return _blend(base, signed_colours(signed), _smoothstep(np.abs(signed), 0.05, 0.7), style.opacity)
+    spread = _spread(values, grid, placement, base.size, style.smooth)
+    cover = _smoothstep(np.abs(spread) / scale.limit, 0.05, 0.7)
+    return _blend(base, value_colours(spread, scale), cover, style.opacity)
 
 
 def thumbnail(image: InputImage, max_side: int = 512) -> Image.Image:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.services.analysis import analyse
+from dashboard.services.analysis import Analysis, analyse
 from dashboard.services.models import model
 from dashboard.session import Focus
 from dashboard.settings import ModelKey, Pin, Settings
@@ -23,13 +23,10 @@ from lake_core.detector.lake import Lake
 from lake_core.neurons.concepts import ConceptLabels, ConceptScore
 from lake_core.neurons.similarity import correlated_neurons
 from lake_core.neurons.statistics import neuron_table
-from tests.dashboard.visit import full, opened, put, texts
-
-SECTIONS = ("Maps", "Patches", "Distribution", "Correlated neurons", "Concept labels", "Input attribution", "Pinned")
+from tests.dashboard.visit import full, highest, opened, press, put, texts
 
 
-def section(app: AppTest, name: str, **session: Any) -> AppTest:
-    app.session_state["neuron_section"] = name
+def drawn(app: AppTest, **session: Any) -> AppTest:
     put(app, **session)
     app.run()
     assert not app.exception
@@ -50,58 +47,123 @@ def lake(small: Dataset, page: AppTest) -> Lake:
     return Lake(store.backbone, LakeConfig(), store).fit([example.image for example in small.normals])
 
 
-@pytest.mark.parametrize(
-    ("name", "says", "site", "least"),
-    [
-        ("Maps", "Greatest activation", "image", 4),
-        ("Patches", "Top-activating patches", "image", 12),
-        ("Distribution", "Image by image", "plotly_chart", 2),
-        ("Correlated neurons", "Selected together with it", "button", 20),
-        ("Concept labels", "Concept labels from two independent routes", "text_area", 1),
-        ("Input attribution", "Click a patch to attribute", "plotly_chart", 1),
-        ("Pinned", "No neuron is pinned yet", "info", 1),
-    ],
-)
 @pytest.mark.parametrize("with_tests", [True, False])
-def test_every_section_opens_with_and_without_test_images(
-    name: str, says: str, site: str, least: int, with_tests: bool, small: Dataset
-) -> None:
+def test_the_card_is_whole_with_and_without_test_images(with_tests: bool, small: Dataset) -> None:
     app = opened(Workspace(small.normals, small.tests if with_tests else (), "metal"), "neurons")
-    section(app, name)
-    assert says in "\n".join([texts(app), *(expander.label for expander in app.expander)])
-    assert len(app.get(site)) >= least
+    assert not app.exception
+    assert not app.error
+    said = texts(app)
+    for title in (
+        "Where it is active",
+        "Top-activating patches",
+        "Lowest-activating patches",
+        "How its activations are distributed",
+        "Correlated neurons",
+        "Concept label",
+        "Input attribution",
+        "On every image",
+    ):
+        assert f"##### {title}" in said, title
+    labels = [button.label for button in app.button]
+    for begins in ("Find correlated neurons (about ", "Find concept labels (about ", "Compute the attribution (about "):
+        assert sum(label.startswith(begins) for label in labels) == 1, begins
+    assert len(app.get("plotly_chart")) == 3
+    assert sum(str(button.key).startswith("card_") for button in app.button) == (6 if with_tests else 3)
 
 
-def test_the_image_in_full_says_its_greatest_activation(page: AppTest, lake: Lake, small: Dataset) -> None:
+def test_two_maps_say_their_greatest_activation_and_the_head_compares_it(
+    page: AppTest, lake: Lake, small: Dataset
+) -> None:
     hook_point = lake.backbone.hook_point(15, "mlp_hidden")
+
+    def peak(image: InputImage) -> float:
+        return float(lake.store.get(image, hook_point)[:, 276].max())
+
     shown = next(e.image for e in small.tests if e.image.sha256 == page.session_state.session.focus.image)
-    peak = float(lake.store.get(shown, hook_point)[:, 276].max())
-    assert f"Greatest activation {peak:.3f}" in texts(page)
+    good, said = small.tests[0].image, texts(page).replace(" (ceiling)", "")
+    assert small.tests[0].label == "good"
+    for image, what in ((shown, "This image"), (good, "A good image")):
+        assert f"{what}: {image.name}" in said.replace("\\", "")
+        assert f"Greatest activation {peak(image):.2f}, at the outlined patch" in said
+    low, high = (f([peak(e.image) for e in small.normals]) for f in (min, max))
+    sign = "▲ more than" if peak(shown) > high else "▼ less than" if peak(shown) < low else "as on normal images:"
+    assert f"is {peak(shown):.2f}" in said
+    assert f"{sign} {low:.2f} to {high:.2f} on 3 normal images" in said
+
+
+@pytest.mark.parametrize("is_raised", [True, False])
+def test_the_head_says_whether_the_neuron_is_raised_or_lowered_and_what_it_adds(
+    page: AppTest, found: Analysis, is_raised: bool
+) -> None:
+    shown = highest(found)
+    table = shown.top_neurons(None, 15, 100)
+    row = table[(table["here"] > table["normal"]) == is_raised].iloc[0]
+    drawn(page, focus=Focus(shown.image.sha256, 15, int(row["neuron"])))
+    word = "▲ More active" if is_raised else "▼ Less active"
+    lead = next(one.value for one in page.markdown if one.value.startswith(f"**{word} than normal in "))
+    assert f"{row['here']:.3f} here, {row['normal']:.3f} in the nearest normal patch" in lead
+    assert f"adds {row['contribution']:.3f} ({row['contribution'] / shown.score:.0%})" in lead
+    mark = "▲" if is_raised else "▼"
+    assert page.button(key=f"top_{int(table['neuron'][0])}").label.endswith(("▲", "▼"))
+    assert any(str(b.key).startswith("top_") and b.label.endswith(mark) for b in page.button)
+
+
+def test_a_neuron_outside_of_the_selection_takes_no_part(page: AppTest, found: Analysis) -> None:
+    last = int(found.lake.selection_[15].order[-1])
+    drawn(page, focus=Focus(highest(found).image.sha256, 15, last))
+    assert "It takes no part in the score of" in texts(page)
+    assert {metric.label: metric.delta for metric in page.metric}["Rank by sensitivity"] == "not selected"
+
+
+def test_the_ceiling_is_named_where_the_neuron_reaches_it_and_nowhere_else(page: AppTest, found: Analysis) -> None:
+    hook_point = found.lake.backbone.hook_point(15, "mlp_hidden")
+    acts = np.stack([found.lake.store.get(image, hook_point).numpy() for image in found.workspace.images])
+    peaks = acts.max((0, 1))
+    assert (peaks == 6).any()
+    for neuron, is_reached in ((int(np.flatnonzero(peaks == 6)[0]), True), (int(np.flatnonzero(peaks < 6)[0]), False)):
+        drawn(page, focus=Focus(page.session_state.session.focus.image, 15, neuron))
+        assert ("6 is the ceiling of this layer's activation function (ReLU6)" in texts(page)) is is_reached
+        assert ("6.00 (ceiling)" in texts(page)) is is_reached
+
+
+def test_activations_that_are_never_negative_have_a_scale_from_zero(found: Analysis) -> None:
+    view = NeuronView.of(found, found.lake.selection_[15], 276)
+    assert view.scale.low == 0
+    assert view.scale.limit >= np.quantile(np.concatenate([own[np.isfinite(own)] for own in view.values]), 0.99)
+
+
+def test_patches_with_a_common_value_are_told_of_and_not_shown(page: AppTest, found: Analysis) -> None:
+    view = NeuronView.of(found, found.lake.selection_[15], 276)
+    values = np.concatenate(view.values)
+    share = (values == np.nanmin(values)).sum() / np.isfinite(values).sum()
+    assert share > 0.1
+    assert f"{share:.0%} of all patches have the value {np.nanmin(values):.2f}, so none is shown by itself" in texts(
+        page
+    )
+    crops = [str(button.key) for button in page.button if str(button.key).startswith("crop_")]
+    assert len([key for key in crops if key.startswith("crop_False")]) >= 3
+    assert not [key for key in crops if key.startswith("crop_True")]
 
 
 def test_the_pages_numbers_are_those_of_the_table(page: AppTest, lake: Lake, small: Dataset) -> None:
     row = neuron_table(lake, 15, tests=small.tests).set_index("neuron").loc[276]
     shown = {metric.label: metric.value for metric in page.metric}
-    assert shown["Rank"] == f"{row['rank']} of 720"
-    assert shown["Selected"] == ("yes" if row["selected"] else "no")
+    assert shown["Rank by sensitivity"] == f"{row['rank']} of 720"
     assert shown["Mean, normal patches"] == f"{row['mean']:.3f}"
-    assert shown["AUROC on its own"] == f"{row['auroc']:.3f}"
+    assert shown["AUROC alone"] == f"{row['auroc']:.3f}"
 
 
 def test_a_crop_leads_to_its_image(page: AppTest, small: Dataset) -> None:
-    section(page, "Patches")
     names = {example.image.name: example.image.sha256 for example in small.normals}
     crop = next(b for b in page.button if b.key and b.key.startswith("crop_") and b.label.split(" · ")[1] in names)
     sha256 = names[crop.label.split(" · ")[1]]
     crop.click().run()
     assert not page.exception
-    assert page.session_state.neuron_section == "Maps"
     picker = next(box for box in page.selectbox if box.label.startswith("Image ("))
     assert picker.value == sha256
 
 
 def test_quantiles_inside_and_outside_of_masks(page: AppTest, lake: Lake, small: Dataset) -> None:
-    section(page, "Distribution")
     hook_point = lake.backbone.hook_point(15, "mlp_hidden")
     grid = lake.backbone.grid(hook_point)
     inside, outside = [], []
@@ -119,7 +181,7 @@ def test_quantiles_inside_and_outside_of_masks(page: AppTest, lake: Lake, small:
 
 
 def test_neighbours_are_those_of_the_core_and_can_be_opened(page: AppTest, lake: Lake, small: Dataset) -> None:
-    section(page, "Correlated neurons")
+    press(page, next(b.label for b in page.button if b.label.startswith("Find correlated neurons")))
     images = [example.image for example in (*small.normals, *small.tests)]
     expected = correlated_neurons(lake, 15, 276, images, 12)
     buttons = [button for button in page.button if button.key and button.key.startswith("neighbour_")]
@@ -132,7 +194,7 @@ def test_neighbours_are_those_of_the_core_and_can_be_opened(page: AppTest, lake:
 
 
 def test_too_few_own_words_are_told_in_one_sentence(page: AppTest) -> None:
-    section(page, "Concept labels", vocabulary="scratch\nrust")
+    drawn(page, vocabulary="scratch\nrust")
     assert any("give at least 3" in warning.value for warning in page.warning)
 
 
@@ -147,8 +209,8 @@ def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
         return [ConceptLabels(neurons[0], agreement=(ConceptScore("rust", 0.4, p_value),))]
 
     monkeypatch.setattr("dashboard.views.neurons.meaning.label_concepts", told)
-    section(page, "Concept labels", vocabulary="\n".join(words))
-    next(button for button in page.button if button.label == "Find concept labels").click().run()
+    drawn(page, vocabulary="\n".join(words))
+    next(button for button in page.button if button.label.startswith("Find concept labels")).click().run()
     assert not page.exception
     everything = {example.image.sha256 for example in (*small.normals, *small.tests)}
     assert asked == [(15, [276], everything, words)]
@@ -157,43 +219,41 @@ def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
 
 
 def test_pixels_of_a_clicked_patch_state_their_baseline_and_error(page: AppTest) -> None:
-    section(page, "Input attribution", attribution_steps="32 steps")
-    next(button for button in page.button if button.label == "Compute the attribution").click().run()
+    drawn(page, attribution_steps="32 steps")
+    next(button for button in page.button if button.label.startswith("Compute the attribution")).click().run()
     assert not page.exception
     assert "on the blurred image it is compared with" in texts(page)
     assert "Completeness error" in texts(page)
-    assert not any(button.label == "Compute the attribution" for button in page.button)
+    assert not any(button.label.startswith("Compute the attribution") for button in page.button)
 
 
 def test_two_pinned_neurons_stand_side_by_side(page: AppTest) -> None:
-    section(page, "Pinned")
+    assert "Pinned neurons" not in texts(page)
     for neuron in (276, 448):
         page.session_state.session.focus = Focus(page.session_state.session.focus.image, 15, neuron)
         page.run()
         next(button for button in page.button if button.label == "Pin this neuron").click().run()
     assert not page.exception
-    assert "neuron 276" in texts(page)
-    assert "neuron 448" in texts(page)
+    assert "MLP hidden · neuron 276 ·" in texts(page)
+    assert "MLP hidden · neuron 448 ·" in texts(page)
     next(button for button in page.button if button.label == "Unpin all").click().run()
-    assert "neuron 276" not in texts(page)
+    assert "MLP hidden · neuron" not in texts(page)
 
 
 def test_a_pin_belongs_to_its_backbone_and_opens_its_neuron(page: AppTest) -> None:
-    section(
-        page, "Pinned", pins=(Pin(ModelKey("lake-vit", None), 3, "mlp_hidden", 5), Pin(own(page), 13, "mlp_hidden", 7))
-    )
+    drawn(page, pins=(Pin(ModelKey("lake-vit", None), 3, "mlp_hidden", 5), Pin(own(page), 13, "mlp_hidden", 7)))
     assert "Pinned with another backbone or input size, and hidden here: 1." in texts(page)
     assert "layer 13 · MLP hidden · neuron 7" in texts(page)
     page.button(key="open_13_mlp_hidden_7").click().run()
     assert not page.exception
     assert (page.session_state.session.focus.layer, page.session_state.session.focus.neuron) == (13, 7)
     page.button(key="unpin_13_mlp_hidden_7").click().run()
-    assert "No neuron is pinned yet" in texts(page)
+    assert "MLP hidden · neuron" not in texts(page)
 
 
 def test_there_is_room_for_eight_pins(page: AppTest) -> None:
     full_house = tuple(Pin(own(page), 15, "mlp_hidden", neuron) for neuron in range(8))
-    section(page, "Pinned", pins=full_house)
+    drawn(page, pins=full_house)
     assert sum(image_text.startswith("layer 15 · MLP hidden") for image_text in texts(page).split("\n")) == 8
     assert page.button(key="pin").disabled
 
@@ -205,9 +265,8 @@ def own(page: AppTest) -> ModelKey:
 
 
 def test_a_neighbour_of_the_other_kind_takes_the_sidebar_along(page: AppTest) -> None:
-    section(page, "Correlated neurons")
-    page.session_state.session.focus = Focus(page.session_state.session.focus.image, 14, 8)
-    page.run()
+    drawn(page, focus=Focus(page.session_state.session.focus.image, 14, 8))
+    press(page, next(b.label for b in page.button if b.label.startswith("Find correlated neurons")))
     other = [b for b in page.button if b.key and b.key.startswith("neighbour_") and "_residual_channel_" in b.key]
     assert other, "this neuron has no channel among its neighbours; choose another for this test"
     _, layer, *_, neuron = str(other[0].key).split("_")
@@ -222,9 +281,9 @@ def test_a_neighbour_of_the_other_kind_takes_the_sidebar_along(page: AppTest) ->
 
 def test_the_link_names_a_neuron_that_nobody_has_chosen(small: Dataset) -> None:
     app = full(small, "neurons")
-    strongest = next(pills for pills in app.button_group if pills.key == "top_neuron").value
+    strongest = next(str(button.key).split("_")[1] for button in app.button if str(button.key).startswith("top_"))
     assert app.query_params["layer"] == "15"
-    assert app.query_params["neuron"] == str(strongest[0] if isinstance(strongest, list) else strongest)
+    assert app.query_params["neuron"] == strongest
 
 
 def test_a_card_of_the_memory_bank_leads_to_the_image_in_full(page: AppTest, small: Dataset) -> None:
@@ -235,7 +294,6 @@ def test_a_card_of_the_memory_bank_leads_to_the_image_in_full(page: AppTest, sma
 
 
 def test_labels_without_masks_compare_defective_with_good_images(page: AppTest, lake: Lake, small: Dataset) -> None:
-    section(page, "Distribution")
     hook_point = lake.backbone.hook_point(15, "mlp_hidden")
     levels = page.dataframe[0].value.set_index("quantile")
     for name, label in (("test, labelled defective", "defective"), ("test, labelled good", "good")):
@@ -243,12 +301,10 @@ def test_labels_without_masks_compare_defective_with_good_images(page: AppTest, 
         assert levels.loc["0.95", name] == pytest.approx(np.quantile(np.concatenate(values), 0.95), abs=1e-5)
 
 
-def test_the_same_file_among_normal_and_test_images_opens_every_section(small: Dataset) -> None:
+def test_the_same_file_among_normal_and_test_images_is_looked_at_as_a_test_image(small: Dataset) -> None:
     both = replace(small.normals[0], label="good")
     app = opened(Workspace(small.normals, (both, *small.tests), "metal"), "neurons")
-    for name in SECTIONS:
-        section(app, name)
-    section(app, "Maps")
+    drawn(app)
     for side in ("Test images", "Normal images"):
         app.button(key=f"card_{side}_{both.image.sha256}").click().run()
         assert not app.exception
@@ -259,7 +315,6 @@ def test_the_same_file_among_normal_and_test_images_opens_every_section(small: D
 def test_patches_of_the_same_file_on_both_sides_are_two_buttons(small: Dataset) -> None:
     both = replace(small.normals[0], label="good")
     app = opened(Workspace(small.normals[:1], (both,), "metal"), "neurons")
-    section(app, "Patches")
     crops = [button.key for button in app.button if button.key and button.key.startswith("crop_False")]
     assert len(crops) == 4  # two of each side
 

@@ -31,7 +31,7 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     settle(page)
     assert (query(page)["neuron"], query(page)["layer"]) == (neuron, layer)
     expect(page.get_by_label(re.compile(r"^Neuron \(0 to"))).to_have_value(neuron)
-    said = page.get_by_text(re.compile(r"Greatest activation")).inner_text()
+    said = page.get_by_text(re.compile(r"^This image: .* Greatest activation")).inner_text()
 
     parts = urlsplit(page.url)
     kept = {name: value for name, value in query(page).items() if name != "w"}  # of a server that forgot the images
@@ -40,7 +40,7 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     open_metal(other)
     go_to(other, "Neurons")
     expect(other.get_by_label(re.compile(r"^Neuron \(0 to"))).to_have_value(neuron, timeout=PATIENCE)
-    assert other.get_by_text(re.compile(r"Greatest activation")).inner_text() == said
+    assert other.get_by_text(re.compile(r"^This image: .* Greatest activation")).inner_text() == said
 
 
 def test_every_page_names_the_image_and_the_layer_that_it_shows(metal: Page) -> None:
@@ -67,14 +67,13 @@ def picked(page: Page, label: str) -> str:
 def test_two_pinned_neurons_are_compared_on_one_image(metal: Page) -> None:
     page = metal
     go_to(page, "Neurons")
-    section(page, "Pinned")
     neurons = []
     for _ in range(2):
         neurons.append(page.get_by_label(re.compile(r"^Neuron \(0 to")).input_value())
         button(page, "Pin this neuron").click()
         expect(button(page, "Unpin this neuron")).to_be_visible(timeout=PATIENCE)
         settle(page)
-        button(page, "less sensitive").click()
+        page.keyboard.press("j")
         expect(button(page, "Pin this neuron")).to_be_visible(timeout=PATIENCE)
         settle(page)
     for neuron in neurons:
@@ -93,7 +92,6 @@ def test_keys_move_to_other_neurons_but_not_while_writing(metal: Page) -> None:
     page.keyboard.press("k")
     expect(number).to_have_value(first, timeout=PATIENCE)
     settle(page)
-    section(page, "Concept labels")
     page.get_by_text("Your own vocabulary").click()
     words = page.get_by_placeholder("scratch")
     words.click()
@@ -106,7 +104,6 @@ def test_keys_move_to_other_neurons_but_not_while_writing(metal: Page) -> None:
 def test_pixels_behind_a_neuron_can_be_cancelled_and_computed(metal: Page) -> None:
     page = metal
     go_to(page, "Neurons")
-    section(page, "Input attribution")
     choice(page, "128 steps").click()
     settle(page)
     button(page, "Compute the attribution").click()

@@ -18,7 +18,7 @@ from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 from lake_core.types import Progress, counted
-from lake_core.visualization.colours import score_scale, symmetric_limit
+from lake_core.visualization.colours import activation_scale, score_scale
 from lake_core.visualization.overlays import Style, overlay
 
 CARD, CARD_WIDTH, MOST = 200, 124, 100
@@ -49,8 +49,8 @@ def contact_sheet(found: Analysis, score: ImageResult) -> None:
     image = score.image
     acts = found.lake.store.get(image, hook_point)
     shown = neurons[:n_shown]
-    limit = symmetric_limit([acts[:, neuron].numpy() for neuron, _ in shown], quantile=0.999)
-    legend(limit, "the activations")
+    scale = activation_scale([acts[:, neuron].numpy() for neuron, _ in shown], quantile=0.999)
+    legend(scale, "the activations")
     st.caption(
         f"Under each map the neuron's number and its {order}"
         + (" (visual part, at the max-scoring patch)" if order != "sensitivity" else "")
@@ -59,7 +59,7 @@ def contact_sheet(found: Analysis, score: ImageResult) -> None:
     for card, (neuron, number) in zip(cards(len(shown), CARD_WIDTH), shown, strict=True):
         with card:
             st.image(
-                neuron_image(image, NeuronMap(found.key.model, hook_point, neuron, limit, CARD)),
+                neuron_image(image, NeuronMap(found.key.model, hook_point, neuron, scale, CARD)),
                 width="stretch",
                 alt=f"Neuron {neuron} on {image.name}",
             )

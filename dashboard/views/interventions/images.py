@@ -21,7 +21,7 @@ from lake_core.experiments.deletion import CurveConfig
 from lake_core.experiments.robustness import score_stability
 from lake_core.findings import Direction, Replacement
 from lake_core.sentences import sentence
-from lake_core.visualization.colours import symmetric_limit
+from lake_core.visualization.colours import ValueScale, symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
 REPLACEMENTS: dict[Replacement, str] = {
@@ -105,7 +105,7 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
     )
     if result is None:
         return
-    limit = symmetric_limit([result.importance])
+    scale = ValueScale(symmetric_limit([result.importance]))
     left, right = st.columns(2)
     left.image(
         score_image(found, score, 420), width="stretch", caption="the score map", alt=f"Score map of {image.name}"
@@ -116,7 +116,7 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
             result.importance_map,
             result.grid,
             score.patch_scores.placement,
-            limit,
+            scale,
             Style(0.7, smooth=False, max_side=420),
         ),
         width="stretch",
@@ -124,7 +124,7 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
         alt=f"Importance of each region of {image.name} by occlusion",
         output_format="JPEG",
     )
-    legend(limit, "the activations")
+    legend(scale, "the importances")
     st.markdown(escaped(sentence(result.finding)))
 
 

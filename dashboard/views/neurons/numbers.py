@@ -1,49 +1,27 @@
-"""A neuron in numbers: its place in the ranking, distributions, quantiles, and neurons that correlate."""
+"""A neuron in numbers: distributions, quantiles, image by image, and neurons that correlate."""
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.components.neurons import neuron_button
 from dashboard.components.pickers import pick_one
-from dashboard.components.progress import computed
-from dashboard.components.tables import Cell, download_table, metrics
+from dashboard.components.progress import computed_on_demand
+from dashboard.components.tables import download_table
 from dashboard.plots.neurons import activation_histogram
-from dashboard.plots.selection import ranking
-from dashboard.views.neurons.view import NeuronView, flat, open_neuron
+from dashboard.services.durations import in_words
+from dashboard.views.neurons.view import NeuronView, flat
 from dashboard.words import SITE_NAMES
-from lake_core.metrics.bootstrap import auroc_interval
-from lake_core.metrics.image_metrics import auroc
 from lake_core.neurons.similarity import correlated_neurons, selected_together
 from lake_core.neurons.statistics import QUANTILES
-from lake_core.types import Site
+from lake_core.types import SITES, Site
 
 N_CORRELATED = 12
+NUMBERS_A_SECOND = 100e6
+"""Activations that are correlated with one neuron's in a second, measured on two cores."""
 NORMAL, TEST, INSIDE, OUTSIDE = "normal patches", "test patches", "inside of masks", "outside of masks"
 DEFECTIVE, GOOD = "test, labelled defective", "test, labelled good"
 PAIRS = ((NORMAL, TEST), (INSIDE, OUTSIDE), (DEFECTIVE, GOOD))
-
-
-def own_numbers(view: NeuronView) -> None:
-    """The neuron's place in the ranking, its means, and how well it tells defects by itself."""
-    selection, neuron = view.selection, view.neuron
-    cells: list[Cell] = [
-        ("Rank", f"{selection.rank_of(neuron)} of {selection.n_neurons}", None),
-        ("Selected", "yes" if neuron in selection.neurons else "no", None),
-        ("Mean, normal patches", f"{flat(view.normals).mean():.3f}", None),
-    ]
-    if view.tests:
-        cells.append(("Mean, test patches", f"{flat(view.tests).mean():.3f}", None))
-    known = [
-        (label, float(np.nanmax(own)))
-        for label, own in zip(view.found.known_labels, view.tests, strict=True)
-        if label is not None
-    ]
-    if len({label for label, _ in known}) == 2:
-        labels, peaks = zip(*known, strict=True)
-        area, bounds = auroc(labels, peaks), auroc_interval(labels, peaks)
-        between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f} (95 %)"
-        cells.append(("AUROC on its own", f"{area:.3f}", between))
-    metrics(cells)
 
 
 def groups_of(view: NeuronView) -> dict[str, np.ndarray]:
@@ -60,9 +38,9 @@ def groups_of(view: NeuronView) -> dict[str, np.ndarray]:
 
 
 def distribution(view: NeuronView) -> None:
-    """Histogram, quantiles, place in the ranking and the numbers image by image."""
-    neuron, layer = view.neuron, view.selection.layer
-    groups = groups_of(view)
+    """Histogram; quantiles and the numbers image by image on request."""
+    st.markdown("##### How its activations are distributed")
+    neuron, groups, table = view.neuron, groups_of(view), table_of(view)
     names = [name for name in PAIRS[0] if name in groups]
     pairs = {f"{one} and {other}": [one, other] for one, other in PAIRS if one in groups and other in groups}
     if len(pairs) > 1:
@@ -72,18 +50,12 @@ def distribution(view: NeuronView) -> None:
         key="histogram",
         alt=f"Activations of neuron {neuron}: {' against '.join(names)}",
     )
-    levels = pd.DataFrame({name: np.quantile(values, QUANTILES) for name, values in groups.items()})
-    levels.insert(0, "quantile", [f"{level:g}" for level in QUANTILES])
-    st.dataframe(levels, hide_index=True, alt=f"Quantiles of the activation of neuron {neuron}")
-    st.plotly_chart(
-        ranking(view.selection, neuron),
-        key="ranking",
-        alt=f"Neuron {neuron} is number {view.selection.rank_of(neuron)} of {view.selection.n_neurons}",
-    )
-    table = table_of(view)
-    with st.expander("Image by image"):
+    with st.expander("Quantiles, and the numbers image by image"):
+        levels = pd.DataFrame({name: np.quantile(values, QUANTILES) for name, values in groups.items()})
+        levels.insert(0, "quantile", [f"{level:g}" for level in QUANTILES])
+        st.dataframe(levels, hide_index=True, alt=f"Quantiles of the activation of neuron {neuron}")
         st.dataframe(table, hide_index=True, alt=f"Activations of neuron {neuron}, image by image")
-    download_table(table, f"layer{layer}_neuron{neuron}.csv", "Download the numbers (CSV)")
+        download_table(table, f"layer{view.selection.layer}_neuron{neuron}.csv", "Download the numbers (CSV)")
 
 
 def table_of(view: NeuronView) -> pd.DataFrame:
@@ -107,57 +79,67 @@ def table_of(view: NeuronView) -> pd.DataFrame:
 
 
 def correlated(view: NeuronView) -> None:
-    """Neurons of all layers whose maps agree most with this one's, and neurons selected together with it."""
+    """Neurons of all layers whose maps agree most with this one's, and neurons selected together with it, on demand."""
     lake, layer, neuron = view.found.lake, view.selection.layer, view.neuron
     images = [example.image for example in view.examples]
-    st.markdown(
-        "Neurons whose activations correlate most with this one's, over all patches of all images. Correlation does "
-        "not mean that one drives the other."
+    st.markdown("##### Correlated neurons")
+    st.caption(
+        "Neurons of all layers whose activations correlate most with this one's, over all patches of all images, and "
+        "those selected together with it. Correlation does not mean that one drives the other."
     )
-    table = computed(
-        ("neighbours", view.found.key, view.hook_point, neuron, view.found.tests_key),
+    tables = computed_on_demand(
+        ("correlated", view.found.key, view.hook_point, neuron, view.found.tests_key),
+        f"Find correlated neurons ({in_words(_seconds(view))})",
+        ":material/hub:",
         "Layers",
-        lambda show: correlated_neurons(lake, layer, neuron, images, N_CORRELATED, on_progress=show),
+        lambda show: (
+            correlated_neurons(lake, layer, neuron, images, N_CORRELATED, on_progress=show),
+            selected_together(lake, layer, neuron, images),
+        ),
     )
-    if table is None:
+    if tables is None:
         return
+    left, right = st.columns(2)
+    with left:
+        _correlated(tables[0], lake.config.site)
+    with right:
+        _together(tables[1], view)
+
+
+def _seconds(view: NeuronView) -> float:
+    """About how long the correlations take: one product of matrices for each image and hook point."""
+    backbone = view.found.lake.backbone
+    places = [place for place in backbone.hook_points if place.site in SITES]
+    numbers = sum(backbone.grid(place).n_patches * backbone.n_neurons(place) for place in places)
+    return 0.5 + len(view.values) * numbers / NUMBERS_A_SECOND
+
+
+def _correlated(table: pd.DataFrame, own_site: Site) -> None:
     for row in table.to_dict("records"):
         site: Site = row["site"]
-        changed = "" if site == lake.config.site else f"; the sidebar's activation site changes to {SITE_NAMES[site]}"
-        _way_to(
-            (row["layer"], site, row["neuron"]),
-            f"layer {row['layer']} · neuron {row['neuron']}",
-            f"neighbour_{row['layer']}_{site}_{row['neuron']}",
-            f"Open this neuron{changed}",
-            f"{row['correlation']:+.2f} · {SITE_NAMES[site]}{' · selected' if row['selected'] else ''}",
-        )
-    together = computed(
-        ("together", view.found.key, view.hook_point, neuron, view.found.tests_key),
-        "Leave-one-out selections",
-        lambda _: selected_together(lake, layer, neuron, images),
-    )
-    if together is None:
-        return
+        changed = "" if site == own_site else f"The sidebar's activation site changes to {SITE_NAMES[site]}."
+        with st.container(horizontal=True, vertical_alignment="center"):
+            neuron_button(
+                f"layer {row['layer']} · neuron {row['neuron']}",
+                f"neighbour_{row['layer']}_{site}_{row['neuron']}",
+                (row["layer"], site, row["neuron"]),
+                changed,
+                width=180,
+            )
+            st.markdown(f"{row['correlation']:+.2f} · {SITE_NAMES[site]}{' · selected' if row['selected'] else ''}")
+
+
+def _together(together: pd.DataFrame, view: NeuronView) -> None:
+    layer, site = view.selection.layer, view.selection.site
     st.markdown("**Selected together with it** in this layer, over selections that leave out one normal image each")
     if together.empty:
         st.caption("This neuron is in none of these selections.")
         return
-    for other in together.head(N_CORRELATED).to_dict("records"):
-        _way_to(
-            (layer, lake.config.site, other["neuron"]),
-            f"neuron {other['neuron']}",
-            f"together_{other['neuron']}",
-            "Open this neuron",
-            f"in {other['together']:.0%} of the selections · correlation {other['correlation']:+.2f}",
-        )
-    n_more = len(together) - N_CORRELATED
-    if n_more > 0:
-        st.caption(f"and {n_more} more in the file.")
-    download_table(together, f"layer{layer}_neuron{neuron}_together.csv", "Download all of them (CSV)")
-
-
-def _way_to(neuron: tuple[int, Site, int], name: str, key: str, tip: str, says: str) -> None:
-    """A button that opens a neuron of a layer and site, and what there is to say of it."""
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(name, key=key, on_click=open_neuron, args=neuron, help=tip, width=180)
-        st.markdown(says)
+    for other in together.head(N_CORRELATED - 2).to_dict("records"):
+        neuron = int(other["neuron"])
+        with st.container(horizontal=True, vertical_alignment="center"):
+            neuron_button(f"neuron {neuron}", f"together_{neuron}", (layer, site, neuron), width=180)
+            st.markdown(f"in {other['together']:.0%} of the selections · correlation {other['correlation']:+.2f}")
+    download_table(
+        together, f"layer{layer}_neuron{view.neuron}_together.csv", f"Download all {len(together)} of them (CSV)"
+    )

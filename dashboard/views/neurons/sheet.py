@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from dashboard.views.neurons.view import NeuronView, flat
-from lake_core.visualization.colours import SIGNED_COLOURS
+from lake_core.visualization.colours import ACTIVATION_COLOURS, SIGNED_COLOURS
 from lake_core.visualization.overlays import Style, neuron_overlay
 
 Form = Literal["png", "svg"]
@@ -39,9 +39,10 @@ def sheet(view: NeuronView, form: Form) -> bytes:
         for axis, example in zip(line, examples, strict=False):
             own = view.value_on(example)
             placement = backbone.placement(example.image)
-            axis.imshow(neuron_overlay(example.image, own, view.grid, placement, view.limit, Style(0.7, max_side=SIDE)))
+            axis.imshow(neuron_overlay(example.image, own, view.grid, placement, view.scale, Style(0.7, max_side=SIDE)))
             axis.set_title(f"{title}: {example.image.name}\nmax {np.nanmax(own):.2f}", fontsize=7, parse_math=False)
-    scale = ScalarMappable(Normalize(-view.limit, view.limit), SIGNED_COLOURS)
+    colours = SIGNED_COLOURS if view.scale.is_signed else ACTIVATION_COLOURS
+    scale = ScalarMappable(Normalize(view.scale.low, view.scale.limit), colours)
     maps.colorbar(scale, ax=axes.ravel().tolist(), label="activation", shrink=0.7)
     axis = below.subplots()
     for name, values, line in (("normal", view.normals, "-"), ("test", view.tests, ":")):

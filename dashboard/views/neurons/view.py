@@ -5,15 +5,14 @@ from functools import cached_property
 
 import numpy as np
 
-from dashboard.components import sidebar
 from dashboard.services.analysis import Analysis, neuron_values
 from dashboard.services.images import NEURON_OPACITY, NeuronMap
-from dashboard.session import current
+from lake_core.backbones.adapters.base import Ceiling
 from lake_core.backbones.patch_grid import PatchGrid, mask_to_patches
 from lake_core.data.datasets import Example
 from lake_core.detector.selection import Selection
-from lake_core.types import HookPoint, Site
-from lake_core.visualization.colours import symmetric_limit
+from lake_core.types import HookPoint
+from lake_core.visualization.colours import ValueScale, activation_scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +53,25 @@ class NeuronView:
         return [*self.normals, *self.tests]
 
     @cached_property
-    def limit(self) -> float:
-        """The value of the full colour, shared by all images."""
-        return symmetric_limit(self.values, quantile=0.999)
+    def scale(self) -> ValueScale:
+        """Its colours, shared by all images."""
+        return activation_scale(self.values, quantile=0.999)
+
+    @cached_property
+    def ceiling(self) -> Ceiling | None:
+        """That of its activation function, if it has one and the neuron reaches it on some image."""
+        ceiling = self.found.lake.backbone.ceiling(self.hook_point)
+        return None if ceiling is None or max(map(np.nanmax, self.values)) < ceiling.value else ceiling
+
+    def said(self, activation: float) -> str:
+        """An activation in figures; the ceiling is named."""
+        if self.ceiling is not None and activation >= self.ceiling.value:
+            return f"{activation:.2f} (ceiling)"
+        return f"{activation:.2f}"
 
     def drawn(self, max_side: int, smooth: bool = True, opacity: float = NEURON_OPACITY) -> NeuronMap:
         """How the neuron's maps are drawn, on the scale shared by all images."""
-        return NeuronMap(self.found.key.model, self.hook_point, self.neuron, self.limit, max_side, smooth, opacity)
+        return NeuronMap(self.found.key.model, self.hook_point, self.neuron, self.scale, max_side, smooth, opacity)
 
     @cached_property
     def tests_by_score(self) -> tuple[Example, ...]:
@@ -89,11 +100,3 @@ class NeuronView:
 def flat(values: list[np.ndarray]) -> np.ndarray:
     """All values that lie on the images, one after the other."""
     return np.concatenate([own[np.isfinite(own)] for own in values] or [np.zeros(0)])
-
-
-def open_neuron(layer: int, site: Site, neuron: int) -> None:
-    """Makes a neuron the one that the page shows, and its site the sidebar's; only in a button's callback."""
-    here = current()
-    if here.settings.config.site != site:
-        sidebar.take(here.settings.having(site=site, layers=None))
-    here.set_focus(layer=layer, neuron=neuron)

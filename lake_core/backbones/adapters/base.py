@@ -5,7 +5,7 @@ and neurons.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +16,13 @@ from lake_core.types import HookPoint
 MAX_GRID = 48
 """Finest patch grid that is kept, per side. The first blocks of convolutional towers have grids of 96 or 192 a side,
 whose memory banks would not fit; they are averaged over 2 x 2 (4 x 4 ...) locations first."""
+
+
+class Ceiling(NamedTuple):
+    """The greatest value of an activation function that has one: what it is called, and the value."""
+
+    function: str
+    value: float
 
 
 class Adapter(ABC):
@@ -47,6 +54,10 @@ class Adapter(ABC):
     @abstractmethod
     def hidden(self, block: Any) -> Hook | None:
         """Where a block's hidden neurons pass after their activation function, or None if it has none."""
+
+    def ceiling(self, block: Any) -> Ceiling | None:
+        """Of a block's hidden neurons, or None if they can grow without bound."""
+        return None
 
     @abstractmethod
     def maps(self, raw: Tensor, hook_point: HookPoint) -> Tensor:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lake_core.backbones.adapters.base import Adapter
+from lake_core.backbones.adapters.base import Adapter, Ceiling
 from lake_core.backbones.hooks import Hook
 from lake_core.types import HookPoint
 
@@ -41,6 +41,12 @@ class TimmConv(Adapter):
             return Hook(block.conv_pwl, "input")
         down = getattr(getattr(block, "mlp", None), "fc2", None)
         return None if down is None else Hook(down, "input")
+
+    def ceiling(self, block: Any) -> Ceiling | None:
+        if not hasattr(block, "conv_pwl") or not isinstance(block.se, nn.Identity):  # a gate would lower the ceiling
+            return None
+        last = block.bn2.act if hasattr(block, "conv_dw") else block.bn1.act
+        return Ceiling(type(last).__name__, float(last.max_val)) if isinstance(last, nn.ReLU6) else None
 
     def maps(self, raw: Tensor, hook_point: HookPoint) -> Tensor:
         return raw.permute(0, 3, 1, 2) if hook_point in self._channels_last else raw

@@ -5,8 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lake_core.backbones import adapters
+from lake_core.backbones.backbone import Backbone
 from lake_core.errors import BackboneError
 from tests.core.tiny import Tiny
 
@@ -38,6 +40,23 @@ def test_each_tower_is_matched_by_its_own_adapter_alone(tiny: Tiny) -> None:
     matching = [family.__name__ for family in adapters._families() if family.matches(tiny.backbone.adapter.visual)]
     assert matching == [tiny.family.adapter]
     assert type(tiny.backbone.adapter).__name__ == tiny.family.adapter
+
+
+def test_neurons_of_lake_cnn_reach_the_ceiling_that_is_named_and_no_more(lake_cnn: Backbone) -> None:
+    places = lake_cnn.hook_points - lake_cnn.text_hook_points
+    named = {place: ceiling for place in places if (ceiling := lake_cnn.ceiling(place)) is not None}
+    assert {place.site for place in named} == {"mlp_hidden"}
+    assert len(named) == len(lake_cnn.layers_with("mlp_hidden"))
+    assert set(named.values()) == {("ReLU6", 6.0)}
+    glaring = 30 * torch.randn(1, 3, *lake_cnn.input_size, generator=torch.Generator().manual_seed(0))
+    found = lake_cnn.forward(glaring, places)
+    assert max(float(found[place].max()) for place in named) == 6
+    assert max(float(found[place].max()) for place in places - set(named)) > 6
+
+
+def test_towers_without_a_bounded_activation_function_name_no_ceiling(tiny: Tiny) -> None:
+    backbone = tiny.backbone
+    assert [backbone.ceiling(place) for place in backbone.hook_points] == [None] * len(backbone.hook_points)
 
 
 @pytest.mark.usefixtures("new_family")

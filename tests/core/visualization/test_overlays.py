@@ -6,9 +6,17 @@ from PIL import Image
 
 from lake_core.backbones.patch_grid import PatchGrid, Placement, placement_in
 from lake_core.data.images import InputImage, read_image
-from lake_core.visualization.colours import ScoreScale, nice_ceiling, score_scale, symmetric_limit
+from lake_core.visualization.colours import (
+    ScoreScale,
+    ValueScale,
+    activation_scale,
+    nice_ceiling,
+    score_scale,
+    symmetric_limit,
+    value_colours,
+)
 from lake_core.visualization.crops import crop_with_box, mark_box
-from lake_core.visualization.legends import colour_bar, signed_colour_bar
+from lake_core.visualization.legends import colour_bar, value_colour_bar
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 GRID = PatchGrid(rows=8, cols=8, covered_height=128, covered_width=128)
@@ -172,16 +180,26 @@ def test_large_images_are_reduced_and_small_ones_not_enlarged() -> None:
 def test_signed_values_are_blue_below_zero_and_red_above_on_one_limit() -> None:
     values = with_peak(2.0, row=1, col=1)
     values[6, 6] = -2.0
-    image = np.asarray(neuron_overlay(grey(), values, GRID, SQUASHED, limit=2.0)).astype(int)
+    image = np.asarray(neuron_overlay(grey(), values, GRID, SQUASHED, ValueScale(2.0))).astype(int)
     red, _, blue = image[24, 24]
     assert red > blue + 60
     red, _, blue = image[104, 104]
     assert blue > red + 60
     assert (image[64, 64] == 120).all()
-    half = np.asarray(neuron_overlay(grey(), values, GRID, SQUASHED, limit=4.0)).astype(int)
+    half = np.asarray(neuron_overlay(grey(), values, GRID, SQUASHED, ValueScale(4.0))).astype(int)
     assert not np.array_equal(half[24, 24], image[24, 24])
     with pytest.raises(ValueError, match="limit"):
-        neuron_overlay(grey(), values, GRID, SQUASHED, limit=0.0)
+        ValueScale(0.0)
+
+
+def test_activations_have_two_colours_only_where_one_is_negative() -> None:
+    assert activation_scale([with_peak(5.4), np.array([np.nan, 0.0])]) == ValueScale(6.0, is_signed=False)
+    assert activation_scale([with_peak(5.4), with_peak(-0.2)]) == ValueScale(6.0)
+    assert activation_scale([np.zeros(3)]) == ValueScale(1.0, is_signed=False)
+    brightness = value_colours(np.linspace(0, 6, 50), ValueScale(6.0, is_signed=False)).astype(int) @ [299, 587, 114]
+    assert (np.diff(brightness) >= 0).all()
+    assert brightness[-1] > 3 * brightness[0]
+    assert (value_colours(np.array([-2.0, 0.0, 9.0]), ValueScale(6.0, is_signed=False))[:2] == [71, 19, 101]).all()
 
 
 def test_the_symmetric_limit_covers_both_signs() -> None:
@@ -204,7 +222,9 @@ def test_the_bars_colours_are_those_of_the_images() -> None:
     bar = np.asarray(colour_bar(SCALE, width=401)).astype(int)
     image = np.asarray(overlay(grey(), with_peak(3.0, rest=3.0), GRID, SQUASHED, SCALE, Style(opacity=1.0))).astype(int)
     assert np.abs(image[64, 64] - bar[4, 300, :3]).max() <= 1
-    assert signed_colour_bar(2.0).size == (360, 56)
+    assert value_colour_bar(ValueScale(2.0)).size == (360, 56)
+    plain, signed = (np.asarray(value_colour_bar(ValueScale(2.0, is_signed))) for is_signed in (False, True))
+    assert not np.array_equal(plain[40:], signed[40:])  # the numbers beneath: 0 and 2, not -2, 0 and +2
 
 
 @pytest.mark.parametrize("box", [(40.0, 40.0, 60.0, 60.0), (0.0, 0.0, 16.0, 16.0), (112.0, 100.0, 128.0, 110.5)])
