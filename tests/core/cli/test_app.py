@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+from lake_core.backbones import registry
 from lake_core.cli import app
 from tests.core.cli.commands import ROOT, lake
 
