@@ -4,7 +4,7 @@ Rankings depend on the normal images' activations alone, so nothing is scored he
 depend on K, so that K can be moved without ranking anything again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,9 +44,14 @@ class FormationStep:
     share_final: float
 
     @property
+    def k(self) -> int:
+        """Number of neurons selected."""
+        return len(self.selection.neurons)
+
+    @property
     def by_chance(self) -> float:
         """What `share_kept` would be on average if this step's neurons were drawn at random: K / n_neurons."""
-        return len(self.selection.neurons) / self.selection.n_neurons
+        return self.k / self.selection.n_neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,25 +70,30 @@ class Formation:
         """The selections of the K most sensitive neurons as normal images arrive, one step for each number of them."""
         return _steps(self.n_normals, [ranking.cut(top_k) for ranking in self.rankings])
 
-    def growing(self, ks: Sequence[int] | None = None) -> tuple[FormationStep, ...]:
-        """The selections from all normal images as K grows; nothing can leave, since the ranking is one and the same.
+    def growing(self, ks: Iterable[int]) -> tuple[FormationStep, ...]:
+        """The selections from all normal images for several K, ascending, each at least 1.
 
-        Args:
-            ks: Values of K, each at least 1; by default about twelve from 1 to all on a log scale.
+        Nothing can leave, since the ranking is one and the same.
         """
-        ranking = self.rankings[-1]
-        wanted = sorted({min(k, ranking.n_neurons) for k in ks or log_scale(ranking.n_neurons, 12)})
-        return _steps(self.n_normals[-1:] * len(wanted), [ranking.cut(k) for k in wanted])
+        cuts = [self.rankings[-1].cut(k) for k in sorted(ks)]
+        different = list({len(cut.neurons): cut for cut in cuts}.values())
+        return _steps(self.n_normals[-1:] * len(different), different)
 
     def finding(self, top_k: int) -> FormationFinding:
         """What the last step has changed."""
         last = self.arriving(top_k)[-1]
-        selection, n_entered = last.selection, len(last.entered)
+        selection = last.selection
         n_before = self.n_normals[-2] if len(self.n_normals) > 1 else None
         reads_images = not criteria()[selection.criterion].is_control
-        size = len(selection.neurons), selection.n_neurons
         return FormationFinding(
-            selection.criterion, reads_images, selection.layer, last.n_normals, n_before, n_entered, *size
+            selection.criterion,
+            reads_images,
+            selection.layer,
+            last.n_normals,
+            n_before,
+            len(last.entered),
+            last.k,
+            selection.n_neurons,
         )
 
 

@@ -34,6 +34,7 @@ def view(app: AppTest, name: str) -> AppTest:
     [
         (GLANCE, "Each row is a layer", "Each row is a layer"),
         ("Ranking", "Click a bar to choose its neuron.", "Add test images to compare the selected neurons"),
+        ("Watch it form", "in which they were added", "in which they were added"),
         (
             "Criteria",
             "neurons that both criteria",
@@ -50,7 +51,7 @@ def test_every_view_opens_with_and_without_test_images(
     dataset = small if with_tests else Dataset(small.name, small.normals, ())
     app = view(full(dataset, "selection"), name)
     assert (says if with_tests else says_without_tests) in texts(app)
-    assert bool(app.get("plotly_chart")) == (with_tests or name != "Sweep over K")
+    assert bool(app.get("plotly_chart")) == (name != "Watch it form" and (with_tests or name != "Sweep over K"))
 
 
 def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None:

@@ -27,7 +27,11 @@ def set_k(k: int) -> None:
 
 def pick_k(selections: Mapping[int, Selection]) -> None:
     """The sidebar's K, moved from the page."""
-    n_neurons = max(selection.n_neurons for selection in selections.values())
+    pick_k_of(max(selection.n_neurons for selection in selections.values()))
+
+
+def pick_k_of(n_neurons: int) -> None:
+    """The sidebar's K of so many neurons, moved from the page."""
     if n_neurons < 2:
         return
 

@@ -1,6 +1,7 @@
 """How a selection forms, against the same sums in double precision, without running the network again."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_what_is_kept_by_chance_is_what_random_selections_keep(formed: Formation
     step = formed.arriving(K)[1]
     rng, n_neurons = np.random.default_rng(0), step.selection.n_neurons
     draws = [rng.permutation(n_neurons)[:K] for _ in range(4001)]
-    shared = [len(np.intersect1d(a, b)) for a, b in zip(draws, draws[1:], strict=False)]
+    shared = [len(np.intersect1d(a, b)) for a, b in pairwise(draws)]
     assert np.mean(shared) / K == pytest.approx(step.by_chance, abs=0.005)
     assert np.mean(shared) == pytest.approx(formed.finding(K).n_by_chance, abs=0.2)
 
@@ -102,8 +103,8 @@ def test_a_growing_k_only_adds(formed: Formation) -> None:
     assert [len(step.left) for step in steps] == [0, 0, 0]
     assert [step.share_kept for step in steps] == [None, 1.0, 1.0]
     assert {step.n_normals for step in steps} == {5}
-    by_default = formed.growing()
-    assert [len(by_default[at].selection.neurons) for at in (0, -1)] == [1, len(order)]
+    (everything,) = formed.growing([len(order), len(order) + 5])
+    assert everything.k == len(order)
 
 
 def test_many_images_arrive_several_at_a_time_and_the_same_one_once(
