@@ -26,9 +26,11 @@ elif view == FORMING:
 else:
     found = current_analysis(tests_needed=False)
     if view == "Ranking":
-        overview.pick_k(found.lake.selection_)
-        for selection in found.lake.selection_.values():
-            overview.ranking(selection)
+        selections = found.lake.selection_
+        overview.pick_k(selections)
+        overview.one_k_for_all(selections)
+        for selection in selections.values():
+            overview.ranking(selection, len(selections))
         overview.against_random(found)
     elif view == "Criteria":
         checks.criteria(found)

@@ -85,6 +85,29 @@ def test_the_elbow_can_be_taken(small: Dataset) -> None:
     assert app.session_state.session.settings.config.top_k == suggested
 
 
+def test_one_k_for_all_layers_is_said_beside_the_elbow_of_each(small: Dataset) -> None:
+    app = full(small, "selection")
+    assert "K is the same for every layer" not in texts(app)
+    layers = [9, 15]
+    app.sidebar.multiselect[0].set_value(layers)
+    app = view(app, "Ranking")
+    assert "K is the same for every layer" in texts(app)
+    workspace = Workspace(small.normals, small.tests, small.name)
+    selections = all_selections(app.session_state.session.settings, workspace)
+    suggested = [elbow(selections[layer].sensitivity) for layer in layers]
+    table = app.dataframe[0].value
+    assert table["layer"].tolist() == layers
+    assert table["elbow"].tolist() == suggested
+    assert table["kept"].tolist() == [100, 100]
+    assert suggested[0] != suggested[1]
+    press(app, f"Use K = {suggested[0]} (elbow) in every layer")
+    assert not app.exception
+    assert app.dataframe[0].value["kept"].tolist() == [suggested[0]] * 2
+    every = view(app, GLANCE).dataframe[0].value
+    assert every["layer"].tolist() == list(selections)
+    assert every["elbow"].tolist() == [elbow(one.sensitivity) for one in selections.values()]
+
+
 def test_random_draws_run_beside_the_page_and_equal_the_cores(small: Dataset) -> None:
     app = view(full(small, "selection"), "Ranking")
     when_done(app)
