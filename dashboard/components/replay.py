@@ -2,7 +2,6 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -13,13 +12,13 @@ _HERE = Path(__file__).parent
 
 
 @cache
-def _files() -> dict[str, str]:
-    return {kind: (_HERE / f"replay.{kind}").read_text(encoding="utf-8") for kind in ("js", "css")}
+def _file(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def replay(shown: Replay, key: str) -> None:
     """Shows a replay; a neuron that is asked for leads to its page."""
-    show: Any = st.components.v2.component("lake_replay", **_files())
+    show = st.components.v2.component("lake_replay", js=_file("replay.js"), css=_file("replay.css"))
     # A trigger's value is in the result only where a callback is registered, too.
     result = show(data=shown.data(), key=key, height="content", on_open_neuron_change=lambda: None)
     if result.open_neuron is not None:

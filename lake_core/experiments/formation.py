@@ -119,7 +119,7 @@ def formation(lake: Lake, layer: int, normals: Sequence[InputImage], on_progress
 
 def _steps(n_normals: Sequence[int], selections: Sequence[Selection]) -> tuple[FormationStep, ...]:
     final, before = selections[-1].neurons, selections[0].neurons
-    steps = []
+    steps: list[FormationStep] = []
     for n, now in zip(n_normals, selections, strict=True):
         entered = now.neurons[~np.isin(now.neurons, before)]
         left = now.order[np.isin(now.order, before) & ~np.isin(now.order, now.neurons)]
