@@ -29,6 +29,7 @@ from .experiments.controls import (
     weight_curve,
 )
 from .experiments.deletion import CurveConfig, curve, faithfulness
+from .experiments.formation import formation
 from .experiments.neuron_sets import RandomDraws, all_selected, selected_among, top_contributing_neurons, whole_layer
 from .experiments.occlusion import occlusion
 from .experiments.patching import activation_patching, causal_ablation, evidence_sources, max_scoring_patches
@@ -110,6 +111,7 @@ __all__ = [
     "evidence_sources",
     "f1_max",
     "faithfulness",
+    "formation",
     "is_anomalous",
     "jaccard",
     "label_concepts",

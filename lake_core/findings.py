@@ -243,6 +243,35 @@ class StabilityFinding:
 
 
 @dataclass(frozen=True)
+class FormationFinding:
+    """What the last normal images to arrive have changed in the selection of a layer.
+
+    Attributes:
+        criterion: The ranking criterion.
+        reads_images: Whether that criterion looks at the images at all.
+        layer: Layer number.
+        n_normals: Normal images.
+        n_before: Those that were there one step before; None with a single normal image.
+        n_entered: Neurons that have entered the selection at the last step; as many have left.
+        n_selected, n_neurons: Neurons selected, and neurons of the layer.
+    """
+
+    criterion: str
+    reads_images: bool
+    layer: int
+    n_normals: int
+    n_before: int | None
+    n_entered: int
+    n_selected: int
+    n_neurons: int
+
+    @property
+    def n_by_chance(self) -> float:
+        """Neurons that two random selections of this size share on average."""
+        return self.n_selected**2 / self.n_neurons
+
+
+@dataclass(frozen=True)
 class Dependence:
     """Single prompts or phrases on which a decision depends.
 

@@ -8,6 +8,7 @@ from lake_core.findings import (
     ControlFinding,
     DeletionFinding,
     FaithfulnessFinding,
+    FormationFinding,
     LayerAblated,
     LayerLeftOut,
     OcclusionFinding,
@@ -195,6 +196,21 @@ def _(finding: StabilityFinding) -> str:
     return (
         f"{outcome}. Whichever of the {finding.n_normals} is left out, {finding.n_always} of the {finding.n_selected} "
         f"selected neurons stay; the mean overlap (Jaccard) is {finding.mean_jaccard:.2f}."
+    )
+
+
+@sentence.register
+def _(finding: FormationFinding) -> str:
+    if not finding.reads_images:
+        return f"The criterion {finding.criterion!r} does not look at the images: none of them changes the selection."
+    where = f"of the {finding.n_selected} selected neurons of layer {finding.layer}"
+    if finding.n_before is None:
+        return f"One normal image selects {finding.n_selected} of {finding.n_neurons} neurons; add a second to compare."
+    n_new = finding.n_normals - finding.n_before
+    arrived = f"The last of {finding.n_normals} normal images" if n_new == 1 else f"The last {n_new} normal images"
+    return (
+        f"{arrived} replaced {finding.n_entered or 'none'} {where}. Two random selections of this size would share "
+        f"{finding.n_by_chance:.0f} on average."
     )
 
 

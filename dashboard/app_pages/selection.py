@@ -1,14 +1,14 @@
 """Selection: neurons ranked by sensitivity in every layer, which are kept, and what that choice is worth."""
 
-from dashboard.components.analysis import current_analysis, run_network_or_stop
+from dashboard.components.analysis import current_analysis, need_images, run_network_or_stop
 from dashboard.components.page import heading
 from dashboard.components.pickers import pick_one
 from dashboard.services.analysis import all_selections, resolved
 from dashboard.session import current
-from dashboard.views.selection import checks, overview
+from dashboard.views.selection import checks, forming, overview
 
-GLANCE = "Layers at a glance"
-VIEWS = (GLANCE, "Ranking", "Criteria", "Stability", "Sweep over K")
+GLANCE, FORMING = "Layers at a glance", "Watch it form"
+VIEWS = (GLANCE, "Ranking", FORMING, "Criteria", "Stability", "Sweep over K")
 
 heading(
     "Selection",
@@ -20,12 +20,17 @@ run_network_or_stop(settings)
 view = pick_one("View", VIEWS, "selection_view", "Ranking")
 if view == GLANCE:  # nothing needs to be fitted for it, so that K moves at once
     overview.glance(all_selections(settings, workspace), resolved(settings).layers)
+elif view == FORMING:
+    need_images(tests_needed=False)
+    forming.watch(settings, workspace)
 else:
     found = current_analysis(tests_needed=False)
     if view == "Ranking":
-        overview.pick_k(found.lake.selection_)
-        for selection in found.lake.selection_.values():
-            overview.ranking(selection)
+        selections = found.lake.selection_
+        overview.pick_k(selections)
+        overview.one_k_for_all(selections)
+        for selection in selections.values():
+            overview.ranking(selection, len(selections))
         overview.against_random(found)
     elif view == "Criteria":
         checks.criteria(found)

@@ -70,10 +70,13 @@ def pick_image(found: Analysis) -> ImageResult:
 
 def pick_layer(found: Analysis) -> int:
     """Picker of the shared layer, among all that have the activation site; those in the score are marked."""
-    in_score = list(found.lake.selection_)
-    layers = list(found.lake.backbone.layers_with(found.lake.config.site))
+    return pick_layer_of(found.lake.backbone.layers_with(found.lake.config.site), list(found.lake.selection_))
+
+
+def pick_layer_of(layers: Sequence[int], in_score: Sequence[int]) -> int:
+    """Picker of the shared layer among some; at first the last one in the score."""
     layer = current().focus.layer
-    chosen = layer if layer in layers else in_score[-1]
+    chosen = in_score[-1] if layer is None or layer not in layers else layer
     names = {number: f"{number}, {'' if number in in_score else 'not '}in the score" for number in layers}
     pick("Layer", names, chosen, lambda number: current().set_focus(layer=number, neuron=None), 220)
     return chosen

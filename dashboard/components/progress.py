@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import streamlit as st
 
@@ -10,9 +10,33 @@ from dashboard.components.page import error
 from dashboard.services.cache import results
 from dashboard.services.jobs import Job, jobs
 from dashboard.session import current
+from lake_core.sentences import quantity
 from lake_core.types import Progress
 
 T = TypeVar("T")
+AT_ONCE_SECONDS = 2.0
+"""What takes less is not asked for."""
+
+
+class Estimate(NamedTuple):
+    """What a result on demand takes and may give.
+
+    Attributes:
+        seconds: Estimated; None where nothing that it takes has been measured yet.
+        gives: What it may give, in a sentence.
+    """
+
+    seconds: float | None
+    gives: str
+
+    @property
+    def duration(self) -> str:
+        """How long it takes, in a sentence."""
+        if self.seconds is None:
+            return "How long it takes is not known yet."
+        minutes = round(self.seconds / 60)
+        about = f"{max(round(self.seconds), 1)} s" if self.seconds < 90 else quantity(minutes, "minute")
+        return f"Takes about {about}, an estimate from what the same steps took on this server."
 
 
 @contextmanager
@@ -64,20 +88,33 @@ def computed(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | No
     return made
 
 
-def asked_for(key: Hashable, label: str, icon: str) -> bool:
-    """Whether a result for `computed` is there or was just asked for; else a button to ask for it."""
-    if results().get(key) is not None:
+def asked_for(key: Hashable, label: str, icon: str, estimate: Estimate | None = None) -> bool:
+    """Whether a result for `computed` is there, is made at once or was just asked for; else a button to ask for it."""
+    if results().get(key) is not None or is_quick(estimate):
         return True
     holder = st.empty()
-    asked = holder.button(label, icon=icon, on_click=_start_anew)
+    with holder.container():
+        asked = st.button(label, icon=icon, on_click=_start_anew)
+        _say(estimate)
     if asked:
         holder.empty()
     return asked
 
 
-def computed_on_demand(key: Hashable, label: str, icon: str, title: str, work: Callable[[Progress], T]) -> T | None:
-    """A result as from `computed`, once it was asked for by a button; None until then."""
-    return computed(key, title, work) if asked_for(key, label, icon) else None
+def computed_on_demand(
+    key: Hashable,
+    label: str,
+    icon: str,
+    title: str,
+    work: Callable[[Progress], T],
+    estimate: Estimate | None = None,
+) -> T | None:
+    """A result as from `computed`: at once where it takes less than two seconds, else once a button asked for it.
+
+    Returns:
+        The result, or None until then.
+    """
+    return computed(key, title, work) if asked_for(key, label, icon, estimate) else None
 
 
 def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:
@@ -107,17 +144,19 @@ def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) ->
     return None
 
 
-def asked_beside(key: Hashable, label: str, icon: str) -> bool:
-    """Whether a result for `computed_beside` is there, is being computed or was asked for; else a button to ask for it.
+def asked_beside(key: Hashable, label: str, icon: str, estimate: Estimate | None = None) -> bool:
+    """Whether a result for `computed_beside` is there, is made at once, is being computed or was asked for; else a
+    button to ask for it.
 
     What the visitor asked for last is begun again when they come back to it from elsewhere.
     """
     here = current()
     job = jobs().latest(here.number, "page")
     is_latest = job is not None and job.asked == key
-    if is_latest or here.asked_beside == key or results().get(key) is not None:
+    if is_latest or here.asked_beside == key or results().get(key) is not None or is_quick(estimate):
         return True
     st.button(label, icon=icon, on_click=_ask, args=(key,))
+    _say(estimate)
     return False
 
 
@@ -144,6 +183,16 @@ def watch(job: Job, waiting: str, counting: str, heading: str = "") -> None:
         if heading:
             st.markdown(heading)
         look()
+
+
+def is_quick(estimate: Estimate | None) -> bool:
+    """Whether a result takes so little time that it need not be asked for."""
+    return estimate is not None and estimate.seconds is not None and estimate.seconds < AT_ONCE_SECONDS
+
+
+def _say(estimate: Estimate | None) -> None:
+    if estimate is not None:
+        st.caption(f"{estimate.duration} {estimate.gives}")
 
 
 def _ask(key: Hashable) -> None:

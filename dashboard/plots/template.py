@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
 
 NORMAL = VISUAL = SELECTED = "#0072B2"
-DEFECTIVE = CHOSEN = "#D55E00"
-GOOD = "#009E73"
+DEFECTIVE = CHOSEN = LEFT = "#D55E00"
+GOOD = ENTERED = "#009E73"
 TEXT = "#E69F00"
 TOTAL = "#5C6B73"
 RANDOM = REST = UNKNOWN = "#9AA5AA"

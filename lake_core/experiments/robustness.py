@@ -58,6 +58,11 @@ def score_stability(
     return PerturbationTable(table, perturbation_finding(table))
 
 
+def n_changes(n_normals: int, n_seeds: int = 3) -> tuple[int, int]:
+    """What `score_stability` takes: detectors that are fitted, and images that go through the network."""
+    return len(fewer_normals(n_normals, n_seeds)), len(SHIFTS) + len(ANGLES) + len(QUALITIES)
+
+
 def shifted(rgb: np.ndarray, right: int, down: int) -> np.ndarray:
     """The image moved by whole pixels, (h, w, 3) uint8; its edges fill what becomes free."""
     height, width = rgb.shape[:2]

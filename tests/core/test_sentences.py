@@ -13,6 +13,7 @@ from lake_core.findings import (
     DeletionFinding,
     Dependence,
     FaithfulnessFinding,
+    FormationFinding,
     LayerAblated,
     LayerLeftOut,
     OcclusionFinding,
@@ -32,6 +33,7 @@ OCCLUSION = OcclusionFinding("score", 36, rank=1, importance=0.5, correlation=0.
 PERTURBED = PerturbationFinding(1.5, True, 4, 0.75, 2.0, ())
 CONTAMINATION = ContaminationFinding(1, 3, 1.0, 1.5, 0.9, 0.8, 1)
 STABILITY = StabilityFinding("variance", True, 8, 100, 70, 0.75, "partly")
+FORMATION = FormationFinding("variance", True, 15, 8, 7, 3, 100, 720)
 PROMPTS = PromptSensitivityFinding(0.3, PERTURBED, (), (1.25, 1.75))
 
 
@@ -134,6 +136,20 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         (
             replace(STABILITY, criterion="random", reads_images=False),
             "The criterion 'random' does not look at the images: another one changes no neuron.",
+        ),
+        (
+            FORMATION,
+            "The last of 8 normal images replaced 3 of the 100 selected neurons of layer 15. Two random selections of "
+            "this size would share 14 on average.",
+        ),
+        (
+            replace(FORMATION, n_before=6, n_entered=0),
+            "The last 2 normal images replaced none of the 100 selected neurons of layer 15. Two random selections of "
+            "this size would share 14 on average.",
+        ),
+        (
+            replace(FORMATION, n_normals=1, n_before=None),
+            "One normal image selects 100 of 720 neurons; add a second to compare.",
         ),
         (
             PROMPTS,

@@ -28,6 +28,12 @@ def no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["app.py"])
 
 
+@pytest.fixture
+def nothing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results on demand are asked for, however fast this machine is."""
+    monkeypatch.setattr("dashboard.components.progress.AT_ONCE_SECONDS", 0.0)
+
+
 @pytest.fixture(scope="module")
 def small() -> Iterator[Dataset]:
     """Three normal images of the metal sample, and one good and two defective ones."""

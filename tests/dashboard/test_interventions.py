@@ -16,6 +16,7 @@ from lake_core.experiments.neuron_sets import top_contributing_neurons
 from lake_core.sentences import sentence
 from tests.dashboard.visit import full, highest, over, run, texts, when_done
 
+pytestmark = pytest.mark.usefixtures("nothing_at_once")
 EXPERIMENTS = {
     "Ablate (from the score)": "The chosen neurons are ablated from the distances",
     "Activation patching / causal ablation": "inside the running network",

@@ -10,7 +10,6 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.plots.neurons import Row, by_image
 from dashboard.services.analysis import Analysis
-from dashboard.services.durations import in_words
 from dashboard.session import Focus
 from dashboard.views.neurons.by_kind import BY_KIND, DIFFERENCE, HERE, ONE, matrix_of
 from dashboard.workspace import Workspace
@@ -111,14 +110,6 @@ def test_a_cell_of_the_figure_names_its_row_and_neuron_and_foreign_names_stay_te
     assert figure.data[0].zmin == -3
     assert list(figure.layout.yaxis.ticktext) == ["good · &lt;b&gt;.png", "rust · c.png"]
     assert len(figure.layout.shapes) == 1
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.4, "about a second"), (2.2, "about 2 s"), (37, "about 35 s"), (200, "about 3 min")],
-)
-def test_durations_are_said_in_words(seconds: float, said: str) -> None:
-    assert in_words(seconds) == said
 
 
 def test_the_link_to_the_other_section_keeps_the_neuron(page: AppTest) -> None:

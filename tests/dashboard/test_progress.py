@@ -3,8 +3,11 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.components.progress import Estimate
 from dashboard.services import models
+from dashboard.services.analysis import Analysis, fitted, patch_scores
 from dashboard.services.cache import results
+from dashboard.services.estimates import Steps, seconds_of
 from dashboard.services.jobs import Job
 from dashboard.settings import Settings
 from dashboard.workspace import Workspace
@@ -60,6 +63,54 @@ def test_set_ups_that_need_other_places_run_the_model_one_after_the_other(
     assert not app.exception
     assert "Cost" in [heading.value for heading in app.subheader]
     assert not [button for button in app.button if button.label == "Cancel"]
+
+
+def on_demand() -> None:
+    import streamlit as st
+
+    from dashboard import session
+    from dashboard.components.progress import Estimate, computed_on_demand
+    from dashboard.services.registry import registry
+
+    session.start(registry())
+    for name, seconds in (("quick", 1.9), ("slow", 2.1), ("unknown", None)):
+        estimate = Estimate(seconds, f"May be {name}.")
+        st.markdown(computed_on_demand(name, f"Ask for {name}", ":material/tune:", name, lambda _: "made", estimate))
+
+
+def test_what_takes_less_than_two_seconds_is_made_at_once_and_the_rest_says_how_long_it_takes() -> None:
+    results().clear()
+    app = AppTest.from_function(on_demand, default_timeout=60).run()
+    assert not app.exception
+    assert [button.label for button in app.button] == ["Ask for slow", "Ask for unknown"]
+    assert [text.value for text in app.markdown] == ["made", "None", "None"]
+    assert [text.value for text in app.caption] == [
+        "Takes about 2 s, an estimate from what the same steps took on this server. May be slow.",
+        "How long it takes is not known yet. May be unknown.",
+    ]
+    app.button[0].click().run()
+    assert [button.label for button in app.button] == ["Ask for unknown"]
+    assert [text.value for text in app.markdown] == ["made", "made", "None"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "about"),
+    [(0.2, "1 s"), (12.4, "12 s"), (89, "89 s"), (91, "2 minutes"), (600, "10 minutes")],
+)
+def test_a_duration_is_rounded(seconds: float, about: str) -> None:
+    assert Estimate(seconds, "").duration.startswith(f"Takes about {about}, an estimate")
+
+
+def test_an_estimate_counts_what_the_same_steps_have_taken(found: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, n_tests = found.lake.store, len(found.images)
+    scoring, fitting = patch_scores(found.key, found.workspace).seconds, fitted(found.key, found.workspace).seconds
+    monkeypatch.setattr(store, "n_forwards", 8)
+    monkeypatch.setattr(store, "forward_seconds", 2.0)
+    assert seconds_of(found, Steps(n_passes=20)) == pytest.approx(5.0)
+    each = 5.0 + 30 * scoring / n_tests + 4 * fitting
+    assert seconds_of(found, Steps(n_passes=20, n_scored=30, n_fits=4)) == pytest.approx(each)
+    monkeypatch.setattr(store, "n_forwards", 0)
+    assert seconds_of(found, Steps(n_passes=20)) is None
 
 
 def test_every_job_has_a_number_of_its_own() -> None:

@@ -34,6 +34,7 @@ def view(app: AppTest, name: str) -> AppTest:
     [
         (GLANCE, "Each row is a layer", "Each row is a layer"),
         ("Ranking", "Click a bar to choose its neuron.", "Add test images to compare the selected neurons"),
+        ("Watch it form", "in which they were added", "in which they were added"),
         (
             "Criteria",
             "neurons that both criteria",
@@ -50,7 +51,7 @@ def test_every_view_opens_with_and_without_test_images(
     dataset = small if with_tests else Dataset(small.name, small.normals, ())
     app = view(full(dataset, "selection"), name)
     assert (says if with_tests else says_without_tests) in texts(app)
-    assert bool(app.get("plotly_chart")) == (with_tests or name != "Sweep over K")
+    assert bool(app.get("plotly_chart")) == (name != "Watch it form" and (with_tests or name != "Sweep over K"))
 
 
 def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None:
@@ -82,6 +83,29 @@ def test_the_elbow_can_be_taken(small: Dataset) -> None:
     press(app, f"Use K = {suggested} (elbow)")
     assert not app.exception
     assert app.session_state.session.settings.config.top_k == suggested
+
+
+def test_one_k_for_all_layers_is_said_beside_the_elbow_of_each(small: Dataset) -> None:
+    app = full(small, "selection")
+    assert "K is the same for every layer" not in texts(app)
+    layers = [9, 15]
+    app.sidebar.multiselect[0].set_value(layers)
+    app = view(app, "Ranking")
+    assert "K is the same for every layer" in texts(app)
+    workspace = Workspace(small.normals, small.tests, small.name)
+    selections = all_selections(app.session_state.session.settings, workspace)
+    suggested = [elbow(selections[layer].sensitivity) for layer in layers]
+    table = app.dataframe[0].value
+    assert table["layer"].tolist() == layers
+    assert table["elbow"].tolist() == suggested
+    assert table["kept"].tolist() == [100, 100]
+    assert suggested[0] != suggested[1]
+    press(app, f"Use K = {suggested[0]} (elbow) in every layer")
+    assert not app.exception
+    assert app.dataframe[0].value["kept"].tolist() == [suggested[0]] * 2
+    every = view(app, GLANCE).dataframe[0].value
+    assert every["layer"].tolist() == list(selections)
+    assert every["elbow"].tolist() == [elbow(one.sensitivity) for one in selections.values()]
 
 
 def test_random_draws_run_beside_the_page_and_equal_the_cores(small: Dataset) -> None:

@@ -26,6 +26,13 @@ def button(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=re.compile(name))
 
 
+def ask_for(page: Page, name: str) -> None:
+    """Asks for a result, unless it is made at once, as what takes less than two seconds on this machine."""
+    asking = button(page, name)
+    if asking.is_visible():
+        asking.click()
+
+
 def choice(page: Page, name: str) -> Locator:
     """One option of a row of options."""
     return page.get_by_test_id("stButtonGroup").get_by_text(name, exact=True)

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.steps import PATIENCE, button, choice, go_to, metric, section, settle
+from tests.e2e.steps import PATIENCE, ask_for, button, choice, go_to, metric, section, settle
 
 
 def test_the_weight_moves_the_score_and_two_images_are_compared(metal: Page) -> None:
@@ -34,13 +34,7 @@ def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) ->
     choice(page, "one neuron").click()
     expect(page.get_by_text(re.compile(r"Without 1 neuron the score goes from"))).to_be_visible(timeout=PATIENCE)
     settle(page)
-    button(page, "Compare with 20 random draws").click()
-    cancel = page.get_by_role("button", name="Cancel")
-    expect(cancel).to_be_visible(timeout=PATIENCE)
-    cancel.click()
-    expect(page.get_by_text("Stopped.")).to_be_visible(timeout=PATIENCE)
-    settle(page)
-    button(page, "Start again").click()
+    ask_for(page, "Compare with 20 random draws")
     expect(page.get_by_text(re.compile(r"Of 20 random draws of as many selected neurons")).first).to_be_visible(
         timeout=3 * PATIENCE
     )
@@ -57,19 +51,11 @@ def test_a_defective_image_slips_in_among_the_normal_ones(metal: Page) -> None:
     expect(metric(page, "Threshold")).not_to_have_text(before, timeout=PATIENCE)
 
 
-def test_a_causal_ablation_can_be_cancelled_and_run(metal: Page) -> None:
+def test_a_causal_ablation_runs_the_network(metal: Page) -> None:
     page = metal
     go_to(page, "Interventions")
     section(page, "Activation patching / causal ablation")
-    ask = button(page, "Run the network")
-    ask.click()
-    cancel = page.get_by_role("button", name="Cancel")
-    expect(cancel).to_be_visible(timeout=PATIENCE)
-    cancel.click()
-    expect(ask).to_be_visible(timeout=PATIENCE)
-    settle(page)
-    expect(page.get_by_text("Change of the score")).to_have_count(0)
-    ask.click()
+    ask_for(page, "Run the network")
     expect(page.get_by_text("Change of the score")).to_be_visible(timeout=3 * PATIENCE)
     settle(page)
     expect(page.get_by_alt_text(re.compile("After: map of"))).to_be_visible()

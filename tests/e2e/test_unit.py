@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import OpenTab
-from tests.e2e.steps import PATIENCE, button, choice, go_to, open_metal, query, section, settle
+from tests.e2e.steps import PATIENCE, ask_for, button, choice, go_to, open_metal, query, section, settle
 
 
 def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal: Page, open_tab: OpenTab) -> None:
@@ -117,6 +117,6 @@ def test_pixels_behind_a_neuron_can_be_cancelled_and_computed(metal: Page) -> No
 
     choice(page, "32 steps").click()
     settle(page)
-    ask.click()
+    ask_for(page, "Compute the attribution")
     expect(page.get_by_text("Completeness error")).to_be_visible(timeout=2 * PATIENCE)
     expect(page.get_by_alt_text(re.compile(r"Pixels that move neuron \d+"))).to_be_visible()

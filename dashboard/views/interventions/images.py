@@ -7,10 +7,11 @@ import streamlit as st
 
 from dashboard.components.legends import legend
 from dashboard.components.pickers import pick_one
-from dashboard.components.progress import computed_beside, computed_on_demand
+from dashboard.components.progress import Estimate, computed_beside, computed_on_demand
 from dashboard.components.tables import Cell, download_table, metrics, perturbations
 from dashboard.plots import interventions
 from dashboard.services.analysis import Analysis
+from dashboard.services.estimates import Steps, seconds_of
 from dashboard.services.images import score_image
 from dashboard.text import escaped
 from dashboard.words import LABEL_NAMES
@@ -18,7 +19,7 @@ from lake_core.detector.result import ImageResult
 from lake_core.experiments import deletion, occlusion
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.deletion import CurveConfig
-from lake_core.experiments.robustness import score_stability
+from lake_core.experiments.robustness import n_changes, score_stability
 from lake_core.findings import Direction, Replacement
 from lake_core.sentences import sentence
 from lake_core.visualization.colours import ValueScale, symmetric_limit
@@ -30,6 +31,7 @@ REPLACEMENTS: dict[Replacement, str] = {
     "mean": "its mean colour",
 }
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+N_REGIONS = 36
 
 
 def deletion_insertion(found: Analysis, score: ImageResult) -> None:
@@ -45,13 +47,14 @@ def deletion_insertion(found: Analysis, score: ImageResult) -> None:
         "curve_replacement",
         help="Blur is the common choice, but it is itself unusual among sharp normal images.",
     )
-    lake, image = found.lake, score.image
+    lake, image, config = found.lake, score.image, CurveConfig(direction, replacement, n_orders=3)
     curve = computed_on_demand(
         ("curve", found.result_key, image.sha256, direction, replacement),
         "Compute the curve",
         ":material/show_chart:",
         "Changed images",
-        lambda show: deletion.curve(lake, image, CurveConfig(direction, replacement, n_orders=3), show),
+        lambda show: deletion.curve(lake, image, config, show),
+        _passes(found, config.n_images, "The map may turn out no better than a random order."),
     )
     if curve is not None:
         st.plotly_chart(
@@ -76,6 +79,7 @@ def _over_all(found: Analysis, direction: Direction, replacement: Replacement) -
         ":material/stacked_line_chart:",
         "Changed images",
         lambda show: deletion.faithfulness(found.lake, above, config, show),
+        _passes(found, len(above) * config.n_images, "What holds for one image may not hold for the others."),
     )
     if result is None:
         return
@@ -86,6 +90,11 @@ def _over_all(found: Analysis, direction: Direction, replacement: Replacement) -
     with st.expander("Image by image"):
         st.dataframe(table, hide_index=True, alt="Area between the curve by the map and random ones, for each image")
     download_table(table, "areas.csv")
+
+
+def _passes(found: Analysis, n: int, gives: str) -> Estimate:
+    """What so many changed images take."""
+    return Estimate(seconds_of(found, Steps(n_passes=n, n_scored=n)), gives)
 
 
 def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> None:
@@ -101,7 +110,8 @@ def _covered(found: Analysis, score: ImageResult, replacement: Replacement) -> N
         "Run the occlusion",
         ":material/grid_on:",
         "Covered images",
-        lambda show: occlusion.occlusion(lake, image, "score", replacement, n_regions=36, on_progress=show),
+        lambda show: occlusion.occlusion(lake, image, "score", replacement, n_regions=N_REGIONS, on_progress=show),
+        _passes(found, N_REGIONS + 1, "It may not agree with the map."),
     )
     if result is None:
         return
@@ -179,12 +189,16 @@ def stability(found: Analysis, score: ImageResult) -> None:
         "Does the score hold with other or fewer normal images, and when the image is shifted by a pixel, rotated by a "
         "few degrees, or saved as JPEG?"
     )
+    n_fits, n_passes = n_changes(len(found.lake.normals_))
     result = computed_on_demand(
         ("steady", found.result_key, score.threshold, score.image.sha256),
         "Run the perturbations",
         ":material/tune:",
         "Changes",
         lambda show: score_stability(found.lake, score.image, on_progress=show),
+        Estimate(
+            seconds_of(found, Steps(n_passes, n_passes + n_fits, n_fits)), "The decision may turn with a small change."
+        ),
     )
     if result is not None:
         perturbations(result, "stability")

@@ -10,10 +10,11 @@ from dashboard.components.layout import cards
 from dashboard.components.legends import legend, score_legend
 from dashboard.components.page import warn
 from dashboard.components.pickers import pick_one
-from dashboard.components.progress import asked_beside, computed_beside, computed_on_demand
+from dashboard.components.progress import Estimate, asked_beside, computed_beside, computed_on_demand
 from dashboard.components.tables import download_table, metrics
 from dashboard.plots import interventions
 from dashboard.services.analysis import Analysis, neuron_key, without
+from dashboard.services.estimates import Steps, seconds_of
 from dashboard.services.images import nearest_normal, reduced_image, score_image
 from dashboard.session import current
 from dashboard.text import escaped
@@ -120,7 +121,10 @@ def ablate_from_score(found: Analysis, score: ImageResult) -> None:
 def _off_everywhere(found: Analysis, score: ImageResult, neurons: dict[int, np.ndarray]) -> None:
     """The same for all test images, and beside random draws; on demand, beside the page."""
     key = ("off", found.result_key, found.lake.threshold_, score.image.sha256, neuron_key(neurons))
-    if not asked_beside(key, f"Compare with {DEFAULT_DRAWS.n} random draws, over all images", ":material/casino:"):
+    n_scored = (1 + DEFAULT_DRAWS.n) * (1 + len(found.images))
+    estimate = Estimate(seconds_of(found, Steps(n_scored=n_scored)), "Random neurons may matter as much.")
+    label = f"Compare with {DEFAULT_DRAWS.n} random draws, over all images"
+    if not asked_beside(key, label, ":material/casino:", estimate):
         return
     lake, scores, labels = found.lake, found.scores, found.known_labels
 
@@ -183,7 +187,11 @@ def inside_network(found: Analysis, score: ImageResult) -> None:
             return causal_ablation(lake, image, targets, pool, on_progress=show)
         return activation_patching(lake, image, targets, evidence_sources(lake, score), pool, on_progress=show)
 
-    change = computed_on_demand(key, "Run the network", ":material/play_arrow:", "Forward passes", work)
+    n_passes = 2 + DEFAULT_DRAWS.n
+    estimate = Estimate(
+        seconds_of(found, Steps(n_passes, n_passes)), "The score may not move, or move as much with random neurons."
+    )
+    change = computed_on_demand(key, "Run the network", ":material/play_arrow:", "Forward passes", work, estimate)
     if change is not None:
         _causal(found, change, key)
 

@@ -6,8 +6,8 @@ import streamlit as st
 
 from dashboard.components.legends import legend
 from dashboard.components.pickers import pick_one
-from dashboard.components.progress import computed_on_demand
-from dashboard.services.durations import of_passes
+from dashboard.components.progress import Estimate, computed_on_demand
+from dashboard.services.estimates import Steps, seconds_of
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.views.neurons.maps import CLICKED, LARGE, STRONGEST, WHOLE, looked_at
@@ -17,7 +17,7 @@ from lake_core.data.images import InputImage
 from lake_core.errors import ConfigError
 from lake_core.neurons.attribution import Attribution, AttributionConfig, Method, neuron_attribution
 from lake_core.neurons.concepts import ConceptLabels, checked_concepts
-from lake_core.neurons.effects import LabelConfig, label_concepts, writes_into_joint_space
+from lake_core.neurons.effects import label_concepts, n_label_passes
 from lake_core.visualization.colours import ValueScale, symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
@@ -55,21 +55,17 @@ def words(view: NeuronView) -> None:
     images = [*lake.normals_, *view.found.images]
     described = computed_on_demand(
         ("words", view.found.key, view.found.tests_key, hook_point, view.neuron, vocabulary),
-        f"Find concept labels ({_duration_of_words(view, len(images))})",
+        "Find concept labels",
         ":material/sell:",
         "Concept labels",
         lambda show: label_concepts(lake, hook_point.layer, [view.neuron], images, vocabulary, on_progress=show),
+        Estimate(
+            seconds_of(view.found, Steps(n_label_passes(lake.backbone, hook_point, len(images)))),
+            "There may be no label: a word must be better than chance.",
+        ),
     )
     if described is not None:
         _description(described[0])
-
-
-def _duration_of_words(view: NeuronView, n_images: int) -> str:
-    """Where the second route is not a product of weights, neurons are ablated one by one in the running network."""
-    config, model = LabelConfig(), view.found.key.model
-    if writes_into_joint_space(view.found.lake.backbone):
-        return "some seconds"
-    return of_passes(model, (config.n_random + 1) * min(config.n_ablated_images, n_images))
 
 
 def _description(description: ConceptLabels) -> None:
@@ -116,10 +112,13 @@ def pixels(view: NeuronView) -> None:
     config, backbone, key = AttributionConfig(method, steps=n_steps), view.found.lake.backbone, view.found.key.model
     result = computed_on_demand(
         ("pixels", key, image.sha256, view.hook_point, view.neuron, patch, method, n_steps),
-        f"Compute the attribution ({of_passes(key, PASSES_A_STEP * (n_steps + 2))})",
+        "Compute the attribution",
         ":material/biotech:",
         "Integration steps",
         lambda show: neuron_attribution(backbone, image, view.hook_point, view.neuron, patch, config, show),
+        Estimate(
+            seconds_of(view.found, Steps(PASSES_A_STEP * (n_steps + 2))), "It may light up pixels far from the patch."
+        ),
     )
     if result is not None:
         _attribution(view, image, result)

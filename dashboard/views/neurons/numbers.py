@@ -6,10 +6,9 @@ import streamlit as st
 
 from dashboard.components.neurons import neuron_button
 from dashboard.components.pickers import pick_one
-from dashboard.components.progress import computed_on_demand
+from dashboard.components.progress import Estimate, computed_on_demand
 from dashboard.components.tables import download_table
 from dashboard.plots.neurons import activation_histogram
-from dashboard.services.durations import in_words
 from dashboard.views.neurons.view import NeuronView, flat
 from dashboard.words import SITE_NAMES
 from lake_core.neurons.similarity import correlated_neurons, selected_together
@@ -89,13 +88,14 @@ def correlated(view: NeuronView) -> None:
     )
     tables = computed_on_demand(
         ("correlated", view.found.key, view.hook_point, neuron, view.found.tests_key),
-        f"Find correlated neurons ({in_words(_seconds(view))})",
+        "Find correlated neurons",
         ":material/hub:",
         "Layers",
         lambda show: (
             correlated_neurons(lake, layer, neuron, images, N_CORRELATED, on_progress=show),
             selected_together(lake, layer, neuron, images),
         ),
+        Estimate(_seconds(view), "Neurons that follow this one may say the same thing as it does."),
     )
     if tables is None:
         return

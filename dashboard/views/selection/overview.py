@@ -27,7 +27,11 @@ def set_k(k: int) -> None:
 
 def pick_k(selections: Mapping[int, Selection]) -> None:
     """The sidebar's K, moved from the page."""
-    n_neurons = max(selection.n_neurons for selection in selections.values())
+    pick_k_of(max(selection.n_neurons for selection in selections.values()))
+
+
+def pick_k_of(n_neurons: int) -> None:
+    """The sidebar's K of so many neurons, moved from the page."""
     if n_neurons < 2:
         return
 
@@ -36,6 +40,25 @@ def pick_k(selections: Mapping[int, Selection]) -> None:
 
     st.session_state.page_k = min(st.session_state.top_k, n_neurons)
     st.slider("Neurons kept per layer (K)", 1, n_neurons, key="page_k", on_change=move, width=420)
+
+
+def one_k_for_all(selections: Mapping[int, Selection]) -> None:
+    """Says of several layers that one K holds for all, beside the elbow of each."""
+    if len(selections) < 2:
+        return
+    st.markdown("**K is the same for every layer.** The elbow of each layer's own curve, for comparison:")
+    rows = [
+        (layer, one.n_neurons, len(one.neurons), elbow(one.sensitivity), one.share_kept)
+        for layer, one in selections.items()
+    ]
+    st.dataframe(
+        pd.DataFrame(rows, columns=["layer", "neurons", "kept", "elbow", "sensitivity kept"]),
+        hide_index=True,
+        height="auto" if len(rows) < 8 else 260,
+        width=460,
+        column_config={"sensitivity kept": st.column_config.NumberColumn(format="percent")},
+        alt="Neurons, neurons kept and elbow of each layer",
+    )
 
 
 def see_neuron(layer: int, neuron: int, key: str, in_full: bool = True) -> None:
@@ -59,6 +82,8 @@ def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None
         "Each row is a layer; ● marks the layers in the score. Neurons left of the white line are, or would be, kept. "
         "Click a square to see its neurons."
     )
+    with st.expander("The elbow of every layer"):
+        one_k_for_all(selections)
     point = first_clicked(event)
     if point is None:
         return
@@ -72,8 +97,13 @@ def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None
             see_neuron(layer, int(neuron), f"see_xray_{neuron}", in_full=False)
 
 
-def ranking(chosen: Selection) -> None:
-    """One layer: what was kept, the ranked curve, and a way to each neuron."""
+def ranking(chosen: Selection, n_layers: int) -> None:
+    """One layer: what was kept, the ranked curve, and a way to each neuron.
+
+    Args:
+        chosen: Of the layer.
+        n_layers: Layers in the score, for all of which K is the same.
+    """
     focus = current().focus
     st.subheader(f"Layer {chosen.layer}", anchor=False)
     n_kept, n_neurons, suggested = len(chosen.neurons), chosen.n_neurons, elbow(chosen.sensitivity)
@@ -88,7 +118,7 @@ def ranking(chosen: Selection) -> None:
     )
     if suggested != n_kept and chosen.criterion not in ("random", "all"):
         st.button(
-            f"Use K = {suggested} (elbow)",
+            f"Use K = {suggested} (elbow)" + (" in every layer" if n_layers > 1 else ""),
             key=f"elbow_{chosen.layer}",
             on_click=set_k,
             args=(suggested,),

@@ -12,7 +12,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
-from lake_core.experiments.robustness import as_jpeg, rotated, score_stability, shifted
+from lake_core.experiments.robustness import as_jpeg, n_changes, rotated, score_stability, shifted
 from lake_core.findings import PerturbationFinding
 from tests.core.tiny import OpenTiny
 
@@ -32,6 +32,7 @@ def test_each_row_is_what_a_fresh_detector_gives(lake: Lake, noise_images: list[
     found = score_stability(lake, image, n_seeds=2, on_progress=lambda *step: steps.append(step))
     assert (lake.store.n_forwards, lake.store.n_bytes) == (n_forwards, n_bytes)
     assert steps == [(i, 19) for i in range(1, 20)]
+    assert n_changes(N_NORMALS, n_seeds=2) == (7, 12)
     assert list(found.table.columns) == ["family", "what", "score", "text", "threshold", "is_anomalous"]
     assert found.by_family()[["family", "n"]].to_numpy().tolist() == [
         ["leave one normal out", 3],
