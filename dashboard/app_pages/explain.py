@@ -3,9 +3,10 @@
 import streamlit as st
 
 from dashboard.components.analysis import current_analysis
+from dashboard.components.film_strip import film_strip
 from dashboard.components.microscope import microscope
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_image, pick_section
+from dashboard.components.pickers import pick_section
 from dashboard.services.cache import results
 from dashboard.session import current
 from dashboard.views.explain import layers, sections
@@ -18,12 +19,12 @@ SECTIONS = {
     "Contributions": sections.contributions,
 }
 
-left, right = st.columns([3, 2], vertical_alignment="bottom")
+left, right = st.columns([2, 3], vertical_alignment="bottom")
 with left:
-    heading("Explain", "Which neurons made this image's score, where, and how much of it is visual or text.")
+    heading("Explain", "Which neurons made this image's score, and where.")
 found = current_analysis()
 with right:
-    score = pick_image(found)
+    score = film_strip(found)
 here, patch = current(), current().focus.patch
 if patch is not None and not (0 <= patch < score.map.size and score.patch_scores.inside[patch]):
     here.set_focus(patch=None)

@@ -11,7 +11,7 @@ from dashboard.session import current
 from lake_core.detector.result import ImageResult
 from lake_core.visualization.microscope.html import script, style
 
-NAME = "lake_microscope"
+NAME, KEY = "lake_microscope", "microscope"
 
 
 def microscope(found: Analysis, score: ImageResult, watched: Sequence[ImageResult]) -> None:
@@ -22,16 +22,17 @@ def microscope(found: Analysis, score: ImageResult, watched: Sequence[ImageResul
     Args:
         watched: The image's results of layers outside of the score, where they are known.
     """
-    here, key = current(), f"microscope_{score.image.sha256[:12]}"
-    if key not in st.session_state:  # it is not on screen yet: from now on the browser knows which patch is fixed
-        here.opened_patch = here.focus.patch
+    here, sha256 = current(), score.image.sha256
+    if KEY not in st.session_state or here.opened_image != sha256:
+        # It is not on screen yet: from now on the browser knows which patch is fixed.
+        here.opened_image, here.opened_patch = sha256, here.focus.patch
     blob = microscope_payload(found, score, watched, here.opened_patch)
 
     def fix() -> None:
-        here.set_focus(patch=st.session_state[key].fix["patch"])
+        here.set_focus(patch=st.session_state[KEY].fix["patch"])
 
     show = st.components.v2.component(NAME, css=style(), js=script())
     # A trigger's value is in the result only where a callback is registered, too.
-    result = show(data=blob, key=key, height="content", on_fix_change=fix, on_open_neuron_change=lambda: None)
+    result = show(data=blob, key=KEY, height="content", on_fix_change=fix, on_open_neuron_change=lambda: None)
     if result.open_neuron:
         see_page("neurons", **{name: int(result.open_neuron[name]) for name in ("layer", "neuron")})

@@ -4,6 +4,7 @@ import io
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,6 +26,11 @@ from lake_core.visualization.microscope.payload import encode
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 QUALITY = 88
+FRAMES_IN_A_ROW = 20
+FRAME_SIDES = ((60, 80), (200, 56))
+"""(most images, side of each in pixels) of a sprite, so that it stays small."""
+SMALLEST_FRAME = 40
+FRAME_GROUND = (128, 134, 140)
 MAP_OPACITY, NEURON_OPACITY = 0.6, 0.7
 
 
@@ -47,6 +53,14 @@ class NeuronMap:
     max_side: int
     smooth: bool = True
     opacity: float = NEURON_OPACITY
+
+
+class Sprite(NamedTuple):
+    """Many small images as one JPEG, row by row, each in a square of its own."""
+
+    jpeg: bytes
+    columns: int
+    n_rows: int
 
 
 def score_image(
@@ -107,6 +121,24 @@ def neuron_images(images: Sequence[InputImage], drawn: NeuronMap) -> list[bytes]
 def plain_image(image: InputImage, max_side: int) -> bytes:
     """An image as it is, reduced, as JPEG."""
     return results().made(("plain", image.sha256, max_side), lambda: _jpeg(thumbnail(image, max_side)))
+
+
+def sprite(images: Sequence[InputImage]) -> Sprite:
+    """Small copies of images side by side, so that a browser loads and decodes one file."""
+    shown = tuple(image.sha256 for image in images)
+
+    def drawn() -> Sprite:
+        side = next((side for most, side in FRAME_SIDES if len(images) <= most), SMALLEST_FRAME)
+        columns = min(FRAMES_IN_A_ROW, len(images))
+        n_rows = -(-len(images) // columns)
+        sheet = Image.new("RGB", (columns * side, n_rows * side), FRAME_GROUND)
+        for i, image in enumerate(images):
+            small = thumbnail(image, side)
+            left, top = (side - small.width) // 2, (side - small.height) // 2
+            sheet.paste(small, (i % columns * side + left, i // columns * side + top))
+        return Sprite(_jpeg(sheet), columns, n_rows)
+
+    return results().made(("sprite", shown), drawn)
 
 
 def reduced_image(image: InputImage, max_side: int) -> InputImage:

@@ -21,7 +21,8 @@ const HINT =
   "arrow keys) for the mean of a region.";
 
 export class Microscope {
-  constructor(root, { scored, bitmap, other, normals }, host) {
+  /** `kept`: what was chosen in the view that this one replaces, from `choices`. */
+  constructor(root, { scored, bitmap, other, normals }, host, kept = null) {
     this.root = root;
     this.scored = scored;
     this.bitmap = bitmap;
@@ -29,16 +30,24 @@ export class Microscope {
     this.other = other && shrunk(other, 184);
     this.host = host;
     this.limit = mostAdded(scored);
-    const isFixed = scored.fixed !== null;
-    this.chosen = { patches: isFixed ? [scored.fixed] : scored.patches, isFixed, isScore: !isFixed };
+    this.chosen = startsWith(scored, kept);
     this.neuron = null;
-    this.shown = { map: "score", neuronMap: "activation", opacity: 0.75, hasContour: true };
-    this.byContribution = true;
+    this.shown = kept?.shown ?? { map: "score", neuronMap: "activation", opacity: 0.75, hasContour: true };
+    if (this.shown.map === "text" && !scored.maps.text) this.shown.map = "score";
+    this.byContribution = kept?.byContribution ?? true;
     this.isTall = scored.layers.length > MANY_LAYERS;
     this.makeViews(normals);
     this.lay();
     this.closers = this.listen();
+    for (const pinned of kept?.pins ?? []) this.pins.add(pinned);
     this.fit();
+  }
+
+  /** What was chosen, for the view that takes this one's place. */
+  choices() {
+    const { scored, chosen, shown, byContribution } = this;
+    const { image: { name }, fixed: asked, grid } = scored;
+    return { name, asked, grid, chosen, shown, byContribution, pins: this.pins.numbers() };
   }
 
   makeViews(normals) {
@@ -329,4 +338,14 @@ export class Microscope {
     if (this.tables.hidden) return;
     this.tables.replaceChildren(...tables(this.scored, this.numbers, this.columns, this.whereNow()));
   }
+}
+
+/** The patches that a view begins with: those of the view before if it showed the same image, else the one to be fixed. */
+function startsWith(scored, kept) {
+  const { fixed: asked, grid, image, patches } = scored;
+  const isSameImage = kept?.name === image.name && kept.asked === asked;
+  const isSameGrid = kept?.grid.rows === grid.rows && kept?.grid.cols === grid.cols;
+  if (isSameImage && isSameGrid && !kept.chosen.isScore) return kept.chosen;
+  const isFixed = asked !== null;
+  return { patches: isFixed ? [asked] : patches, isFixed, isScore: !isFixed };
 }
