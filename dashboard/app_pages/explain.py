@@ -3,16 +3,14 @@
 import streamlit as st
 
 from dashboard.components.analysis import current_analysis
-from dashboard.components.film_strip import film_strip
+from dashboard.components.film_strip import after, film_strip
 from dashboard.components.microscope import microscope
 from dashboard.components.page import heading
 from dashboard.components.pickers import pick_section
-from dashboard.services.cache import results
 from dashboard.session import current
 from dashboard.views.explain import layers, sections
 
 SECTIONS = {
-    "All layers": layers.depth,
     "Neurons of a layer": layers.contact_sheet,
     "Comparison": sections.against,
     "Fusion weight": sections.weight,
@@ -28,7 +26,7 @@ with right:
 here, patch = current(), current().focus.patch
 if patch is not None and not (0 <= patch < score.map.size and score.patch_scores.inside[patch]):
     here.set_focus(patch=None)
-watched = results().get(layers.depth_key(found, score)) or {}
-microscope(found, score, tuple(watched.values()))
+has_all_layers = microscope(found, score)
+layers.beside(found, score, after(found, score), has_all_layers)
 st.subheader("More about this image", anchor=False)
 pick_section("Section", SECTIONS, "explain_section")(found, score)

@@ -20,6 +20,13 @@ def by_score(found: Analysis) -> list[ImageResult]:
     return sorted(found.scores, key=lambda one: -one.score)
 
 
+def after(found: Analysis, shown: ImageResult) -> ImageResult | None:
+    """The image after the shown one, or None after the last."""
+    order = by_score(found)
+    following = order[order.index(shown) + 1 :]
+    return following[0] if following else None
+
+
 def film_strip(found: Analysis) -> ImageResult:
     """The strip; another image chosen there becomes that of the shared selection.
 

@@ -1,11 +1,10 @@
 """The microscope on a page: the core's component, which tells of the patch that was fixed and the neuron to open."""
 
-from collections.abc import Sequence
-
 import streamlit as st
 
 from dashboard.components.pickers import see_page
 from dashboard.services.analysis import Analysis
+from dashboard.services.every_layer import known_maps, layers_outside
 from dashboard.services.images import microscope_payload
 from dashboard.session import current
 from lake_core.detector.result import ImageResult
@@ -14,19 +13,20 @@ from lake_core.visualization.microscope.html import script, style
 NAME, KEY = "lake_microscope", "microscope"
 
 
-def microscope(found: Analysis, score: ImageResult, watched: Sequence[ImageResult]) -> None:
-    """A test image under the microscope.
+def microscope(found: Analysis, score: ImageResult) -> bool:
+    """A test image under the microscope, with all layers once they are known.
 
     A patch that is fixed there becomes that of the shared selection, and a neuron that is opened leads to its page.
 
-    Args:
-        watched: The image's results of layers outside of the score, where they are known.
+    Returns:
+        Whether all layers are there.
     """
     here, sha256 = current(), score.image.sha256
     if KEY not in st.session_state or here.opened_image != sha256:
         # It is not on screen yet: from now on the browser knows which patch is fixed.
         here.opened_image, here.opened_patch = sha256, here.focus.patch
-    blob = microscope_payload(found, score, watched, here.opened_patch)
+    maps = known_maps(found, score.image)
+    blob = microscope_payload(found, score, maps, layers_outside(found), here.opened_patch)
 
     def fix() -> None:
         here.set_focus(patch=st.session_state[KEY].fix["patch"])
@@ -36,3 +36,4 @@ def microscope(found: Analysis, score: ImageResult, watched: Sequence[ImageResul
     result = show(data=blob, key=KEY, height="content", on_fix_change=fix, on_open_neuron_change=lambda: None)
     if result.open_neuron:
         see_page("neurons", **{name: int(result.open_neuron[name]) for name in ("layer", "neuron")})
+    return maps is not None

@@ -19,6 +19,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.layer_matches import Evidence
 from lake_core.detector.microscope import scored_image
 from lake_core.detector.result import ImageResult
+from lake_core.detector.scoring import PatchScores
 from lake_core.types import HookPoint
 from lake_core.visualization.colours import ScoreScale
 from lake_core.visualization.crops import Box
@@ -91,18 +92,30 @@ def score_image(
     return results().made(cache_key, draw)
 
 
-def microscope_payload(found: Analysis, score: ImageResult, watched: Sequence[ImageResult], fixed: int | None) -> bytes:
+def microscope_payload(
+    found: Analysis,
+    score: ImageResult,
+    watched: Sequence[PatchScores] | None,
+    outside: Sequence[int],
+    fixed: int | None = None,
+) -> bytes:
     """What the microscope shows of a test image, as bytes for the browser.
 
     Args:
-        watched: The image's results of layers outside of the score, where they are known.
+        watched: The image's maps by the layers outside of the score; None while they are computed.
+        outside: The numbers of those layers.
         fixed: The patch that is fixed from the start, or None.
     """
     weights = score.fusion_weight, score.threshold, tuple(score.patches.tolist())
     images = score.image.sha256, found.tests_key, found.known_labels
-    key = "microscope", found.key, images, weights, len(watched), fixed
+    key = "microscope", found.key, images, weights, watched is not None, fixed
     other = found.good_image_beside(score)
-    return results().made(key, lambda: encode(scored_image(score, watched, neuron_notes(found), fixed, other)))
+    pending = outside if watched is None else ()
+
+    def made() -> bytes:
+        return encode(scored_image(score, watched or (), neuron_notes(found), fixed, other, pending))
+
+    return results().made(key, made)
 
 
 def neuron_image(image: InputImage, drawn: NeuronMap) -> bytes:

@@ -21,8 +21,9 @@ from lake_core.errors import LakeError
 from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol
 from lake_core.types import Progress
 
-Lane = Literal["page", "evaluation"]
-"""Work beside a page takes seconds, an evaluation minutes. In each lane one job runs at a time."""
+Lane = Literal["page", "ahead", "evaluation"]
+"""Work beside a page takes seconds, an evaluation minutes; work ahead is for what a visitor may look at next. In each lane
+one job runs at a time."""
 Status = Literal["running", "cancelling", "done", "cancelled", "failed"]
 BUSY = "Another evaluation is running on this server, which takes one at a time. Try again when it is done."
 
@@ -132,7 +133,14 @@ class Jobs:
         # Python waits for the executors' threads before it ends: their work must be told to stop before that.
         threading._register_atexit(self.close)  # type: ignore[attr-defined]
 
-    def beside(self, owner: str, key: Hashable, title: str, work: Callable[[Progress], Any]) -> Job:
+    def beside(
+        self,
+        owner: str,
+        key: Hashable,
+        title: str,
+        work: Callable[[Progress], Any],
+        lane: Literal["page", "ahead"] = "page",
+    ) -> Job:
         """The job of that key beside a page; begun if the owner's latest is another one, which is then cancelled.
 
         Args:
@@ -140,15 +148,16 @@ class Jobs:
             key: What the result depends on.
             title: What is being done.
             work: Called in a thread with a function to report progress to; must not touch Streamlit.
+            lane: Where it is queued.
         """
         with self._lock:
-            job = self._latest.get(("page", owner))
+            job = self._latest.get((lane, owner))
             if job is not None and job.asked == key:
                 return job
             if job is not None:
                 job.cancel()
             return self._begin(
-                "page", owner, Job(title, key), lambda report: work(lambda done, total: report(title, done, total))
+                lane, owner, Job(title, key), lambda report: work(lambda done, total: report(title, done, total))
             )
 
     def evaluate(self, owner: str, request: EvaluationRequest, work: Callable[[CategoryProgress], Any]) -> Job:
@@ -171,10 +180,10 @@ class Jobs:
         with self._lock:
             return self._latest.get((lane, owner))
 
-    def forget(self, owner: str) -> None:
-        """Drops the owner's latest job beside a page, so that the same is begun anew."""
+    def forget(self, owner: str, lane: Lane = "page") -> None:
+        """Drops the owner's latest job of a lane, so that the same is begun anew."""
         with self._lock:
-            job = self._latest.pop(("page", owner), None)
+            job = self._latest.pop((lane, owner), None)
         if job is not None:
             job.cancel()
 
