@@ -66,7 +66,7 @@ class Session:
         evaluated: What was evaluated last.
         normal_looked_at: The normal image that the page Neurons shows in full.
         neuron_patch: The patch clicked on a neuron's map.
-        opened_patch: The patch that was fixed when the microscope on screen was opened.
+        opened_image, opened_patch: The image in the microscope on screen, and the patch that was fixed when it came.
         compared_with: The image that Explain compares with.
         selected: Contents of the test images that are ticked on the page Images.
         has_images: Whether there were images at the last run.
@@ -91,6 +91,7 @@ class Session:
     evaluated: EvaluationRequest | None = None
     normal_looked_at: str | None = None
     neuron_patch: NeuronPatch | None = None
+    opened_image: str | None = None
     opened_patch: int | None = None
     compared_with: str | None = None
     selected: frozenset[str] = frozenset()

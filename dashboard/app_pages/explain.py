@@ -3,31 +3,30 @@
 import streamlit as st
 
 from dashboard.components.analysis import current_analysis
+from dashboard.components.film_strip import after, film_strip
 from dashboard.components.microscope import microscope
 from dashboard.components.page import heading
-from dashboard.components.pickers import pick_image, pick_section
-from dashboard.services.cache import results
+from dashboard.components.pickers import pick_section
 from dashboard.session import current
 from dashboard.views.explain import layers, sections
 
 SECTIONS = {
-    "All layers": layers.depth,
     "Neurons of a layer": layers.contact_sheet,
     "Comparison": sections.against,
     "Fusion weight": sections.weight,
     "Contributions": sections.contributions,
 }
 
-left, right = st.columns([3, 2], vertical_alignment="bottom")
+left, right = st.columns([2, 3], vertical_alignment="bottom")
 with left:
-    heading("Explain", "Which neurons made this image's score, where, and how much of it is visual or text.")
+    heading("Explain", "Which neurons made this image's score, and where.")
 found = current_analysis()
 with right:
-    score = pick_image(found)
+    score = film_strip(found)
 here, patch = current(), current().focus.patch
 if patch is not None and not (0 <= patch < score.map.size and score.patch_scores.inside[patch]):
     here.set_focus(patch=None)
-watched = results().get(layers.depth_key(found, score)) or {}
-microscope(found, score, tuple(watched.values()))
+has_all_layers = microscope(found, score)
+layers.beside(found, score, after(found, score), has_all_layers)
 st.subheader("More about this image", anchor=False)
 pick_section("Section", SECTIONS, "explain_section")(found, score)

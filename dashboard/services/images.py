@@ -4,6 +4,7 @@ import io
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.layer_matches import Evidence
 from lake_core.detector.microscope import scored_image
 from lake_core.detector.result import ImageResult
+from lake_core.detector.scoring import PatchScores
 from lake_core.types import HookPoint
 from lake_core.visualization.colours import ScoreScale, ValueScale, activation_scale
 from lake_core.visualization.crops import Box
@@ -25,6 +27,11 @@ from lake_core.visualization.microscope.payload import encode
 from lake_core.visualization.overlays import Style, neuron_overlay, overlay, thumbnail
 
 QUALITY = 88
+FRAMES_IN_A_ROW = 20
+FRAME_SIDES = ((60, 80), (200, 56))
+"""(most images, side of each in pixels) of a sprite, so that it stays small."""
+SMALLEST_FRAME = 40
+FRAME_GROUND = (128, 134, 140)
 MAP_OPACITY, NEURON_OPACITY = 0.6, 0.7
 PREVIEW = 176
 """Longest side of a preview in pixels."""
@@ -49,6 +56,14 @@ class NeuronMap:
     max_side: int
     smooth: bool = True
     opacity: float = NEURON_OPACITY
+
+
+class Sprite(NamedTuple):
+    """Many small images as one JPEG, row by row, each in a square of its own."""
+
+    jpeg: bytes
+    columns: int
+    n_rows: int
 
 
 def score_image(
@@ -79,18 +94,30 @@ def score_image(
     return results().made(cache_key, draw)
 
 
-def microscope_payload(found: Analysis, score: ImageResult, watched: Sequence[ImageResult], fixed: int | None) -> bytes:
+def microscope_payload(
+    found: Analysis,
+    score: ImageResult,
+    watched: Sequence[PatchScores] | None,
+    outside: Sequence[int],
+    fixed: int | None = None,
+) -> bytes:
     """What the microscope shows of a test image, as bytes for the browser.
 
     Args:
-        watched: The image's results of layers outside of the score, where they are known.
+        watched: The image's maps by the layers outside of the score; None while they are computed.
+        outside: The numbers of those layers.
         fixed: The patch that is fixed from the start, or None.
     """
     weights = score.fusion_weight, score.threshold, tuple(score.patches.tolist())
     images = score.image.sha256, found.tests_key, found.known_labels
-    key = "microscope", found.key, images, weights, len(watched), fixed
+    key = "microscope", found.key, images, weights, watched is not None, fixed
     other = found.good_image_beside(score)
-    return results().made(key, lambda: encode(scored_image(score, watched, neuron_notes(found), fixed, other)))
+    pending = outside if watched is None else ()
+
+    def made() -> bytes:
+        return encode(scored_image(score, watched or (), neuron_notes(found), fixed, other, pending))
+
+    return results().made(key, made)
 
 
 def neuron_image(image: InputImage, drawn: NeuronMap) -> bytes:
@@ -121,6 +148,24 @@ def neuron_preview(image: InputImage, beside: Sequence[InputImage], drawn: tuple
 def plain_image(image: InputImage, max_side: int) -> bytes:
     """An image as it is, reduced, as JPEG."""
     return results().made(("plain", image.sha256, max_side), lambda: _jpeg(thumbnail(image, max_side)))
+
+
+def sprite(images: Sequence[InputImage]) -> Sprite:
+    """Small copies of images side by side, so that a browser loads and decodes one file."""
+    shown = tuple(image.sha256 for image in images)
+
+    def drawn() -> Sprite:
+        side = next((side for most, side in FRAME_SIDES if len(images) <= most), SMALLEST_FRAME)
+        columns = min(FRAMES_IN_A_ROW, len(images))
+        n_rows = -(-len(images) // columns)
+        sheet = Image.new("RGB", (columns * side, n_rows * side), FRAME_GROUND)
+        for i, image in enumerate(images):
+            small = thumbnail(image, side)
+            left, top = (side - small.width) // 2, (side - small.height) // 2
+            sheet.paste(small, (i % columns * side + left, i // columns * side + top))
+        return Sprite(_jpeg(sheet), columns, n_rows)
+
+    return results().made(("sprite", shown), drawn)
 
 
 def reduced_image(image: InputImage, max_side: int) -> InputImage:

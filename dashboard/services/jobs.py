@@ -21,8 +21,9 @@ from lake_core.errors import LakeError
 from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol
 from lake_core.types import Progress
 
-Lane = Literal["page", "evaluation", "download"]
-"""Work beside a page takes seconds, an evaluation or a download minutes. In each lane one job runs at a time."""
+Lane = Literal["page", "ahead", "evaluation", "download"]
+"""Work beside a page takes seconds, an evaluation or a download minutes; work ahead is for what a visitor may look at
+next. In each lane one job runs at a time."""
 Status = Literal["running", "cancelling", "done", "cancelled", "failed"]
 BUSY = "Another evaluation is running on this server, which takes one at a time. Try again when it is done."
 

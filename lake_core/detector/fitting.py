@@ -1,19 +1,24 @@
 """Learning from normal images: each layer's selection and memory bank, and the text part (docs/method.md, 1 to 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
+
+from torch import Tensor
 
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import ResolvedConfig, TextConfig
 from lake_core.criteria import criteria
 from lake_core.data.images import InputImage
-from lake_core.detector.memory_bank import LayerMemoryBank, MemoryBank, finest, fit_layer
+from lake_core.detector.memory_bank import LearnedLayer, MemoryBank, finest, fit_layer, learn_layer
 from lake_core.detector.search import Geometry
-from lake_core.detector.selection import select
+from lake_core.detector.selection import Selection, select
 from lake_core.detector.text import TextCalibration, fit_text, text_directions
 from lake_core.errors import LakeError
 from lake_core.findings import LayerLeftOut, TextLeftOut
 from lake_core.types import HookPoint
+
+Layer = TypeVar("Layer", bound=LearnedLayer)
 
 
 def learned(store: FeatureStore, config: ResolvedConfig, images: Sequence[InputImage]) -> MemoryBank:
@@ -27,13 +32,25 @@ def learned(store: FeatureStore, config: ResolvedConfig, images: Sequence[InputI
         LakeError: if nothing in them varies.
     """
     hook_points = [store.backbone.hook_point(layer, config.site) for layer in config.layers]
-    fitted = {hook_point.layer: _layer(store, config, images, hook_point) for hook_point in hook_points}
+    fitted = {hook_point.layer: _layer(store, config, images, hook_point, fit_layer) for hook_point in hook_points}
     layers = tuple(layer for layer in fitted.values() if layer is not None)
     if not layers:
         raise LakeError(_why_nothing_varies(config))
     left_out = tuple(LayerLeftOut(number) for number, layer in fitted.items() if layer is None)
     memory_bank = MemoryBank(layers, None, finest([layer.grid for layer in layers]), left_out)
     return with_text(memory_bank, store, config, images)
+
+
+def learned_alone(
+    store: FeatureStore, config: ResolvedConfig, images: Sequence[InputImage], layer: int
+) -> LearnedLayer | None:
+    """What a detector of one layer alone would learn there; None where its selected neurons do not vary.
+
+    Args:
+        store, config, images: As for `learned`; the configuration may have other layers.
+        layer: Any that has the activation site.
+    """
+    return _layer(store, config, images, store.backbone.hook_point(layer, config.site), learn_layer)
 
 
 def with_text(
@@ -48,14 +65,18 @@ def with_text(
 
 
 def _layer(
-    store: FeatureStore, config: ResolvedConfig, images: Sequence[InputImage], hook_point: HookPoint
-) -> LayerMemoryBank | None:
+    store: FeatureStore,
+    config: ResolvedConfig,
+    images: Sequence[InputImage],
+    hook_point: HookPoint,
+    learn: Callable[[Tensor, Tensor, Selection, Geometry, float], Layer],
+) -> Layer | None:
     """What is learned of a layer, or None where its selected neurons do not vary."""
     backbone = store.backbone
     acts_ipn, inside_ip = (values.to(backbone.device) for values in store.patches(images, hook_point))
     selection = select(acts_ipn, inside_ip, hook_point.layer, config.site, config.criterion, config.top_k, config.seed)
     geometry = Geometry(backbone.grid(hook_point), config.smooth, config.normalise)
-    layer = fit_layer(acts_ipn, inside_ip, selection, geometry, config.calibration_quantile)
+    layer = learn(acts_ipn, inside_ip, selection, geometry, config.calibration_quantile)
     return layer if layer.tau > 0 else None
 
 

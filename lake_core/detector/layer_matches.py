@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lake_core.detector.memory_bank import LayerMemoryBank
+from lake_core.detector.memory_bank import LearnedLayer
 
 
 class Evidence(NamedTuple):
@@ -33,7 +33,7 @@ class LayerMatches:
         neighbour: (n_patches,) int64, its row of the layer's memory bank.
     """
 
-    memory_bank: LayerMemoryBank
+    memory_bank: LearnedLayer
     patches: Tensor = field(repr=False)
     distance: Tensor = field(repr=False)
     neighbour: Tensor = field(repr=False)

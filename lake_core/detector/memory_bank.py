@@ -1,6 +1,6 @@
 """What was learned from the normal images: each layer's memory bank and its calibration (docs/method.md, section 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid
-from lake_core.detector.search import FloatBank, Geometry, subspace
+from lake_core.detector.search import FloatBank, Geometry, most_compared, subspace
 from lake_core.detector.selection import Selection
 from lake_core.detector.text import TextCalibration
 from lake_core.findings import FitWarning
@@ -17,11 +17,19 @@ from lake_core.findings import FitWarning
 _ROUNDING = 1e-5
 """Relative differences up to here are float32 rounding: the same image in another batch differs by as much. They count
 as none, or a calibration by them would blow them up to scores."""
+_PARTS = 19
+"""Of a bank; every 19th patch, row by row, is spread evenly over grids of any usual width, as 19 divides none."""
+_ROUNDS = ((0, 1), (1, 4), (4, 10), (10, _PARTS))
+"""Which parts are compared at once, one round after the other."""
+_MARGIN = 1e-5
+"""Of a bank's mean squared length: more than float32 rounding makes of a distance from a matrix product."""
+_FEW_PATCHES = 3000
+"""With fewer normal patches a whole search is as fast as one for the greatest distances only."""
 
 
 @dataclass(frozen=True, eq=False)
-class LayerMemoryBank:
-    """What was learned of one layer from the normal images.
+class LearnedLayer:
+    """What was learned of one layer from the normal images: enough to measure others by it.
 
     Attributes:
         selection: Its selected neurons.
@@ -31,7 +39,6 @@ class LayerMemoryBank:
         bank_patch: (m,) int64, which patch of it.
         tau: Calibration: a high quantile of the normal patches' own distances; 0 where nothing but rounding differs,
             which the caller must check.
-        own_distance: (n_normals, n_patches) float32, each normal image against the others (leave one out).
     """
 
     selection: Selection
@@ -40,7 +47,6 @@ class LayerMemoryBank:
     bank_image: Tensor = field(repr=False)
     bank_patch: Tensor = field(repr=False)
     tau: float
-    own_distance: Tensor = field(repr=False)
 
     @property
     def grid(self) -> PatchGrid:
@@ -51,6 +57,17 @@ class LayerMemoryBank:
     def search(self) -> FloatBank:
         """The bank ready to be searched, made once for all images."""
         return FloatBank(self.bank, self.geometry)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerMemoryBank(LearnedLayer):
+    """The same with what the normal images' own scores, and so the threshold, are made of.
+
+    Attributes:
+        own_distance: (n_normals, n_patches) float32, each normal image against the others (leave one out).
+    """
+
+    own_distance: Tensor = field(repr=False)
 
 
 def fit_layer(
@@ -71,13 +88,35 @@ def fit_layer(
         calibration_quantile: Quantile of the distances that becomes tau.
     """
     patches_ipk = subspace(acts_ipn, selection.neurons, geometry)
-    rows = patches_ipk[inside_ip]
     bank_image, bank_patch = inside_ip.nonzero(as_tuple=True)
-    own = _own_distances(FloatBank(rows, geometry), patches_ipk, inside_ip.sum(1).tolist(), bank_patch)
-    tau = float(np.quantile(own[inside_ip].cpu().numpy(), calibration_quantile))
-    if tau <= _ROUNDING**2 * float(rows.square().sum(1).mean()):
-        tau = 0.0
-    return LayerMemoryBank(selection, geometry, rows.cpu(), bank_image.cpu(), bank_patch.cpu(), tau, own.cpu())
+    bank = FloatBank(patches_ipk[inside_ip], geometry)
+    own = _own_distances(bank, patches_ipk, inside_ip.sum(1).tolist(), bank_patch)
+    tau = _tau(own[inside_ip], bank.rows, calibration_quantile)
+    rows = bank.rows.cpu()
+    return LayerMemoryBank(selection, geometry, rows, bank_image.cpu(), bank_patch.cpu(), tau, own.cpu())
+
+
+def learn_layer(
+    acts_ipn: Tensor, inside_ip: Tensor, selection: Selection, geometry: Geometry, calibration_quantile: float
+) -> LearnedLayer:
+    """The same memory bank and tau as of `fit_layer`, several times faster with many patches.
+
+    For a quantile only the greatest of the normal patches' own distances need to be known.
+    """
+    if len(acts_ipn) == 1 or int(inside_ip.sum()) < _FEW_PATCHES:
+        return fit_layer(acts_ipn, inside_ip, selection, geometry, calibration_quantile)
+    bank_image, bank_patch = inside_ip.nonzero(as_tuple=True)
+    bank = FloatBank(subspace(acts_ipn, selection.neurons, geometry)[inside_ip], geometry)
+    m = len(bank.rows)
+    own = _greatest_own(bank, inside_ip.sum(1).tolist(), m - int(calibration_quantile * (m - 1)))
+    tau = _tau(own, bank.rows, calibration_quantile)
+    return LearnedLayer(selection, geometry, bank.rows.cpu(), bank_image.cpu(), bank_patch.cpu(), tau)
+
+
+def _tau(own: Tensor, rows: Tensor, quantile: float) -> float:
+    """The quantile of the normal patches' own distances; 0 where they are no more than rounding."""
+    tau = float(np.quantile(own.cpu().numpy(), quantile))
+    return 0.0 if tau <= _ROUNDING**2 * float(rows.square().sum(1).mean()) else tau
 
 
 def _own_distances(bank: FloatBank, patches_ipk: Tensor, lengths: Sequence[int], bank_patch: Tensor) -> Tensor:
@@ -93,6 +132,74 @@ def _own_distances(bank: FloatBank, patches_ipk: Tensor, lengths: Sequence[int],
             for image, patches in enumerate(patches_ipk)
         ]
     )
+
+
+def _greatest_own(bank: FloatBank, lengths: Sequence[int], n: int) -> Tensor:
+    """Squared distance of each row to its nearest row of another image, for a quantile of all of them.
+
+    A row is compared with one part of the bank after the other, and only as long as it may be among the n greatest: the
+    nearest row so far is an upper bound that soon is too small for most. With a high quantile in mind that takes a
+    fraction of a whole search.
+
+    Args:
+        lengths: How many rows each normal image has, one image after the other; at least two images.
+        n: 1 to the number of rows.
+    Returns:
+        (m,) float32. The n-th greatest and the one before are sums of squares; the others are those of a matrix
+        product, and after the n greatest upper bounds that are no greater than these.
+    """
+    own, m = _OwnSearch(bank, lengths), len(bank.rows)
+    everyone = rows = torch.arange(m, device=bank.rows.device)
+    first, *others = (rows[(rows % _PARTS >= low) & (rows % _PARTS < high)] for low, high in _ROUNDS)
+    own.compare(rows, first)
+    candidates = own.squared(rows).topk(min(m, 2 * n)).indices.sort().values
+    own.compare(candidates, torch.cat(others).sort().values)
+    margin = _MARGIN * bank.squared.mean()
+    for part in others:
+        rows = rows[own.squared(rows) >= own.squared(candidates).topk(n).values[-1] - margin]
+        own.compare(rows, part)
+    found = own.squared(everyone)
+    above, least = found[rows].topk(n).values[[-min(2, n), -1]]
+    decisive = rows[(found[rows] >= least - margin) & (found[rows] <= above + margin)]
+    found[decisive] = bank.distance(bank.as_vectors(bank.rows[decisive]), own.nearest(decisive))
+    return found
+
+
+class _OwnSearch:
+    """The least squared distance so far of each row of a bank to the rows of other images."""
+
+    def __init__(self, bank: FloatBank, lengths: Sequence[int]) -> None:
+        self._centred, self._squares = bank.centred, bank.squared
+        self._ends = torch.tensor(np.cumsum(lengths), device=bank.rows.device)
+        self._least = torch.full_like(bank.squared, torch.inf)
+
+    def squared(self, rows: Tensor) -> Tensor:
+        """(n,) float32, of some rows."""
+        return self._least[rows] + self._squares[rows]
+
+    def compare(self, rows: Tensor, others: Tensor) -> None:
+        """Compares some rows with some others; both in ascending order."""
+        for part, table in self._tables(rows, others):
+            self._least[part] = torch.minimum(self._least[part], table.amin(1))
+
+    def nearest(self, rows: Tensor) -> Tensor:
+        """(n,) int64: the nearest row of another image, of some rows in ascending order."""
+        everyone = torch.arange(len(self._squares), device=rows.device)
+        return torch.cat([table.argmin(1) for _, table in self._tables(rows, everyone)])
+
+    def _tables(self, rows: Tensor, others: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Some of the rows at a time, with their squared distances to the others, less the rows' own squares.
+
+        The others of a row's own image are infinitely far.
+        """
+        cuts, ends = (torch.searchsorted(some, self._ends).tolist() for some in (rows, others))
+        squares, centred = self._squares[others], self._centred[others].T
+        at_once = max(1, most_compared(rows) // max(1, len(others)))
+        for cut, end, last_cut, start in zip(cuts, ends, [0, *cuts], [0, *ends], strict=False):
+            for part in rows[last_cut:cut].split(at_once):
+                table = torch.addmm(squares, self._centred[part], centred, alpha=-2.0)
+                table[:, start:end] = torch.inf
+                yield part, table
 
 
 def _close_by(grid: PatchGrid, bank_patch: Tensor) -> Tensor:

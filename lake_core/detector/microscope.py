@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lake_core.backbones.patch_grid import PatchGrid, coarse_of_fine
+from lake_core.backbones.patch_grid import coarse_of_fine
 from lake_core.detector.layer_matches import LayerMatches
+from lake_core.detector.scoring import PatchScores
 from lake_core.detector.search import Geometry
 from lake_core.errors import LakeError
 from lake_core.visualization.colours import score_scale
@@ -21,32 +22,36 @@ _THRESHOLDS = 3
 
 def scored_image(
     result: "ImageResult",
-    watched: Sequence["ImageResult"] = (),
+    watched: Sequence[PatchScores] = (),
     notes: Mapping[tuple[int, int], NeuronNote] | None = None,
     fixed: int | None = None,
     other: "ImageResult | None" = None,
+    pending: Sequence[int] = (),
 ) -> ScoredImage:
     """What the microscope shows of a result.
 
     Args:
         result: The image's result.
-        watched: Results of the same image by detectors of other layers, fitted on the same normal images. Their layers
-            are shown beside those of the score and marked as outside of it; a layer that takes part in the score is
-            never replaced.
+        watched: The same image's maps by other layers, learned from the same normal images. Their layers are shown
+            beside those of the score and marked as outside of it; a layer that takes part in the score is never
+            replaced.
         notes: (layer, neuron) -> AUROC and concept label, where they are known.
         fixed: The patch that is fixed from the start, or None.
         other: Result of a second image by the same detector, to see the neurons of the score on both; or None.
+        pending: Numbers of layers that are still being computed: room is kept for them.
     Raises:
-        LakeError: if the other result is by another detector, if a watched result is of another image or of other
-            normal images, or if all neurons are ablated.
+        LakeError: if the other result is by another detector, if a watched map is of another image, or if all neurons
+            are ablated.
     """
     scores = result.patch_scores
-    _check(result, watched)
+    for one in watched:
+        if one.image != result.image:
+            raise LakeError(f"A watched map is of {one.image.name}, not of {result.image.name}.")
     weight = (1 - result.fusion_weight) / len(scores.layers)
     in_score = {matches.memory_bank.selection.layer: matches for matches in scores.layers}
-    others = {m.memory_bank.selection.layer: m for one in watched for m in one.patch_scores.layers}
+    others = {m.memory_bank.selection.layer: m for one in watched for m in one.layers}
     layers = [
-        _layer_view(matches, scores.grid, weight, number in in_score)
+        _layer_view(matches, scores, weight, number in in_score)
         for number, matches in sorted((others | in_score).items())
         if len(matches.memory_bank.selection.neurons)
     ]
@@ -72,16 +77,8 @@ def scored_image(
         notes=dict(notes or {}),
         fixed=fixed,
         other=None if other is None else _other(other, result, layers),
+        pending=tuple(pending),
     )
-
-
-def _check(result: "ImageResult", watched: Sequence["ImageResult"]) -> None:
-    normals = [normal.image for normal in result.reference.normals]
-    for one in watched:
-        if one.image != result.image:
-            raise LakeError(f"A watched result is of {one.image.name}, not of {result.image.name}.")
-        if [normal.image for normal in one.reference.normals] != normals:
-            raise LakeError("A watched result is of a detector that was fitted on other normal images.")
 
 
 def _other(other: "ImageResult", result: "ImageResult", layers: Sequence[LayerView]) -> OtherImage:
@@ -98,12 +95,12 @@ def _other(other: "ImageResult", result: "ImageResult", layers: Sequence[LayerVi
     )
 
 
-def _layer_view(matches: LayerMatches, fused: PatchGrid, weight: float, in_score: bool) -> LayerView:
+def _layer_view(matches: LayerMatches, scores: PatchScores, weight: float, in_score: bool) -> LayerView:
     learned = matches.memory_bank
     selection = learned.selection
     rank_of = np.empty(selection.n_neurons, dtype=np.int64)
     rank_of[selection.order] = np.arange(1, selection.n_neurons + 1)
-    patches, under = np.unique(coarse_of_fine(fused, learned.grid), return_inverse=True)
+    patches, under = np.unique(coarse_of_fine(scores.grid, learned.grid), return_inverse=True)
     neighbour = matches.neighbour[patches]
     here = matches.patches[patches]
     return LayerView(
@@ -121,6 +118,7 @@ def _layer_view(matches: LayerMatches, fused: PatchGrid, weight: float, in_score
         normal_image=learned.bank_image[neighbour].numpy(),
         normal_patch=learned.bank_patch[neighbour].numpy(),
         under=under.reshape(-1),
+        own_map=np.where(learned.grid.inside(scores.placement), (matches.distance / learned.tau).numpy(), np.nan),
     )
 
 

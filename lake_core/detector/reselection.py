@@ -1,11 +1,14 @@
-"""What a detector selects from other normal images than those it was fitted on; nothing is scored."""
+"""What a detector selects from other normal images than those it was fitted on, and what one layer alone would tell."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from lake_core.data.images import InputImage
+from lake_core.detector.fitting import learned_alone
 from lake_core.detector.lake import Lake
+from lake_core.detector.memory_bank import LearnedLayer
+from lake_core.detector.scoring import PatchScores, matched
 from lake_core.detector.selection import Selection, select
 from lake_core.types import Site
 
@@ -38,3 +41,38 @@ def left_out_selections(lake: Lake, layer: int) -> list[np.ndarray]:
         select(*patches.of(kept), layer, config.site, config.criterion, config.top_k, config.seed).neurons
         for kept in (choices if n_normals > 1 else [[0]])
     ]
+
+
+def layer_alone(lake: Lake, layer: int) -> LearnedLayer | None:
+    """What the detector would learn of any layer from its normal images if that were its only one.
+
+    Its tau and memory bank are those of a detector with that layer alone, without what its threshold is made of.
+
+    Returns:
+        None where the layer's selected neurons do not vary.
+    """
+    held = [one for one in lake.fitted().layers if one.selection.layer == layer]
+    return held[0] if held else learned_alone(lake.store, lake.config, lake.normals_, layer)
+
+
+def scores_alone(lake: Lake, learned: LearnedLayer, image: InputImage) -> PatchScores:
+    """An image's visual map by one layer alone, as a detector of that layer computes it.
+
+    Args:
+        learned: From `layer_alone`, of the same detector.
+    """
+    hook_point = lake.backbone.hook_point(learned.selection.layer, lake.config.site)
+    matches = matched(learned, lake.store.get(image, hook_point))
+    placement, grid = lake.backbone.placement(image), learned.grid
+    return PatchScores(
+        image=image,
+        placement=placement,
+        grid=grid,
+        inside=grid.inside(placement),
+        layers=(matches,),
+        fine_to_layer=(np.arange(grid.n_patches),),
+        visual=(matches.distance / learned.tau).numpy(),
+        text=None,
+        margin=None,
+        image_probability=None,
+    )

@@ -251,7 +251,11 @@ class ImageResult:
         Raises:
             LakeError: if the file cannot be written, or there is nothing to show: see `scored_image`.
         """
-        document = page(encode(scored_image(self, watched, notes, other=other)), f"{self.image.name} - LAKE Explorer")
+        normals = [normal.image for normal in self.reference.normals]
+        if any([normal.image for normal in one.reference.normals] != normals for one in watched):
+            raise LakeError("A watched result is of a detector that was fitted on other normal images.")
+        maps = [one.patch_scores for one in watched]
+        document = page(encode(scored_image(self, maps, notes, other=other)), f"{self.image.name} - LAKE Explorer")
         try:
             Path(path).write_text(document, encoding="utf-8")
         except OSError as error:

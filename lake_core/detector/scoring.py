@@ -16,7 +16,7 @@ from torch import Tensor
 from lake_core.backbones.patch_grid import PatchGrid, Placement, coarse_of_fine
 from lake_core.data.images import InputImage
 from lake_core.detector.layer_matches import LayerMatches
-from lake_core.detector.memory_bank import MemoryBank
+from lake_core.detector.memory_bank import LearnedLayer, MemoryBank
 from lake_core.detector.search import subspace
 from lake_core.detector.text import calibrated, margins
 
@@ -130,10 +130,7 @@ def compute_maps(
         joint: (n_joint_patches, joint) float32 patch directions of length 1, or None.
         image_probability: Passed through.
     """
-    matches = []
-    for layer in memory_bank.layers:
-        patches = subspace(acts[layer.selection.layer][None], layer.selection.neurons, layer.geometry)[0]
-        matches.append(LayerMatches(layer, patches, *layer.search.nearest(layer.search.as_vectors(patches))))
+    matches = [matched(layer, acts[layer.selection.layer]) for layer in memory_bank.layers]
     margin = None if joint is None or memory_bank.text is None else margins(joint, memory_bank.text.directions)
     return PatchScores(
         image=image,
@@ -147,6 +144,16 @@ def compute_maps(
         margin=None if margin is None else margin.numpy(),
         image_probability=image_probability,
     )
+
+
+def matched(layer: LearnedLayer, acts: Tensor) -> LayerMatches:
+    """An image's patches in one layer, each with its nearest normal patch.
+
+    Args:
+        acts: (n_patches, n_neurons) float32 of the image, on the CPU.
+    """
+    patches = subspace(acts[None], layer.selection.neurons, layer.geometry)[0]
+    return LayerMatches(layer, patches, *layer.search.nearest(layer.search.as_vectors(patches)))
 
 
 @lru_cache(maxsize=64)  # grids of one backbone are few; on a GPU a copy would wait for all work under way there

@@ -1,9 +1,15 @@
 """The page Explain: what it hands to the microscope and says beside it, against the core."""
 
+import base64
+import io
+import json
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dashboard.services.analysis import Analysis
@@ -33,9 +39,19 @@ def notes(found: Analysis) -> dict[tuple[int, int], NeuronNote]:
     return {(15, neuron): NeuronNote(auroc) for neuron, auroc in zip(chosen["neuron"], chosen["auroc"], strict=True)}
 
 
+def component(app: AppTest, name: str) -> Any:
+    """What the page hands to a component."""
+    (found,) = [one.proto for one in app.get("bidi_component") if one.proto.component_name == name]
+    return found
+
+
 def payload(app: AppTest) -> bytes:
-    (component,) = app.get("bidi_component")
-    found: bytes = component.proto.bytes
+    found: bytes = component(app, "lake_microscope").bytes
+    return found
+
+
+def strip(app: AppTest) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(component(app, "lake_film_strip").json)
     return found
 
 
@@ -58,6 +74,32 @@ def test_the_microscope_shows_the_cores_result(small: Dataset, found: Analysis) 
     shown = max(again[1:], key=lambda one: one.score)
     assert shown.score > again[0].score
     assert payload(app) == encode(scored_image(shown, notes=notes(found), other=again[0]))
+
+
+def test_the_film_strip_has_all_test_images_by_score_and_the_normal_ones(small: Dataset, found: Analysis) -> None:
+    app = full(small, "explain")
+    shown, order = strip(app), sorted(found.scores, key=lambda one: -one.score)
+    assert [one["sha256"] for one in shown["tests"]] == [one.image.sha256 for one in order]
+    assert [(one["score"], one["is_above"]) for one in shown["tests"]] == [
+        (f"{one.score:.2f}", bool(one.is_anomalous)) for one in order
+    ]
+    assert {one["is_above"] for one in shown["tests"]} == {True, False}
+    assert shown["shown"] == order[0].image.sha256
+    own = zip(found.lake.normals_, found.lake.normal_scores_, strict=True)
+    assert shown["normals"] == [{"name": image.name, "score": f"{score:.2f}"} for image, score in own]
+    sheet = Image.open(io.BytesIO(base64.b64decode(shown["sprite"].split(",")[1])))
+    side = sheet.width // shown["columns"]
+    for i, image in enumerate([*(one.image for one in order), *found.lake.normals_]):
+        row, column = divmod(i, shown["columns"])
+        frame = np.asarray(sheet)[row * side : (row + 1) * side, column * side : (column + 1) * side]
+        assert np.abs(frame.mean(axis=(0, 1)) - image.rgb.mean(axis=(0, 1))).max() < 3
+
+
+def test_the_film_strip_marks_the_shared_image(small: Dataset, found: Analysis) -> None:
+    app = full(small, "explain")
+    last = min(found.scores, key=lambda one: one.score)
+    run(app, focus=Focus(last.image.sha256))
+    assert strip(app)["shown"] == last.image.sha256
 
 
 def test_all_layers_come_beside_the_page_and_join_the_microscope(small: Dataset, found: Analysis) -> None:

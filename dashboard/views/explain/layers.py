@@ -1,25 +1,30 @@
-"""One image through the eyes of a whole layer, and through all layers in turn."""
+"""One image through the eyes of a whole layer, and of all layers, which are computed beside the page."""
 
 from collections.abc import Hashable
-from dataclasses import replace
 
-import numpy as np
 import streamlit as st
 
 from dashboard.components.layout import cards
 from dashboard.components.legends import legend
+from dashboard.components.page import error
 from dashboard.components.pickers import pick_layer, pick_one, see_page
-from dashboard.components.progress import asked_beside, computed_beside
+from dashboard.components.progress import watch
 from dashboard.services.analysis import Analysis
-from dashboard.services.cache import results
+from dashboard.services.every_layer import (
+    AT_ONCE_SECONDS,
+    Ahead,
+    known_maps,
+    look_ahead,
+    maps_key,
+    seconds_expected,
+)
 from dashboard.services.images import NeuronMap, neuron_image
-from lake_core.detector.lake import Lake
+from dashboard.services.jobs import jobs
+from dashboard.session import current
 from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
-from lake_core.types import Progress, counted
-from lake_core.visualization.colours import activation_scale, score_scale
-from lake_core.visualization.overlays import Style, overlay
+from lake_core.visualization.colours import activation_scale
 
 CARD, CARD_WIDTH, MOST = 200, 124, 100
 
@@ -67,55 +72,41 @@ def contact_sheet(found: Analysis, score: ImageResult) -> None:
                 see_page("neurons", layer=selection.layer, neuron=neuron)
 
 
-def maps_by_depth(found: Analysis, score: ImageResult, show: Progress) -> dict[int, ImageResult]:
-    """The visual score of the image from each layer alone; layers in which nothing varies are left out."""
-    lake = found.lake
-    layers = lake.backbone.layers_with(lake.config.site)
-    maps = {}
-    for layer in counted(layers, show):
-        config = replace(lake.config, layers=(layer,), fusion_weight=0.0)
-        alone = Lake(lake.backbone, config, lake.store).fit(lake.normals_)
-        maps[layer] = alone.explain(score.image)
-    return maps
+def beside(found: Analysis, score: ImageResult, following: ImageResult | None, is_shown: bool) -> None:
+    """All layers of the image, computed beside the page without being asked for, with progress and a way to cancel.
 
-
-def depth_key(found: Analysis, score: ImageResult) -> Hashable:
-    """Of the results of `maps_by_depth`, which the microscope shows too once they are there."""
-    return "depth", found.key, score.image.sha256
-
-
-def depth(found: Analysis, score: ImageResult) -> None:
-    """How the map changes from the input to the output of the tower, on demand."""
-    key = depth_key(found, score)
-    if not asked_beside(key, "Compute all layers", ":material/layers:"):
-        st.caption(
-            "Each layer by itself, with its own selection: how the map forms from the first layer to the last, and a "
-            "row for every layer in the microscope above. It runs in the background and may take a minute."
-        )
+    Args:
+        following: The image that is prepared meanwhile: the one that a visitor most likely looks at next.
+        is_shown: Whether all layers are on screen already.
+    """
+    here, key, seconds = current(), maps_key(found, score.image), seconds_expected(found)
+    is_wanted = is_shown or seconds <= AT_ONCE_SECONDS or here.asked_beside == key
+    job = look_ahead(found, Ahead(score, following, is_wanted, here.opened_patch), here.number)
+    if is_shown:
         return
-    was_known = results().get(key) is not None
-    maps = computed_beside(key, "Layers", lambda show: maps_by_depth(found, score, show))
-    if maps is None:
-        return
-    if not was_known:
-        st.rerun()  # the microscope above shows them too
-    scale = score_scale([one.map for one in maps.values()], 1.0)
-    in_use, percentile = found.lake.selection_, found.lake.config.calibration_percentile
-    legend(scale, "the layers' maps", mark=percentile)
-    for card, (layer, one) in zip(cards(len(maps), CARD_WIDTH + 40), maps.items(), strict=True):
-        with card:
-            patch_scores = one.patch_scores
-            st.image(
-                overlay(one.image, one.map, patch_scores.grid, patch_scores.placement, scale, Style(max_side=240)),
-                width="stretch",
-                alt=f"Visual map of layer {layer}, greatest {one.score:.2f}",
-            )
-            mark = " ●" if layer in in_use else ""
-            st.caption(
-                f"layer {layer}{mark} · {patch_scores.grid.rows} × {patch_scores.grid.cols} · max"
-                f" {np.nanmax(one.map):.2f}"
-            )
-    st.caption(
-        "Each layer's visual map on one scale; a line surrounds values above 1, the "
-        f"{percentile} of normal patches. ● marks the layers in the score."
-    )
+    if not is_wanted:
+        _offer(key, f"Compute all layers (about {_duration(seconds)})")
+    elif job.is_running:
+        with st.container(key="layers_beside"):
+            watch(job, "All layers, in the background", "All layers, in the background")
+    elif known_maps(found, score.image) is not None:
+        st.rerun()
+    else:
+        if job.status == "failed":
+            error(job.error)
+        _offer(key, "Compute all layers")
+
+
+def _duration(seconds: float) -> str:
+    return f"{round(seconds, -1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _offer(key: Hashable, label: str) -> None:
+    """A button that has the layers of that key computed."""
+
+    def ask() -> None:
+        here = current()
+        here.asked_beside = key
+        jobs().forget(here.number, "ahead")
+
+    st.button(label, icon=":material/layers:", on_click=ask, key="compute_layers")

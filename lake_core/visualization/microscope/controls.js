@@ -26,8 +26,8 @@ export class Toolbar {
       "div",
       { class: "ms-toolbar" },
       this.maps.element,
-      this.kinds.element,
       make("label", { class: "ms-slider" }, "opacity", slider),
+      this.kinds.element,
       make("label", {}, contour, "outline above threshold"),
     );
   }
@@ -51,6 +51,12 @@ export class ColourBar {
   drawScores(scale, map, threshold) {
     const share = Math.min(1, threshold / scale.high);
     this.draw(scale, MAP_TITLES[map], "0", `${fixed(scale.high, 2)} and more`, `threshold ${fixed(threshold, 2)}`, share);
+  }
+
+  /** For one layer's own map, on the scale of the scores. */
+  drawLayer(scale, number, one) {
+    const title = `Layer ${number} by itself; 1 is the ${one} of its normal patches`;
+    this.draw(scale, title, "0", `${fixed(scale.high, 2)} and more`, "1", Math.min(1, 1 / scale.high));
   }
 
   /** For a neuron's activation, or what it adds on either side of 0. */

@@ -22,6 +22,7 @@ _MODULES = (
     "controls",
     "image_view",
     "decomposition",
+    "layers",
     "matrix",
     "neurons",
     "neighbours",

@@ -35,11 +35,11 @@ export class ImageView {
     this.grey = greyCopy(this.layers[0]);
   }
 
-  /** Draws a map over the image; with a threshold, a line around the patches above it. */
-  drawMap(values, scale, opacity, threshold) {
+  /** Draws a map over the image; with a threshold, a line around the patches above it. `on` has the map's grid. */
+  drawMap(values, scale, opacity, threshold, on = this.scored) {
     const context = sharp(this.layers[1], this.width, this.height);
-    const { colours, cover } = tiles(this.scored, values, scale);
-    const [x, y, width, height] = this.coveredArea();
+    const { colours, cover } = tiles(on, values, scale);
+    const [x, y, width, height] = this.coveredArea(on.grid);
     context.globalAlpha = opacity;
     context.drawImage(cover, x, y, width, height);
     context.globalAlpha = 1;
@@ -101,8 +101,8 @@ export class ImageView {
   }
 
   /** (x, y, width, height) of the grid's area on the stage. */
-  coveredArea() {
-    const { grid, image: { placement } } = this.scored;
+  coveredArea(grid) {
+    const { placement } = this.scored.image;
     const [x, y] = [this.width / placement.width, this.height / placement.height];
     return [-placement.left * x, -placement.top * y, grid.covered_width * x, grid.covered_height * y];
   }

@@ -2,12 +2,15 @@
 // Where rows are too thin for bars of several heights, the strength of the colour takes their place.
 
 import { direction, fixed, inks, make, sharp } from "./dom.js";
+import { allLayers } from "./layers.js";
 
 const LABEL = 80;
 const MIN_CELL = 5;
 const MAX_CELL = 24;
 const ROOM = 132;
 const THIN = 20;
+const LOWEST = 11;
+const LOWEST_IN_SCORE = 24;
 
 /** Cells with bars: up where a neuron is more active than normal, down where it is less. */
 export class Matrix {
@@ -35,51 +38,57 @@ export class Matrix {
     const perLine = Math.ceil(longest / Math.ceil(longest / Math.max(1, Math.floor(room / MIN_CELL))));
     this.cell = Math.min(room / perLine, MAX_CELL);
     this.perLine = perLine;
-    const nLines = nCells.map((n) => Math.ceil(n / perLine));
+    const all = allLayers(this.scored);
+    const nLines = all.map(([, i]) => (i < 0 ? 1 : Math.ceil(nCells[i] / perLine)));
     const total = nLines.reduce((sum, n) => sum + n, 0);
-    const gap = layers.length > 8 ? 2 : 5;
-    this.line = Math.min(60, Math.max(total > layers.length ? 28 : 12, ROOM / total - gap));
+    const gap = all.length > 8 ? 1 : 5;
+    const line = Math.min(60, Math.max(total > all.length && all.length <= 8 ? 28 : LOWEST, ROOM / total - gap));
     let top = 0;
-    this.rows = nLines.map((n) => {
-      const row = { top, height: n * this.line };
+    this.rows = [];
+    this.waiting = [];
+    for (const [place, [number, i]] of all.entries()) {
+      const own = layers[i]?.in_score ? Math.max(line, LOWEST_IN_SCORE) : line;
+      const row = { number, top, line: own, height: nLines[place] * own };
+      if (i < 0) this.waiting.push(row);
+      else this.rows[i] = row;
       top += row.height + gap;
-      return row;
-    });
+    }
     this.height = top - gap;
   }
 
-  /** Draws the contributions at the chosen patches; `order[i]` are the columns of layer i as they stand. */
-  draw(numbers, order, active) {
+  /** Draws the contributions at the chosen patches; `order[i]` are the columns of layer i as they stand, `marked` is a layer. */
+  draw(numbers, order, active, marked) {
     this.order = order;
     const context = sharp(this.canvas, this.width, this.height);
     this.scored.layers.forEach((layer, i) => {
-      this.drawLabel(context, layer, i);
+      this.drawLabel(context, layer, this.rows[i], i === marked);
       order[i].forEach((column, place) => this.drawCell(context, i, place, numbers.layers[i], column));
       if (layer.n_rest) this.drawRest(context, i, numbers.layers[i].rest);
     });
+    for (const row of this.waiting) this.drawLabel(context, { layer: row.number, in_score: false }, row, false);
     if (active) this.drawFocus(context, active);
   }
 
-  drawLabel(context, layer, i) {
-    const { top, height } = this.rows[i];
-    const size = Math.min(13, this.line + 0.5);
+  drawLabel(context, layer, { top, line }, isMarked) {
+    const size = Math.min(13, line + 0.5);
     context.textBaseline = "middle";
-    context.fillStyle = layer.in_score ? this.inks.text : this.inks.muted;
-    context.font = `${layer.in_score ? 600 : 400} ${size}px ${this.inks.font}`;
-    context.fillText(`${layer.in_score ? "● " : "○ "}layer ${layer.layer}`, 0, top + Math.min(height, this.line) / 2);
+    context.fillStyle = isMarked ? this.inks.focus : layer.in_score ? this.inks.text : this.inks.muted;
+    context.font = `${layer.in_score || isMarked ? 600 : 400} ${size}px ${this.inks.font}`;
+    context.fillText(`${isMarked ? "▸ " : layer.in_score ? "● " : "○ "}layer ${layer.layer}`, 0, top + line / 2);
   }
 
   drawCell(context, i, place, at, column) {
     const [x, y] = this.corner(i, place);
-    const middle = y + this.line / 2;
+    const { line } = this.rows[i];
+    const middle = y + line / 2;
     const share = Math.min(1, Math.sqrt(at.contributions[column]) / this.limit);
-    const bar = (this.line < THIN ? 1 : share) * (this.line / 2 - 1);
+    const bar = (line < THIN ? 1 : share) * (line / 2 - 1);
     const width = Math.max(1, this.cell - 1.5);
     const { side } = direction(at.difference[column]);
     context.fillStyle = this.inks.line;
     context.fillRect(x, middle - 0.5, width, 1);
     context.fillStyle = this.inks[side];
-    context.globalAlpha = this.line < THIN ? share : 1;
+    context.globalAlpha = line < THIN ? share : 1;
     context.fillRect(x, side === "more" ? middle - bar : middle, width, bar);
     context.globalAlpha = 1;
   }
@@ -87,10 +96,11 @@ export class Matrix {
   /** What the neurons that are not listed add together: an outlined bar without a direction. */
   drawRest(context, i, rest) {
     const [x, y] = this.corner(i, this.order[i].length + 1);
-    const bar = Math.min(1, Math.sqrt(rest) / this.limit) * (this.line - 2);
+    const { line } = this.rows[i];
+    const bar = Math.min(1, Math.sqrt(rest) / this.limit) * (line - 2);
     context.strokeStyle = this.inks.muted;
     context.lineWidth = 1;
-    context.strokeRect(x + 0.5, y + this.line - 1 - bar, Math.max(2, this.cell - 2.5), bar);
+    context.strokeRect(x + 0.5, y + line - 1 - bar, Math.max(2, this.cell - 2.5), bar);
   }
 
   drawFocus(context, { layer, column }) {
@@ -99,12 +109,12 @@ export class Matrix {
     const [x, y] = this.corner(layer, place);
     context.strokeStyle = this.inks.focus;
     context.lineWidth = 2;
-    context.strokeRect(x - 1.5, y + 0.5, this.cell + 1.5, this.line - 1);
+    context.strokeRect(x - 1.5, y + 0.5, this.cell + 1.5, this.rows[layer].line - 1);
   }
 
   corner(i, place) {
-    const line = Math.floor(place / this.perLine);
-    return [LABEL + (place % this.perLine) * this.cell, this.rows[i].top + line * this.line];
+    const { top, line } = this.rows[i];
+    return [LABEL + (place % this.perLine) * this.cell, top + Math.floor(place / this.perLine) * line];
   }
 
   /** The neuron under a point, or null. */
@@ -114,7 +124,7 @@ export class Matrix {
     const i = this.rows.findIndex((row) => y >= row.top && y < row.top + row.height);
     const inLine = Math.floor((x - LABEL) / this.cell);
     if (i < 0 || inLine < 0 || inLine >= this.perLine) return null;
-    const place = Math.floor((y - this.rows[i].top) / this.line) * this.perLine + inLine;
+    const place = Math.floor((y - this.rows[i].top) / this.rows[i].line) * this.perLine + inLine;
     return place < this.order[i].length ? { layer: i, column: this.order[i][place] } : null;
   }
 
@@ -156,10 +166,10 @@ export function columnOrder(scored, numbers, byContribution) {
   });
 }
 
-/** The most that one neuron adds at any patch on the image. */
+/** The most that one neuron of a layer in the score adds at any patch on the image. */
 export function mostAdded(scored) {
   let most = 0;
-  for (const layer of scored.layers) {
+  for (const layer of scored.layers.filter((one) => one.in_score)) {
     const k = layer.neurons.length;
     const rows = new Set(Array.from(layer.under).filter((_, patch) => scored.inside[patch]));
     let square = 0;

@@ -5,6 +5,7 @@ import { ColourBar, Toolbar, choices, swatch, titled } from "./controls.js";
 import { Decomposition } from "./decomposition.js";
 import { fixed, isDark, make, say } from "./dom.js";
 import { ImageView, miniature, shrunk } from "./image_view.js";
+import { LayerStrip, allLayers, hasMoreLayers, layerText, onOwnGrid } from "./layers.js";
 import { Matrix, cellText, columnOrder, mostAdded } from "./matrix.js";
 import { Neighbours } from "./neighbours.js";
 import { NeuronCard, Pins, TopNeurons, greatest, isSame } from "./neurons.js";
@@ -15,13 +16,14 @@ import { tables } from "./table.js";
 /** With more layers the matrix takes the crops' place, and they that of a part of the image. */
 const MANY_LAYERS = 8;
 const HEIGHT = 530;
-const LOW_HEIGHT = 396;
+const LOW_HEIGHT = 324;
 const HINT =
   "Point at a patch, or use the arrow keys, to read it. Click or Enter fixes it, Escape lets go; drag (or Shift and " +
   "arrow keys) for the mean of a region.";
 
 export class Microscope {
-  constructor(root, { scored, bitmap, other, normals }, host) {
+  /** `kept`: what was chosen in the view that this one replaces, from `choices`. */
+  constructor(root, { scored, bitmap, other, normals }, host, kept = null) {
     this.root = root;
     this.scored = scored;
     this.bitmap = bitmap;
@@ -29,16 +31,27 @@ export class Microscope {
     this.other = other && shrunk(other, 184);
     this.host = host;
     this.limit = mostAdded(scored);
-    const isFixed = scored.fixed !== null;
-    this.chosen = { patches: isFixed ? [scored.fixed] : scored.patches, isFixed, isScore: !isFixed };
+    this.chosen = startsWith(scored, kept);
     this.neuron = null;
-    this.shown = { map: "score", neuronMap: "activation", opacity: 0.75, hasContour: true };
-    this.byContribution = true;
-    this.isTall = scored.layers.length > MANY_LAYERS;
+    this.shown = kept?.shown ?? { map: "score", neuronMap: "activation", opacity: 0.75, hasContour: true };
+    if (this.shown.map === "text" && !scored.maps.text) this.shown.map = "score";
+    this.byContribution = kept?.byContribution ?? true;
+    this.isTall = allLayers(scored).length > MANY_LAYERS;
+    this.layer = null;
+    this.fixedLayer = indexOf(scored, kept?.layer);
     this.makeViews(normals);
     this.lay();
     this.closers = this.listen();
+    for (const pinned of kept?.pins ?? []) this.pins.add(pinned);
     this.fit();
+  }
+
+  /** What was chosen, for the view that takes this one's place. */
+  choices() {
+    const { scored, chosen, shown, byContribution } = this;
+    const { image: { name }, fixed: asked, grid } = scored;
+    const layer = scored.layers[this.fixedLayer]?.layer ?? null;
+    return { name, asked, grid, chosen, shown, byContribution, layer, pins: this.pins.numbers() };
   }
 
   makeViews(normals) {
@@ -68,6 +81,9 @@ export class Microscope {
     );
     this.top = new TopNeurons(scored, onNeuron);
     this.card = new NeuronCard(scored, (canvases, cell, side) => this.drawBeside(canvases, cell, side));
+    this.layers = hasMoreLayers(scored)
+      ? new LayerStrip(scored, this.small, { hover: (i) => this.chooseLayer(i), fix: (i) => this.fixLayer(i) })
+      : null;
     this.pins = new Pins(scored, thumbnail, onNeuron);
     this.neighbours = new Neighbours(scored, this.bitmap, normals);
   }
@@ -102,8 +118,8 @@ export class Microscope {
     const { value_of_one: one, activation } = this.scored;
     const units = `A value of 1 is the ${one} of normal patches. Activations are ${activation}.`;
     const notes = [HINT, units].map((text) => make("p", { class: "ms-hint" }, text));
-    const views = [this.toolbar.element, this.image.element, this.colourBar.element, ...notes];
-    return make("div", { class: "ms-left" }, ...views, this.isTall ? this.crops() : null);
+    const views = [this.toolbar.element, this.image.element, this.colourBar.element, this.layers?.element];
+    return make("div", { class: "ms-left" }, ...views, ...notes, this.isTall ? this.crops() : null);
   }
 
   rightColumn() {
@@ -115,7 +131,7 @@ export class Microscope {
       "div",
       { class: "ms-right" },
       titled("What the score is made of", this.where, null, this.decomposition.element),
-      titled("Which neurons differ from normal", `${total} selected neurons, layer by layer`, this.order.element, ...matrix),
+      titled("Which neurons differ from normal", `${total} selected neurons`, this.order.element, ...matrix),
       titled("Neurons that add most here", "layer · neuron", null, neurons),
       this.isTall ? null : this.crops(),
     );
@@ -184,9 +200,9 @@ export class Microscope {
   }
 
   release() {
-    this.neuron = null;
+    this.neuron = this.fixedLayer = null;
     this.chooseScore();
-    this.drawMap();
+    this.drawLayer();
     this.host.setTriggerValue?.("fix", { patch: null });
   }
 
@@ -212,6 +228,23 @@ export class Microscope {
     if (cell) this.said.textContent = cellText(this.scored, this.numbers, cell);
   }
 
+  chooseLayer(i) {
+    if (i === this.layer) return;
+    this.layer = i;
+    this.drawLayer();
+    if (i !== null) this.said.textContent = layerText(this.scored.layers[i]);
+  }
+
+  /** Keeps a layer's map on the image, or lets go of it. */
+  fixLayer(i) {
+    this.fixedLayer = i === this.fixedLayer ? null : i;
+    this.drawLayer();
+  }
+
+  shownLayer() {
+    return this.layer ?? this.fixedLayer;
+  }
+
   open(cell) {
     if (!cell) return;
     this.chooseNeuron(cell);
@@ -226,7 +259,8 @@ export class Microscope {
 
   set(changes) {
     Object.assign(this.shown, changes);
-    this.drawMap();
+    if ("map" in changes) this.fixedLayer = null;
+    this.drawLayer();
   }
 
   setOrder(byContribution) {
@@ -258,8 +292,9 @@ export class Microscope {
     this.root.classList.toggle("ms-dark", isDark(this.root));
     this.image.fit();
     this.matrix.fit();
+    this.layers?.fit();
     this.drawNumbers();
-    this.drawMap();
+    this.drawLayer();
   }
 
   /** Draws all that depends on the chosen patches. */
@@ -283,16 +318,28 @@ export class Microscope {
 
   /** Draws all that depends on the active neuron. */
   drawNeuron() {
-    this.matrix.draw(this.numbers, this.columns, this.neuron);
+    this.matrix.draw(this.numbers, this.columns, this.neuron, this.shownLayer());
     this.top.draw(this.numbers, this.neuron);
     this.card.draw(this.numbers, this.shownNeuron());
+  }
+
+  /** Draws all that depends on the layer whose own map is shown. */
+  drawLayer() {
+    this.layers?.draw(this.shownLayer(), this.fixedLayer);
+    this.matrix.draw(this.numbers, this.columns, this.neuron, this.shownLayer());
+    this.drawMap();
   }
 
   drawMap() {
     const { map, neuronMap: kind, opacity, hasContour } = this.shown;
     const { scored } = this;
     const threshold = hasContour ? scored.threshold : null;
-    if (this.neuron || map === "neuron") {
+    const layer = this.neuron ? null : this.shownLayer();
+    if (layer !== null) {
+      const { layer: number, map: values } = scored.layers[layer];
+      this.image.drawMap(values, scoreScale(scored), opacity, threshold, onOwnGrid(scored, scored.layers[layer]));
+      this.colourBar.drawLayer(scoreScale(scored), number, scored.value_of_one);
+    } else if (this.neuron || map === "neuron") {
       const { layer, column } = this.shownNeuron();
       const values = neuronMap(scored.layers[layer], column, kind);
       const scale = kind === "activation" ? activationScale(values) : signedScale(this.limit);
@@ -305,7 +352,7 @@ export class Microscope {
       this.image.drawMap(scored.maps[isPlain ? "score" : map], scale, isPlain ? 0 : opacity, threshold);
       this.colourBar.drawScores(scale, map, scored.threshold);
     }
-    this.toolbar.draw(this.neuron ? "neuron" : map, kind);
+    this.toolbar.draw(this.neuron ? "neuron" : layer === null ? map : "layer", kind);
   }
 
   drawThumbnail(canvas, cell, side) {
@@ -329,4 +376,20 @@ export class Microscope {
     if (this.tables.hidden) return;
     this.tables.replaceChildren(...tables(this.scored, this.numbers, this.columns, this.whereNow()));
   }
+}
+
+/** The patches that a view begins with: those of the view before if it showed the same image, else the one to be fixed. */
+function startsWith(scored, kept) {
+  const { fixed: asked, grid, image, patches } = scored;
+  const isSameImage = kept?.name === image.name && kept.asked === asked;
+  const isSameGrid = kept?.grid.rows === grid.rows && kept?.grid.cols === grid.cols;
+  if (isSameImage && isSameGrid && !kept.chosen.isScore) return kept.chosen;
+  const isFixed = asked !== null;
+  return { patches: isFixed ? [asked] : patches, isFixed, isScore: !isFixed };
+}
+
+/** The index of a layer by its number, or null. */
+function indexOf(scored, number) {
+  const i = scored.layers.findIndex((layer) => layer.layer === number);
+  return i < 0 ? null : i;
 }

@@ -150,7 +150,7 @@ export class Pins {
     this.thumbnail = thumbnail;
     this.on = on;
     this.cells = [];
-    this.numbers = [];
+    this.added = [];
     this.element = make("div", { class: "ms-pins", role: "list", "aria-label": "Pinned neurons", hidden: true });
   }
 
@@ -158,9 +158,20 @@ export class Pins {
   toggle(cell) {
     const others = this.cells.filter((one) => !isSame(one, cell));
     this.cells = others.length < this.cells.length ? others : [...others, cell];
-    this.numbers = this.cells.map(() => make("span", { class: "ms-number" }));
+    this.added = this.cells.map(() => make("span", { class: "ms-number" }));
     this.element.replaceChildren(...this.cells.map((one, i) => this.chip(one, i)));
     this.element.hidden = !this.cells.length;
+  }
+
+  /** The pinned neurons by the numbers of layer and neuron, and one of them pinned where it is listed. */
+  numbers() {
+    return this.cells.map(({ layer, column }) => [this.scored.layers[layer].layer, this.scored.layers[layer].neurons[column]]);
+  }
+
+  add([number, neuron]) {
+    const layer = this.scored.layers.findIndex((one) => one.layer === number);
+    const column = this.scored.layers[layer]?.neurons.indexOf(neuron) ?? -1;
+    if (column >= 0) this.toggle({ layer, column });
   }
 
   chip(cell, i) {
@@ -168,7 +179,7 @@ export class Pins {
     const name = neuronName(this.scored, cell);
     const [hover, leave] = [() => this.on.hover(cell), () => this.on.hover(null)];
     const remove = make("button", { type: "button", class: "ms-icon", "aria-label": `Remove the pin of ${name}`, onclick: () => this.on.pin(cell) }, "×");
-    const chip = make("div", { class: "ms-pin", role: "listitem", onpointerenter: hover, onpointerleave: leave }, canvas, make("span", {}, name), this.numbers[i], remove);
+    const chip = make("div", { class: "ms-pin", role: "listitem", onpointerenter: hover, onpointerleave: leave }, canvas, make("span", {}, name), this.added[i], remove);
     this.thumbnail(canvas, cell, 40);
     return chip;
   }
@@ -176,7 +187,7 @@ export class Pins {
   draw(numbers) {
     this.cells.forEach(({ layer, column }, i) => {
       const at = numbers.layers[layer];
-      this.numbers[i].textContent = `${direction(at.difference[column]).mark} ${fixed(at.contributions[column])}`;
+      this.added[i].textContent = `${direction(at.difference[column]).mark} ${fixed(at.contributions[column])}`;
     });
   }
 }

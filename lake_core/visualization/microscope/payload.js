@@ -26,7 +26,7 @@ export function decode(bytes) {
 }
 
 function readLayer(layer, i, section, has) {
-  const names = ["difference", "here", "low", "step", "rest", "patch", "normal_image", "normal_patch", "under"];
+  const names = ["map", "difference", "here", "low", "step", "rest", "patch", "normal_image", "normal_patch", "under"];
   if (has(`${i}.other`)) names.push("other", "other_low", "other_step");
   return { ...layer, ...Object.fromEntries(names.map((name) => [name, section(`${i}.${name}`)])) };
 }

@@ -15,6 +15,7 @@ listed neurons:
   difference^2 / tau * weight, which is exactly what `ImageResult.contributions` says;
 - `<i>.here` (n, k) u2 with `<i>.low` and `<i>.step` (k,) f8: activation here = low + step * number, true to
   half a step, which is 1/131070 of the neuron's range;
+- `<i>.map` (n_own_patches,) f4: the layer's own map on its own grid; NaN off the image;
 - `<i>.rest` (n,) f4: the sum of difference^2 / tau over the selected neurons that are not listed;
 - `<i>.other` (n, k) u1 with `<i>.other_low` and `<i>.other_step` (k,) f8: the same for the second image, where there is
   one and it fits; its JPEG file is `other.image`, and `other.inside` u1 tells which patches lie on it;
@@ -35,13 +36,16 @@ from lake_core.data.images import InputImage
 from lake_core.visualization.microscope.view import LayerView, NeuronNote, PlacedImage, ScoredImage
 from lake_core.visualization.overlays import thumbnail
 
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 1_500_000
 """Of a blob that lists all neurons."""
 MAX_BYTES_OF_A_SELECTION = 1_950_000
 """Of a blob that cannot: it lists those that add most."""
 MAX_NORMALS = 48
 """Normal images that are sent as images: those whose patches are nearest most often."""
+
+N_FIRST = 5
+"""Most sensitive neurons that are named even where they are not listed."""
 
 _FEWEST_BYTES_FOR_IMAGES = 60_000
 _IMAGES = (
@@ -64,20 +68,19 @@ Section = tuple[str, bytes]
 def encode(scored: ScoredImage) -> bytes:
     """The blob of a scored image.
 
-    A second image is left out where there is no room for it beside all neurons. Where all neurons would take too much
-    room, each layer lists those that add most anywhere on the image, and the
-    others are summed up exactly as "the rest".
+    A second image is left out where there is no room for it beside all neurons of the score's layers. Where all neurons
+    would take too much room, each layer lists those that add most anywhere on the image, those outside of the score
+    fewer, and the others are summed up exactly as "the rest".
 
     Args:
         scored: What is to be shown.
     """
-    fixed = _maps(scored)
-    n_bytes = _n_bytes(fixed) + sum(_bytes_of_layer(layer, len(layer.neurons)) for layer in scored.layers)
-    other = _other_sections(scored)
-    if _n_bytes(other) <= MAX_BYTES - n_bytes - _FEWEST_BYTES_FOR_IMAGES:
+    fixed, other = _maps(scored), _other_sections(scored)
+    whole = [(layer.in_score, _bytes_of_layer(layer, len(layer.neurons))) for layer in scored.layers]
+    in_score = sum(n_bytes for is_in_score, n_bytes in whole if is_in_score)
+    if _n_bytes(fixed) + in_score + _n_bytes(other) <= MAX_BYTES - _FEWEST_BYTES_FOR_IMAGES:
         fixed |= other
-        n_bytes += _n_bytes(other)
-    room = MAX_BYTES - n_bytes
+    room = MAX_BYTES - _n_bytes(fixed) - sum(n_bytes for _, n_bytes in whole)
     max_bytes = MAX_BYTES if room >= _FEWEST_BYTES_FOR_IMAGES else MAX_BYTES_OF_A_SELECTION
     fixed |= _images(scored, max(room, _FEWEST_BYTES_FOR_IMAGES))
     listed = [_listed(layer, scored.inside, n) for layer, n in _lengths(scored.layers, max_bytes - _n_bytes(fixed))]
@@ -141,15 +144,23 @@ def _images(scored: ScoredImage, max_bytes: int) -> dict[str, Section]:
 
 
 def _lengths(layers: Sequence[LayerView], max_bytes: int) -> list[tuple[LayerView, int]]:
-    """How many neurons of each layer are listed: all, or as many of each as fit."""
-    longest = max(len(layer.neurons) for layer in layers)
+    """How many neurons of each layer are listed: all, or as many as fit, those of layers in the score first."""
+    least = sum(_bytes_of_layer(layer, 1) for layer in layers if not layer.in_score)
+    most = _most([layer for layer in layers if layer.in_score], max_bytes - least)
+    used = sum(_bytes_of_layer(layer, min(most, len(layer.neurons))) for layer in layers if layer.in_score)
+    most_outside = _most([layer for layer in layers if not layer.in_score], max_bytes - used)
+    return [(layer, min(most if layer.in_score else most_outside, len(layer.neurons))) for layer in layers]
+
+
+def _most(layers: Sequence[LayerView], max_bytes: int) -> int:
+    """How many neurons of each of these layers fit."""
+    longest = max((len(layer.neurons) for layer in layers), default=1)
     fits = (
         n
         for n in range(longest, 0, -1)
         if sum(_bytes_of_layer(layer, min(n, len(layer.neurons))) for layer in layers) <= max_bytes
     )
-    most = next(fits, 1)
-    return [(layer, min(most, len(layer.neurons))) for layer in layers]
+    return next(fits, 1)
 
 
 def _listed(layer: LayerView, inside: np.ndarray, n: int) -> np.ndarray:
@@ -169,6 +180,7 @@ def _layer_sections(number: int, layer: LayerView, columns: np.ndarray) -> dict[
         "here": (numbers, "<u2"),
         "low": (low, "<f8"),
         "step": (step, "<f8"),
+        "map": (layer.own_map, "<f4"),
         "rest": (rest, "<f4"),
         "patch": (layer.patches, _index_kind(layer.patches)),
         "normal_image": (layer.normal_image, _index_kind(layer.normal_image)),
@@ -182,7 +194,8 @@ def _bytes_of_layer(layer: LayerView, n_listed: int) -> int:
     """Bytes of a layer's sections, and about as many as its part of the header takes."""
     n, n_fused, header = len(layer.patches), len(layer.under), 1200
     index = 2 if max(n_fused, layer.grid.n_patches) <= 2**16 else 4
-    return n * n_listed * (4 + 2) + n_listed * (8 + 8 + 12) + n * (4 + 3 * index) + n_fused * index + header
+    maps = 4 * len(layer.own_map) + n_fused * index
+    return n * n_listed * (4 + 2) + n_listed * (8 + 8 + 12) + n * (4 + 3 * index) + maps + header
 
 
 def _header(scored: ScoredImage, listed: Sequence[np.ndarray], has_other: bool) -> dict[str, Any]:
@@ -201,6 +214,7 @@ def _header(scored: ScoredImage, listed: Sequence[np.ndarray], has_other: bool) 
         "vmax": scored.vmax,
         "value_of_one": scored.value_of_one,
         "activation": scored.activation,
+        "pending": list(scored.pending),
         "layers": [
             _layer_header(layer, columns, scored.notes) for layer, columns in zip(scored.layers, listed, strict=True)
         ],
@@ -225,6 +239,7 @@ def _layer_header(layer: LayerView, columns: np.ndarray, notes: Mapping[tuple[in
         "neurons": neurons,
         "ranks": layer.ranks[columns].tolist(),
         "n_neurons": layer.n_neurons,
+        "first": layer.neurons[:N_FIRST].tolist(),
         "n_rest": len(layer.neurons) - len(columns),
         "notes": known,
     }

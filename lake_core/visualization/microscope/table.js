@@ -1,10 +1,25 @@
 // The numbers at the chosen patches as real tables, for screen readers and for copying.
 
 import { direction, fixed, make } from "./dom.js";
+import { greatestOf, hasMoreLayers } from "./layers.js";
 
-/** Both tables of the chosen patches. */
+/** The tables of the chosen patches, and that of the layers where there are more than those of the score. */
 export function tables(scored, numbers, order, where) {
-  return [partsTable(scored, numbers, where), neuronsTable(scored, numbers, order, where)];
+  const found = [partsTable(scored, numbers, where), neuronsTable(scored, numbers, order, where)];
+  return hasMoreLayers(scored) ? [...found, layersTable(scored)] : found;
+}
+
+function layersTable(scored) {
+  const rows = scored.layers.map((layer) => [
+    `${layer.layer}`,
+    layer.in_score ? "yes" : "no",
+    `${layer.grid.rows} × ${layer.grid.cols}`,
+    `${layer.neurons.length + layer.n_rest} of ${layer.n_neurons}`,
+    layer.first.join(", "),
+    fixed(greatestOf(layer)),
+  ]);
+  const head = ["layer", "in the score", "patches", "neurons selected", "most sensitive", "greatest value by itself"];
+  return table("Layers, each by itself", head, rows);
 }
 
 function partsTable(scored, numbers, where) {

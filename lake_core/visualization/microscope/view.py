@@ -37,6 +37,8 @@ class LayerView:
         normal_image: (n,) int64, the nearest normal patch's image, an index into the normal images.
         normal_patch: (n,) int64, and its patch on the layer's own grid.
         under: (n_patches,) int64, for each patch of the fused grid the row that lies under it.
+        own_map: (n_own_patches,) float32, distance / tau of every patch of the layer's own grid: its visual map if it
+            were the only layer; NaN off the image.
     """
 
     layer: int
@@ -53,6 +55,7 @@ class LayerView:
     normal_image: np.ndarray = field(repr=False)
     normal_patch: np.ndarray = field(repr=False)
     under: np.ndarray = field(repr=False)
+    own_map: np.ndarray = field(repr=False)
 
 
 class NeuronNote(NamedTuple):
@@ -104,6 +107,7 @@ class ScoredImage:
         notes: (layer, neuron) -> what else is known of it.
         fixed: The patch that is fixed from the start, or None.
         other: A second image, or None.
+        pending: Numbers of layers that are still being computed.
     """
 
     shown: PlacedImage
@@ -125,3 +129,4 @@ class ScoredImage:
     notes: dict[tuple[int, int], NeuronNote] = field(default_factory=dict, repr=False)
     fixed: int | None = None
     other: OtherImage | None = None
+    pending: tuple[int, ...] = ()

@@ -1,6 +1,7 @@
 """Memory banks, nearest neighbours and calibration, against brute force in double precision."""
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ import torch
 
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.config import Normalise
-from lake_core.detector import search
-from lake_core.detector.memory_bank import LayerMemoryBank, finest, fit_layer
+from lake_core.detector import memory_bank, search
+from lake_core.detector.memory_bank import LayerMemoryBank, finest, fit_layer, learn_layer
 from lake_core.detector.search import FloatBank, Geometry, Neighbours, subspace
 from lake_core.detector.selection import select
 from lake_core.detector.text import TextDirections, calibrated, fit_text, margins
@@ -249,3 +250,50 @@ def test_margins_that_differ_by_rounding_only_count_as_the_same() -> None:
 def test_the_finest_grid_has_most_patches() -> None:
     grids = [PatchGrid(2, 2, 64, 64), PatchGrid(8, 8, 64, 64), PatchGrid(4, 4, 64, 64), PatchGrid(8, 8, 60, 60)]
     assert finest(grids) is grids[1]
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.9, 0.99, 0.9997, 1.0])
+@pytest.mark.parametrize("kind", ["noise", "smooth", "the same"])
+def test_tau_without_all_distances_is_the_same(monkeypatch: pytest.MonkeyPatch, kind: str, quantile: float) -> None:
+    monkeypatch.setattr(memory_bank, "_FEW_PATCHES", 0)
+    side = 21
+    grid = PatchGrid(side, side, 336, 336)
+    acts = rng_tensor(4, side * side, 12)
+    inside = torch.ones(4, side * side, dtype=torch.bool)
+    inside[1, 300:] = False
+    if kind == "the same":
+        acts = acts[:1].expand(4, -1, -1)
+    selection = select(acts, inside, 3, "mlp_hidden", "variance", 9)
+    geometry = Geometry(grid, 1 if kind == "noise" else 5, "unit")
+    whole, quick = (learn(acts, inside, selection, geometry, quantile) for learn in (fit_layer, learn_layer))
+    assert quick.tau == pytest.approx(whole.tau, rel=1e-6)
+    assert (whole.tau == 0) is (kind == "the same")
+    torch.testing.assert_close(quick.bank, whole.bank, rtol=0, atol=0)
+    assert torch.equal(quick.bank_image, whole.bank_image)
+    assert torch.equal(quick.bank_patch, whole.bank_patch)
+
+
+def test_for_tau_a_fraction_of_the_distances_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of images whose neighbouring patches are alike, as those of real ones are."""
+    monkeypatch.setattr(memory_bank, "_FEW_PATCHES", 0)
+    side, n_images = 32, 6
+    acts = rng_tensor(n_images, side * side, 12)
+    selection = select(acts, torch.ones(n_images, side * side, dtype=torch.bool), 3, "mlp_hidden", "variance", 12)
+    compared = []
+    own_tables = memory_bank._OwnSearch._tables
+
+    def counting(*args: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for part, table in own_tables(*args):
+            compared.append(table.numel())
+            yield part, table
+
+    monkeypatch.setattr(memory_bank._OwnSearch, "_tables", counting)
+    inside = torch.ones(n_images, side * side, dtype=torch.bool)
+    learn_layer(acts, inside, selection, Geometry(PatchGrid(side, side, 512, 512), 7, "unit"), 0.99)
+    assert 0 < sum(compared) < 0.4 * (n_images * side * side) ** 2
+
+
+def test_the_first_of_the_least_is_found_in_long_rows() -> None:
+    for n_columns in (3, 128, 255, 256, 300, 1024):
+        table = torch.randint(0, 40, (50, n_columns), generator=torch.Generator().manual_seed(n_columns)).float()
+        assert torch.equal(search._least(table), torch.from_numpy(table.numpy().argmin(1)))

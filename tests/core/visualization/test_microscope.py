@@ -15,6 +15,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.microscope import scored_image
+from lake_core.detector.reselection import layer_alone, scores_alone
 from lake_core.detector.result import ImageResult
 from lake_core.errors import LakeError
 from lake_core.visualization.microscope import html
@@ -121,7 +122,7 @@ def test_watched_layers_stand_beside_those_of_the_score(small_cnn: Backbone) -> 
     normals, image = [spotted(seed) for seed in range(2)], spotted(5, defect=True)
     one = Lake(small_cnn, LakeConfig(layers=(15,), top_k=20)).fit(normals).explain(image)
     lower = Lake(small_cnn, LakeConfig(layers=(4,), top_k=10), None).fit(normals).explain(image)
-    read = read_blob(encode(scored_image(one, [lower, one])))
+    read = read_blob(encode(scored_image(one, [lower.patch_scores, one.patch_scores])))
     assert [(layer["layer"], layer["in_score"]) for layer in read.header["layers"]] == [(4, False), (15, True)]
     assert read.header["score"] == one.score
     patch = one.patch
@@ -131,14 +132,46 @@ def test_watched_layers_stand_beside_those_of_the_score(small_cnn: Backbone) -> 
     assert neuron_parts(read, 0)[patch] == pytest.approx(expected.loc[read.header["layers"][0]["neurons"]].to_numpy())
 
 
-def test_watched_results_must_be_of_the_same_images(small_cnn: Backbone) -> None:
+def test_a_layers_own_map_is_that_of_a_detector_with_that_layer_alone(small_cnn: Backbone) -> None:
+    """Of the layers in the score and of others, to five digits; off the image there is none."""
+    normals, image = [spotted(seed) for seed in range(3)], spotted(5, defect=True)
+    lake = Lake(small_cnn, LakeConfig(layers=(9, 15), top_k=20, resize="letterbox")).fit(normals)
+    outside = [layer_alone(lake, layer) for layer in (4, 17)]
+    watched = [scores_alone(lake, one, image) for one in outside if one is not None]
+    read = read_blob(encode(scored_image(lake.explain(image), watched, pending=[5])))
+    assert read.header["pending"] == [5]
+    assert [layer["layer"] for layer in read.header["layers"]] == [4, 9, 15, 17]
+    for number, layer in enumerate(read.header["layers"]):
+        alone = Lake(small_cnn, LakeConfig(layers=(layer["layer"],), top_k=20, resize="letterbox", fusion_weight=0.0))
+        result = alone.fit(normals).explain(image)
+        np.testing.assert_allclose(read.sections[f"{number}.map"], result.visual_map.reshape(-1), rtol=1e-5)
+        assert np.nanmax(read.sections[f"{number}.map"]) == pytest.approx(result.score, rel=1e-5)
+        selection = alone.selection_[layer["layer"]]
+        assert layer["first"] == selection.neurons[:5].tolist()
+        assert layer["tau"] == pytest.approx(alone.memory_bank_.layers[0].tau, rel=1e-5)
+
+
+def test_layers_outside_of_the_score_take_no_room_from_those_in_it() -> None:
+    """The second image stays, too."""
+    scored = made_up(14, 8, 24)
+    layers = [replace(layer, in_score=number == 9) for number, layer in enumerate(scored.layers)]
+    other = OtherImage(scored.shown, 0.5, False, scored.inside, {10: layers[9].here})
+    blob = encode(replace(scored, layers=tuple(layers), other=other))
+    assert len(blob) <= MAX_BYTES_OF_A_SELECTION
+    header = read_blob(blob).header
+    assert header["other"] is not None
+    assert [layer["n_rest"] for layer in header["layers"] if layer["in_score"]] == [0]
+    assert min(layer["n_rest"] for layer in header["layers"] if not layer["in_score"]) > 0
+
+
+def test_watched_results_must_be_of_the_same_images(small_cnn: Backbone, tmp_path: Path) -> None:
     lake = Lake(small_cnn, LakeConfig(top_k=10)).fit([spotted(0), spotted(1)])
     other = Lake(small_cnn, LakeConfig(top_k=10)).fit([spotted(0), spotted(2)])
     result = lake.explain(spotted(5))
     with pytest.raises(LakeError, match=r"is of spotted 6, not of spotted 5"):
-        scored_image(result, [lake.explain(spotted(6))])
+        scored_image(result, [lake.explain(spotted(6)).patch_scores])
     with pytest.raises(LakeError, match="other normal images"):
-        scored_image(result, [other.explain(spotted(5))])
+        result.save_html(tmp_path / "defect.html", [other.explain(spotted(5))])
 
 
 def test_notes_reach_the_neurons_they_are_of(result: ImageResult) -> None:
@@ -214,6 +247,7 @@ def made_up(n_layers: int, n_normals: int, side: int, k: int = 100) -> ScoredIma
             normal_image=rng.integers(0, n_normals, n),
             normal_patch=rng.integers(0, n, n),
             under=np.arange(n),
+            own_map=rng.random(n).astype(np.float32),
         )
         for number in range(n_layers)
     )
