@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import session
-from dashboard.components import sidebar
+from dashboard.components import address, sidebar
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
 from lake_core.backbones.process import freeze_imports, limit_threads
@@ -56,15 +56,18 @@ groups = {
     for group, pages in PAGES.items()
 }
 here.pages = {name: page for pages in groups.values() for name, page in pages.items()}
+address.follow()
 st.logo(LOGO, size="large")
 st.html(STYLE)
 page = st.navigation({group: list(pages.values()) for group, pages in groups.items()})
 if here.go_to is not None:
     target, here.go_to = here.go_to, None
-    st.switch_page(here.pages[target])
+    st.switch_page(here.pages[target], query_params=address.written())
 settings = sidebar.draw()
 if settings is not None:
     here.set_settings(settings)
-    here.write_link()  # before the page, which may stop early, and after it, since it may move the shared selection
+address.write("address")  # before the page, which may stop early, and after it, since it may move the selection
+if settings is not None:
     page.run()
-here.write_link()
+if here.chosen != here.written_choice:
+    address.write("address_after", by_visitor=False)

@@ -71,6 +71,9 @@ class Session:
         has_images: Whether there were images at the last run.
         n_uploads: Counts uploads, so that an uploader is renewed after each.
         n_frames: Counts frames with progress, so that each has keys of its own.
+        n_returns: Counts steps back and forward in the browser's history, so that the microscope is opened anew.
+        written: The parameters of the address as they were last written.
+        written_choice: What was chosen then.
     """
 
     registry: Registry
@@ -95,6 +98,9 @@ class Session:
     has_images: bool = False
     n_uploads: int = 0
     n_frames: int = 0
+    n_returns: int = 0
+    written: str = ""
+    written_choice: Hashable = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -164,14 +170,24 @@ class Session:
         taken, self.notices = self.notices, []
         return taken
 
-    def write_link(self) -> None:
-        """Puts the session's number and the shared selection into the address, where they differ from it."""
-        settings, wanted = self.snapshot.settings, {"w": self.number}
-        wanted |= {"model": settings.spec} if settings.spec in SHIPPED else {}
-        wanted |= {"site": settings.config.site} if settings.config.site else {}
-        wanted |= {name: str(value) for name, value in vars(self.focus).items() if value is not None}
-        if st.query_params.to_dict() != wanted:
-            st.query_params.from_dict(wanted)
+    @property
+    def link(self) -> dict[str, str]:
+        """What the address holds: the session's number, the backbone, and what is chosen."""
+        settings, found = self.snapshot.settings, {"w": self.number}
+        found |= {"model": settings.spec} if settings.spec in SHIPPED else {}
+        found |= {"site": settings.config.site} if settings.config.site else {}
+        return found | {name: str(value) for name, value in vars(self.focus).items() if value is not None}
+
+    @property
+    def chosen(self) -> Hashable:
+        """What a press of Back undoes."""
+        return self.focus
+
+    def follow_link(self) -> None:
+        """Takes the shared selection from the address, if it is one of this session."""
+        if st.query_params.get("w") == self.number:
+            self.focus = _focus_from_link()
+            self.n_returns += 1
 
 
 def current() -> Session:
@@ -218,12 +234,13 @@ def _from_link(registry: Registry) -> Session:
 
 
 def _focus_from_link() -> Focus:
-    numbers = {
-        name: int(text)
-        for name in ("layer", "neuron", "patch")
-        if (text := st.query_params.get(name, "")).isascii() and text.isdigit() and len(text) < 9
-    }
+    numbers = {name: _number_in_link(name) for name in ("layer", "neuron", "patch")}
     return Focus(image=st.query_params.get("image"), **numbers)
+
+
+def _number_in_link(name: str) -> int | None:
+    text = st.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
 def _patch_under(grid: tuple[int, int], other: tuple[int, int]) -> np.ndarray:

@@ -22,7 +22,7 @@ def microscope(found: Analysis, score: ImageResult, watched: Sequence[ImageResul
     Args:
         watched: The image's results of layers outside of the score, where they are known.
     """
-    here, key = current(), f"microscope_{score.image.sha256[:12]}"
+    here, key = current(), f"microscope_{score.image.sha256[:12]}_{current().n_returns}"
     if key not in st.session_state:  # it is not on screen yet: from now on the browser knows which patch is fixed
         here.opened_patch = here.focus.patch
     blob = microscope_payload(found, score, watched, here.opened_patch)

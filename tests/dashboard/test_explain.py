@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.components.microscope import NAME
 from dashboard.services.analysis import Analysis
 from dashboard.session import Focus
 from lake_core.data.datasets import Dataset
@@ -34,7 +35,7 @@ def notes(found: Analysis) -> dict[tuple[int, int], NeuronNote]:
 
 
 def payload(app: AppTest) -> bytes:
-    (component,) = app.get("bidi_component")
+    (component,) = [one for one in app.get("bidi_component") if one.proto.component_name == NAME]
     found: bytes = component.proto.bytes
     return found
 

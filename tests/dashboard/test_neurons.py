@@ -223,8 +223,9 @@ def test_a_neighbour_of_the_other_kind_takes_the_sidebar_along(page: AppTest) ->
 def test_the_link_names_a_neuron_that_nobody_has_chosen(small: Dataset) -> None:
     app = full(small, "neurons")
     strongest = next(pills for pills in app.button_group if pills.key == "top_neuron").value
-    assert app.query_params["layer"] == "15"
-    assert app.query_params["neuron"] == str(strongest[0] if isinstance(strongest, list) else strongest)
+    link = app.session_state.session.link
+    assert link["layer"] == "15"
+    assert link["neuron"] == str(strongest[0] if isinstance(strongest, list) else strongest)
 
 
 def test_a_card_of_the_memory_bank_leads_to_the_image_in_full(page: AppTest, small: Dataset) -> None:

@@ -1,5 +1,7 @@
 """The sidebar: four controls at once, the others under Advanced, what differs there is marked and can be put back."""
 
+from typing import Any
+
 from streamlit.testing.v1 import AppTest
 
 from tests.dashboard.visit import opened, press
@@ -7,13 +9,13 @@ from tests.dashboard.visit import opened, press
 AT_ONCE = ["Backbone", "Object name", "Neurons kept per layer (K)", "Fusion weight (w)"]
 
 
-def advanced(app: AppTest) -> AppTest:
+def advanced(app: AppTest) -> Any:
     """The part under Advanced."""
     (found,) = [part for part in app.sidebar.expander if part.label.startswith("Advanced")]
     return found
 
 
-def widgets(block: AppTest) -> list[str]:
+def widgets(block: Any) -> list[str]:
     kinds = ("selectbox", "text_input", "slider", "select_slider", "multiselect", "radio")
     return [widget.label for kind in kinds for widget in block.get(kind)]
 
