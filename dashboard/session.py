@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import numpy as np
 import streamlit as st
@@ -72,6 +73,8 @@ class Session:
         n_uploads: Counts uploads, so that an uploader is renewed after each.
         n_frames: Counts frames with progress, so that each has keys of its own.
         n_returns: Counts steps back and forward in the browser's history, so that the microscope is opened anew.
+        presented_step: Of the presentation on screen, from 1, or None.
+        is_embedded: Whether the microscope is shown alone, in another page's frame.
         written: The parameters of the address as they were last written.
         written_choice: What was chosen then.
     """
@@ -99,6 +102,8 @@ class Session:
     n_uploads: int = 0
     n_frames: int = 0
     n_returns: int = 0
+    presented_step: int | None = None
+    is_embedded: bool = False
     written: str = ""
     written_choice: Hashable = None
 
@@ -176,17 +181,23 @@ class Session:
         settings, found = self.snapshot.settings, {"w": self.number}
         found |= {"model": settings.spec} if settings.spec in SHIPPED else {}
         found |= {"site": settings.config.site} if settings.config.site else {}
+        found |= {"present": str(self.presented_step)} if self.presented_step is not None else {}
         return found | {name: str(value) for name, value in vars(self.focus).items() if value is not None}
 
     @property
     def chosen(self) -> Hashable:
-        """What a press of Back undoes."""
-        return self.focus
+        """What a press of Back undoes: another selection, and a presentation as a whole."""
+        return self.focus, self.presented_step is None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the page has neither sidebar nor navigation."""
+        return self.is_embedded or self.presented_step is not None
 
     def follow_link(self) -> None:
         """Takes the shared selection from the address, if it is one of this session."""
         if st.query_params.get("w") == self.number:
-            self.focus = _focus_from_link()
+            self.focus, self.presented_step = _focus_from_link(), _number_in_link("present") or None
             self.n_returns += 1
 
 
@@ -204,7 +215,8 @@ def start(registry: Registry) -> bool:
     """
     is_new = KEY not in st.session_state
     if is_new:
-        st.session_state[KEY] = _from_link(registry)
+        st.session_state[KEY] = found = _from_link(registry)
+        found.presented_step, found.is_embedded = _number_in_link("present") or None, _asks_for_a_frame()
     here = current()
     if registry.find(here.number) is None:
         registry.keep(here.number)
@@ -241,6 +253,13 @@ def _focus_from_link() -> Focus:
 def _number_in_link(name: str) -> int | None:
     text = st.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
+
+
+def _asks_for_a_frame() -> bool:
+    """Whether the address has embed=1 or embed=true; `st.query_params` leaves both out."""
+    context = get_script_run_ctx()
+    asked = parse_qs(context.query_string).get("embed", []) if context is not None else []
+    return any(value.lower() in ("1", "true") for value in asked)
 
 
 def _patch_under(grid: tuple[int, int], other: tuple[int, int]) -> np.ndarray:

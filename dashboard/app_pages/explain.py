@@ -9,6 +9,7 @@ from dashboard.components.pickers import pick_image, pick_section
 from dashboard.services.cache import results
 from dashboard.session import current
 from dashboard.views.explain import layers, sections
+from dashboard.views.explain.presentation import begin
 
 SECTIONS = {
     "All layers": layers.depth,
@@ -23,6 +24,7 @@ with left:
     heading("Explain", "Which neurons made this image's score, where, and how much of it is visual or text.")
 found = current_analysis()
 with right:
+    st.button("Present", icon=":material/slideshow:", on_click=begin, type="tertiary", help="This image in six steps")
     score = pick_image(found)
 here, patch = current(), current().focus.patch
 if patch is not None and not (0 <= patch < score.map.size and score.patch_scores.inside[patch]):

@@ -17,7 +17,8 @@ NAME = "lake_microscope"
 def microscope(found: Analysis, score: ImageResult, watched: Sequence[ImageResult]) -> None:
     """A test image under the microscope.
 
-    A patch that is fixed there becomes that of the shared selection, and a neuron that is opened leads to its page.
+    A patch that is fixed there becomes that of the shared selection, and a neuron that is opened leads to its page,
+    where there are pages.
 
     Args:
         watched: The image's results of layers outside of the score, where they are known.
@@ -33,5 +34,5 @@ def microscope(found: Analysis, score: ImageResult, watched: Sequence[ImageResul
     show = st.components.v2.component(NAME, css=style(), js=script())
     # A trigger's value is in the result only where a callback is registered, too.
     result = show(data=blob, key=key, height="content", on_fix_change=fix, on_open_neuron_change=lambda: None)
-    if result.open_neuron:
+    if result.open_neuron and not here.is_embedded:
         see_page("neurons", **{name: int(result.open_neuron[name]) for name in ("layer", "neuron")})

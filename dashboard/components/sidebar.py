@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard.components import advanced
 from dashboard.components.page import error
+from dashboard.services.analysis import filled
 from dashboard.services.models import known_specs, model
 from dashboard.session import current
 from dashboard.settings import ModelKey, Settings
@@ -64,6 +65,15 @@ def draw() -> Settings | None:
         top_q=state.top_q,
     )
     return Settings(spec, image_size, config)
+
+
+def unseen() -> Settings | None:
+    """The settings where there is no sidebar, as it would give them; None if the backbone cannot be opened, as said."""
+    try:
+        return filled(current().settings)
+    except LakeError as reason:
+        error(str(reason))
+        return None
 
 
 def take(settings: Settings) -> None:
