@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import session
-from dashboard.components import address, sidebar
+from dashboard.components import address, sidebar, tour
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
 from dashboard.views.explain import alone
@@ -75,6 +75,9 @@ if here.is_alone and settings is not None:
     with st.container(key="alone"):
         alone.draw()
 elif settings is not None:
+    shown = next(name for name, one in here.pages.items() if one.title == page.title)
+    tour.way_back(shown)
+    tour.draw(shown)
     page.run()
 if here.chosen != here.written_choice:
     address.write("address_after", by_visitor=False)

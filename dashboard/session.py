@@ -45,6 +45,21 @@ class NeuronPatch(NamedTuple):
     patch: int
 
 
+@dataclass(frozen=True)
+class Tour:
+    """Where the visitor is in the guided tour.
+
+    Attributes:
+        step: The present step, from 1, or None.
+        left_at: The step at which it was left, or None.
+        is_offered: Whether it is offered, as on the first visit.
+    """
+
+    step: int | None = None
+    left_at: int | None = None
+    is_offered: bool = False
+
+
 @dataclass
 class Session:
     """One browser session.
@@ -73,6 +88,7 @@ class Session:
         n_uploads: Counts uploads, so that an uploader is renewed after each.
         n_frames: Counts frames with progress, so that each has keys of its own.
         n_returns: Counts steps back and forward in the browser's history, so that the microscope is opened anew.
+        tour: Where the visitor is in the guided tour.
         presented_step: Of the presentation on screen, from 1, or None.
         is_embedded: Whether the microscope is shown alone, in another page's frame.
         written: The parameters of the address as they were last written.
@@ -102,6 +118,7 @@ class Session:
     n_uploads: int = 0
     n_frames: int = 0
     n_returns: int = 0
+    tour: Tour = field(default_factory=Tour)
     presented_step: int | None = None
     is_embedded: bool = False
     written: str = ""
@@ -234,7 +251,7 @@ def _from_link(registry: Registry) -> Session:
     held = registry.find(asked) if asked else None
     if held is not None:
         return Session(registry, asked, held.settings, focus=_focus_from_link())
-    found = Session(registry, registry.create(), focus=_focus_from_link())
+    found = Session(registry, registry.create(), focus=_focus_from_link(), tour=Tour(is_offered=not asked))
     spec, site = st.query_params.get("model", Settings.spec), st.query_params.get("site")
     if spec not in SHIPPED:  # whoever sent the link need not be who opens it
         spec = Settings.spec

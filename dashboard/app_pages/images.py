@@ -60,7 +60,7 @@ def gallery(side: Side, examples: tuple[Example, ...]) -> None:
     """Thumbnails with a way to remove each, and to label test images."""
     everything = st.toggle(f"Show all {len(examples)}", key=f"all_{side}") if len(examples) > N_SHOWN else True
     shown = examples if everything else examples[:N_SHOWN]
-    for card, example in zip(cards(len(shown), 148, border=True), shown, strict=True):
+    for card, example in zip(cards(len(shown), 148, f"gallery_{side}", border=True), shown, strict=True):
         image = example.image
         with card:
             st.image(plain_image(image, THUMBNAIL), width="stretch", alt=f"{image.name}, {LABEL_NAMES[example.label]}")
