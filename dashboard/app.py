@@ -6,9 +6,10 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import session
-from dashboard.components import sidebar
+from dashboard.components import address, sidebar, tour
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
+from dashboard.views.explain import alone
 from lake_core.backbones.process import freeze_imports, limit_threads
 from lake_core.data.data_root import data_root
 from lake_core.errors import LakeError
@@ -56,15 +57,27 @@ groups = {
     for group, pages in PAGES.items()
 }
 here.pages = {name: page for pages in groups.values() for name, page in pages.items()}
-st.logo(LOGO, size="large")
+address.follow()
+if not here.is_alone:
+    st.logo(LOGO, size="large")
 st.html(STYLE)
-page = st.navigation({group: list(pages.values()) for group, pages in groups.items()})
+page = st.navigation(
+    {group: list(pages.values()) for group, pages in groups.items()}, position="hidden" if here.is_alone else "sidebar"
+)
 if here.go_to is not None:
     target, here.go_to = here.go_to, None
-    st.switch_page(here.pages[target])
-settings = sidebar.draw()
+    st.switch_page(here.pages[target], query_params=address.written())
+settings = sidebar.unseen() if here.is_alone else sidebar.draw()
 if settings is not None:
     here.set_settings(settings)
-    here.write_link()  # before the page, which may stop early, and after it, since it may move the shared selection
+address.write("address")  # before the page, which may stop early, and after it, since it may move the selection
+if here.is_alone and settings is not None:
+    with st.container(key="alone"):
+        alone.draw()
+elif settings is not None:
+    shown = next(name for name, one in here.pages.items() if one.title == page.title)
+    tour.way_back(shown)
+    tour.draw(shown)
     page.run()
-here.write_link()
+if here.chosen != here.written_choice:
+    address.write("address_after", by_visitor=False)

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import numpy as np
 import streamlit as st
@@ -44,6 +45,21 @@ class NeuronPatch(NamedTuple):
     patch: int
 
 
+@dataclass(frozen=True)
+class Tour:
+    """Where the visitor is in the guided tour.
+
+    Attributes:
+        step: The present step, from 1, or None.
+        left_at: The step at which it was left, or None.
+        is_offered: Whether it is offered, as on the first visit.
+    """
+
+    step: int | None = None
+    left_at: int | None = None
+    is_offered: bool = False
+
+
 @dataclass
 class Session:
     """One browser session.
@@ -72,6 +88,12 @@ class Session:
         has_images: Whether there were images at the last run.
         n_uploads: Counts uploads, so that an uploader is renewed after each.
         n_frames: Counts frames with progress, so that each has keys of its own.
+        n_returns: Counts steps back and forward in the browser's history, so that the microscope is opened anew.
+        tour: Where the visitor is in the guided tour.
+        presented_step: Of the presentation on screen, from 1, or None.
+        is_embedded: Whether the microscope is shown alone, in another page's frame.
+        written: The parameters of the address as they were last written.
+        written_choice: What was chosen then.
     """
 
     registry: Registry
@@ -98,6 +120,12 @@ class Session:
     has_images: bool = False
     n_uploads: int = 0
     n_frames: int = 0
+    n_returns: int = 0
+    tour: Tour = field(default_factory=Tour)
+    presented_step: int | None = None
+    is_embedded: bool = False
+    written: str = ""
+    written_choice: Hashable = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -176,14 +204,30 @@ class Session:
         taken, self.notices = self.notices, []
         return taken
 
-    def write_link(self) -> None:
-        """Puts the session's number and the shared selection into the address, where they differ from it."""
-        settings, wanted = self.snapshot.settings, {"w": self.number}
-        wanted |= {"model": settings.spec} if settings.spec in SHIPPED else {}
-        wanted |= {"site": settings.config.site} if settings.config.site else {}
-        wanted |= {name: str(value) for name, value in vars(self.focus).items() if value is not None}
-        if st.query_params.to_dict() != wanted:
-            st.query_params.from_dict(wanted)
+    @property
+    def link(self) -> dict[str, str]:
+        """What the address holds: the session's number, the backbone, and what is chosen."""
+        settings, found = self.snapshot.settings, {"w": self.number}
+        found |= {"model": settings.spec} if settings.spec in SHIPPED else {}
+        found |= {"site": settings.config.site} if settings.config.site else {}
+        found |= {"present": str(self.presented_step)} if self.presented_step is not None else {}
+        return found | {name: str(value) for name, value in vars(self.focus).items() if value is not None}
+
+    @property
+    def chosen(self) -> Hashable:
+        """What a press of Back undoes: another selection, and a presentation as a whole."""
+        return self.focus, self.presented_step is None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the page has neither sidebar nor navigation."""
+        return self.is_embedded or self.presented_step is not None
+
+    def follow_link(self) -> None:
+        """Takes the shared selection from the address, if it is one of this session."""
+        if st.query_params.get("w") == self.number:
+            self.focus, self.presented_step = _focus_from_link(), _number_in_link("present") or None
+            self.n_returns += 1
 
 
 def current() -> Session:
@@ -200,7 +244,8 @@ def start(registry: Registry) -> bool:
     """
     is_new = KEY not in st.session_state
     if is_new:
-        st.session_state[KEY] = _from_link(registry)
+        st.session_state[KEY] = found = _from_link(registry)
+        found.presented_step, found.is_embedded = _number_in_link("present") or None, _asks_for_a_frame()
     here = current()
     if registry.find(here.number) is None:
         registry.keep(here.number)
@@ -218,7 +263,7 @@ def _from_link(registry: Registry) -> Session:
     held = registry.find(asked) if asked else None
     if held is not None:
         return Session(registry, asked, held.settings, focus=_focus_from_link())
-    found = Session(registry, registry.create(), focus=_focus_from_link())
+    found = Session(registry, registry.create(), focus=_focus_from_link(), tour=Tour(is_offered=not asked))
     spec, site = st.query_params.get("model", Settings.spec), st.query_params.get("site")
     if spec not in SHIPPED:  # whoever sent the link need not be who opens it
         spec = Settings.spec
@@ -230,12 +275,20 @@ def _from_link(registry: Registry) -> Session:
 
 
 def _focus_from_link() -> Focus:
-    numbers = {
-        name: int(text)
-        for name in ("layer", "neuron", "patch")
-        if (text := st.query_params.get(name, "")).isascii() and text.isdigit() and len(text) < 9
-    }
+    numbers = {name: _number_in_link(name) for name in ("layer", "neuron", "patch")}
     return Focus(image=st.query_params.get("image"), **numbers)
+
+
+def _number_in_link(name: str) -> int | None:
+    text = st.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
+
+
+def _asks_for_a_frame() -> bool:
+    """Whether the address has embed=1 or embed=true; `st.query_params` leaves both out."""
+    context = get_script_run_ctx()
+    asked = parse_qs(context.query_string).get("embed", []) if context is not None else []
+    return any(value.lower() in ("1", "true") for value in asked)
 
 
 def _patch_under(grid: tuple[int, int], other: tuple[int, int]) -> np.ndarray:

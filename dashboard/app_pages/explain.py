@@ -9,6 +9,7 @@ from dashboard.components.page import heading
 from dashboard.components.pickers import pick_section
 from dashboard.session import current
 from dashboard.views.explain import layers, sections
+from dashboard.views.explain.presentation import begin
 
 SECTIONS = {
     "Neurons of a layer": layers.contact_sheet,
@@ -22,6 +23,7 @@ with left:
     heading("Explain", "Which neurons made this image's score, and where.")
 found = current_analysis()
 with right:
+    st.button("Present", icon=":material/slideshow:", on_click=begin, type="tertiary", help="This image in six steps")
     score = film_strip(found)
 here, patch = current(), current().focus.patch
 if patch is not None and not (0 <= patch < score.map.size and score.patch_scores.inside[patch]):

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard.components.analysis import run_network
 from dashboard.components.page import error, heading
+from dashboard.components.pickers import see_page
 from dashboard.components.samples import sample_cards
 from dashboard.services.analysis import hook_points_to_compute
 from dashboard.services.models import model
@@ -54,7 +55,7 @@ if not workspace.is_empty:
         ):
             current().is_paused = False
             run_network(settings)
-            st.switch_page(current().pages["results" if workspace.tests else "selection"])
+            see_page("results" if workspace.tests else "selection")
         if todo and workspace.normals and len(todo) < workspace.n_images:
             st.caption(f"{workspace.n_images - len(todo)} of {workspace.n_images} images are done and kept.")
     with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
+from dashboard.components.address import written
 from dashboard.services.analysis import Analysis
 from dashboard.session import current
 from lake_core.detector.result import ImageResult
@@ -119,7 +120,7 @@ def first_clicked(event: Any) -> Any:
 def see_page(page: str, **focus: object) -> None:
     """Goes to a page, the shared selection changed first."""
     current().set_focus(**focus)
-    st.switch_page(current().pages[page])
+    st.switch_page(current().pages[page], query_params=written())
 
 
 def _step(sign: str, name: str, enabled: bool, action: Callable[[], None]) -> None:

@@ -1,22 +1,20 @@
-"""The shared sidebar: backbone, layers, activation site, K, criterion, fusion weight and object name, on every page."""
+"""The shared sidebar: backbone, object name, K and fusion weight on every page, and what few change under Advanced."""
 
 from dataclasses import replace
 
 import streamlit as st
 
+from dashboard.components import advanced
 from dashboard.components.downloads import arrived, begin, begin_anew, forget_ended, show_download
 from dashboard.components.page import error
+from dashboard.services.analysis import filled
 from dashboard.services.models import known_specs, model, must_be_downloaded, offered_specs
 from dashboard.session import current
 from dashboard.settings import ModelKey, Settings
-from dashboard.words import SITE_NAMES
-from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.catalogue import UNTUNED, offered
 from lake_core.backbones.registry import DEFAULT_BACKBONE
-from lake_core.config import NORMALISATIONS, TextConfig
-from lake_core.criteria import criteria
+from lake_core.config import TextConfig
 from lake_core.errors import LakeError
-from lake_core.types import SITES, Site
 
 OTHER = "another model …"
 ABOUT = {
@@ -24,7 +22,6 @@ ABOUT = {
     "lake-vit": "A small ViT of our own, trained on synthetic defects: for comparison only. It is no evidence of "
     "latent knowledge of defects.",
 }
-SIZES = (224, 256, 288, 320, 384, 448, 512)
 NO_NAME = TextConfig().object_name
 
 
@@ -46,19 +43,19 @@ def draw() -> Settings | None:
         if spec is None:
             return None
         try:
-            image_size = _pick_size(model(ModelKey(spec, None)).backbone)
+            native = model(ModelKey(spec, None)).backbone
+            image_size = advanced.settle_size(native)
             backbone = model(ModelKey(spec, image_size)).backbone
         except LakeError as reason:
             error(str(reason))
             return None
         if not backbone.is_tuned:
             st.caption(UNTUNED)
-        site = _pick_site(backbone)
-        layers = tuple(_pick_layers(backbone, site))
-        _pick_selection(max(backbone.layer(layer).n_neurons[site] for layer in layers))
-        _pick_weight_and_name()
-        with st.expander("Distance and score"):
-            _pick_distance(backbone)
+        site, layers = advanced.settle(backbone)
+        _pick_name()
+        _pick_k(max(backbone.layer(layer).n_neurons[site] for layer in layers))
+        _pick_weight()
+        advanced.draw(native, backbone)
     state = st.session_state
     config = replace(
         kept.config,  # with what has no widget here: seed, quantiles and prompts
@@ -73,6 +70,15 @@ def draw() -> Settings | None:
         top_q=state.top_q,
     )
     return Settings(spec, image_size, config)
+
+
+def unseen() -> Settings | None:
+    """The settings where there is no sidebar, as it would give them; None if the backbone cannot be opened, as said."""
+    try:
+        return filled(current().settings)
+    except LakeError as reason:
+        error(str(reason))
+        return None
 
 
 def take(settings: Settings) -> None:
@@ -169,83 +175,7 @@ def _take_arrived() -> None:
         st.session_state.other_spec = "" if is_known else spec
 
 
-def _pick_size(backbone: Backbone) -> int | None:
-    """Input size for towers that take any; changing it runs the network again on all images."""
-    if not backbone.takes_any_size:
-        return None
-    key = f"size_{backbone.spec}"
-    st.session_state.setdefault(key, backbone.input_size[0])
-    return int(
-        st.select_slider(
-            "Input size (pixels)",
-            sorted({*SIZES, backbone.input_size[0]}),
-            key=key,
-            help="A larger input shows finer defects and takes longer. Changing it runs the network again.",
-        )
-    )
-
-
-def _pick_site(backbone: Backbone) -> Site:
-    sites = [site for site in SITES if backbone.layers_with(site)]
-    key = f"site_{backbone.spec}"
-    if st.session_state.get(key) not in sites:
-        st.session_state[key] = backbone.recommended.site
-    st.segmented_control(
-        "Activation site",
-        sites,
-        key=key,
-        format_func=SITE_NAMES.__getitem__,
-        required=True,
-        help="Where in a layer activations are read. MLP hidden: inside of the block, after its activation function. "
-        "Residual channel: the output of the block.",
-    )
-    site: Site = st.session_state[key]
-    return site
-
-
-def _pick_layers(backbone: Backbone, site: Site) -> list[int]:
-    key = f"layers_{backbone.spec}_{site}"
-    allowed = backbone.layers_with(site)
-    recommended = [layer for layer in backbone.recommended.layers if layer in allowed] or [allowed[-1]]
-    kept = [layer for layer in st.session_state.get(key, []) if layer in allowed]
-    st.session_state[key] = kept or recommended
-    st.multiselect(
-        f"Layers (of {len(backbone.layers)})",
-        allowed,
-        key=key,
-        help="A layer is one block of the image tower; layer 1 is at the input. The layers' maps are averaged.",
-    )
-    return sorted(st.session_state[key]) or recommended
-
-
-def _pick_selection(n_neurons: int) -> None:
-    st.session_state.top_k = min(st.session_state.top_k, n_neurons)
-    st.slider(
-        "Neurons kept per layer (K)",
-        1,
-        n_neurons,
-        key="top_k",
-        help="A neuron is one number that a layer computes at every patch of the image. Neurons are ranked by how "
-        "sensitive they are over the normal patches; the K most sensitive of each layer are kept.",
-    )
-    st.selectbox(
-        "Sensitivity criterion",
-        list(criteria()),
-        key="criterion",
-        format_func=lambda name: criteria()[name].title,
-        help="How neurons are ranked. The two controls show what selecting is worth.",
-    )
-
-
-def _pick_weight_and_name() -> None:
-    st.slider(
-        "Fusion weight (w)",
-        0.0,
-        1.0,
-        step=0.05,
-        key="fusion_weight",
-        help="How much the text part counts: score = (1 − w) × visual + w × text. The paper's best is about 0.3.",
-    )
+def _pick_name() -> None:
     st.text_input(
         "Object name",
         key="object_name",
@@ -255,20 +185,24 @@ def _pick_weight_and_name() -> None:
     )
 
 
-def _pick_distance(backbone: Backbone) -> None:
-    spec = backbone.spec
-    st.session_state.setdefault(f"normalise_{spec}", backbone.recommended.normalise)
-    st.session_state.setdefault(f"smooth_{spec}", backbone.recommended.smooth)
-    st.selectbox(
-        "Activations of the selected neurons",
-        NORMALISATIONS,
-        key=f"normalise_{spec}",
-        format_func={"unit": "scaled to unit length", "none": "not scaled"}.__getitem__,
+def _pick_k(n_neurons: int) -> None:
+    st.session_state.top_k = min(st.session_state.top_k, n_neurons)
+    st.slider(
+        "Neurons kept per layer (K)",
+        1,
+        n_neurons,
+        key="top_k",
+        help="A neuron is one number that a layer computes at every patch of the image. Neurons are ranked by how "
+        "sensitive they are over the normal patches; the K most sensitive of each layer are kept.",
     )
-    st.selectbox(
-        "Averaged over",
-        (1, 3, 5),
-        key=f"smooth_{spec}",
-        format_func={1: "single patches", 3: "3 × 3 patches", 5: "5 × 5 patches"}.__getitem__,
+
+
+def _pick_weight() -> None:
+    st.slider(
+        "Fusion weight (w)",
+        0.0,
+        1.0,
+        step=0.05,
+        key="fusion_weight",
+        help="How much the text part counts: score = (1 − w) × visual + w × text. The paper's best is about 0.3.",
     )
-    st.slider("Image score: mean of the top … patches", 1, 20, key="top_q", help="1 is the maximum.")

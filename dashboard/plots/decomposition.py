@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.plots.template import CHOSEN, REST, TEMPLATE, THRESHOLD_LINE, VISUAL, ink
+from dashboard.plots.template import CHOSEN, REST, TEMPLATE, TEXT, THRESHOLD_LINE, TOTAL, VISUAL, ink
 from dashboard.text import in_figure
 from lake_core.detector.contributions import adding_up
 
@@ -57,6 +57,27 @@ def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float
         template=TEMPLATE,
         showlegend=False,
     )
+    return figure
+
+
+def score_parts(by_layer: pd.DataFrame, score: float, threshold: float) -> go.Figure:
+    """The parts of a score, each bar beginning where the one before ends, their sum, and the threshold.
+
+    Args:
+        by_layer: Columns part, layer and contribution, a row for each layer and the text part.
+        score: What they add up to.
+        threshold: The decision threshold.
+    """
+    rows = by_layer.to_dict("records")
+    names = ["text" if row["part"] == "text" else f"visual, layer {row['layer']}" for row in rows]
+    values = [float(row["contribution"]) for row in rows]
+    colours = [TEXT if row["part"] == "text" else VISUAL for row in rows]
+    texts = [f"{value:.3f}" for value in adding_up(values, score)]
+    bars = _bars([*values, score], [*names, "score"], [*colours, TOTAL], [*texts, f"{score:.3f}"])
+    bars.base = [*(sum(values[:i]) for i in range(len(values))), 0.0]
+    figure = _top_down(bars, "", 110 + 62 * (len(rows) + 1))
+    figure.add_vline(x=threshold, line=THRESHOLD_LINE, annotation_text=f"threshold {threshold:.2f}")
+    figure.update_layout(font_size=20, xaxis_tickfont_size=18, yaxis_tickfont_size=20)
     return figure
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from dashboard.components.microscope import NAME
 from dashboard.services.analysis import Analysis
 from dashboard.session import Focus
 from lake_core.data.datasets import Dataset
@@ -46,7 +47,7 @@ def component(app: AppTest, name: str) -> Any:
 
 
 def payload(app: AppTest) -> bytes:
-    found: bytes = component(app, "lake_microscope").bytes
+    found: bytes = component(app, NAME).bytes
     return found
 
 

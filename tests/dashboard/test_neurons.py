@@ -284,8 +284,8 @@ def test_a_neighbour_of_the_other_kind_takes_the_sidebar_along(page: AppTest) ->
 def test_the_link_names_a_neuron_that_nobody_has_chosen(small: Dataset) -> None:
     app = full(small, "neurons")
     strongest = next(str(button.key).split("_")[1] for button in app.button if str(button.key).startswith("top_"))
-    assert app.query_params["layer"] == "15"
-    assert app.query_params["neuron"] == strongest
+    assert app.session_state.session.link["layer"] == "15"
+    assert app.session_state.session.link["neuron"] == strongest
 
 
 def test_a_card_of_the_memory_bank_leads_to_the_image_in_full(page: AppTest, small: Dataset) -> None:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.components import sidebar
 from dashboard.components.layout import cards
+from dashboard.components.pickers import see_page
 from dashboard.services.images import file_image, plain_image
 from dashboard.session import current
 from dashboard.settings import Settings
@@ -91,7 +92,7 @@ def _card(run: Run, path: str, score: float, shown: Sequence[str]) -> None:
     st.caption(f"{escaped(path)} · {score:.3f}")
     clicked = st.button("Why this score?", key=f"why_{path}", width="stretch", on_click=_open, args=(run, path, shown))
     if clicked and current().focus.image == image.sha256:
-        st.switch_page(current().pages["explain"])
+        see_page("explain")
 
 
 def _open(run: Run, path: str, shown: Sequence[str]) -> None:

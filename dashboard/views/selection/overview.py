@@ -170,6 +170,7 @@ def against_random(found: Analysis) -> None:
     measure = SEPARATION_NAMES[control.measure]
     st.plotly_chart(
         selection.control(control.selected, control.draws.tolist(), measure),
+        key="random_control",
         alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
     )
     n_neurons = ", ".join(str(len(s.neurons)) for s in lake.selection_.values())

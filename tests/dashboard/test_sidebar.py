@@ -1,0 +1,58 @@
+"""The sidebar: four controls at once, the others under Advanced, what differs there is marked and can be put back."""
+
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from tests.dashboard.visit import opened, press
+
+AT_ONCE = ["Backbone", "Object name", "Neurons kept per layer (K)", "Fusion weight (w)"]
+
+
+def advanced(app: AppTest) -> Any:
+    """The part under Advanced."""
+    (found,) = [part for part in app.sidebar.expander if part.label.startswith("Advanced")]
+    return found
+
+
+def widgets(block: Any) -> list[str]:
+    kinds = ("selectbox", "text_input", "slider", "select_slider", "multiselect", "radio")
+    return [widget.label for kind in kinds for widget in block.get(kind)]
+
+
+def test_four_controls_are_shown_at_once_and_the_others_under_advanced() -> None:
+    app = opened()
+    under = widgets(advanced(app))
+    assert advanced(app).label == "Advanced"
+    assert not advanced(app).button
+    assert set(widgets(app.sidebar)) - set(under) == set(AT_ONCE)
+    assert len(under) == 7
+
+
+def test_what_differs_from_the_default_is_counted_marked_and_reset_at_once() -> None:
+    app = opened()
+    app.sidebar.slider(key="top_k").set_value(30)
+    app.sidebar.multiselect(key="layers_lake-cnn_mlp_hidden").set_value([15, 12])
+    app.sidebar.slider(key="top_q").set_value(3).run()
+    assert advanced(app).label == "Advanced (2 changed)"
+    assert [caption.value for caption in advanced(app).caption] == [
+        ":primary[●] changed; default: 15",
+        ":primary[●] changed; default: 1",
+    ]
+    press(app, "Reset these")
+    assert advanced(app).label == "Advanced"
+    assert not advanced(app).caption
+    assert app.sidebar.multiselect(key="layers_lake-cnn_mlp_hidden").value == [15]
+    assert app.sidebar.slider(key="top_k").value == 30, "K is not among them"
+    assert app.session_state.session.settings.config.top_q == 1
+
+
+def test_a_reset_leaves_nothing_changed_at_the_site_that_it_returns_to() -> None:
+    app = opened()
+    app.sidebar.multiselect(key="layers_lake-cnn_mlp_hidden").set_value([12]).run()
+    app.sidebar.radio(key="site_lake-cnn").set_value("residual_channel").run()
+    assert "changed" in advanced(app).label
+    press(app, "Reset these")
+    assert advanced(app).label == "Advanced"
+    config = app.session_state.session.settings.config
+    assert (config.site, config.layers) == ("mlp_hidden", (15,))
