@@ -89,6 +89,7 @@ def test_ticked_images_are_labelled_and_what_is_not_found_is_counted(small: Data
 def test_one_label_changes_one_image_and_follows_changes_made_elsewhere(small: Dataset) -> None:
     tests = named(small, *NAMES)
     app = opened(Workspace(small.normals, tests, "x"))
+    assert app.selectbox(key=f"label_{tests[1].image.sha256}").value == "no label"
     app.selectbox(key=f"label_{tests[1].image.sha256}").set_value("good").run()
     assert labels(app) == [None, "good", None, None, None]
     here = app.session_state.session
