@@ -49,6 +49,7 @@ if not workspace.is_empty:
         see = "See the results" if workspace.tests else "See the selection"
         if workspace.normals and st.button(
             f"Run on {quantity(len(todo), 'image')}" if todo else see,
+            key="run",
             type="primary",
             icon=":material/play_arrow:",
             width="stretch",

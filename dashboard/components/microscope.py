@@ -23,7 +23,7 @@ def microscope(found: Analysis, score: ImageResult) -> bool:
         Whether all layers are there.
     """
     here, sha256 = current(), score.image.sha256
-    key = f"{NAME}_{here.n_returns}"
+    key = f"microscope_{here.n_returns}"
     if key not in st.session_state or here.opened_image != sha256:
         # It is not on screen yet: from now on the browser knows which patch is fixed.
         here.opened_image, here.opened_patch = sha256, here.focus.patch

@@ -89,6 +89,7 @@ def test_ticked_images_are_labelled_and_what_is_not_found_is_counted(small: Data
 def test_one_label_changes_one_image_and_follows_changes_made_elsewhere(small: Dataset) -> None:
     tests = named(small, *NAMES)
     app = opened(Workspace(small.normals, tests, "x"))
+    assert app.selectbox(key=f"label_{tests[1].image.sha256}").value == "no label"
     app.selectbox(key=f"label_{tests[1].image.sha256}").set_value("good").run()
     assert labels(app) == [None, "good", None, None, None]
     here = app.session_state.session
@@ -137,8 +138,7 @@ def test_many_results_are_drawn_a_page_at_a_time_in_the_order_asked_for(small: D
     order = app.dataframe[0].value.sort_values("score", ascending=False, kind="stable")["path"].tolist()
 
     def shown() -> list[str]:
-        keys = [button.key for button in app.button if button.label == "Why this score?"]
-        return [f"{int(key.removeprefix('open_')):03}.png" for key in keys]
+        return [f"{int(str(one.key)[-64:]):03}.png" for one in app.button if one.label == "Why this score?"]
 
     assert shown() == order[:PER_PAGE]
     app.pagination[0].set_value(2).run()

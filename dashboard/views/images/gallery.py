@@ -17,7 +17,8 @@ from lake_core.data.datasets import Example
 from lake_core.sentences import quantity
 from lake_core.types import Label
 
-LABELS: dict[Label | None, str] = {None: "no label", "good": "good", "defective": "defective"}
+LABELS: dict[str, Label | None] = {"no label": None, "good": "good", "defective": "defective"}
+"""By their names: to a select box None is no option, but that nothing is chosen."""
 THUMBNAIL, CARD_WIDTH = 220, 148
 
 
@@ -75,10 +76,8 @@ def _label_selected(found: Sequence[Example]) -> None:
         st.button("Select none", on_click=_select, args=(frozenset(),), disabled=not selected)
         hidden = f", {n_hidden} of them not found" if n_hidden else ""
         st.markdown(f"{quantity(n, 'image') if n else 'No image'} selected{hidden}. Label as", width="content")
-        for label in ("good", "defective", None):
-            st.button(
-                LABELS[label], key=f"label_selected_{label}", on_click=_label_all, args=(label,), disabled=not selected
-            )
+        for name in ("good", "defective", "no label"):
+            st.button(name, key=f"label {name}", on_click=_label_all, args=(LABELS[name],), disabled=not selected)
 
 
 def _select(contents: frozenset[str]) -> None:
@@ -95,7 +94,7 @@ def _label_all(label: Label | None) -> None:
 
 def _cards(examples: Sequence[Example]) -> Iterator[tuple[DeltaGenerator, Example]]:
     """A card with image and name for each, to which more may be added."""
-    for card, example in zip(cards(len(examples), CARD_WIDTH, border=True), examples, strict=True):
+    for card, example in zip(cards(len(examples), CARD_WIDTH, border=True, height="stretch"), examples, strict=True):
         image = example.image
         with card:
             st.image(plain_image(image, THUMBNAIL), width="stretch", alt=f"{image.name}, {LABEL_NAMES[example.label]}")
@@ -116,13 +115,12 @@ def _label(example: Example) -> None:
     key = f"label_{sha256}"
 
     def change() -> None:
-        current().set_workspace(current().workspace.labelled({sha256}, st.session_state[key]))
+        current().set_workspace(current().workspace.labelled({sha256}, LABELS[st.session_state[key]]))
 
-    st.session_state[key] = example.label
+    st.session_state[key] = next(name for name, label in LABELS.items() if label == example.label)
     st.selectbox(
         f"Label of {escaped(example.image.name)}",
         list(LABELS),
-        format_func=LABELS.__getitem__,
         key=key,
         on_change=change,
         label_visibility="collapsed",
