@@ -23,6 +23,7 @@ from lake_core.errors import LakeError
 from lake_core.evaluation.protocol import METHODS, CategoryProgress, FewShotProtocol, Method
 from lake_core.evaluation.report import EvaluationReport
 from lake_core.evaluation.runner import evaluate, evaluate_dataset
+from lake_core.sentences import quantity
 
 WORKSPACE, FOLDER = "This workspace", "A folder on the server"
 NO_NAME = TextConfig().object_name
@@ -95,7 +96,10 @@ def on_workspace(settings: Settings) -> tuple[Work, EvaluationRequest] | None:
         st.info("No test image has a label yet. Label some as good or defective in the workspace.")
         st.page_link(current().pages["images"], label="Go to Images", icon=":material/upload:")
         return None
-    st.caption(f"{len(workspace.normals)} normal images to choose from, {n_labelled} labelled test images to score.")
+    st.caption(
+        f"{quantity(len(workspace.normals), 'normal image')} to choose from, "
+        f"{quantity(n_labelled, 'labelled test image')} to score."
+    )
     chosen = protocol(len(workspace.normals))
     store = model(settings.model)
     config = resolved(settings)

@@ -79,7 +79,7 @@ def overlaps_by_count(runs: pd.DataFrame) -> go.Figure:
             mode="markers",
             name=name,
             marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2}},
-            hovertemplate="%{x} normal images: %{y:.3f}<extra></extra>",
+            hovertemplate="normal images: %{x}, overlap %{y:.3f}<extra></extra>",
         )
     figure.update_layout(
         xaxis={"title": "normal images used", "dtick": 1},

@@ -89,7 +89,7 @@ def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
             customdata=rows["shots"],
             line={"color": STYLES[method]["color"], "dash": STYLES[method]["dash"]},
             marker={"symbol": STYLES[method]["symbol"], "size": 9},
-            hovertemplate="%{customdata} normal images: %{y:.3f}<extra>" + METHOD_NAMES[method] + "</extra>",
+            hovertemplate="normal images: %{customdata}, %{y:.3f}<extra>" + METHOD_NAMES[method] + "</extra>",
         )
     figure.update_layout(
         xaxis={

@@ -35,7 +35,7 @@ def score_histogram(
                 name=name,
                 xbins={"start": 0, "end": top, "size": top / 30},
                 marker={"color": colour, "pattern": {"shape": pattern}},
-                hovertemplate="score %{x}: %{y} images<extra></extra>",
+                hovertemplate="score %{x}, images: %{y}<extra></extra>",
             )
     figure.add_vline(x=threshold, line=THRESHOLD_LINE, annotation_text="threshold")
     figure.update_layout(

@@ -9,6 +9,7 @@ import numpy as np
 
 from lake_core.data.folders import Entry
 from lake_core.errors import ConfigError, DatasetError
+from lake_core.sentences import quantity
 
 Method = Literal["lake", "random", "all", "visual", "text"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -104,7 +105,7 @@ class FewShotProtocol:
         if not n_normal:
             raise DatasetError(f"{name} has no normal images: put some into train/good or normal.")
         if n_normal < self.shots[-1]:
-            images = f"{n_normal} normal image{'s' * (n_normal != 1)}"
+            images = quantity(n_normal, "normal image")
             raise DatasetError(f"{name} has {images} and {self.shots[-1]} shots are asked for: ask for fewer.")
         if not labelled_tests(entries):
             raise DatasetError(f"{name} has no labelled test image: put them into test/good and test/<defect>.")

@@ -117,7 +117,9 @@ def _remarks(test_scores: TestScores, learned: Container[str], protocol: FewShot
             yield f"{image.entry.name} is also among the normal images: its score says nothing about new images."
     labels = {image.entry.label for image in test_scores.images}
     if len(labels) == 1:
-        yield f"all {len(test_scores.images)} test images are {labels.pop()}: AUROC, AP and F1 need both labels."
+        n_images = len(test_scores.images)
+        every = f"all {n_images} test images are" if n_images > 1 else "the only test image is"
+        yield f"{every} {labels.pop()}: AUROC, AP and F1 need both labels."
     masks = [image.mask for image in test_scores.images if image.entry.label == "defective"]
     if protocol.pixel and None in masks:
         n_bare = masks.count(None)

@@ -14,6 +14,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, perturbation_finding
 from lake_core.experiments.stability import fewer_normals
+from lake_core.sentences import quantity
 from lake_core.types import Progress, counted
 
 LEAVE_ONE_OUT = "leave one normal out"
@@ -52,7 +53,7 @@ def score_stability(
     """
     before = lake.explain(image)
     runs = [*_other_normals(lake, image, n_seeds), *_perturbed(lake, image)]
-    rows = [_row(AS_IS, f"all {len(lake.normals_)} normal images", before)]
+    rows = [_row(AS_IS, f"all {quantity(len(lake.normals_), 'normal image')}", before)]
     rows += [_row(family, what, run()) for family, what, run in counted(runs, on_progress)]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return PerturbationTable(table, perturbation_finding(table))

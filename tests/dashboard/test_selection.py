@@ -40,7 +40,7 @@ def view(app: AppTest, name: str) -> AppTest:
             "neurons that both criteria",
             "neurons that both criteria",
         ),
-        ("Stability", "are always selected, whichever", "are always selected, whichever"),
+        ("Stability", "always selected, whichever", "always selected, whichever"),
         ("Sweep over K", "three random draws", "Add test images to see what each K is worth."),
     ],
 )

@@ -2,20 +2,24 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.components.sidebar import OTHER
+from dashboard.services.analysis import Analysis
 from dashboard.services.models import model
+from dashboard.session import Focus
 from dashboard.settings import ModelKey
 from dashboard.views.text_prompts.sections import lines_of
 from dashboard.workspace import Workspace
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
+from lake_core.experiments.text_similarity import prompt_table
 from lake_core.prompts import ANOMALOUS_STATES, NORMAL_STATES, TEMPLATES, PromptEnsemble
 from tests.core.tiny import write, write_monotone
-from tests.dashboard.visit import full, opened, press, texts
+from tests.dashboard.visit import full, highest, opened, press, run, texts
 
 
 def use(app: AppTest, **texts: str) -> AppTest:
@@ -61,12 +65,37 @@ def test_any_text_says_where_all_normal_patches_are_alike_to_it(monotone: bool, 
         backbone_choice=OTHER,
         other_spec=f"local-dir:{folder}",
         prompt_section="Any text",
-        any_text="a rusty hole",
+        any_text_object="a rusty hole",
     )
     assert not app.exception
     assert not app.error
     assert ("All normal patches are equally similar to “a rusty hole” (cosine " in texts(app)) is monotone
     assert ("0 is the median of the normal patches" in texts(app)) is not monotone
+
+
+def test_the_phrase_to_begin_with_names_the_object_of_now(small: Dataset) -> None:
+    app = run(full(small, "text_prompts"), prompt_section="Any text")
+    phrase = next(field for field in app.text_input if field.label == "A phrase")
+    assert phrase.value == "a scratch on the object"
+    app.sidebar.text_input(key="object_name").set_value("hazelnut").run()
+    assert not app.exception
+    phrase = next(field for field in app.text_input if field.label == "A phrase")
+    assert phrase.value == "a scratch on the hazelnut"
+    phrase.set_value("a worm").run()
+    assert not app.exception
+    assert next(field for field in app.text_input if field.label == "A phrase").value == "a worm"
+
+
+def test_the_similarity_is_of_the_fixed_patch_where_there_is_one(small: Dataset, found: Analysis) -> None:
+    score = highest(found)
+    other = int(np.flatnonzero(score.patch_scores.inside)[0])
+    assert other != score.patch
+    app = run(full(small, "text_prompts"), prompt_section="Prompts")
+    assert "Cosine with the max-scoring patch and" in texts(app)
+    run(app, focus=Focus(image=score.image.sha256, patch=other))
+    assert f"Cosine with patch {other}, which is fixed on the page Explain, and" in texts(app)
+    table = prompt_table(found.lake, score.image, other)
+    assert any(shown.value.equals(table) for shown in app.dataframe)
 
 
 def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -> None:

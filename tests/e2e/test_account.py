@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.steps import PATIENCE, ask_for, button, choice, go_to, metric, section, settle
+from tests.e2e.steps import PATIENCE, ask_for, button, choice, click_patch, go_to, metric, query, section, settle, stage
 
 
 def test_the_weight_moves_the_score_and_two_images_are_compared(metal: Page) -> None:
@@ -25,6 +25,23 @@ def test_the_weight_moves_the_score_and_two_images_are_compared(metal: Page) -> 
     said = page.get_by_text(re.compile(r"All differences add up to")).inner_text()
     first, second, difference = (float(number) for number in re.findall(r"\d+\.\d+", said))
     assert first - second == pytest.approx(difference, abs=2e-4)
+
+
+def test_a_selected_region_lets_go_of_the_fixed_patch(metal: Page) -> None:
+    page = metal
+    section(page, "Contributions")
+    click_patch(page, 6, 6)
+    expect(page.get_by_text(re.compile(r"of patch 150, which is fixed above"))).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    box = stage(page).bounding_box()
+    assert box is not None
+    for share, act in ((0.3, page.mouse.down), (0.6, page.mouse.up)):
+        page.mouse.move(box["x"] + share * box["width"], box["y"] + share * box["height"], steps=5)
+        act()
+    expect(page.get_by_text(re.compile(r"of the image score\. The CSV"))).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    assert "patch" not in query(page)
+    expect(page.locator(".ms-where")).to_contain_text("the mean of")
 
 
 def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) -> None:

@@ -18,6 +18,7 @@ from dashboard.words import LABEL_NAMES, verdict
 from lake_core.errors import LakeError
 from lake_core.experiments.comparison import Difference, auroc_difference, overlaps
 from lake_core.metrics.bootstrap import auroc_interval
+from lake_core.sentences import quantity
 
 CARD = 320
 
@@ -99,11 +100,11 @@ def scores(first: Analysis, second: Analysis, letters: tuple[str, str]) -> None:
         )
     with right:
         changed = [a.is_anomalous != b.is_anomalous for a, b in zip(first.scores, second.scores, strict=True)]
-        n = sum(changed)
+        n, n_tests = sum(changed), len(changed)
         st.markdown(
-            f"**{n} of {len(changed)}** test images are decided differently by {letters[0]} and {letters[1]}."
+            f"**{n} of {n_tests}** test images are decided differently by {letters[0]} and {letters[1]}."
             if n
-            else f"{letters[0]} and {letters[1]} agree on all {len(changed)} test images."
+            else f"{letters[0]} and {letters[1]} agree on {'all ' * (n_tests > 1)}{quantity(n_tests, 'test image')}."
         )
         known = first.labelled
         if known.has_both:

@@ -16,6 +16,7 @@ from dashboard.words import METHOD_NAMES, SITE_NAMES
 from lake_core.evaluation.report import MEAN, EvaluationReport
 from lake_core.metrics.decision import counts, is_anomalous
 from lake_core.metrics.image_metrics import best_f1
+from lake_core.sentences import quantity
 
 
 def show(job: Job) -> None:
@@ -29,11 +30,11 @@ def show(job: Job) -> None:
     st.caption(
         f"{escaped(report.model)}, {'layers' if len(config.layers) > 1 else 'layer'} {layers}, "
         f"{SITE_NAMES[config.site]} neurons, K = {config.top_k}, w = {config.fusion_weight:g} · "
-        f"{sizes['n_test'].sum()} test images, {sizes['n_defective'].sum()} of them defective · "
+        f"{quantity(sizes['n_test'].sum(), 'test image')}, {sizes['n_defective'].sum()} of them defective · "
         f"{job.seconds:.0f} s in all"
     )
     if report.problems:
-        with st.expander(f"{len(report.problems)} remarks"):
+        with st.expander(quantity(len(report.problems), "remark")):
             st.markdown("\n".join(f"- {escaped(problem)}" for problem in report.problems))
     summary = pd.DataFrame(report.rows("summary"))
     if summary["category"].nunique() == 2:  # the mean over one category is that category
@@ -61,7 +62,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
         chart(
             evaluate.by_category(summary[summary["shots"] == shots], metric),
             "by_category",
-            f"{METRIC_NAMES[metric]} of each method by category, {shots} normal images",
+            f"{METRIC_NAMES[metric]} of each method by category, {quantity(shots, 'normal image')}",
         )
     with right:
         names = list(dict.fromkeys(summary["category"]))
@@ -120,7 +121,7 @@ def one_run(report: EvaluationReport, asked: EvaluationRequest, number: int) -> 
         return
     category, shots, seed, method = (chosen[column].iloc[0] for column in ("category", "shots", "seed", "method"))
     names = report.normals_of(category, shots, seed)
-    with st.expander(f"Fitted on {len(names)} normal image{'s' * (len(names) > 1)}"):
+    with st.expander(f"Fitted on {quantity(len(names), 'normal image')}"):
         st.markdown("\n".join(f"- {escaped(name)}" for name in names))
     start, digits = in_few_digits(values, best.threshold)
     threshold = st.slider(

@@ -29,7 +29,7 @@ def contributions(found: Analysis, score: ImageResult) -> None:
         alt="Score decomposition: part, layer, neuron, contribution",
     )
     where = "the image score" if patch is None else f"patch {patch}, which is fixed above"
-    st.caption(f"{len(table)} rows that add up to {total:.4f}, of {where}. The CSV has all digits.")
+    st.caption(f"The rows ({len(table)}) add up to {total:.4f}, of {where}. The CSV has all digits.")
     download_table(table, "contributions.csv", "Download the contributions (CSV)")
     probability = score.patch_scores.image_probability
     if probability is not None:

@@ -28,7 +28,7 @@ def normal_images() -> None:
     st.subheader(f"Normal images ({len(examples)})", anchor=False)
     if not examples:
         st.caption("None yet.")
-    for card, example in _cards(one_page(examples, "normals")):
+    for card, example in _cards("normals", one_page(examples, "normals")):
         with card:
             _remove("normals", example)
 
@@ -46,7 +46,7 @@ def test_images() -> None:
         _label_selected(found)
     if examples and not found:
         st.info(f"No test image has a folder or name like {escaped(pattern)}.", icon=":material/search_off:")
-    for card, example in _cards(one_page(found, f"tests {pattern}")):
+    for card, example in _cards("tests", one_page(found, f"tests {pattern}")):
         with card:
             if several:
                 _tick(example)
@@ -92,7 +92,7 @@ def _label_all(label: Label | None) -> None:
     here.selected = frozenset()
 
 
-def _cards(examples: Sequence[Example]) -> Iterator[tuple[DeltaGenerator, Example]]:
+def _cards(side: Side, examples: Sequence[Example]) -> Iterator[tuple[DeltaGenerator, Example]]:
     """A card with image and name for each, to which more may be added."""
     for card, example in zip(cards(len(examples), CARD_WIDTH, border=True, height="stretch"), examples, strict=True):
         image = example.image

@@ -21,7 +21,7 @@ from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.deletion import CurveConfig
 from lake_core.experiments.robustness import n_changes, score_stability
 from lake_core.findings import Direction, Replacement
-from lake_core.sentences import sentence
+from lake_core.sentences import quantity, sentence
 from lake_core.visualization.colours import ValueScale, symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
@@ -75,7 +75,7 @@ def _over_all(found: Analysis, direction: Direction, replacement: Replacement) -
     config = CurveConfig(direction, replacement, n_steps=6, n_orders=2)
     result = computed_on_demand(
         ("curves", found.result_key, found.lake.threshold_, direction, replacement),
-        f"Over all {len(above)} images above the threshold",
+        f"Over all images above the threshold ({len(above)})",
         ":material/stacked_line_chart:",
         "Changed images",
         lambda show: deletion.faithfulness(found.lake, above, config, show),
@@ -170,7 +170,7 @@ def contamination(found: Analysis, score: ImageResult) -> None:
     if compared.auroc_before is not None and compared.auroc_after is not None:
         cells.append(("Image AUROC, other images", f"{compared.auroc_after:.3f}", f"was {compared.auroc_before:.3f}"))
     cells += [
-        (f"Selection of layer {one.layer}", f"{one.jaccard:.2f}", f"{len(one.gained)} neurons differ")
+        (f"Selection of layer {one.layer}", f"{one.jaccard:.2f}", f"{quantity(len(one.gained), 'other neuron')}")
         for one in made.layers
     ]
     metrics(cells)

@@ -269,7 +269,7 @@ def _evidence(found: Analysis, outcome: ScoreAblation) -> None:
     pairs = list(zip(outcome.evidence_before, outcome.evidence_after, strict=True))
     if not pairs:
         return
-    with st.expander("The nearest normal patch, before and after"):
+    with st.expander("The nearest normal patch of the max-scoring patch, before and after"):
         for before, after in pairs:
             same = before[2:4] == after[2:4]
             st.markdown(f"Layer {before.layer}: {'the same patch' if same else 'another patch'}")

@@ -11,7 +11,7 @@ from dashboard.words import SEPARATION_NAMES
 from lake_core.experiments.controls import compare_criteria, separation_measure, sweep_k
 from lake_core.experiments.stability import stability
 from lake_core.neurons.similarity import CORRELATED, sites_overlap
-from lake_core.sentences import sentence
+from lake_core.sentences import quantity, sentence
 from lake_core.types import SITES
 
 
@@ -32,7 +32,7 @@ def criteria(found: Analysis) -> None:
         k, n_neurons = len(first.neurons), first.n_neurons
         st.caption(
             f"Each column is one of the layer's {n_neurons} neurons, from most to least sensitive by {first.criterion};"
-            f" each row is what a criterion keeps of them: {k} neurons, dark blue."
+            f" each row is what a criterion keeps of them: {quantity(k, 'neuron')}, dark blue."
         )
         st.plotly_chart(checks.overlap(table), key=f"overlap_{layer}", alt=f"Overlap of criteria in layer {layer}")
         st.caption(
@@ -93,9 +93,9 @@ def stable(found: Analysis) -> None:
         for layer, neurons in result.neurons.groupby("layer"):
             always, sometimes = neurons[neurons["always"]], neurons[~neurons["always"]]
             st.markdown(
-                f"**Layer {layer}**: {len(always)} neurons are always selected, whichever image is left out; "
-                f"{len(sometimes)} sometimes"
-                + (f": {', '.join(str(neuron) for neuron in sometimes['neuron'])}." if len(sometimes) else ".")
+                f"**Layer {layer}**: always selected, whichever image is left out: {quantity(len(always), 'neuron')}; "
+                f"sometimes: {len(sometimes)}"
+                + (f" ({', '.join(str(neuron) for neuron in sometimes['neuron'])})." if len(sometimes) else ".")
             )
         with st.expander("Neuron by neuron"):
             st.dataframe(

@@ -16,6 +16,7 @@ from dashboard.session import current
 from dashboard.words import SEPARATION_NAMES
 from lake_core.detector.selection import Selection
 from lake_core.experiments.controls import effective_dimension, elbow, random_control
+from lake_core.sentences import quantity
 
 N_DRAWS = 10
 
@@ -141,7 +142,7 @@ def ranking(chosen: Selection, n_layers: int) -> None:
     point = first_clicked(event)
     if point is not None:
         see_neuron(chosen.layer, int(point[0] if isinstance(point, list) else point), f"see_{chosen.layer}")
-    with st.expander(f"The {n_kept} selected neurons of layer {chosen.layer}"):
+    with st.expander(f"The selected neurons of layer {chosen.layer} ({n_kept})"):
         st.dataframe(
             pd.DataFrame(
                 {
@@ -173,10 +174,10 @@ def against_random(found: Analysis) -> None:
         key="random_control",
         alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
     )
-    n_neurons = ", ".join(str(len(s.neurons)) for s in lake.selection_.values())
+    sizes = " and ".join(quantity(len(s.neurons), "neuron") for s in lake.selection_.values())
     st.markdown(
         f"The selection beats **{control.place:.0%}** of {len(control.draws)} random draws of the same size"
-        f" ({n_neurons} neurons; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on"
+        f" ({sizes}; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on"
         " average."
     )
     lowest = 1 / (1 + len(control.draws))

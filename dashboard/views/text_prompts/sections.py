@@ -16,6 +16,7 @@ from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
 from lake_core.experiments.text_similarity import phrase_map, prompt_table
 from lake_core.prompts import PromptEnsemble
 from lake_core.visualization.colours import ScoreScale
+from lake_core.visualization.crops import crop_with_box
 from lake_core.visualization.overlays import overlay
 
 FIELDS = {
@@ -81,8 +82,12 @@ def prompts(found: Analysis, score: ImageResult) -> None:
     patch = int(chosen)
     table = prompt_table(found.lake, score.image, patch)
     st.subheader("Similarity", anchor=False)
-    what = "the max-scoring patch" if patch == score.patch else f"patch {patch}"
-    st.caption(f"Cosine with {what} and with the whole image, mean over templates. Differences are small by nature.")
+    what = "the max-scoring patch" if patch == score.patch else f"patch {patch}, which is fixed on the page Explain,"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        _patch_in_image(score, patch)
+        st.caption(
+            f"Cosine with {what} and with the whole image, mean over templates. Differences are small by nature."
+        )
     by_phrase = table.groupby(["state", "phrase"], sort=False)[["cos_patch", "cos_image"]].mean().reset_index()
     st.plotly_chart(
         decomposition.prompt_bars(by_phrase), key="prompt_bars", alt="Similarity of each phrase to patch and image"
@@ -93,6 +98,18 @@ def prompts(found: Analysis, score: ImageResult) -> None:
     with st.expander(f"All {len(table)} prompts"):
         st.dataframe(table, hide_index=True, alt="Similarity of every prompt")
     download_table(table, "prompts.csv")
+
+
+def _patch_in_image(score: ImageResult, patch: int) -> None:
+    """A patch with what surrounds it."""
+    image, patch_scores = score.image, score.patch_scores
+    box = patch_scores.grid.box(patch, patch_scores.placement, image.size)
+    st.image(
+        crop_with_box(image, box, context=7, side=140),
+        width=140,
+        alt=f"Patch {patch} of {image.name}",
+        output_format="JPEG",
+    )
 
 
 # Sensitivity ---------------------------------------------------------------------------------------------------------
@@ -115,7 +132,8 @@ def sensitivity(found: Analysis, score: ImageResult) -> None:
 
 def any_text(found: Analysis, score: ImageResult) -> None:
     """A typed phrase against every patch of the image."""
-    text = st.text_input("A phrase", "a scratch on metal", key="any_text", max_chars=200)
+    name = found.lake.config.object_name
+    text = st.text_input("A phrase", f"a scratch on the {name}", key=f"any_text_{name}", max_chars=200)
     if not text.strip():
         st.caption("Type a phrase to see which patches resemble it.")
         return

@@ -4,7 +4,7 @@ import { paint } from "./colours.js";
 import { fixed, make, sharp } from "./dom.js";
 import { boxOf, patchAt } from "./payload.js";
 
-/** The image's stage. `on` is told of: hover(patch), leave(), fix(patch), region(patches), release(). */
+/** The image's stage. `on` is told of: hover(patch), leave(), fix(patch), region(patches), regionEnds(). */
 export class ImageView {
   constructor(scored, bitmap, maxHeight, on) {
     this.scored = scored;
@@ -128,6 +128,7 @@ export class ImageView {
     this.stage.addEventListener("pointerup", (event) => {
       const patch = this.patchUnder(event);
       if (patch >= 0 && patch === start) this.on.fix(patch);
+      else if (start !== null && start >= 0) this.on.regionEnds();
       start = null;
     });
     this.stage.addEventListener("pointercancel", () => (start = null));

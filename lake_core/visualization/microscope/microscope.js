@@ -68,6 +68,7 @@ export class Microscope {
       leave: () => this.chosen.isFixed || this.chooseScore(),
       fix: (patch) => this.fix(patch),
       region: (patches) => this.choose(patches, true),
+      regionEnds: () => this.tellFixed(),
       step: (rows, cols, extend) => this.step(rows, cols, extend),
     });
     this.toolbar = new Toolbar(scored, this.shown, (changes) => this.set(changes));
@@ -195,8 +196,14 @@ export class Microscope {
       this.release();
     } else {
       this.choose(patch === null ? patches : [patch], true);
-      this.host.setTriggerValue?.("fix", { patch: this.chosen.patches[0] });
+      this.tellFixed();
     }
+  }
+
+  /** Tells the host which patch is fixed; a region is no patch, and what the host shows of one is over. */
+  tellFixed() {
+    const { patches, isFixed } = this.chosen;
+    this.host.setTriggerValue?.("fix", { patch: isFixed && patches.length === 1 ? patches[0] : null });
   }
 
   release() {
