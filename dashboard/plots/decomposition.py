@@ -74,6 +74,7 @@ def score_parts(by_layer: pd.DataFrame, score: float, threshold: float) -> go.Fi
     colours = [TEXT if row["part"] == "text" else VISUAL for row in rows]
     texts = [f"{value:.3f}" for value in adding_up(values, score)]
     bars = _bars([*values, score], [*names, "score"], [*colours, TOTAL], [*texts, f"{score:.3f}"])
+    bars.textangle = 0
     bars.base = [*(sum(values[:i]) for i in range(len(values))), 0.0]
     figure = _top_down(bars, "", 110 + 62 * (len(rows) + 1))
     figure.add_vline(x=threshold, line=THRESHOLD_LINE, annotation_text=f"threshold {threshold:.2f}")

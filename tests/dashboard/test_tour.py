@@ -61,10 +61,17 @@ def test_each_step_speaks_on_its_page_and_outlines_something(number: int, small:
     assert STEPS[number - 1].style in styles
 
 
-def test_next_goes_to_the_page_of_the_next_step(small: Dataset) -> None:
+def test_next_goes_to_the_page_of_the_next_step_and_to_what_it_speaks_of(small: Dataset) -> None:
     app = press(at_step(small, 1), "Next")
     assert session(app).tour.step == 2
     assert [title.value for title in app.title] == ["Explain"]
+    app.switch_page("app_pages/selection.py").run()
+    run(app, selection_view="Stability")
+    press(app, "Go there")
+    press(app, "Next")
+    assert [title.value for title in app.title] == ["Selection"]
+    assert app.session_state.selection_view == "Ranking"
+    assert not app.warning
 
 
 def test_a_tour_that_was_left_goes_on_where_it_was(small: Dataset) -> None:

@@ -27,7 +27,7 @@ def given(found: Analysis, score: ImageResult) -> None:
         f"**{escaped(found.key.model.spec)}**. No defective image is given."
     )
     shown = normals[:N_NORMALS]
-    for card, example in zip(cards(len(shown), SMALL_WIDTH), shown, strict=True):
+    for card, example in zip(cards(len(shown), SMALL_WIDTH, "map_row_given"), shown, strict=True):
         card.image(plain_image(example.image, SMALL), width="stretch", alt=example.image.name)
 
 
@@ -75,7 +75,7 @@ def neurons(found: Analysis, score: ImageResult) -> None:
         f"**{n_selected}** selected neurons are compared with the nearest normal patch. These {len(rows)} add most at "
         "the highest patch; the maps show how active each is."
     )
-    for card, (layer, row) in zip(cards(len(rows), SMALL_WIDTH + 60), rows, strict=True):
+    for card, (layer, row) in zip(cards(len(rows), SMALL_WIDTH + 60, "map_row_noticing"), rows, strict=True):
         neuron, hook_point = int(row["neuron"]), lake.backbone.hook_point(layer, lake.config.site)
         acts = lake.store.get(score.image, hook_point)[:, neuron].numpy()
         drawn = NeuronMap(found.key.model, hook_point, neuron, symmetric_limit([acts]), SMALL)
@@ -118,7 +118,7 @@ STEPS = {
     "Where it differs from normal": where,
     "Which neurons notice it": neurons,
     "What the score is made of": parts,
-    "The control": control,
+    "The control: random neurons": control,
 }
 
 
