@@ -63,23 +63,24 @@ def pick_neuron(found: Analysis, selection: Selection, neuron: int) -> None:
     pins.button(Pin(found.key.model, selection.layer, selection.site, neuron))
 
 
-def top_neurons(found: Analysis, selection: Selection, neuron: int) -> None:
+def top_neurons(view: NeuronView) -> None:
     """The layer's neurons that contribute most to the shared image's score, each with its direction."""
-    score = found.score_of(current().focus.image)
-    if score is None or selection.layer not in found.lake.selection_:
+    selection, score = view.selection, view.found.score_of(current().focus.image)
+    if score is None or selection.layer not in view.found.lake.selection_:
         return
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(f"Contribute most to the score of {escaped(score.image.name)}:", width="content")
-        for row in score.top_neurons(None, selection.layer, N_TOP).to_dict("records"):
-            mark, words = direction(row["here"] - row["normal"])
-            number = int(row["neuron"])
-            neuron_button(
-                f"{number} {mark}",
-                f"top_{number}",
-                (selection.layer, selection.site, number),
-                f"{words}, adds {row['contribution']:.3f}",
-                type="primary" if number == neuron else "secondary",
-            )
+    is_shown = maps.looked_at(view).image.sha256 == score.image.sha256
+    whose = "its score" if is_shown else f"the score of {escaped(score.image.name)}"
+    st.markdown(f"Add most to {whose}:", width="content")
+    for row in score.top_neurons(None, selection.layer, N_TOP).to_dict("records"):
+        mark, words = direction(row["here"] - row["normal"])
+        number = int(row["neuron"])
+        neuron_button(
+            f"{number} {mark}",
+            f"top_{number}",
+            (selection.layer, selection.site, number),
+            f"{words}, adds {row['contribution']:.3f}",
+            type="primary" if number == view.neuron else "secondary",
+        )
 
 
 def downloads(view: NeuronView) -> None:
@@ -105,8 +106,9 @@ def card(found: Analysis) -> None:
     view = NeuronView.of(found, selection, chosen_neuron(found, selection))
     with row:
         pick_neuron(found, selection, view.neuron)
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         maps.pick_looked_at(view)
-    top_neurons(found, selection, view.neuron)
+        top_neurons(view)
     for part in CARD:
         part(view)
 

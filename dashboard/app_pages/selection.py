@@ -17,7 +17,7 @@ heading(
 )
 settings, workspace = current().settings, current().workspace
 run_network_or_stop(settings)
-view = pick_one("View", VIEWS, "selection_view", "Ranking")
+view = pick_one("View", VIEWS, "selection_view", "Ranking", persist_state="session")
 if view == GLANCE:  # nothing needs to be fitted for it, so that K moves at once
     overview.glance(all_selections(settings, workspace), resolved(settings).layers)
 elif view == FORMING:

@@ -112,6 +112,27 @@ def test_a_cell_of_the_figure_names_its_row_and_neuron_and_foreign_names_stay_te
     assert len(figure.layout.shapes) == 1
 
 
+def test_selected_neurons_show_their_maps_in_the_table_if_asked(small: Dataset, found: Analysis) -> None:
+    app = full(small, "selection")
+    chosen = found.lake.selection_[15].neurons
+    assert app.dataframe[0].value["neuron"].tolist() == chosen.tolist()
+    assert "map" not in app.dataframe[0].value
+    app.toggle(key="with_maps_15").set_value(True).run()
+    assert not app.exception
+    addresses = app.dataframe[0].value["map"].tolist()
+    assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+    assert len(set(addresses)) > 0.9 * len(chosen)
+
+
+def test_a_bar_of_the_ranking_opens_its_neuron_at_once(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = full(small, "selection")
+    monkeypatch.setattr("dashboard.views.selection.overview.first_clicked", lambda event: 276)
+    app.run()
+    assert not app.exception
+    assert [title.value for title in app.title] == ["Neurons"]
+    assert "Neuron 276 of layer 15" in [one.value for one in app.subheader]
+
+
 def test_the_link_to_the_other_section_keeps_the_neuron(page: AppTest) -> None:
     image = page.session_state.session.focus.image
     run(page, focus=Focus(image, 15, 276), neuron_section=ONE)

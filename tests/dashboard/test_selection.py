@@ -33,7 +33,7 @@ def view(app: AppTest, name: str) -> AppTest:
     ("name", "says", "says_without_tests"),
     [
         (GLANCE, "Each row is a layer", "Each row is a layer"),
-        ("Ranking", "Click a bar to choose its neuron.", "Add test images to compare the selected neurons"),
+        ("Ranking", "Click a bar to open its neuron.", "Add test images to compare the selected neurons"),
         ("Watch it form", "in which they were added", "in which they were added"),
         (
             "Criteria",

@@ -7,12 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.layout import chart
+from dashboard.components.neurons import preview, preview_address, shared_image
 from dashboard.components.pickers import first_clicked, see_page
 from dashboard.components.progress import computed_beside
 from dashboard.components.tables import metrics
 from dashboard.plots import selection
 from dashboard.services.analysis import Analysis
 from dashboard.session import current
+from dashboard.text import escaped
 from dashboard.words import SEPARATION_NAMES
 from lake_core.detector.selection import Selection
 from lake_core.experiments.controls import effective_dimension, elbow, random_control
@@ -65,7 +67,7 @@ def one_k_for_all(selections: Mapping[int, Selection]) -> None:
 def see_neuron(layer: int, neuron: int, key: str, in_full: bool = True) -> None:
     """A way to the page of a neuron, which becomes the shared selection."""
     says = f"See neuron {neuron} of layer {layer}" if in_full else str(neuron)
-    if st.button(says, key=key, type="primary" if in_full else "tertiary"):
+    if st.button(says, key=key, type="primary" if in_full else "tertiary", help=preview(layer, neuron)):
         see_page("neurons", layer=layer, neuron=neuron)
 
 
@@ -138,22 +140,41 @@ def ranking(chosen: Selection, n_layers: int) -> None:
             f"and the elbow of the curve is at {suggested}"
         ),
     )
-    st.caption("Click a bar to choose its neuron.")
+    st.caption("Click a bar to open its neuron.")
     point = first_clicked(event)
     if point is not None:
-        see_neuron(chosen.layer, int(point[0] if isinstance(point, list) else point), f"see_{chosen.layer}")
+        see_page("neurons", layer=chosen.layer, neuron=int(point[0] if isinstance(point, list) else point))
     with st.expander(f"The selected neurons of layer {chosen.layer} ({n_kept})"):
-        st.dataframe(
-            pd.DataFrame(
-                {
-                    "rank": np.arange(1, n_kept + 1),
-                    "neuron": chosen.neurons,
-                    "sensitivity": chosen.sensitivity[chosen.neurons],
-                }
-            ),
-            hide_index=True,
-            alt=f"Selected neurons of layer {chosen.layer}",
-        )
+        selected_neurons(chosen)
+
+
+def selected_neurons(chosen: Selection) -> None:
+    """The selected neurons as a table, with their maps if asked; a row opens its neuron."""
+    n_kept, layer, image = len(chosen.neurons), chosen.layer, shared_image()
+    table = pd.DataFrame(
+        {
+            "rank": np.arange(1, n_kept + 1),
+            "neuron": chosen.neurons,
+            "sensitivity": chosen.sensitivity[chosen.neurons],
+        }
+    )
+    columns = {}
+    if st.toggle(f"With each one's map on {escaped(image.name)}", key=f"with_maps_{layer}"):
+        table["map"] = [preview_address(layer, int(neuron), chosen.site, image) for neuron in chosen.neurons]
+        columns["map"] = st.column_config.ImageColumn(help="Click to enlarge")
+    rows = st.dataframe(
+        table,
+        hide_index=True,
+        row_height=72 if columns else None,
+        column_config=columns,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"selected_{layer}_{n_kept}_{chosen.criterion}",
+        alt=f"Selected neurons of layer {layer}",
+    ).selection.rows
+    st.caption("Choose a row to open its neuron.")
+    if rows:
+        see_page("neurons", layer=layer, neuron=int(chosen.neurons[rows[0]]))
 
 
 def against_random(found: Analysis) -> None:
