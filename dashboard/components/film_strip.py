@@ -12,7 +12,10 @@ from lake_core.detector.result import ImageResult
 
 NAME = "lake_film_strip"
 FOLDER = Path(__file__).parent
-JS, CSS = (FOLDER / "film_strip.js").read_text(encoding="utf-8"), (FOLDER / "film_strip.css").read_text(encoding="utf-8")
+JS, CSS = (
+    (FOLDER / "film_strip.js").read_text(encoding="utf-8"),
+    (FOLDER / "film_strip.css").read_text(encoding="utf-8"),
+)
 
 
 def by_score(found: Analysis) -> list[ImageResult]:
