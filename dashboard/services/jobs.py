@@ -22,7 +22,7 @@ from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol
 from lake_core.types import Progress
 
 Lane = Literal["page", "ahead", "evaluation"]
-"""Work beside a page takes seconds, an evaluation minutes; work ahead is for what a visitor may look at next. In each lane
+"""Work beside a page takes seconds, an evaluation minutes; work ahead is what a visitor may look at next. In each lane
 one job runs at a time."""
 Status = Literal["running", "cancelling", "done", "cancelled", "failed"]
 BUSY = "Another evaluation is running on this server, which takes one at a time. Try again when it is done."
