@@ -12,10 +12,7 @@ from lake_core.detector.result import ImageResult
 
 NAME = "lake_film_strip"
 FOLDER = Path(__file__).parent
-JS, CSS = (
-    (FOLDER / "film_strip.js").read_text(encoding="utf-8"),
-    (FOLDER / "film_strip.css").read_text(encoding="utf-8"),
-)
+JS, CSS = ((FOLDER / f"film_strip.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
 
 
 def by_score(found: Analysis) -> list[ImageResult]:

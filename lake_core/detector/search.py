@@ -252,7 +252,7 @@ def _least(table: Tensor) -> Tensor:
         return table.argmin(1)
     blocks = table[:, : n_blocks * _BLOCK].unflatten(1, (n_blocks, _BLOCK))
     block = blocks.amin(2).argmin(1)
-    column = blocks[torch.arange(n, device=table.device), block].argmin(1) + block * _BLOCK
+    column: Tensor = blocks[torch.arange(n, device=table.device), block].argmin(1) + block * _BLOCK
     tail = table[:, n_blocks * _BLOCK :]
     if not tail.shape[1]:
         return column

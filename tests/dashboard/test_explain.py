@@ -3,28 +3,35 @@
 import base64
 import io
 import json
+import re
+import threading
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dashboard.components.microscope import NAME
+from dashboard.services import every_layer, images
 from dashboard.services.analysis import Analysis
+from dashboard.services.jobs import Job, jobs
 from dashboard.session import Focus
 from lake_core.data.datasets import Dataset
+from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.microscope import scored_image
+from lake_core.detector.scoring import PatchScores
 from lake_core.neurons.statistics import neuron_table
 from lake_core.visualization.microscope.payload import encode
-from lake_core.visualization.microscope.view import NeuronNote
-from tests.dashboard.visit import full, highest, press, run, texts, when_done
+from lake_core.visualization.microscope.view import NeuronNote, ScoredImage
+from tests.core.visualization.blob import read_blob
+from tests.dashboard.visit import full, highest, over, press, run, texts
 
 SECTIONS = {
-    "All layers": "Compute all layers",
     "Neurons of a layer": "a click opens the neuron",
     "Comparison": "All differences add up to",
     "Fusion weight": "Change the weight in the sidebar",
@@ -63,18 +70,24 @@ def test_every_section_opens(section: str, small: Dataset) -> None:
     assert [name for name, words in SECTIONS.items() if words in said] == [section]
 
 
-def test_the_microscope_shows_the_cores_result(small: Dataset, found: Analysis) -> None:
+def test_the_microscope_shows_the_cores_result(
+    small: Dataset, found: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs(), "_begin", lambda *_: Job("never", None))
     app = full(small, "explain")
     good = next(one for one in found.scores if one.image == found.workspace.tests[0].image)
     assert found.workspace.tests[0].label == "good"
-    assert payload(app) == encode(scored_image(highest(found), notes=notes(found), other=good))
+    pending = [layer for layer in found.lake.backbone.layers_with("mlp_hidden") if layer != 15]
+    assert payload(app) == encode(scored_image(highest(found), notes=notes(found), other=good, pending=pending))
     next(widget for widget in app.slider if widget.label == "Fusion weight (w)").set_value(0.75)
     run(app)
     other = found.lake.with_weights(fusion_weight=0.75)
     again = [other.explain(image) for image in found.images]
     shown = max(again[1:], key=lambda one: one.score)
     assert shown.score > again[0].score
-    assert payload(app) == encode(scored_image(shown, notes=notes(found), other=again[0]))
+    read = read_blob(payload(app))
+    assert read.header["score"] == shown.score
+    assert read.header["other"]["name"] == again[0].image.name
 
 
 def test_the_film_strip_has_all_test_images_by_score_and_the_normal_ones(small: Dataset, found: Analysis) -> None:
@@ -103,20 +116,91 @@ def test_the_film_strip_marks_the_shared_image(small: Dataset, found: Analysis) 
     assert strip(app)["shown"] == last.image.sha256
 
 
-def test_all_layers_come_beside_the_page_and_join_the_microscope(small: Dataset, found: Analysis) -> None:
-    app = press(full(small, "explain"), "Compute all layers")
-    when_done(app)
-    lake, score = found.lake, highest(found)
-    alone = {
-        layer: Lake(lake.backbone, replace(lake.config, layers=(layer,), fusion_weight=0.0), lake.store)
-        .fit(lake.normals_)
-        .explain(score.image)
-        for layer in lake.backbone.layers_with(lake.config.site)
-    }
-    assert payload(app) == encode(scored_image(score, list(alone.values()), notes(found), other=found.scores[0]))
-    for layer, one in alone.items():
-        assert f"layer {layer}{' ●' if layer in lake.selection_ else ''} ·" in texts(app)
-        assert f"max {one.score:.2f}" in texts(app)
+def alone(found: Analysis, image: InputImage) -> list[PatchScores]:
+    """The image's maps by detectors of one layer each, of the layers outside of the score."""
+    lake = found.lake
+    layers = [layer for layer in lake.backbone.layers_with(lake.config.site) if layer not in lake.selection_]
+    configs = [replace(lake.config, layers=(layer,), fusion_weight=0.0) for layer in layers]
+    return [Lake(lake.backbone, one, lake.store).fit(lake.normals_).explain(image).patch_scores for one in configs]
+
+
+def test_all_layers_are_computed_beside_the_page_without_being_asked_for(small: Dataset, found: Analysis) -> None:
+    st.cache_resource.clear()
+    app = full(small, "explain")
+    before = read_blob(payload(app)).header
+    assert [layer["layer"] for layer in before["layers"]] == [15]
+    assert before["pending"] == [*range(2, 15), *range(16, 22)]
+    assert over(ahead(app)).status == "done"
+    run(app)
+    one = highest(found)
+    shown, expected = read_blob(payload(app)), alone(found, one.image)
+    assert [layer["layer"] for layer in shown.header["layers"]] == list(range(2, 22))
+    assert [layer["layer"] for layer in shown.header["layers"] if layer["in_score"]] == [15]
+    assert shown.header["pending"] == []
+    for scores in expected:
+        (matches,) = scores.layers
+        number = matches.memory_bank.selection.layer - 2
+        np.testing.assert_allclose(shown.sections[f"{number}.map"], scores.visual, rtol=1e-5)
+        layer = shown.header["layers"][number]
+        assert layer["tau"] == pytest.approx(matches.memory_bank.tau, rel=1e-5)
+        assert layer["first"] == matches.memory_bank.selection.neurons[:5].tolist()
+
+
+def test_the_next_image_is_prepared_ahead(small: Dataset, found: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the page of the next image finds its payload; with another weight it is another payload."""
+    st.cache_resource.clear()
+    app = full(small, "explain")
+    over(ahead(app))
+    second = sorted(found.scores, key=lambda one: -one.score)[1]
+    made: list[str] = []
+
+    def noted(scored: ScoredImage) -> bytes:
+        made.append(scored.shown.image.name)
+        return encode(scored)
+
+    monkeypatch.setattr(images, "encode", noted)
+    run(app, focus=Focus(second.image.sha256))
+    assert made[:1] != [second.image.name]
+    first = read_blob(payload(app)).header
+    assert first["image"]["name"] == second.image.name
+
+
+def test_layers_that_were_cancelled_are_offered(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    st.cache_resource.clear()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def slow(*_: Any) -> None:
+        begun.set()
+        assert may_end.wait(100)
+
+    monkeypatch.setattr(every_layer, "layer_alone", slow)
+    app = full(small, "explain")
+    assert begun.wait(60)
+    press(app, "Cancel")
+    may_end.set()
+    assert over(ahead(app)).status == "cancelled"
+    run(app)
+    assert len(read_blob(payload(app)).header["pending"]) == 19
+    press(app, "Compute all layers")
+    assert over(ahead(app)).status == "done"
+    assert read_blob(payload(run(app))).header["pending"] == []
+
+
+def test_what_takes_long_is_offered_with_its_time(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    st.cache_resource.clear()
+    monkeypatch.setattr(every_layer, "_PRODUCTS_PER_SECOND", 1e8)
+    app = full(small, "explain")
+    assert over(ahead(app)).status == "done"
+    (offer,) = [button for button in app.button if button.label.startswith("Compute all layers (about")]
+    assert re.search(r"about \d+ (s|min)\)", offer.label)
+    assert len(read_blob(payload(run(app))).header["pending"]) == 19
+
+
+def ahead(app: AppTest) -> Job:
+    """The work ahead of the page."""
+    job = jobs().latest(app.session_state.session.number, "ahead")
+    assert job is not None
+    return job
 
 
 def test_the_table_is_of_the_patch_that_is_fixed(small: Dataset, found: Analysis) -> None:

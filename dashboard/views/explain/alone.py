@@ -4,9 +4,7 @@ import streamlit as st
 
 from dashboard.components.analysis import current_analysis
 from dashboard.components.microscope import microscope
-from dashboard.services.cache import results
 from dashboard.session import current
-from dashboard.views.explain import layers
 from dashboard.views.explain.presentation import present
 
 
@@ -24,6 +22,6 @@ def draw() -> None:
     if score is None:
         return
     if here.is_embedded:
-        microscope(found, score, tuple((results().get(layers.depth_key(found, score)) or {}).values()))
+        microscope(found, score)
     elif here.presented_step is not None:
         present(found, score, here.presented_step)

@@ -12,7 +12,7 @@ from dashboard.text import escaped
 from dashboard.views.selection import overview
 from lake_core.detector.result import ImageResult
 from lake_core.sentences import quantity
-from lake_core.visualization.colours import symmetric_limit
+from lake_core.visualization.colours import activation_scale
 
 LARGE, SMALL, SMALL_WIDTH = 900, 320, 210
 N_NORMALS, N_NEURONS = 8, 4
@@ -78,7 +78,7 @@ def neurons(found: Analysis, score: ImageResult) -> None:
     for card, (layer, row) in zip(cards(len(rows), SMALL_WIDTH + 60, "map_row_noticing"), rows, strict=True):
         neuron, hook_point = int(row["neuron"]), lake.backbone.hook_point(layer, lake.config.site)
         acts = lake.store.get(score.image, hook_point)[:, neuron].numpy()
-        drawn = NeuronMap(found.key.model, hook_point, neuron, symmetric_limit([acts]), SMALL)
+        drawn = NeuronMap(found.key.model, hook_point, neuron, activation_scale([acts]), SMALL)
         level = "▲ more" if row["here"] > row["normal"] else "▼ less"
         with card:
             st.image(neuron_image(score.image, drawn), width="stretch", alt=f"Map of neuron {neuron} of layer {layer}")

@@ -43,7 +43,7 @@ export class Matrix {
     const total = nLines.reduce((sum, n) => sum + n, 0);
     const gap = all.length > 8 ? 1 : 5;
     const line = Math.min(60, Math.max(total > all.length && all.length <= 8 ? 28 : LOWEST, ROOM / total - gap));
-    let top = 0;
+    let top = 1;
     this.rows = [];
     this.waiting = [];
     for (const [place, [number, i]] of all.entries()) {
@@ -70,7 +70,7 @@ export class Matrix {
   }
 
   drawLabel(context, layer, { top, line }, isMarked) {
-    const size = Math.min(13, line + 0.5);
+    const size = Math.min(13, line);
     context.textBaseline = "middle";
     context.fillStyle = isMarked ? this.inks.focus : layer.in_score ? this.inks.text : this.inks.muted;
     context.font = `${layer.in_score || isMarked ? 600 : 400} ${size}px ${this.inks.font}`;

@@ -139,11 +139,12 @@ export class Microscope {
   }
 
   legend() {
-    const { layers } = this.scored;
+    const { scored } = this;
     const sides = ["up: more active than in the nearest normal patch, ", swatch("less"), "down: less active; the stronger, the more it adds (square root). "];
     const legend = make("p", { class: "ms-legend" }, swatch("more"), ...sides, "● layer in the score");
-    if (layers.some((layer) => !layer.in_score)) legend.append(", ○ outside: what it would add");
-    if (layers.some((layer) => layer.n_rest)) legend.append("; outlined: all other selected neurons");
+    const hasMore = hasMoreLayers(scored);
+    if (hasMore) legend.append(", ○ outside: what it would add");
+    if (hasMore || scored.layers.some((layer) => layer.n_rest)) legend.append("; outlined: all other selected neurons");
     return legend;
   }
 

@@ -1,6 +1,7 @@
 // This patch beside the nearest normal patch of every layer, each with its surroundings.
 
 import { make, say, sharp } from "./dom.js";
+import { allLayers } from "./layers.js";
 import { boxOf, nearestNormal } from "./payload.js";
 
 const CONTEXT = 5;
@@ -14,7 +15,7 @@ export class Neighbours {
     this.here = crop("this patch", "");
     const inOrder = [...scored.layers.keys()].sort((a, b) => scored.layers[b].in_score - scored.layers[a].in_score || a - b);
     this.normals = inOrder.map((i) => ({ layer: scored.layers[i], ...crop(`layer ${scored.layers[i].layer}`, "") }));
-    this.side = this.normals.length > 1 ? 88 : 116;
+    this.side = allLayers(scored).length > 1 ? 88 : 116;
     const figures = [this.here, ...this.normals].map((one) => one.element);
     this.element = make("div", { class: "ms-crops", tabindex: "0", role: "group", "aria-label": "This patch and its nearest normal patches" }, ...figures);
   }

@@ -133,16 +133,16 @@ def test_watched_layers_stand_beside_those_of_the_score(small_cnn: Backbone) -> 
 
 
 def test_a_layers_own_map_is_that_of_a_detector_with_that_layer_alone(small_cnn: Backbone) -> None:
-    """Of the layers in the score and of others, to five digits; off the image there is none."""
+    """Of the layers in the score and of others, to five digits."""
     normals, image = [spotted(seed) for seed in range(3)], spotted(5, defect=True)
-    lake = Lake(small_cnn, LakeConfig(layers=(9, 15), top_k=20, resize="letterbox")).fit(normals)
+    lake = Lake(small_cnn, LakeConfig(layers=(9, 15), top_k=20)).fit(normals)
     outside = [layer_alone(lake, layer) for layer in (4, 17)]
     watched = [scores_alone(lake, one, image) for one in outside if one is not None]
     read = read_blob(encode(scored_image(lake.explain(image), watched, pending=[5])))
     assert read.header["pending"] == [5]
     assert [layer["layer"] for layer in read.header["layers"]] == [4, 9, 15, 17]
     for number, layer in enumerate(read.header["layers"]):
-        alone = Lake(small_cnn, LakeConfig(layers=(layer["layer"],), top_k=20, resize="letterbox", fusion_weight=0.0))
+        alone = Lake(small_cnn, LakeConfig(layers=(layer["layer"],), top_k=20, fusion_weight=0.0))
         result = alone.fit(normals).explain(image)
         np.testing.assert_allclose(read.sections[f"{number}.map"], result.visual_map.reshape(-1), rtol=1e-5)
         assert np.nanmax(read.sections[f"{number}.map"]) == pytest.approx(result.score, rel=1e-5)
