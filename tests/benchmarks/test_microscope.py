@@ -97,8 +97,8 @@ def test_all_layers_of_an_image(ratios: list[str]) -> None:
     blob = encode(scored_image(lake.explain(image), maps))
     ratios.append(
         f"microscope: {len(layers)} layers of an image in {cpu['all']:.1f} CPU s ({cpu['next image']:.1f} s for the "
-        f"next image), {cpu['all'] / cpu['fitted']:.2f} of detectors fitted with each; payload of {len(blob) / 1e6:.2f} MB "
-        f"made in {time.thread_time() - start:.2f} s"
+        f"next image), {cpu['all'] / cpu['fitted']:.2f} of detectors fitted with each; payload of "
+        f"{len(blob) / 1e6:.2f} MB made in {time.thread_time() - start:.2f} s"
     )
     assert len(blob) <= MAX_BYTES_OF_A_SELECTION
     assert cpu["all"] < 0.6 * cpu["fitted"]
