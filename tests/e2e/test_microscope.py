@@ -273,7 +273,9 @@ def test_each_layers_own_map_is_reached_by_pointer_and_by_keys(chromium: Browser
     page.wait_for_selector(".ms-story strong")
     layers, line = page.locator(".ms-layer"), page.locator(".ms-layer-line span").first
     assert [name.strip() for name in layers.all_inner_texts()] == [
-        *["12", "13", "14"],
+        "12",
+        "13",
+        "14",
         "● 15",
         *map(str, range(16, 22)),
     ]

@@ -8,6 +8,9 @@ import { miniature } from "./image_view.js";
 const MOST_IN_A_ROW = 12;
 const LARGEST = 60;
 const GAP = 3;
+const LONGEST =
+  "Layer 88, outside of the score: 88 × 88 patches, greatest value 888.88. 888 of 8888 neurons selected, first 8888, 8888, " +
+  "8888, 8888, 8888. 0000000000";
 
 /** Whether there is a layer to see besides those of the score. */
 export const hasMoreLayers = (scored) => scored.pending.length > 0 || scored.layers.some((layer) => !layer.in_score);
@@ -49,9 +52,7 @@ export class LayerStrip {
       ...this.frames.map((frame) => frame.element),
     );
     this.line = make("span", {});
-    const texts = [this.plainText(), ...scored.layers.map(layerText)];
-    const longest = texts.reduce((a, b) => (b.length > a.length ? b : a));
-    const room = make("span", { class: "ms-room", "aria-hidden": "true" }, `${longest} 0000000000`);
+    const room = make("span", { class: "ms-room", "aria-hidden": "true" }, LONGEST);
     const line = make("p", { class: "ms-hint ms-layer-line" }, this.line, room);
     this.element = titled("Layer by layer", "each by itself, first to last", null, this.row, line);
     this.listen();

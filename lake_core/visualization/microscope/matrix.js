@@ -10,7 +10,7 @@ const MAX_CELL = 24;
 const ROOM = 132;
 const THIN = 20;
 const LOWEST = 11;
-const LOWEST_IN_SCORE = 24;
+const LOWEST_IN_SCORE = 20;
 
 /** Cells with bars: up where a neuron is more active than normal, down where it is less. */
 export class Matrix {
