@@ -47,6 +47,13 @@ def lake(small: Dataset, page: AppTest) -> Lake:
     return Lake(store.backbone, LakeConfig(), store).fit([example.image for example in small.normals])
 
 
+def test_a_second_visitor_with_the_same_images_has_a_card_too(small: Dataset, page: AppTest) -> None:
+    tests = tuple(replace(one, image=replace(one.image, rgb=one.image.rgb.copy())) for one in small.tests)
+    other = opened(Workspace(small.normals, tests, "metal"), "neurons")
+    assert not other.exception
+    assert "A good image: " in texts(other)
+
+
 @pytest.mark.parametrize("with_tests", [True, False])
 def test_the_card_is_whole_with_and_without_test_images(with_tests: bool, small: Dataset) -> None:
     app = opened(Workspace(small.normals, small.tests if with_tests else (), "metal"), "neurons")

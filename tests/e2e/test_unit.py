@@ -120,3 +120,28 @@ def test_pixels_behind_a_neuron_can_be_cancelled_and_computed(metal: Page) -> No
     ask_for(page, "Compute the attribution")
     expect(page.get_by_text("Completeness error")).to_be_visible(timeout=2 * PATIENCE)
     expect(page.get_by_alt_text(re.compile(r"Pixels that move neuron \d+"))).to_be_visible()
+
+
+def test_from_a_cell_of_the_matrix_to_its_neuron_seen_before_it_is_opened(metal: Page) -> None:
+    page = metal
+    go_to(page, "Neurons")
+    section(page, "Neurons by kind of defect")
+    plot = page.get_by_test_id("stPlotlyChart").first.locator(".nsewdrag").first.bounding_box()
+    assert plot is not None
+    page.mouse.click(plot["x"] + 0.5 * plot["width"], plot["y"] + 0.5 * plot["height"])
+    see = button(page, r"See neuron \d+ of layer 15")
+    expect(see).to_be_visible(timeout=PATIENCE)
+    expect(button(page, r"Explain test")).to_be_visible()
+    neuron = re.findall(r"\d+", see.inner_text())[0]
+    settle(page)
+    see.hover()
+    preview = page.get_by_test_id("stTooltipContent").locator("img")
+    expect(preview).to_be_visible(timeout=PATIENCE)
+    assert preview.evaluate("image => image.naturalWidth") == 176
+    see.click()
+    expect(page.get_by_role("heading", name=f"Neuron {neuron} of layer 15")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    assert query(page)["neuron"] == neuron
+    go_to(page, "Selection")
+    go_to(page, "Neurons")
+    expect(page.get_by_role("heading", name=f"Neuron {neuron} of layer 15")).to_be_visible(timeout=PATIENCE)

@@ -56,9 +56,9 @@ def beside(view: NeuronView, shown: Example) -> tuple[Example, str]:
     """An image beside the one shown, and what it is: the good test image with the lowest score, else a normal one."""
     score = view.found.score_of(shown.image.sha256)
     good = None if score is None else view.found.good_image_beside(score)
-    example = None if good is None else next(one for one in view.tests_by_score if one.image is good.image)
-    if example is not None and example.label == "good":
-        return example, "A good image"
+    for example in view.tests_by_score:
+        if good is not None and example.image.sha256 == good.image.sha256 and example.label == "good":
+            return example, "A good image"
     others = [one for one in view.found.workspace.normals if one.image.sha256 != shown.image.sha256]
     return (others or [shown])[0], "A normal image"
 
