@@ -162,7 +162,7 @@ def compare_ablated(lake: Lake, reduced: Lake, image: InputImage) -> ScoreAblati
 def ablate_tests(
     lake: Lake,
     neurons: Neurons,
-    images: Sequence[InputImage],
+    results: Sequence[ImageResult],
     labels: Labels | None = None,
     on_progress: Progress | None = None,
 ) -> ScoreComparison:
@@ -171,11 +171,11 @@ def ablate_tests(
     Args:
         lake: Fitted.
         neurons: Layer number -> selected neurons.
-        images: Any number.
+        results: What `lake` found on any number of images.
         labels: One per image, or None.
         on_progress: Called after each image with images done and in all; may raise to cancel.
     """
-    return compare_scores(lake, ablated(lake, neurons), images, labels, on_progress)
+    return compare_scores(lake, ablated(lake, neurons), results, labels, on_progress)
 
 
 # Beside random draws -------------------------------------------------------------------------------------------------
@@ -216,8 +216,8 @@ class ScoreAblationControl:
 def ablation_control(
     lake: Lake,
     neurons: Neurons,
-    image: InputImage,
-    images: Sequence[InputImage] = (),
+    result: ImageResult,
+    results: Sequence[ImageResult] = (),
     labels: Labels | None = None,
     draws: RandomDraws = DEFAULT_DRAWS,
     on_progress: Progress | None = None,
@@ -228,25 +228,33 @@ def ablation_control(
         lake: Fitted.
         neurons: Layer number -> selected neurons. Where a layer has too few others to draw from, draws hold some of
             the chosen ones, and where all its neurons are chosen, nothing can be drawn.
-        image: The image whose score is looked at.
-        images: Test images for the AUROC; none leaves it out, which is about ten times as fast.
+        result: What `lake` found on the image whose score is looked at.
+        results: The same of test images, for the AUROC; none leaves it out, which is about ten times as fast.
         labels: One per test image.
         draws: How many, and their seed.
         on_progress: Called after each draw with draws done and in all; may raise to cancel.
     """
     chosen = checked_neurons(lake, neurons)
-    known = checked_labels(images, labels)
-    before, auroc_before = _outcome(lake, image, images, known)
+    known = checked_labels(results, labels)
+    with_auroc = {True, False} <= set(known)
+    before = {one.image.sha256: one for one in ([result, *results] if with_auroc else [result])}
 
-    def changes_by(without: Lake) -> tuple[float, float]:
-        after, auroc_after = _outcome(without, image, images, known)
-        return after - before, 0.0 if auroc_before is None or auroc_after is None else auroc_after - auroc_before
+    def outcome(scores: dict[str, float]) -> np.ndarray:
+        auroc = known_auroc(known, [scores[one.image.sha256] for one in results]) if with_auroc else None
+        return np.array([scores[result.image.sha256], auroc or 0.0])
 
-    change, auroc_change = changes_by(ablated(lake, chosen))
+    own = outcome({sha256: one.score for sha256, one in before.items()})
+
+    def changes_by(without: Lake) -> np.ndarray:
+        after = {sha256: without.explain(one.image).score for sha256, one in before.items()}
+        changes: np.ndarray = outcome(after) - own
+        return changes
+
+    change, auroc_change = changes_by(ablated(lake, chosen)).tolist()
     drawn = matched_draws(chosen, all_selected(lake), draws)
     found = [changes_by(ablated(lake, draw)) for draw in counted(drawn, on_progress)]
     changes, auroc_changes = np.array(found, dtype=np.float64).reshape(-1, 2).T
-    mixed, with_auroc = is_mixed(chosen, drawn), auroc_before is not None
+    mixed = is_mixed(chosen, drawn)
     return ScoreAblationControl(
         drawn,
         change,
@@ -257,12 +265,3 @@ def ablation_control(
         rank_among(auroc_change, auroc_changes, mixed) if with_auroc else None,
         len(chosen),
     )
-
-
-def _outcome(lake: Lake, image: InputImage, images: Sequence[InputImage], labels: Labels) -> tuple[float, float | None]:
-    """The score of an image, and the AUROC over images or None without both labels; each image is scored once."""
-    with_auroc = {True, False} <= set(labels)
-    wanted = {one.sha256: one for one in ([image, *images] if with_auroc else [image])}
-    scores = {sha256: lake.explain(one).score for sha256, one in wanted.items()}
-    auroc = known_auroc(labels, [scores[one.sha256] for one in images]) if with_auroc else None
-    return scores[image.sha256], auroc

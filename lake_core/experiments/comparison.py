@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult, Level
 from lake_core.detector.selection import Selection, jaccard
@@ -84,27 +83,27 @@ class ScoreComparison:
 
 
 def compare_scores(
-    before: Lake,
+    lake: Lake,
     after: Lake,
-    images: Sequence[InputImage],
+    results: Sequence[ImageResult],
     labels: Labels | None = None,
     on_progress: Progress | None = None,
 ) -> ScoreComparison:
-    """Scores images by two fitted detectors.
+    """Scores images that one detector has scored by another.
 
     Args:
-        before, after: The detectors.
-        images: Any number.
+        lake, after: Fitted.
+        results: What `lake` found on any number of images.
         labels: One per image, or None.
         on_progress: Called after each image with images done and in all; may raise to cancel.
     """
-    known = checked_labels(images, labels)
+    known = checked_labels(results, labels)
     rows = []
-    for image, label in counted(list(zip(images, known, strict=True)), on_progress):
-        old, new = before.explain(image), after.explain(image)
+    for old, label in counted(list(zip(results, known, strict=True)), on_progress):
+        new = after.explain(old.image)
         rows.append(
             (
-                image.name,
+                old.image.name,
                 pd.NA if label is None else label,
                 old.score,
                 new.score,
@@ -119,16 +118,16 @@ def compare_scores(
         table,
         known_auroc(known, table["before"].to_numpy()),
         known_auroc(known, table["after"].to_numpy()),
-        before.threshold_,
+        lake.threshold_,
         after.threshold_,
     )
 
 
-def checked_labels(images: Sequence[InputImage], labels: Labels | None) -> Labels:
+def checked_labels(results: Sequence[ImageResult], labels: Labels | None) -> Labels:
     """One label per image, None for each where there are no labels."""
-    if labels is not None and len(labels) != len(images):
-        raise ValueError(f"{len(labels)} labels for {len(images)} images")
-    return [None] * len(images) if labels is None else labels
+    if labels is not None and len(labels) != len(results):
+        raise ValueError(f"{len(labels)} labels for {len(results)} images")
+    return [None] * len(results) if labels is None else labels
 
 
 class Difference(NamedTuple):

@@ -7,6 +7,7 @@ import numpy as np
 
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
+from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import jaccard
 from lake_core.errors import LakeError
 from lake_core.experiments.comparison import ScoreComparison, checked_labels, compare_scores
@@ -67,7 +68,7 @@ class Contamination:
 def contaminate(
     lake: Lake,
     added: Sequence[InputImage],
-    tests: Sequence[InputImage] = (),
+    results: Sequence[ImageResult] = (),
     labels: Labels | None = None,
     on_progress: Progress | None = None,
 ) -> Contamination:
@@ -79,7 +80,7 @@ def contaminate(
         lake: Fitted; it stays as it is.
         added: At least one image that is not among the normal ones yet, for instance a defective test image. One
             that is given twice counts once.
-        tests: Test images; the added ones among them are passed over.
+        results: What `lake` found on test images; the added ones among them are passed over.
         labels: One per test image, or None.
         on_progress: Called after each test image with images done and in all; may raise to cancel.
     Raises:
@@ -96,13 +97,13 @@ def contaminate(
     after = Lake(lake.backbone, lake.config, lake.store).fit([*lake.normals_, *added])
     after = after.with_threshold(lake.own_threshold)
     shown = {image.sha256 for image in added}
-    pairs = zip(tests, checked_labels(tests, labels), strict=True)
-    kept = [(image, label) for image, label in pairs if image.sha256 not in shown]
+    pairs = zip(results, checked_labels(results, labels), strict=True)
+    kept = [(result, label) for result, label in pairs if result.image.sha256 not in shown]
     return Contamination(
         tuple(added),
         after,
         tuple(_shift(lake, after, layer) for layer in sorted(lake.selection_.keys() | after.selection_.keys())),
-        compare_scores(lake, after, [image for image, _ in kept], [label for _, label in kept], on_progress),
+        compare_scores(lake, after, [result for result, _ in kept], [label for _, label in kept], on_progress),
     )
 
 

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lake_core.config import TextConfig
-from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import coarse_under, fused_maps, pooled
@@ -68,7 +67,7 @@ class WithoutPrompt(NamedTuple):
 
 def prompt_sensitivity(
     lake: Lake,
-    image: InputImage,
+    result: ImageResult,
     state_words: Mapping[str, tuple[Sequence[str], Sequence[str]]] = STATE_WORDS,
     object_names: Sequence[str] = OBJECT_NAMES,
     on_progress: Progress | None = None,
@@ -80,7 +79,7 @@ def prompt_sensitivity(
 
     Args:
         lake: Fitted.
-        image: Any image.
+        result: What `lake` found on the image.
         state_words: Name -> phrases for the normal and for the anomalous state, instead of the detector's.
         object_names: Other names for what the images show; the detector's own is skipped.
         on_progress: Called after the single prompts and after each other wording; may raise to cancel.
@@ -89,14 +88,13 @@ def prompt_sensitivity(
     """
     joint_hook_point(lake)
     plan = list(_wordings(lake.config.prompts, lake.config.object_name, state_words, object_names))
-    before = lake.explain(image)
-    rows = [_row(AS_IS, AS_IS, before)]
-    rows += [_row(WITHOUT_PROMPT, one.prompt, one) for one in without_each_prompt(lake, before)]
+    rows = [_row(AS_IS, AS_IS, result)]
+    rows += [_row(WITHOUT_PROMPT, one.prompt, one) for one in without_each_prompt(lake, result)]
     if on_progress is not None:
         on_progress(1, 1 + len(plan))
     for n_done, (family, what, prompts, name) in enumerate(plan, start=2):
         other = lake.with_prompts(prompts, name)
-        rows.append(_row(family, what, other.aggregate(other.with_own_text(before.patch_scores))))
+        rows.append(_row(family, what, other.aggregate(other.with_own_text(result.patch_scores))))
         if on_progress is not None:
             on_progress(n_done, 1 + len(plan))
     table = pd.DataFrame(rows, columns=list(COLUMNS))

@@ -57,7 +57,7 @@ TOP_KS = (10, 25, 50, 75, 100, 150, 200, 300)
 
 
 class Maps(NamedTuple):
-    """One witness' calibrated maps: of the normal images left out in turn (n, p), of the test images (t, p)."""
+    """One layer's calibrated maps: of the normal images left out in turn (n, p), of the test images (t, p)."""
 
     own: np.ndarray
     tests: np.ndarray

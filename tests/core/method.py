@@ -13,6 +13,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
+from lake_core.detector.memory_bank import finest
 from lake_core.types import HookPoint, Site
 
 N_NORMALS = 3
@@ -185,6 +186,42 @@ def naive_text_map(
     m50, m99 = np.quantile(np.concatenate(on_image), [0.5, config.calibration_quantile])
     tested = margin(lake.store.get(image, hook_point) if seen is None else seen[hook_point])
     return np.maximum(0, (tested - m50) / (m99 - m50))[under(grid, joint_grid)]
+
+
+def naive_normal_scores(lake: Lake, normals: list[InputImage], off: dict[int, list[int]]) -> list[float]:
+    """The normal images' leave-one-out scores (sections 2 to 4), float64, without the neurons in `off`."""
+    config, backbone = lake.config, lake.backbone
+    grid = finest([backbone.layer(number).grid for number in config.layers])
+    visual = np.zeros((len(normals), grid.n_patches))
+    for number in config.layers:
+        own, hook_point = backbone.layer(number).grid, backbone.hook_point(number, config.site)
+        acts = np.stack([lake.store.get(normal, hook_point).double().numpy() for normal in normals])
+        inside = np.stack([lies_inside(own, backbone, normal) for normal in normals])
+        neurons = np.argsort(-acts[inside].var(0, ddof=1), kind="stable")[: config.top_k]
+        neurons = np.array([neuron for neuron in neurons if neuron not in off.get(number, [])], int)
+        if not len(neurons):
+            continue
+        vectors = naive_subspace(acts, neurons, own, config.smooth, config.normalise)
+        found = np.stack(
+            [
+                brute(vectors[i], np.concatenate([vectors[j][inside[j]] for j in range(len(normals)) if j != i]))
+                for i in range(len(normals))
+            ]
+        )
+        tau = np.quantile(found[inside], config.calibration_quantile)
+        visual += found[:, under(grid, own)] / tau / len(config.layers)
+    scores = []
+    for i, normal in enumerate(normals):
+        # The text map of a normal image is its own; `naive` gives it beside a visual map that is not wanted.
+        text_part = naive(lake, normals, normal).text_part
+        fused = (
+            visual[i]
+            if text_part is None
+            else (1 - config.fusion_weight) * visual[i] + config.fusion_weight * text_part
+        )
+        inside_i = lies_inside(grid, backbone, normal)
+        scores.append(float(np.sort(fused[inside_i])[-min(config.top_q, inside_i.sum()) :].mean()))
+    return scores
 
 
 def agree(found: np.ndarray, expected: np.ndarray) -> None:

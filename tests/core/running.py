@@ -44,8 +44,10 @@ def without_times(report: EvaluationReport) -> EvaluationReport:
 
 
 def held_activations(lake: Lake, images: Sequence[InputImage]) -> dict[tuple[str, HookPoint], Tensor]:
-    """Copies of all activations of the images that the detector's store holds."""
-    return {key: tensor.clone() for key, tensor in _held(lake, images).items()}
+    """Copies of all activations of the images that the detector's store holds; those of the score must be there."""
+    held = {key: tensor.clone() for key, tensor in _held(lake, images).items()}
+    assert held.keys() >= {(image.sha256, point) for image in images for point in lake.hook_points}
+    return held
 
 
 def assert_unchanged(lake: Lake, images: Sequence[InputImage], before: Mapping[tuple[str, HookPoint], Tensor]) -> None:

@@ -46,11 +46,11 @@ def test_neurons_off_says_what_the_core_says(small: Dataset, found: Analysis) ->
     press(app, "Compare with 20 random draws")
     assert "random draws of as many selected neurons" not in texts(app)
     when_done(app)
-    image, tests, labels = score.image, found.images, found.known_labels
-    control = ablation_control(found.lake, top_contributing_neurons(score, 5), image, tests, labels)
+    labels = found.known_labels
+    control = ablation_control(found.lake, top_contributing_neurons(score, 5), score, found.scores, labels)
     assert sentence(control.finding) in texts(app)
     assert "Of 20 random draws of as many selected neurons" in sentence(control.finding)
-    table = ablate_tests(found.lake, top_contributing_neurons(score, 5), tests, labels)
+    table = ablate_tests(found.lake, top_contributing_neurons(score, 5), found.scores, labels)
     assert f"{table.auroc_before:.3f} before, **{table.auroc_after:.3f}** after" in texts(app)
     assert any("anomalous_at_kept_threshold" in one.value and one.value.equals(table.table) for one in app.dataframe)
 
@@ -126,7 +126,7 @@ def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(
 def test_a_image_among_the_normals_is_no_longer_scored(small: Dataset, found: Analysis) -> None:
     app = when_done(run(full(small, "interventions"), experiment="Reference-set contamination"))
     score = highest(found)
-    expected = contaminate(found.lake, [score.image], found.images, found.known_labels)
+    expected = contaminate(found.lake, [score.image], found.scores, found.known_labels)
     assert sentence(expected.finding) in texts(app)
     assert "With one more image among the normal ones" in sentence(expected.finding)
     threshold = next(metric for metric in app.metric if metric.label == "Threshold")

@@ -146,19 +146,19 @@ def contamination(found: Analysis, score: ImageResult) -> None:
     if not chosen:
         st.caption("Choose at least one image.")
         return
-    lake, tests, labels = found.lake, found.images, found.known_labels
-    added = [image for image in tests if image.sha256 in chosen]
+    lake, scores, labels = found.lake, found.scores, found.known_labels
+    added = [image for image in found.images if image.sha256 in chosen]
     made = computed_beside(
         ("contaminated", found.result_key, lake.threshold_, tuple(sorted(chosen))),
         "Fitting",
-        lambda show: contaminate(lake, added, tests, labels, show),
+        lambda show: contaminate(lake, added, scores, labels, show),
     )
     if made is None:
         return
-    scores = made.scores
-    cells: list[Cell] = [("Threshold", f"{scores.threshold_after:.3f}", f"was {scores.threshold_before:.3f}")]
-    if scores.auroc_before is not None and scores.auroc_after is not None:
-        cells.append(("Image AUROC, other images", f"{scores.auroc_after:.3f}", f"was {scores.auroc_before:.3f}"))
+    compared = made.scores
+    cells: list[Cell] = [("Threshold", f"{compared.threshold_after:.3f}", f"was {compared.threshold_before:.3f}")]
+    if compared.auroc_before is not None and compared.auroc_after is not None:
+        cells.append(("Image AUROC, other images", f"{compared.auroc_after:.3f}", f"was {compared.auroc_before:.3f}"))
     cells += [
         (f"Selection of layer {one.layer}", f"{one.jaccard:.2f}", f"{len(one.gained)} neurons differ")
         for one in made.layers
@@ -166,11 +166,11 @@ def contamination(found: Analysis, score: ImageResult) -> None:
     metrics(cells)
     st.markdown(escaped(sentence(made.finding)))
     st.plotly_chart(
-        interventions.before_after(scores.table, scores.threshold_before, scores.threshold_after),
+        interventions.before_after(compared.table, compared.threshold_before, compared.threshold_after),
         key="contaminated_scores",
         alt="Score of each test image before and after, with both thresholds",
     )
-    download_table(scores.table, "contaminated.csv")
+    download_table(compared.table, "contaminated.csv")
 
 
 def stability(found: Analysis, score: ImageResult) -> None:

@@ -122,11 +122,11 @@ def _off_everywhere(found: Analysis, score: ImageResult, neurons: dict[int, np.n
     key = ("off", found.result_key, found.lake.threshold_, score.image.sha256, neuron_key(neurons))
     if not asked_beside(key, f"Compare with {DEFAULT_DRAWS.n} random draws, over all images", ":material/casino:"):
         return
-    lake, image, images, labels = found.lake, score.image, found.images, found.known_labels
+    lake, scores, labels = found.lake, found.scores, found.known_labels
 
     def work(show: Progress) -> tuple[ScoreComparison, ScoreAblationControl]:
-        tests = ablate_tests(lake, neurons, images, labels, lambda *_: show(0, DEFAULT_DRAWS.n))
-        return tests, ablation_control(lake, neurons, image, images, labels, on_progress=show)
+        tests = ablate_tests(lake, neurons, scores, labels, lambda *_: show(0, DEFAULT_DRAWS.n))
+        return tests, ablation_control(lake, neurons, score, scores, labels, on_progress=show)
 
     made = computed_beside(key, "Random draws", work)
     if made is None:

@@ -105,9 +105,7 @@ def sensitivity(found: Analysis, score: ImageResult) -> None:
         "the object?"
     )
     key = ("prompt_sensitivity", found.result_key, score.threshold, score.image.sha256)
-    result = computed(
-        key, "Prompt variants", lambda show: prompt_sensitivity(found.lake, score.image, on_progress=show)
-    )
+    result = computed(key, "Prompt variants", lambda show: prompt_sensitivity(found.lake, score, on_progress=show))
     if result is not None:
         perturbations(result, "prompt_sensitivity")
 

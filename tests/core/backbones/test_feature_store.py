@@ -57,7 +57,9 @@ def test_features_are_those_of_the_backbone(backbone: Backbone, noise_images: li
     store = FeatureStore(backbone)
     store.ensure(noise_images, backbone.hook_points)
     for image in noise_images:
-        for hook_point, tensor in reference(backbone, image, backbone.hook_points).items():
+        expected = reference(backbone, image, backbone.hook_points)
+        assert len(expected) == 2 * len(backbone.layers) + 2
+        for hook_point, tensor in expected.items():
             torch.testing.assert_close(store.get(image, hook_point), tensor, rtol=1e-4, atol=1e-4)
 
 

@@ -65,6 +65,8 @@ def test_adapters_give_copies(open_tiny: OpenTiny, name: str) -> None:
     hooks = Hooks(adapter.hooks(), patches)
     with torch.inference_mode(), hooks.collecting(hooks.hook_points) as found:
         adapter.forward(torch.randn(1, 3, *backbone.input_size))
+    assert found.keys() == raws.keys() == hooks.hook_points
+    assert found
     for hook_point, tensor in found.items():
         assert tensor.data_ptr() != raws[hook_point].data_ptr(), hook_point
 
@@ -128,10 +130,13 @@ def test_four_threads_on_one_model_never_see_each_other(open_tiny: OpenTiny, nam
         return found
 
     references = [capture(index) for index in range(4)]
+    assert all(len(found) >= len(backbone.layers) for found in references)
 
     def work(index: int) -> None:
         for _ in range(40):
-            for hook_point, tensor in capture(index).items():
+            found = capture(index)
+            assert found.keys() == references[index].keys()
+            for hook_point, tensor in found.items():
                 torch.testing.assert_close(tensor, references[index][hook_point], rtol=1e-4, atol=1e-4)
         assert _COLLECTOR.get() is None
 
@@ -142,10 +147,13 @@ def test_threads_that_forward_at_once_get_their_own_images(open_tiny: OpenTiny) 
     backbone = open_tiny("efficientnet")
     inputs = torch.randn(4, 2, 3, *backbone.input_size, generator=torch.Generator().manual_seed(0))
     references = [backbone.forward(x, backbone.hook_points) for x in inputs]
+    assert all(len(found) >= len(backbone.layers) for found in references)
 
     def work(index: int) -> None:
         for _ in range(10):
-            for hook_point, tensor in backbone.forward(inputs[index], backbone.hook_points).items():
+            found = backbone.forward(inputs[index], backbone.hook_points)
+            assert found.keys() == references[index].keys()
+            for hook_point, tensor in found.items():
                 torch.testing.assert_close(tensor, references[index][hook_point])
 
     in_threads(work)

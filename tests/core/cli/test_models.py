@@ -13,7 +13,7 @@ from lake_core.backbones.catalogue import OFFERED, UNTUNED
 from lake_core.backbones.checks import Check
 from lake_core.backbones.hooks import Hook
 from lake_core.cli import models
-from tests.core.cli.test_app import error_line, lake
+from tests.core.cli.commands import error_line, lake
 from tests.core.hub import SPEC, LocalHub, partial_files, running_hub
 
 CACHED = ["ViT-B-16:openai", "ViT-B-32:laion2b_s34b_b79k"]

@@ -14,6 +14,7 @@ from lake_core.data.datasets import read_example, read_folder
 from lake_core.data.folders import index_folder
 from lake_core.data.inspection import Category, inspect, lines
 from lake_core.errors import DatasetError
+from tests.core.data.folders import write
 
 SIDE = 32
 
@@ -31,14 +32,6 @@ def mask(rows: slice, value: int = 255) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(marked).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def write(root: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return root
 
 
 def only(root: Path) -> Category:

@@ -11,7 +11,9 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.data import samples
 from lake_core.data.images import InputImage
 from lake_core.data.samples import assets_folder, load_sample, measured_sample, sample_facts, sample_names
+from lake_core.errors import DatasetError
 from lake_core.version import METHOD_VERSION
+from tests.core.data.folders import MVTEC, write
 from tests.core.measured_samples import (
     METHODS,
     PATH,
@@ -99,3 +101,21 @@ def test_the_brightness_of_the_border_leaves_the_middle_out() -> None:
     rgb = np.full((16, 24, 3), 40, np.uint8)
     rgb[2:-2, 3:-3] = 200
     assert border_brightness(InputImage("x.png", rgb, "0" * 64, (24, 16))) == 40
+
+
+def test_samples_are_read_from_the_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "samples" / "textile", MVTEC)
+    write(tmp_path / "samples" / "metal", MVTEC)
+    write(tmp_path / "samples" / "LICENSES", {"x.txt": b"CC0"})
+    monkeypatch.setattr(samples, "assets_folder", lambda: tmp_path)
+    assert sample_names() == ("metal", "textile")
+    assert load_sample("textile").name == "textile"
+    assert len(load_sample("textile").tests) == 4
+    for wrong in ("wood", "../samples/metal", ""):
+        with pytest.raises(DatasetError, match=r"There is no sample '.*': choose one of metal, textile"):
+            load_sample(wrong)
+
+
+def test_assets_lie_beside_the_package_in_a_checkout() -> None:
+    assert assets_folder().name == "assets"
+    assert (assets_folder() / "lake-cnn").is_dir()

@@ -88,6 +88,7 @@ def test_carriers_show_the_two_values_behind_each_contribution(lake: Lake, noise
     result = lake.explain(noise_images[4])
     patch = on_image(result, 1)[0]
     contributions = result.contributions(patch)
+    assert [evidence.layer for evidence in result.evidence(patch)] == list(lake.selection_)
     for evidence in result.evidence(patch):
         own = contributions[contributions["layer"] == evidence.layer]
         found = result.top_neurons(patch, evidence.layer, top=4)

@@ -92,8 +92,12 @@ def test_contributions_names_the_neurons_that_the_method_names(
 
 
 def test_contributions_adds_up_at_every_patch_of_every_image(fitted: Lake, noise_images: list[InputImage]) -> None:
-    for result in fitted.with_weights(fusion_weight=0.3).explain_all(noise_images):
+    results = fitted.with_weights(fusion_weight=0.3).explain_all(noise_images)
+    assert [result.image for result in results] == noise_images
+    for result in results:
         fused = result.map.reshape(-1)
+        assert np.array_equal(result.patch_scores.inside, np.isfinite(fused))
+        assert result.patch_scores.inside.any()
         for patch in np.flatnonzero(result.patch_scores.inside):
             assert total(result.contributions(int(patch))) == pytest.approx(float(fused[patch]), rel=1e-4)
 
@@ -186,6 +190,7 @@ def test_coarse_layers_give_each_fine_patch_a_value_that_was_computed(
 def test_evidence_points_to_the_normal_patch_at_that_distance(fitted: Lake, noise_images: list[InputImage]) -> None:
     result = fitted.with_weights(fusion_weight=0.3).explain(noise_images[4])
     config = fitted.config
+    assert [found.layer for found in result.evidence()] == list(fitted.selection_)
     for found in result.evidence():
         hook_point = fitted.backbone.hook_point(found.layer, config.site)
         grid, neurons = fitted.backbone.layer(found.layer).grid, fitted.selection_[found.layer].neurons
@@ -248,7 +253,9 @@ def test_patches_off_a_letterboxed_image_are_nan_and_never_decide(lakes: Any, no
 
 
 def test_the_memory_bank_of_letterboxed_images_has_only_patches_on_them(lakes: Any) -> None:
-    for layer in lakes("native-vit", "channel, neuron, letterbox").memory_bank_.layers:
+    layers = lakes("native-vit", "channel, neuron, letterbox").memory_bank_.layers
+    assert len(layers) == 3
+    for layer in layers:
         assert sorted(set(layer.bank_patch.tolist())) == list(range(5, 20))
 
 

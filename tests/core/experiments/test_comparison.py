@@ -55,6 +55,8 @@ def test_each_neuron_has_the_two_contributions_that_the_method_gives_it(
     naive_a, naive_b = (naive(lake, noise_images[:N_NORMALS], image) for image in pair)
     table = compare_contributions(a, b)
     visual = table[table["part"] == "visual"]
+    named = set(zip(visual["layer"], visual["neuron"], strict=True))
+    assert named == {key for patch in a.patches for key in naive_a.shares[int(patch)]}
     for row in visual.itertuples():
         key = int(row.layer), int(row.neuron)  # type: ignore[arg-type]
         for found, expected, result in ((row.contribution_a, naive_a, a), (row.contribution_b, naive_b, b)):

@@ -8,11 +8,13 @@ import pytest
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
+from lake_core.data.images import InputImage
 from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
 from lake_core.experiments.contamination import contaminate
 from lake_core.metrics.image_metrics import known_auroc
+from tests.core.method import N_NORMALS, naive, naive_normal_scores
 from tests.core.running import Cancelled
 
 
@@ -41,7 +43,7 @@ def labels_of(tests: tuple[Example, ...]) -> list[bool]:
 
 def test_a_rusty_plate_among_the_normal_ones_raises_the_threshold(lake: Lake, tests: tuple[Example, ...]) -> None:
     rusty = of_kind(tests, "rust")
-    found = contaminate(lake, [rusty.image], [e.image for e in tests], labels_of(tests))
+    found = contaminate(lake, [rusty.image], lake.explain_all([e.image for e in tests]), labels_of(tests))
     assert found.scores.threshold_before == lake.threshold_ == pytest.approx(1.088, abs=0.02)
     assert found.scores.threshold_after == pytest.approx(1.46, abs=0.05)
     (shift,) = found.layers
@@ -70,7 +72,9 @@ def test_a_bolt_hole_changes_the_selection(lake: Lake, tests: tuple[Example, ...
 def test_it_is_fitting_again_by_hand_and_the_added_image_is_no_test(lake: Lake, tests: tuple[Example, ...]) -> None:
     added, labels, done = of_kind(tests, "scratch"), labels_of(tests), []
     n_before = lake.store.n_forwards
-    found = contaminate(lake, [added.image], [e.image for e in tests], labels, lambda *step: done.append(step))
+    found = contaminate(
+        lake, [added.image], lake.explain_all([e.image for e in tests]), labels, lambda *step: done.append(step)
+    )
     assert lake.store.n_forwards == n_before
     assert done == [(n, len(tests) - 1) for n in range(1, len(tests))]
     by_hand = Lake(lake.backbone, lake.config, lake.store).fit([*lake.normals_, added.image])
@@ -113,6 +117,20 @@ def test_cancelling_leaves_the_detector_as_it_was(lake: Lake, tests: tuple[Examp
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        contaminate(lake, [tests[1].image], [e.image for e in tests], on_progress=stop)
+        contaminate(lake, [tests[1].image], lake.explain_all([e.image for e in tests]), on_progress=stop)
     assert lake.explain(tests[0].image).score == before
     assert len(lake.normals_) == 8
+
+
+def test_contaminated_normals_agree_with_the_method_written_again(fitted: Lake, noise_images: list[InputImage]) -> None:
+    normals, added, image = noise_images[:N_NORMALS], noise_images[6], noise_images[5]
+    found = contaminate(fitted, [added], fitted.explain_all([image, added]), [True, False])
+    row = found.scores.table.iloc[0]
+    assert found.scores.table["image"].tolist() == [image.name]
+    assert row["before"] == pytest.approx(naive(fitted, normals, image).score, rel=5e-4)
+    assert row["after"] == pytest.approx(naive(fitted, [*normals, added], image).score, rel=5e-4)
+    scores = naive_normal_scores(fitted, [*normals, added], {})
+    assert found.scores.threshold_after == pytest.approx(
+        np.quantile(scores, fitted.config.threshold_quantile), rel=1e-3
+    )
+    assert abs(row["change"]) > 1e-5

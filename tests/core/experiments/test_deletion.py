@@ -239,7 +239,8 @@ def test_occlusion_is_the_loss_when_a_region_is_covered(lake: Lake, noise_images
         found = occlusion(lake, image, target, "blurred", n_regions=4)
         own, other = backbone.prepare(image), replacement_of(lake, image, "blurred")
         patch_of = patch_of_pixels(found.grid, backbone.placement(image))
-        assert len(found.importance) <= 4
+        assert 1 < len(found.importance) == found.region.max() + 1 <= 4
+        assert np.abs(found.importance).max() > 5e-3
         for number in range(len(found.importance)):
             covered = torch.where(torch.from_numpy(found.region[patch_of] == number), other, own)
             results = []

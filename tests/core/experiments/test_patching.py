@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
-from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig, TextConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.text import text_directions
 from lake_core.errors import BackboneError, ConfigError
-from lake_core.experiments.neuron_sets import RandomDraws, all_selected
+from lake_core.experiments.neuron_sets import all_selected
 from lake_core.experiments.patching import (
-    CausalChange,
     Source,
     activation_patching,
     causal_ablation,
@@ -28,39 +26,16 @@ from lake_core.experiments.patching import (
 from lake_core.experiments.replacing import Targets
 from lake_core.sentences import sentence
 from lake_core.types import HookPoint
-from tests.core.method import agree, layers_of, naive, site_of
-from tests.core.running import Cancelled, assert_unchanged, held_activations, in_threads
+from tests.core.experiments.interventions import NO_DRAWS, early
+from tests.core.method import N_NORMALS, agree, naive, site_of
 from tests.core.tiny import OpenTiny, Tiny
 
-N_NORMALS = 3
-NONE = RandomDraws(0)
 TOKENS = ("native-vit", "siglip", "eva02", "perception-encoder", "mobileclip-b", "timm-vit")
 
 
-@pytest.fixture(scope="module")
-def lakes(noise_images: list[InputImage]) -> Callable[..., Lake]:
-    """Fitted detectors over all layers with small grids, one store for each backbone."""
-    stores: dict[Backbone, FeatureStore] = {}
-
-    def make(backbone: Backbone, **options: Any) -> Lake:
-        store = stores.setdefault(backbone, FeatureStore(backbone))
-        site = site_of(backbone, "mlp_hidden")
-        given: dict[str, Any] = {"site": site, "layers": layers_of(backbone, site, 8), "top_k": 8} | options
-        lake = Lake(backbone, LakeConfig(**given), store).fit(noise_images[:N_NORMALS])
-        store.ensure(noise_images, backbone.hook_points)
-        return lake
-
-    return make
-
-
 @pytest.fixture
-def lake(tiny: Tiny, lakes: Callable[..., Lake]) -> Lake:
-    return lakes(tiny.backbone)
-
-
-def early(lake: Lake) -> int:
-    """A layer of the score with others after it."""
-    return lake.config.layers[-2]
+def lake(tiny: Tiny, causal_lakes: Callable[..., Lake]) -> Lake:
+    return causal_lakes(tiny.backbone)
 
 
 def as_held(backbone: Backbone, name: str, hook_point: HookPoint, raw: Tensor) -> Tensor:
@@ -134,7 +109,7 @@ def test_mean_ablation_is_what_a_hook_written_by_hand_does(
     backbone, image, layer = tiny.backbone, noise_images[5], early(lake)
     hook_point = backbone.hook_point(layer, lake.config.site)
     neurons, patches = sorted(lake.selection_[layer].neurons[:3].tolist()), [1, 2]
-    found = causal_ablation(lake, image, Targets({layer: neurons}, {layer: patches}), draws=NONE)
+    found = causal_ablation(lake, image, Targets({layer: neurons}, {layer: patches}), draws=NO_DRAWS)
     means, cols = mean_over_normals(lake, hook_point, noise_images[:N_NORMALS]), backbone.grid(hook_point).cols
 
     def write(patches_rcu: Tensor) -> None:
@@ -154,12 +129,14 @@ def test_mean_ablation_is_what_a_hook_written_by_hand_does(
     assert found.after.score == pytest.approx(by_method.score, rel=5e-4)
     agree(found.after.map.reshape(-1), by_method.fused)
     untouched = naive(lake, noise_images[:N_NORMALS], image)
-    assert found.change == pytest.approx(by_method.score - untouched.score, abs=2e-3)
+    assert found.change == pytest.approx(by_method.score - untouched.score, rel=1e-2, abs=2e-5)
+    assert abs(found.change) > 1e-4
     assert np.abs(by_method.fused - untouched.fused).max() > 1e-3
     directions = text_directions(backbone.encode_text, lake.config.part(TextConfig))
-    whole, axis = expected[backbone.image_hook_point][0], directions.anomalous - directions.normal
-    assert found.text_after == pytest.approx(float(whole @ axis), abs=1e-5)
-    assert found.text_before == pytest.approx(float(plain[backbone.image_hook_point][0] @ axis), abs=1e-5)
+    axis = (directions.anomalous - directions.normal).double()
+    before, after = (float(acts[backbone.image_hook_point][0].double() @ axis) for acts in (plain, expected))
+    assert (found.text_before, found.text_after) == pytest.approx((before, after), abs=1e-5)
+    assert found.text_change == pytest.approx(after - before, rel=1e-2, abs=1e-6)
     assert [one.layer for one in found.layers] == list(range(layer, len(backbone.layers) + 1))
     for one in found.layers[1:]:
         output = HookPoint(one.layer, "residual_channel")
@@ -169,18 +146,18 @@ def test_mean_ablation_is_what_a_hook_written_by_hand_does(
         each = (expected[output] - plain[output]).norm(dim=1) / plain[output].norm(dim=1).mean()
         np.testing.assert_allclose(one.map, each.reshape(grid.rows, grid.cols), rtol=1e-3, atol=1e-5)
     assert found.layers[-1].relative > 1e-4
-    assert abs(found.text_change) > 1e-7
+    assert abs(found.text_change) > 3e-6
     assert found.before.score == pytest.approx(lake.explain(image).score, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["native-vit", "siglip"])
 def test_a_blocks_output_changes_by_the_neurons_outgoing_weights(
-    open_tiny: OpenTiny, lakes: Callable[..., Lake], noise_images: list[InputImage], name: str
+    open_tiny: OpenTiny, causal_lakes: Callable[..., Lake], noise_images: list[InputImage], name: str
 ) -> None:
     """mlp_out = sum_u a_u W_u + b, so the output of the block moves by (mean - a_u) W_u."""
     backbone = open_tiny(name)
-    lake, neuron, hook_point = lakes(backbone), 7, HookPoint(1, "mlp_hidden")
-    found = causal_ablation(lake, noise_images[6], Targets({1: [neuron]}), draws=NONE).layers[0]
+    lake, neuron, hook_point = causal_lakes(backbone), 7, HookPoint(1, "mlp_hidden")
+    found = causal_ablation(lake, noise_images[6], Targets({1: [neuron]}), draws=NO_DRAWS).layers[0]
     module: Any = backbone.adapter.hooks()[hook_point].module
     down = module.weight[:, neuron].detach().double()
     acts = lake.store.get(noise_images[6], hook_point).double()[:, neuron]
@@ -197,26 +174,27 @@ def test_a_blocks_output_changes_by_the_neurons_outgoing_weights(
 
 
 def test_a_neuron_that_nothing_reads_changes_nothing(
-    tiny: Tiny, lakes: Callable[..., Lake], noise_images: list[InputImage]
+    tiny: Tiny, causal_lakes: Callable[..., Lake], noise_images: list[InputImage]
 ) -> None:
     backbone = tiny.backbone
     site = site_of(backbone, "mlp_hidden")
     # Not the last one of a ViT: its patch tokens do not reach the whole image any more.
     layer = backbone.layers_with(site)[-2 if site == "mlp_hidden" else -1]
     # The score looks at another layer, or it would see the neuron itself.
-    lake = lakes(backbone, layers=backbone.layers_with(site)[-1 if site == "mlp_hidden" else 0 :][:1])
+    lake = causal_lakes(backbone, layers=backbone.layers_with(site)[-1 if site == "mlp_hidden" else 0 :][:1])
     neuron = int(lake.store.get(noise_images[5], HookPoint(layer, site)).std(0).argmax())
-    connected = causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NONE)
+    connected = causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NO_DRAWS)
     assert abs(connected.text_change) > 1e-6
     with without_outgoing_weights(backbone, HookPoint(layer, site), neuron):
-        loose = causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NONE)
+        loose = causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NO_DRAWS)
     assert loose.text_change == 0
     assert loose.change == 0
+    assert [one.layer for one in loose.layers] == list(range(layer, len(backbone.layers) + 1))
     if site == "mlp_hidden":
         assert [one.relative for one in loose.layers] == [0] * len(loose.layers)
         assert all(not np.nan_to_num(one.map).any() for one in loose.layers)
     assert (
-        causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NONE).text_change
+        causal_ablation(lake, noise_images[5], Targets({layer: [neuron]}), draws=NO_DRAWS).text_change
         == connected.text_change
     )
 
@@ -225,12 +203,12 @@ def test_a_patch_that_gets_its_own_values_stays(lake: Lake, noise_images: list[I
     layer, image = early(lake), noise_images[5]
     own = Source(image, 2)
     neurons = {layer: range(lake.backbone.layer(layer).n_neurons[lake.config.site])}
-    found = activation_patching(lake, image, Targets(neurons, {layer: [2]}), {layer: own}, draws=NONE)
+    found = activation_patching(lake, image, Targets(neurons, {layer: [2]}), {layer: own}, draws=NO_DRAWS)
     assert found.change == pytest.approx(0, abs=1e-4)
     assert found.text_change == pytest.approx(0, abs=1e-6)
     assert max(one.relative for one in found.layers) < 1e-5
     other = activation_patching(
-        lake, image, Targets(neurons, {layer: [2]}), {layer: Source(noise_images[0], 2)}, draws=NONE
+        lake, image, Targets(neurons, {layer: [2]}), {layer: Source(noise_images[0], 2)}, draws=NO_DRAWS
     )
     assert min(one.relative for one in other.layers) > 1e-3
 
@@ -249,7 +227,7 @@ def test_a_patched_patch_has_the_values_of_its_source(open_tiny: OpenTiny) -> No
         images[3],
         Targets(all_selected(lake), max_scoring_patches(result)),
         evidence_sources(lake, result),
-        draws=NONE,
+        draws=NO_DRAWS,
     )
     assert found.after.patch_scores.layers[0].distance[result.patch] == pytest.approx(0, abs=1e-6)
     others = np.arange(25) != result.patch
@@ -263,131 +241,20 @@ def test_a_patched_patch_has_the_values_of_its_source(open_tiny: OpenTiny) -> No
 def test_with_all_selected_neurons_at_their_mean_no_patch_differs_from_another(
     lake: Lake, noise_images: list[InputImage]
 ) -> None:
-    found = causal_ablation(lake, noise_images[5], Targets(all_selected(lake)), draws=NONE)
+    found = causal_ablation(lake, noise_images[5], Targets(all_selected(lake)), draws=NO_DRAWS)
     assert np.nanstd(found.before.visual_map) > 1e-2
     assert np.nanmax(found.after.visual_map) - np.nanmin(found.after.visual_map) < 1e-4
     assert not found.score_rank.n_draws
     assert sentence(found.finding).startswith("There are too few other neurons of the same layer")
 
 
-# Random draws, threads, cancelling -----------------------------------------------------------------------------------
-
-
-def small(lake: Lake, noise_images: list[InputImage], **options: Any) -> CausalChange:
-    layer = early(lake)
-    return causal_ablation(
-        lake,
-        noise_images[5],
-        Targets({layer: lake.selection_[layer].neurons[:2]}),
-        **({"draws": RandomDraws(3)} | options),
-    )
-
-
-def test_draws_are_ablations_of_as_many_other_neurons(lake: Lake, noise_images: list[InputImage]) -> None:
-    done: list[tuple[int, int]] = []
-    found = small(lake, noise_images, draws=RandomDraws(3, seed=4), on_progress=lambda *step: done.append(step))
-    assert done == [(i, 5) for i in range(1, 6)]
-    layer, hook_point = early(lake), lake.backbone.hook_point(early(lake), lake.config.site)
-    chosen = set(lake.selection_[layer].neurons[:2].tolist())
-    for row, draw in enumerate(found.draws):
-        assert draw.keys() == {layer}
-        neurons = draw[layer].tolist()
-        assert len(set(neurons)) == 2
-        assert not set(neurons) & chosen
-        acts = lake.store.stack(noise_images[:N_NORMALS], hook_point)[:, :, neurons]
-        assert (acts.flatten(0, 1).std(0) > 0).all()
-        alone = causal_ablation(lake, noise_images[5], Targets(draw), draws=NONE)
-        assert found.score_changes[row] == pytest.approx(alone.change)
-        assert found.text_changes[row] == pytest.approx(alone.text_change)
-        np.testing.assert_allclose(found.layer_changes[row], [one.relative for one in alone.layers])
-    assert len({tuple(draw[layer]) for draw in found.draws}) == 3
-    again, other = (
-        small(lake, noise_images, draws=RandomDraws(3, seed=4)),
-        small(lake, noise_images, draws=RandomDraws(3, seed=5)),
-    )
-    np.testing.assert_array_equal(again.layer_changes, found.layer_changes)
-    assert not np.array_equal(other.layer_changes, found.layer_changes)
-    last = found.layers[-1].layer
-    assert [(one.quantity, one.rank, one.layer) for one in found.finding.ranks] == [
-        ("score", found.score_rank, None),
-        ("image text margin", found.text_rank, None),
-        ("layer output", found.layer_ranks[last], last),
-    ]
-    assert found.layer_ranks.keys() == {one.layer for one in found.layers}
-
-
-def test_the_pool_of_selected_neurons_has_only_those(
-    open_tiny: OpenTiny, lakes: Callable[..., Lake], noise_images: list[InputImage]
-) -> None:
-    lake = lakes(open_tiny("convnext"))
-    layer = early(lake)
-    found = small(lake, noise_images, pool="selected", draws=RandomDraws(10))
-    assert len(found.draws) == 10
-    drawn = {neuron for draw in found.draws for neuron in draw[layer].tolist()}
-    assert drawn <= set(lake.selection_[layer].neurons[2:].tolist())
-    assert {(one.pool, one.n_layers, one.rank.n_draws) for one in found.finding.ranks} == {("selected", 1, 10)}
-    targets = Targets({1: [3]}, site="residual_channel")
-    assert causal_ablation(lake, noise_images[5], targets, "selected", RandomDraws(3)).draws == []
-    assert len(causal_ablation(lake, noise_images[5], targets, draws=RandomDraws(3)).draws) == 3
-
-
-def test_nothing_of_it_reaches_the_store(lake: Lake, noise_images: list[InputImage]) -> None:
-    held = held_activations(lake, noise_images)
-    before, n_before = lake.explain(noise_images[5]), lake.store.n_forwards
-    small(lake, noise_images)
-    assert lake.store.n_forwards == n_before
-    assert_unchanged(lake, noise_images, held)
-    assert lake.explain(noise_images[5]).score == before.score
-
-
-@pytest.mark.parametrize("name", ["native-vit", "efficientnet", "timm-resnet"])
-def test_threads_do_not_see_each_others_changes(
-    open_tiny: OpenTiny, lakes: Callable[..., Lake], noise_images: list[InputImage], name: str
-) -> None:
-    lake = lakes(open_tiny(name))
-    layer = early(lake)
-    neurons = [[int(neuron)] for neuron in lake.selection_[layer].neurons[:3]]
-
-    def work(index: int) -> None:
-        for _ in range(8):
-            if index == 3:  # one that changes nothing
-                plain = lake.backbone.forward(lake.backbone.prepare(noise_images[5])[None], lake.hook_points)
-                assert all(torch.equal(tensor, reference[hook_point]) for hook_point, tensor in plain.items())
-            else:
-                found = causal_ablation(lake, noise_images[5], Targets({layer: neurons[index]}), draws=NONE)
-                assert (found.text_after, found.after.score) == expected[index]
-
-    reference = lake.backbone.forward(lake.backbone.prepare(noise_images[5])[None], lake.hook_points)
-    found = [causal_ablation(lake, noise_images[5], Targets({layer: each}), draws=NONE) for each in neurons]
-    expected = [(one.text_after, one.after.score) for one in found]
-    assert len(set(expected)) == 3
-    in_threads(work)
-
-
-def test_cancelling_leaves_everything_usable(
-    open_tiny: OpenTiny, lakes: Callable[..., Lake], noise_images: list[InputImage]
-) -> None:
-    lake = lakes(open_tiny("siglip"))
-    before = small(lake, noise_images)
-
-    def stop(done: int, _in_all: int) -> None:
-        if done == 3:
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        small(lake, noise_images, on_progress=stop)
-    again = small(lake, noise_images)
-    assert again.after.score == before.after.score
-    np.testing.assert_array_equal(again.layer_changes, before.layer_changes)
-
-
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
 def test_what_is_not_there_is_refused(
-    open_tiny: OpenTiny, lakes: Callable[..., Lake], noise_images: list[InputImage]
+    open_tiny: OpenTiny, causal_lakes: Callable[..., Lake], noise_images: list[InputImage]
 ) -> None:
-    lake = lakes(open_tiny("native-vit"))
+    lake = causal_lakes(open_tiny("native-vit"))
     image = noise_images[5]
     with pytest.raises(BackboneError, match="has no mlp_hidden neuron 128; choose 0 to 127"):
         causal_ablation(lake, image, Targets({2: [128]}))

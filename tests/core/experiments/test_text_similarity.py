@@ -151,7 +151,8 @@ def test_where_all_normal_patches_sound_alike_a_text_has_no_scale(
 def test_each_prompt_is_a_detector_fitted_with_it(lake: Lake, noise_images: list[InputImage]) -> None:
     words = {"fine / torn": (("fine {}",), ("torn {}",))}
     steps: list[tuple[int, int]] = []
-    found = prompt_sensitivity(lake, noise_images[5], words, ("plate", "sheet"), lambda *step: steps.append(step))
+    before = lake.explain(noise_images[5])
+    found = prompt_sensitivity(lake, before, words, ("plate", "sheet"), lambda *step: steps.append(step))
     others = found.table[found.table["family"] != "without one prompt"]
     n, a, t = PROMPTS.normal_states, PROMPTS.anomalous_states, PROMPTS.templates
     expected = [
@@ -276,7 +277,7 @@ def test_a_prompt_that_turns_the_decision_is_named(lake: Lake, noise_images: lis
     before = lake.explain(noise_images[5])
     one = without_each_prompt(lake, before)[0]
     own.threshold_ = before.score + (1 if one.is_anomalous else -1)
-    found = prompt_sensitivity(own, noise_images[5])
+    found = prompt_sensitivity(own, own.explain(noise_images[5]))
     turned = found.turned[found.turned["family"] == "without one prompt"]
     assert turned["what"].iloc[0] == one.prompt
     assert f"depends on a single prompt (without it the decision turns, for {len(turned)} of 8: " in sentence(
@@ -286,7 +287,8 @@ def test_a_prompt_that_turns_the_decision_is_named(lake: Lake, noise_images: lis
 
 
 def test_without_weight_no_prompt_matters(lake: Lake, noise_images: list[InputImage]) -> None:
-    found = prompt_sensitivity(lake.with_weights(fusion_weight=0.0), noise_images[5])
+    own = lake.with_weights(fusion_weight=0.0)
+    found = prompt_sensitivity(own, own.explain(noise_images[5]))
     assert found.spread[0] == found.spread[1]
     assert "no wording can change" in sentence(found.finding)
 
@@ -300,7 +302,7 @@ def test_a_head_without_patch_directions_is_said_in_one_sentence(
         lambda: prompt_table(lake, image),
         lambda: phrase_map(lake, image, "a hole"),
         lambda: anomalous_probability(lake, image),
-        lambda: prompt_sensitivity(lake, image),
+        lambda: prompt_sensitivity(lake, lake.explain(image)),
     ):
         with pytest.raises(LakeError, match="does not act on single patches"):
             work()

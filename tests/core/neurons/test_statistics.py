@@ -47,7 +47,9 @@ def test_a_peak_off_the_image_does_not_count() -> None:
     inside[:, 24] = False
     assert not flags(acts, inside).register_like.any()
     assert peaks(acts, inside).max() < 99
-    assert all(one.patch != 24 for one in extreme_patches(acts[:, :, 0], inside, 1000))
+    found = extreme_patches(acts[:, :, 0], inside, 1000)
+    assert len(found) == N_IMAGES * (N_PATCHES - 1)
+    assert all(one.patch != 24 for one in found)
 
 
 def test_dead_and_saturated() -> None:

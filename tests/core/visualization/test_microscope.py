@@ -84,7 +84,9 @@ def test_activations_are_those_that_distances_see(result: ImageResult, blob: Blo
 
 def test_nearest_normal_patches_are_the_evidence(result: ImageResult, blob: Blob) -> None:
     for patch in np.flatnonzero(result.patch_scores.inside)[::7].tolist():
-        for number, found in enumerate(result.evidence(patch)):
+        evidence = result.evidence(patch)
+        assert len(evidence) == 2
+        for number, found in enumerate(evidence):
             row = blob.sections[f"{number}.under"][patch]
             named = [blob.sections[f"{number}.{name}"][row] for name in ("patch", "normal_image", "normal_patch")]
             assert named == [found.patch, found.normal_image, found.normal_patch]

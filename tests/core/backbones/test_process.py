@@ -1,0 +1,38 @@
+"""How many threads a process takes, in PyTorch and in the matrix products of NumPy and SciPy."""
+
+import os
+import subprocess
+import sys
+
+import loky
+import pytest
+import torch
+
+from lake_core.backbones import process
+from tests.core.cli.commands import ROOT
+
+
+@pytest.mark.parametrize(("cores", "set_by_user", "expected"), [(8, None, [4, 4]), (1, None, [1, 1]), (8, "3", [])])
+def test_threads_are_half_of_the_cores_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, cores: int, set_by_user: str | None, expected: list[int]
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(loky, "cpu_count", lambda: cores)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.setattr(process, "_limit_matrix_products", asked.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if set_by_user:
+        monkeypatch.setenv("OMP_NUM_THREADS", set_by_user)
+    assert process.limit_threads() == torch.get_num_threads()
+    assert asked == expected
+
+
+def test_matrix_products_of_numpy_and_scipy_are_limited_too() -> None:
+    code = (
+        "import os; os.cpu_count = lambda: 2; from lake_core.backbones.process import limit_threads; limit_threads(); "
+        "from threadpoolctl import threadpool_info; "
+        "found = [one['num_threads'] for one in threadpool_info() if one['user_api'] == 'blas']; "
+        "print(found); assert found and set(found) == {1}"
+    )
+    free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, env=free).returncode == 0
