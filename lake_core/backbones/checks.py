@@ -1,4 +1,4 @@
-"""Does an opened network do what its hooks, its tag and its files say? Each check measures, on a real image.
+"""Whether an opened network does what its hooks, its tag and its files say; each check measures, on a real image.
 
 What is expected comes from elsewhere than what is checked: from open_clip's registry or the model's files, from the
 network's own forward pass, and from plain hooks on its modules.
@@ -193,10 +193,13 @@ def _layers_check(name: str, against: str, hook_points: Sequence[HookPoint], dif
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
-    """Largest difference relative to the greatest value expected; infinite where shapes differ or a number is none."""
-    if found.shape != expected.shape or not bool(torch.isfinite(found).all()):
+    """Largest difference relative to the greatest value expected; infinite where there is nothing to compare.
+
+    That is: where shapes differ, a number is not finite, or nothing but 0 is expected.
+    """
+    if found.shape != expected.shape or not bool(torch.isfinite(found).all() and expected.any()):
         return float("inf")
-    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+    return float((found - expected).abs().max() / expected.abs().max())
 
 
 def _rows(raw: Tensor, grid: PatchGrid, width: int) -> Tensor:

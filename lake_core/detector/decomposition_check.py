@@ -1,4 +1,4 @@
-"""Does the decomposition of a score add up with this model, on a real image?"""
+"""Whether the decomposition of a score adds up with a model, measured on a real image."""
 
 from collections.abc import Sequence
 

@@ -182,6 +182,14 @@ def test_a_tensor_that_is_not_finite_fails(open_family: Callable[..., Backbone],
     assert {"Block outputs", "MLP neurons", "Image vector"} <= set(failed(backbone, image))
 
 
+def test_a_block_without_any_activation_proves_nothing(open_family: Callable[..., Backbone], image: InputImage) -> None:
+    backbone = open_family("native-vit")
+    with torch.no_grad():
+        for values in backbone.network.visual.transformer.resblocks[1].mlp.c_proj.parameters():  # type: ignore[union-attr, index]
+            values.zero_()
+    assert failed(backbone, image) == ["MLP neurons"]
+
+
 # What is expected ----------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""`lake` itself: version, help and models, and what it does not need to start."""
+"""`lake` itself: version and help, and what it does not need to start."""
 
 import inspect
 import re
