@@ -30,7 +30,7 @@ def show(job: Job) -> None:
     st.caption(
         f"{escaped(report.model)}, {'layers' if len(config.layers) > 1 else 'layer'} {layers}, "
         f"{SITE_NAMES[config.site]} neurons, K = {config.top_k}, w = {config.fusion_weight:g} · "
-        f"{quantity(sizes['n_test'].sum(), 'test image')}, {sizes['n_defective'].sum()} of them defective · "
+        f"{quantity(int(sizes['n_test'].sum()), 'test image')}, {sizes['n_defective'].sum()} of them defective · "
         f"{job.seconds:.0f} s in all"
     )
     if report.problems:
