@@ -27,8 +27,8 @@ from lake_core.visualization.overlays import Style, neuron_overlay
 STRONGEST, CLICKED, WHOLE = "the top-activating patch", "the clicked patch", "the whole image"
 ATTRIBUTION_NAMES: dict[Method, str] = {"gradient": "gradient", "integrated_gradients": "integrated gradients"}
 GRAINS = {"squares of 8 pixels": 8, "single pixels": 1}
-PASSES_A_STEP = 3
-"""One forward and one backward pass, which takes about twice as long."""
+PASSES_A_STEP = 2
+"""What one step takes, forward and back as far as the neuron's layer, in passes through the whole network (measured)."""
 STEPS = {"32 steps": 32, "64 steps": 64, "128 steps": 128}
 
 
