@@ -27,7 +27,7 @@ N_SHOWN = 24
 def add(role: str | None, key: str) -> None:
     """Reads what was uploaded under a key into the workspace, and empties the uploader."""
     files = st.session_state.get(key) or []
-    with st.spinner(f"Reading {quantity(len(files), 'file')} …"):
+    with st.spinner(f"Reading {len(files)} files …"):
         dataset = read_members(((file.name, file.getvalue()) for file in files), role, "your upload")  # type: ignore[arg-type]
     here = current()
     here.n_uploads += 1

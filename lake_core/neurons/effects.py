@@ -179,15 +179,6 @@ def label_concepts(
     ]
 
 
-def n_label_passes(
-    backbone: Backbone, hook_point: HookPoint, n_images: int, config: LabelConfig = DEFAULT_LABELS
-) -> int:
-    """Images that go through the network to label one neuron of a hook point, at most."""
-    if not config.with_effect or written_directions(backbone, hook_point) is not None:
-        return 0
-    return (2 + config.n_random) * min(n_images, config.n_ablated_images)
-
-
 def _effects(
     lake: "Lake",
     hook_point: HookPoint,

@@ -136,7 +136,6 @@ def test_too_few_own_words_are_told_in_one_sentence(page: AppTest) -> None:
     assert any("give at least 3" in warning.value for warning in page.warning)
 
 
-@pytest.mark.usefixtures("nothing_at_once")
 @pytest.mark.parametrize(("p_value", "says"), [(0.001, "**rust**"), (0.9, None)])
 def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
     page: AppTest, small: Dataset, monkeypatch: pytest.MonkeyPatch, p_value: float, says: str | None
@@ -157,7 +156,6 @@ def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
     assert any("No concept label" in one.value for one in page.info) is (says is None)
 
 
-@pytest.mark.usefixtures("nothing_at_once")
 def test_pixels_of_a_clicked_patch_state_their_baseline_and_error(page: AppTest) -> None:
     section(page, "Input attribution", attribution_steps="32 steps")
     next(button for button in page.button if button.label == "Compute the attribution").click().run()

@@ -7,9 +7,8 @@ import streamlit as st
 from dashboard.components.layout import chart
 from dashboard.components.legends import legend
 from dashboard.components.pickers import clicked_data, pick_one
-from dashboard.components.progress import Estimate, computed_on_demand
+from dashboard.components.progress import computed_on_demand
 from dashboard.plots.maps import clickable_map
-from dashboard.services.estimates import Steps, seconds_of
 from dashboard.services.images import neuron_image
 from dashboard.session import NeuronPatch, current
 from dashboard.text import escaped
@@ -20,15 +19,13 @@ from lake_core.data.datasets import Example
 from lake_core.errors import ConfigError
 from lake_core.neurons.attribution import AttributionConfig, Method, neuron_attribution
 from lake_core.neurons.concepts import ConceptLabels, checked_concepts
-from lake_core.neurons.effects import label_concepts, n_label_passes
+from lake_core.neurons.effects import label_concepts
 from lake_core.visualization.colours import symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
 STRONGEST, CLICKED, WHOLE = "the top-activating patch", "the clicked patch", "the whole image"
 ATTRIBUTION_NAMES: dict[Method, str] = {"gradient": "gradient", "integrated_gradients": "integrated gradients"}
 GRAINS = {"squares of 8 pixels": 8, "single pixels": 1}
-PASSES_A_STEP = 2
-"""What one step takes, forward and back as far as the neuron's layer, in passes through the whole network (measured)."""
 STEPS = {"32 steps": 32, "64 steps": 64, "128 steps": 128}
 
 
@@ -61,10 +58,6 @@ def words(view: NeuronView) -> None:
         ":material/sell:",
         "Concept labels",
         lambda show: label_concepts(lake, hook_point.layer, [view.neuron], images, vocabulary, on_progress=show),
-        Estimate(
-            seconds_of(view.found, Steps(n_label_passes(lake.backbone, hook_point, len(images)))),
-            "There may be no label: a word must be better than chance.",
-        ),
     )
     if described is not None:
         _description(described[0])
@@ -153,7 +146,6 @@ def _attribution(view: NeuronView, example: Example, patch: int | None, method: 
         ":material/biotech:",
         "Integration steps",
         lambda show: neuron_attribution(backbone, image, hook_point, view.neuron, patch, config, show),
-        Estimate(seconds_of(view.found, Steps(PASSES_A_STEP * n_steps)), "It may light up pixels far from the patch."),
     )
     if result is None:
         return

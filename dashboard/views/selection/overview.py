@@ -142,7 +142,7 @@ def ranking(chosen: Selection, n_layers: int) -> None:
     point = first_clicked(event)
     if point is not None:
         see_neuron(chosen.layer, int(point[0] if isinstance(point, list) else point), f"see_{chosen.layer}")
-    with st.expander(f"The selected neurons of layer {chosen.layer} ({n_kept})"):
+    with st.expander(f"The {n_kept} selected neurons of layer {chosen.layer}"):
         st.dataframe(
             pd.DataFrame(
                 {
