@@ -28,6 +28,8 @@ SORTS = {
     "label": lambda item: (str(item[0].label), -item[1].score),
 }
 CARD, CARD_WIDTH = 320, 228
+PER_PAGE = 16
+"""Fewer than elsewhere: a moved threshold draws the maps of a page anew."""
 
 
 def table_of(found: Analysis) -> pd.DataFrame:
@@ -117,7 +119,7 @@ def image_cards(found: Analysis) -> None:
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
     if not items:
         st.info(f"No image is {shown} the threshold.", icon=":material/filter_alt:")
-    items = list(one_page(items, f"scores {order} {shown}"))
+    items = list(one_page(items, f"scores {order} {shown}", PER_PAGE))
     for card, (example, score) in zip(cards(len(items), CARD_WIDTH, "score_cards", border=True), items, strict=True):
         image = score.image
         with card:

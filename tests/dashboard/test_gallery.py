@@ -133,18 +133,18 @@ def test_many_images_are_drawn_a_page_at_a_time(small: Dataset) -> None:
 
 
 def test_many_results_are_drawn_a_page_at_a_time_in_the_order_asked_for(small: Dataset) -> None:
-    n = PER_PAGE + 2
-    app = many(small, n, "results")
+    n_drawn = 16
+    app = many(small, n_drawn + 2, "results")
     order = app.dataframe[0].value.sort_values("score", ascending=False, kind="stable")["path"].tolist()
 
     def shown() -> list[str]:
         return [f"{int(str(one.key)[-64:]):03}.png" for one in app.button if one.label == "Why this score?"]
 
-    assert shown() == order[:PER_PAGE]
+    assert shown() == order[:n_drawn]
     app.pagination[0].set_value(2).run()
-    assert shown() == order[PER_PAGE:]
+    assert shown() == order[n_drawn:]
     app.selectbox(key="sort").set_value("name").run()
-    assert shown() == [f"{i:03}.png" for i in range(PER_PAGE)], "another order begins at its first page"
+    assert shown() == [f"{i:03}.png" for i in range(n_drawn)], "another order begins at its first page"
 
 
 def test_a_short_name_is_whole_and_a_long_one_keeps_both_ends() -> None:
