@@ -13,6 +13,8 @@ METHOD_NAMES: dict[Method, str] = {
     "text": "text part alone",
 }
 LABEL_NAMES: dict[Label | None, str] = {"good": "labelled good", "defective": "labelled defective", None: "no label"}
+NEURON_CARD = "One neuron"
+"""The section of the page Neurons that a neuron is opened in."""
 SEPARATION_NAMES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
 
 

@@ -14,10 +14,10 @@ from dashboard.session import current
 from dashboard.settings import Pin
 from dashboard.text import escaped
 from dashboard.views.neurons import facts, maps, meaning, numbers, pins
-from dashboard.views.neurons.by_kind import BY_KIND, ONE, neurons_by_kind
+from dashboard.views.neurons.by_kind import BY_KIND, neurons_by_kind
 from dashboard.views.neurons.sheet import Form, sheet
 from dashboard.views.neurons.view import NeuronView
-from dashboard.words import direction
+from dashboard.words import NEURON_CARD, direction
 from lake_core.detector.selection import Selection
 from lake_core.neurons.statistics import selection_of
 
@@ -131,4 +131,6 @@ heading(
     "What one neuron does. A neuron is one number that a layer of the network computes at every patch, a cell of the "
     "grid laid over the image; none of them was trained on defects.",
 )
-pick_section("Section", {ONE: card, BY_KIND: neurons_by_kind}, "neuron_section")(current_analysis(tests_needed=False))
+pick_section("Section", {NEURON_CARD: card, BY_KIND: neurons_by_kind}, "neuron_section")(
+    current_analysis(tests_needed=False)
+)

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard.components.address import written
 from dashboard.services.analysis import Analysis
 from dashboard.session import current
+from dashboard.words import NEURON_CARD
 from lake_core.detector.result import ImageResult
 
 T = TypeVar("T")
@@ -120,6 +121,8 @@ def first_clicked(event: Any) -> Any:
 def see_page(page: str, **focus: object) -> None:
     """Goes to a page, the shared selection changed first."""
     current().set_focus(**focus)
+    if page == "neurons" and "neuron" in focus:
+        st.session_state.neuron_section = NEURON_CARD
     st.switch_page(current().pages[page], query_params=written())
 
 

@@ -11,7 +11,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.plots.neurons import Row, by_image
 from dashboard.services.analysis import Analysis
 from dashboard.session import Focus
-from dashboard.views.neurons.by_kind import BY_KIND, DIFFERENCE, HERE, ONE, matrix_of
+from dashboard.views.neurons.by_kind import BY_KIND, DIFFERENCE, HERE, matrix_of
+from dashboard.words import NEURON_CARD
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.neurons.by_kind import kind_of
@@ -60,7 +61,7 @@ def test_a_neuron_of_a_kind_leads_to_its_card(page: AppTest, found: Analysis) ->
     neuron = int(str(first.key).rsplit("_", 1)[1])
     first.click().run()
     assert not page.exception
-    assert page.session_state.neuron_section == ONE
+    assert page.session_state.neuron_section == NEURON_CARD
     assert page.session_state.session.focus.neuron == neuron
     assert f"Neuron {neuron} of layer 15" in [one.value for one in page.subheader]
 
@@ -124,8 +125,10 @@ def test_selected_neurons_show_their_maps_in_the_table_if_asked(small: Dataset, 
     assert len(set(addresses)) > 0.9 * len(chosen)
 
 
-def test_a_bar_of_the_ranking_opens_its_neuron_at_once(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = full(small, "selection")
+def test_a_bar_of_the_ranking_opens_its_neurons_card_whatever_section_was_open(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = page.switch_page("app_pages/selection.py").run()
     monkeypatch.setattr("dashboard.views.selection.overview.first_clicked", lambda event: 276)
     app.run()
     assert not app.exception
@@ -135,5 +138,5 @@ def test_a_bar_of_the_ranking_opens_its_neuron_at_once(small: Dataset, monkeypat
 
 def test_the_link_to_the_other_section_keeps_the_neuron(page: AppTest) -> None:
     image = page.session_state.session.focus.image
-    run(page, focus=Focus(image, 15, 276), neuron_section=ONE)
+    run(page, focus=Focus(image, 15, 276), neuron_section=NEURON_CARD)
     assert "Neuron 276 of layer 15" in [one.value for one in page.subheader]

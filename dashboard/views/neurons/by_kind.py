@@ -17,14 +17,15 @@ from dashboard.services.cache import results
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.views.neurons.maps import part_of
+from dashboard.words import NEURON_CARD
 from lake_core.data.datasets import Example
 from lake_core.detector.result import ImageResult
 from lake_core.neurons.by_kind import GOOD, UNKNOWN, AcrossImages, Contrast, across_images, contrasts, kind_of
 from lake_core.sentences import quantity
 from lake_core.visualization.colours import activation_scale
 
-ONE, BY_KIND = "One neuron", "Neurons by kind of defect"
-"""The sections of the page."""
+BY_KIND = "Neurons by kind of defect"
+"""The section of the page."""
 HERE, DIFFERENCE = "activation", "difference from normal"
 MEANINGS = {HERE: "activation", DIFFERENCE: "activation less that of the nearest normal patch"}
 N_NEURONS, N_NAMED, LEVEL = 24, 5, 0.05
@@ -106,7 +107,7 @@ def open_card(layer: int, neuron: int, image: str | None = None) -> None:
     """Shows a neuron's card, on an image if one is given; only in a callback."""
     current().set_focus(layer=layer, neuron=neuron, **({} if image is None else {"image": image}))
     current().normal_looked_at = None
-    st.session_state.neuron_section = ONE
+    st.session_state.neuron_section = NEURON_CARD
 
 
 def _figure(shown: Matrix) -> None:
