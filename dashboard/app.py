@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import session
 from dashboard.components import address, sidebar, tour
+from dashboard.components.page import credit
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
 from dashboard.views.explain import alone
@@ -76,6 +77,7 @@ if here.is_alone and settings is not None:
         alone.draw()
 elif settings is not None:
     shown = next(name for name, one in here.pages.items() if one.title == page.title)
+    credit()
     tour.way_back(shown)
     tour.draw(shown)
     page.run()

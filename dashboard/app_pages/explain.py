@@ -21,9 +21,9 @@ SECTIONS = {
 left, right = st.columns([2, 3], vertical_alignment="bottom")
 with left:
     heading("Explain", "Which neurons made this image's score, and where.")
+    st.button("Present", icon=":material/slideshow:", on_click=begin, type="tertiary", help="This image in six steps")
 found = current_analysis()
 with right:
-    st.button("Present", icon=":material/slideshow:", on_click=begin, type="tertiary", help="This image in six steps")
     score = film_strip(found)
 here, patch = current(), current().focus.patch
 if patch is not None and not (0 <= patch < score.map.size and score.patch_scores.inside[patch]):

@@ -1,4 +1,4 @@
-"""What every page begins with: its title, what it shows in one sentence, and notices from before."""
+"""What every page begins with: its title, what it shows in one sentence, and notices from before; whose images these are."""
 
 import streamlit as st
 
@@ -10,13 +10,17 @@ MOST_NOTICES = 4
 
 
 def heading(title: str, summary: str) -> None:
-    """A page's title, what it shows in one sentence, whose sample is open, and the notices that wait to be read."""
+    """A page's title, what it shows in one sentence, and the notices that wait to be read."""
     st.title(title, anchor=False)
     st.markdown(summary)
+    _notices(current().take_notices())
+
+
+def credit() -> None:
+    """Whose photographs are on screen, in the sidebar of every page while a sample is open."""
     sample = current().workspace.sample
     if (facts := sample_facts(sample)) is not None:
-        st.caption(f"Sample {sample}. {facts.credit}")
-    _notices(current().take_notices())
+        st.sidebar.caption(f"Sample {sample}. {facts.credit}")
 
 
 def error(message: str) -> None:

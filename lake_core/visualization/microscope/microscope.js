@@ -132,8 +132,8 @@ export class Microscope {
       "div",
       { class: "ms-right" },
       titled("What the score is made of", this.where, null, this.decomposition.element),
-      titled("Which neurons differ from normal", `${total} selected neurons`, this.order.element, ...matrix),
       titled("Neurons that add most here", "layer · neuron", null, neurons),
+      titled("Which neurons differ from normal", `${total} selected neurons`, this.order.element, ...matrix),
       this.isTall ? null : this.crops(),
     );
   }
