@@ -1,7 +1,6 @@
 """The address: each choice is one entry of the browser's history, and read again on Back and Forward."""
 
 import time
-from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
@@ -10,11 +9,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.session import current
 
-
-@cache
-def script() -> str:
-    """The ES module that writes the address."""
-    return Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
+SCRIPT = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
 
 
 def follow() -> None:
@@ -43,7 +38,7 @@ def write(key: str, by_visitor: bool = True) -> None:
     query, chosen = urlencode(here.link), here.chosen
     is_choice = by_visitor and here.written != "" and chosen != here.written_choice and not _is_back_or_forward()
     here.written, here.written_choice = query, chosen
-    show = st.components.v2.component("lake_address", js=script())
+    show = st.components.v2.component("lake_address", js=SCRIPT)
     with st.container(key=key):
         show(key=f"{key}_script", data={"query": query, "isChoice": is_choice, "number": time.time_ns() // 1000})
 

@@ -11,8 +11,7 @@ from dashboard.session import current
 from lake_core.detector.result import ImageResult
 
 NAME = "lake_film_strip"
-FOLDER = Path(__file__).parent
-JS, CSS = ((FOLDER / f"film_strip.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+JS, CSS = (Path(__file__).with_suffix(f".{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
 
 
 def by_score(found: Analysis) -> list[ImageResult]:

@@ -1,4 +1,4 @@
-"""What every page begins with: its title, what it shows in one sentence, and notices from before; whose images these are."""
+"""What every page begins with: title, what it shows, notices from before; and whose images a sample's are."""
 
 import streamlit as st
 

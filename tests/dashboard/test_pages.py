@@ -220,7 +220,12 @@ def test_who_brings_the_images_of_another_sees_their_own_names(small: Dataset, p
 
         return replace(small, normals=own(small.normals), tests=own(small.tests))
 
-    shown = [repr(full(named_by(owner), page).main) for owner in ("first", "second")]
+    def shown_to(owner: str) -> str:
+        app = full(named_by(owner), page)
+        components = [one.proto for one in app.get("bidi_component")]
+        return repr(app.main) + "".join(one.json + one.bytes.decode("latin-1") for one in components)
+
+    shown = [shown_to(owner) for owner in ("first", "second")]
     assert "first/" in shown[0]
     assert "second/" in shown[1]
     assert "first/" not in shown[1]
