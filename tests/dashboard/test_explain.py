@@ -7,6 +7,7 @@ import re
 import threading
 from dataclasses import replace
 from decimal import Decimal
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from lake_core.neurons.statistics import neuron_table
 from lake_core.visualization.microscope.payload import encode
 from lake_core.visualization.microscope.view import NeuronNote, ScoredImage
 from tests.core.visualization.blob import read_blob
-from tests.dashboard.visit import full, highest, over, press, run, texts
+from tests.dashboard.visit import component, full, highest, over, press, run, texts
 
 SECTIONS = {
     "Neurons of a layer": "a click opens the neuron",
@@ -45,12 +46,6 @@ def notes(found: Analysis) -> dict[tuple[int, int], NeuronNote]:
     table = neuron_table(found.lake, 15, found.workspace.tests)
     chosen = table[table["selected"]]
     return {(15, neuron): NeuronNote(auroc) for neuron, auroc in zip(chosen["neuron"], chosen["auroc"], strict=True)}
-
-
-def component(app: AppTest, name: str) -> Any:
-    """What the page hands to a component."""
-    (found,) = [one.proto for one in app.get("bidi_component") if one.proto.component_name == name]
-    return found
 
 
 def payload(app: AppTest) -> bytes:
@@ -126,10 +121,13 @@ def alone(found: Analysis, image: InputImage) -> list[PatchScores]:
 
 def test_all_layers_are_computed_beside_the_page_without_being_asked_for(small: Dataset, found: Analysis) -> None:
     st.cache_resource.clear()
+    looked = Event()
+    jobs().beside("another visitor", "first in the queue", "Waiting", lambda show: looked.wait(60), "ahead")
     app = full(small, "explain")
     before = read_blob(payload(app)).header
     assert [layer["layer"] for layer in before["layers"]] == [15]
     assert before["pending"] == [*range(2, 15), *range(16, 22)]
+    looked.set()
     assert over(ahead(app)).status == "done"
     run(app)
     one = highest(found)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.components.replay import NAME
 from dashboard.plots.formation import Replay, arriving, growing, table
 from dashboard.services.analysis import Analysis
 from dashboard.views.selection.forming import sources
@@ -16,7 +17,7 @@ from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
 from lake_core.experiments.formation import Formation, formation
 from lake_core.sentences import sentence
-from tests.dashboard.visit import full, run, texts
+from tests.dashboard.visit import component, full, run, texts
 
 LAYER, K = 15, 100
 
@@ -28,8 +29,7 @@ def formed(found: Analysis) -> Formation:
 
 def sent(app: AppTest) -> dict[str, Any]:
     """What the page has sent to the replay."""
-    (component,) = app.get("bidi_component")
-    found: dict[str, Any] = json.loads(component.proto.json)
+    found: dict[str, Any] = json.loads(component(app, NAME).json)
     return found
 
 
@@ -103,7 +103,7 @@ def test_a_single_normal_image_makes_one_step(small: Dataset) -> None:
 def test_without_normal_images_the_page_says_so() -> None:
     app = run(full(Dataset("none", (), ()), "selection"), selection_view="Watch it form")
     assert "no normal images to learn from" in texts(app)
-    assert not app.get("bidi_component")
+    assert not any(one.proto.component_name == NAME for one in app.get("bidi_component"))
 
 
 def test_ranks_are_shown_as_far_as_neurons_have_left(formed: Formation) -> None:

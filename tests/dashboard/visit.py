@@ -62,6 +62,12 @@ def press(app: AppTest, label: str) -> AppTest:
     return app.run()
 
 
+def component(app: AppTest, name: str) -> Any:
+    """What the page hands to a component of its own."""
+    (found,) = [one.proto for one in app.get("bidi_component") if one.proto.component_name == name]
+    return found
+
+
 def highest(found: Analysis) -> ImageResult:
     """The result of the test image that the pages show first."""
     return max(found.scores, key=lambda one: one.score)
