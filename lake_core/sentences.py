@@ -65,14 +65,16 @@ def _(finding: TextLeftOut) -> str:
 
 @sentence.register
 def _(finding: AblationFinding) -> str:
-    before, after = ("anomalous" if one else "normal" for one in (finding.was_anomalous, finding.is_anomalous))
-    decision = f"stays {after}" if before == after else f"turns from {before} to {after}"
-    threshold = f"{finding.threshold_before:.2f}"
-    if finding.threshold_after != finding.threshold_before:
-        threshold += f", then {finding.threshold_after:.2f}"
+    decision = {
+        (True, True): "stays above the threshold",
+        (True, False): "is no longer above the threshold",
+        (False, True): "is now above the threshold",
+        (False, False): "is not above the threshold, as before",
+    }[finding.was_anomalous, finding.is_anomalous]
+    thresholds = dict.fromkeys(f"{one:.2f}" for one in (finding.threshold_before, finding.threshold_after))
     return (
         f"Without {quantity(finding.n_neurons, 'neuron')} the score goes from {finding.score_before:.2f} to "
-        f"{finding.score_after:.2f} and the image {decision} (threshold {threshold})."
+        f"{finding.score_after:.2f} and {decision} ({', then '.join(thresholds)})."
     )
 
 

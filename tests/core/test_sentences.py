@@ -66,12 +66,12 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             ABLATION,
-            "Without 2 neurons the score goes from 1.50 to 0.90 and the image turns from anomalous to normal "
-            "(threshold 1.10, then 1.20).",
+            "Without 2 neurons the score goes from 1.50 to 0.90 and is no longer above the threshold "
+            "(1.10, then 1.20).",
         ),
         (
             replace(ABLATION, n_neurons=1, is_anomalous=True, threshold_after=1.1),
-            "Without 1 neuron the score goes from 1.50 to 0.90 and the image stays anomalous (threshold 1.10).",
+            "Without 1 neuron the score goes from 1.50 to 0.90 and stays above the threshold (1.10).",
         ),
         (
             RANK,

@@ -78,7 +78,7 @@ def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_bac
 
 def test_experiments_keep_a_threshold_that_was_moved(small: Dataset) -> None:
     app = run(full(small, "interventions"), own_threshold=9.0)
-    assert "the image stays normal (threshold 9.00)" in texts(app)
+    assert "is not above the threshold, as before (9.00)" in texts(app)
     run(app, experiment="Reference-set contamination")
     when_done(app)
     assert "the threshold stays 9.00" in texts(app)

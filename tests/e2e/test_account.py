@@ -44,10 +44,12 @@ def test_a_selected_region_lets_go_of_the_fixed_patch(metal: Page) -> None:
     expect(page.locator(".ms-where")).to_contain_text("the mean of")
 
 
-def test_neurons_are_switched_off_and_compared_with_random_draws(metal: Page) -> None:
+def test_neurons_are_ablated_and_compared_with_random_draws(metal: Page) -> None:
     page = metal
     go_to(page, "Interventions")
-    expect(page.get_by_text(re.compile(r"Without 10 neurons the score goes from"))).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(re.compile(r"Without 1 neuron the score goes from"))).to_be_visible(timeout=PATIENCE)
+    choice(page, "a whole layer").click()
+    expect(page.get_by_text(re.compile(r"Without 100 neurons the score goes from"))).to_be_visible(timeout=PATIENCE)
     choice(page, "one neuron").click()
     expect(page.get_by_text(re.compile(r"Without 1 neuron the score goes from"))).to_be_visible(timeout=PATIENCE)
     settle(page)

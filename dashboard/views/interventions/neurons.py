@@ -51,7 +51,7 @@ POOL_NAMES: dict[Pool, str] = {"selected": "selected neurons", "layer": "all neu
 MEAN, MAX_SCORING = "their normal mean", "the max-scoring patch"
 VALUES, HOOK_POINTS = (MEAN, "as in the nearest normal patch"), ("all patches", MAX_SCORING)
 EVIDENCE = "The nearest normal patch of the max-scoring patch."
-MAP_SIDE, LAYER_SIDE, N_LAYERS = 420, 200, 6
+MAP_SIDE, LAYER_SIDE, N_LAYERS, MOST_NAMED = 420, 200, 6, 12
 
 
 def choose_neurons(found: Analysis, score: ImageResult, key: str, only_selected: bool = True) -> dict[int, np.ndarray]:
@@ -67,8 +67,10 @@ def choose_neurons(found: Analysis, score: ImageResult, key: str, only_selected:
     way = pick_one("Which neurons", [TOP, ONE, LAYER, PINNED], f"{key}_way")
     n_neurons = sum(len(selection.neurons) for selection in lake.selection_.values())
     if way == TOP:
-        n = st.slider("How many", 1, n_neurons, min(10, n_neurons), key=f"{key}_n") if n_neurons > 1 else 1
-        return top_contributing_neurons(score, n)
+        n = st.slider("How many", 1, n_neurons, 1, key=f"{key}_n") if n_neurons > 1 else 1
+        chosen = top_contributing_neurons(score, n)
+        st.caption("; ".join(_named(layer, neurons) for layer, neurons in chosen.items()))
+        return chosen
     if way == PINNED:
         return _pinned(found, only_selected)
     layer = st.selectbox("Layer", layers, key=f"{key}_layer", width=160) if len(layers) > 1 else layers[0]
@@ -78,6 +80,12 @@ def choose_neurons(found: Analysis, score: ImageResult, key: str, only_selected:
     ranked = contributions[contributions["layer"] == layer]["neuron"].astype(int).tolist()
     neuron = st.selectbox("Neuron (greatest contribution first)", ranked, key=f"{key}_neuron_{layer}", width=280)
     return {layer: np.array([neuron])}
+
+
+def _named(layer: int, neurons: np.ndarray) -> str:
+    """A layer and its chosen neurons, as far as there is room on a line."""
+    shown = ", ".join(map(str, neurons[:MOST_NAMED]))
+    return f"Layer {layer}: {shown}{' …' if len(neurons) > MOST_NAMED else ''}"
 
 
 def _pinned(found: Analysis, only_selected: bool) -> dict[int, np.ndarray]:

@@ -196,15 +196,15 @@ def against_random(found: Analysis) -> None:
         alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
     )
     sizes = " and ".join(quantity(len(s.neurons), "neuron") for s in lake.selection_.values())
+    n_draws, n_as_good = len(control.draws), int(np.count_nonzero(control.draws >= control.selected))
     st.markdown(
-        f"The selection beats **{control.place:.0%}** of {len(control.draws)} random draws of the same size"
-        f" ({sizes}; a tie counts half): {control.selected:.3f} against {control.draws.mean():.3f} on"
-        " average."
+        f"**{n_as_good} of {n_draws}** random draws of the same size ({sizes}) do as well as the selection or better; "
+        f"the selection reaches {control.selected:.3f}, the draws {control.draws.mean():.3f} on average."
     )
-    lowest = 1 / (1 + len(control.draws))
+    lowest = 1 / (1 + n_draws)
     st.caption(
         f"If the selection were random itself, it would do this well or better with probability {control.p_value:.2f} "
-        f"(permutation, one-sided; with {len(control.draws)} draws never below {lowest:.2f}). These test images alone "
+        f"(permutation, one-sided; with {n_draws} draws never below {lowest:.2f}). These test images alone "
         "are compared; others may turn out differently."
     )
     if control.measure == "gap":

@@ -5,10 +5,10 @@ import { fixed, make, say } from "./dom.js";
 
 const MAPS = { none: "Image", score: "Score", visual: "Visual", text: "Text", neuron: "Neuron" };
 const MAP_TITLES = {
-  none: "Score of each patch, one scale for all images",
-  score: "Score of each patch, one scale for all images",
-  visual: "Visual map, unweighted, one scale for all images",
-  text: "Text map, unweighted, one scale for all images",
+  none: "Score of each patch; every image has the same scale here",
+  score: "Score of each patch; every image has the same scale here",
+  visual: "Visual map, unweighted; every image has the same scale here",
+  text: "Text map, unweighted; every image has the same scale here",
 };
 
 /** The choice of a map and how it is drawn; `set` is told the changes. */
@@ -27,7 +27,7 @@ export class Toolbar {
       { class: "ms-toolbar" },
       this.maps.element,
       make("label", { class: "ms-slider" }, "opacity", slider),
-      this.kinds.element,
+      make("span", { class: "ms-kinds" }, "of a neuron", this.kinds.element),
       make("label", {}, contour, "outline above threshold"),
     );
   }

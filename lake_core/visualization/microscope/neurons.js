@@ -60,7 +60,7 @@ export class TopNeurons {
       row.element.classList.toggle("ms-active", isSame(cell, active));
       sum += added;
     }
-    const share = numbers.visual > 0 ? ` (${percent(sum / numbers.visual)})` : "";
+    const share = numbers.visual > 0 ? ` (${percent(sum / numbers.visual)} of it)` : "";
     this.summary.textContent = `These ${this.cells.length} of ${this.total} neurons make ${fixed(sum)} of the visual part ${fixed(numbers.visual)}${share}.`;
   }
 }
@@ -96,7 +96,7 @@ export class NeuronCard {
     this.facts = Array.from({ length: 6 }, () => [make("dt", {}), make("dd", {})]);
     this.canvases = [0, 1].map(() => make("canvas", { "aria-hidden": "true" }));
     const [here, there] = this.canvases;
-    const own = make("div", {}, here, make("span", { class: "ms-small" }, "active here"));
+    const own = make("div", {}, here, make("span", { class: "ms-small" }, "its map here"));
     this.there = make("div", { class: "ms-card-other", hidden: true }, there, ...otherImage(scored.other));
     const text = make("div", {}, this.title, this.lead, make("dl", {}, ...this.facts.flat()));
     this.element = make("div", { class: "ms-card" }, text, make("div", { class: "ms-card-maps" }, own, this.there));
@@ -107,7 +107,7 @@ export class NeuronCard {
     const at = numbers.layers[cell.layer];
     const [difference, added] = [at.difference[cell.column], at.contributions[cell.column]];
     const { mark, words, side } = direction(difference);
-    const share = layer.in_score && numbers.value > 0 ? ` (${percent(added / numbers.value)})` : "";
+    const share = layer.in_score && numbers.value > 0 ? ` (${percent(added / numbers.value)} of the score)` : "";
     const note = layer.notes[layer.neurons[cell.column]];
     say(this.title, `Layer ${layer.layer} · neuron ${layer.neurons[cell.column]}`);
     say(this.lead, `${mark} ${words[0].toUpperCase()}${words.slice(1)}`);
@@ -117,7 +117,7 @@ export class NeuronCard {
       ["normal", fixed(at.here[cell.column] - difference)],
       [layer.in_score ? "adds" : "would add", `${fixed(added)}${share}`],
       ["rank", `${layer.ranks[cell.column]} of ${layer.n_neurons} by sensitivity`],
-      ["AUROC alone", note?.auroc == null ? "" : fixed(note.auroc, 2)],
+      ["AUROC alone", note?.auroc == null ? "" : `${fixed(note.auroc, 2)} (0.5 is chance)`],
       ["concept label", note?.label ?? ""],
     ]);
     this.there.hidden = !layer.other;
@@ -135,12 +135,11 @@ export class NeuronCard {
   }
 }
 
-/** What is said below the other image's map: its decision and its name. */
+/** What is said below the other image's map: its name and its score. */
 function otherImage(other) {
   if (!other) return [];
   const name = other.name.slice(other.name.lastIndexOf("/", other.name.lastIndexOf("/") - 1) + 1);
-  const decision = `${other.is_anomalous ? "▲" : "▼"} ${fixed(other.score, 2)}`;
-  return [make("span", { class: "ms-small", title: other.name }, `${name} ${decision}`)];
+  return [make("span", { class: "ms-small", title: other.name }, `on ${name}, score ${fixed(other.score, 2)}`)];
 }
 
 /** Pinned neurons in a row, each with its map and what it adds at the chosen patches. */
