@@ -79,6 +79,8 @@ def browser() -> Iterator[Browser]:
 
 QUIET_MS = 300
 """How long nothing may change: longer than an answer of the server, and than a slider waits for the next key."""
+POLL_MS = 50
+"""Asked at each frame instead, the page is drawn sixty times a second, and with it all that runs beside it slows down."""
 
 IS_IDLE = """([start, quiet]) => {
     if (!window.lakeObserver) {
@@ -95,4 +97,4 @@ IS_IDLE = """([start, quiet]) => {
 def wait_until_idle(page: Page, timeout_s: float = 90) -> None:
     """Waits until the app's script has run to its end and the page has stopped to change."""
     start = page.evaluate("performance.now()")
-    page.wait_for_function(IS_IDLE, arg=[start, QUIET_MS], timeout=timeout_s * 1000)
+    page.wait_for_function(IS_IDLE, arg=[start, QUIET_MS], timeout=timeout_s * 1000, polling=POLL_MS)
