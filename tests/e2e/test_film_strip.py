@@ -67,7 +67,7 @@ def test_keys_that_are_typed_move_no_image(metal: Page) -> None:
 def test_the_strip_leaves_the_answer_on_the_first_screen(open_tab: OpenTab) -> None:
     page = open_tab()
     open_metal(page)
-    for selector in (".film-strip", ".ms-stage", ".ms-decomposition", ".ms-matrix", ".ms-top-row >> nth=4"):
+    for selector in (".film-strip", ".ms-stage", ".ms-decomposition", ".ms-top-row >> nth=4", ".ms-card"):
         box = page.locator(selector).bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= 900, selector

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.e2e.steps import PATIENCE, button, click_patch, go_to, heading, query, settle
+from tests.e2e.steps import PATIENCE, click_patch, go_to, heading, query, settle
 
 
 def n_entries(page: Page) -> int:
@@ -30,7 +30,7 @@ def shows(page: Page, image: str, fixed: bool) -> None:
 def step_on(page: Page) -> str:
     """Goes to the next image; returns its name."""
     before = name(page)
-    button(page, "▶").click()
+    page.keyboard.press(".")
     expect(page.locator(".microscope h1")).not_to_have_text(before, timeout=PATIENCE)
     settle(page)
     return name(page)

@@ -111,8 +111,6 @@ def test_names_are_text_and_nothing_is_fetched_from_elsewhere(page: Page, data: 
     bring(page, data)
     go_to(page, "Neurons")
     check(page, f"rust {ODD}/000 {ODD}.jpg", f"own {ODD}.jpg")
-    section(page, "Patches")
-    check(page, f"{ODD}.jpg")
 
     go_to(page, "Explain")
     assert ODD in page.locator(".microscope h1").inner_text()
