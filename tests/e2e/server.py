@@ -80,7 +80,7 @@ def browser() -> Iterator[Browser]:
 QUIET_MS = 300
 """How long nothing may change: longer than an answer of the server, and than a slider waits for the next key."""
 POLL_MS = 50
-"""Asked at each frame instead, the page is drawn sixty times a second, and with it all that runs beside it slows down."""
+"""Asked at each frame instead, the page is drawn sixty times a second, which slows down all that runs beside it."""
 
 IS_IDLE = """([start, quiet]) => {
     if (!window.lakeObserver) {
