@@ -59,7 +59,7 @@ def open_tab(chromium: Browser, address: str) -> Iterator[OpenTab]:
         contexts.append(context)
         page = context.new_page()
         page.on("console", on_console)
-        page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
+        page.on("pageerror", lambda error: complaints.append(f"page error: {error.stack or error}"))
         page.goto(f"{address}/{path}" if not path.startswith("http") else path)
         settle(page)
         return page

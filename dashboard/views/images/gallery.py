@@ -94,7 +94,9 @@ def _label_all(label: Label | None) -> None:
 
 def _cards(side: Side, examples: Sequence[Example]) -> Iterator[tuple[DeltaGenerator, Example]]:
     """A card with image and name for each, to which more may be added."""
-    for card, example in zip(cards(len(examples), CARD_WIDTH, border=True, height="stretch"), examples, strict=True):
+    for card, example in zip(
+        cards(len(examples), CARD_WIDTH, f"gallery_{side}", border=True, height="stretch"), examples, strict=True
+    ):
         image = example.image
         with card:
             st.image(plain_image(image, THUMBNAIL), width="stretch", alt=f"{image.name}, {LABEL_NAMES[example.label]}")
