@@ -139,6 +139,14 @@ def test_activations_and_directions_equal_the_python_api(result: ImageResult, sh
                 assert row[5] == DIRECTIONS[np.sign(neuron["here"] - neuron["normal"])]
 
 
+def test_a_host_that_took_it_off_the_page_does_it_no_harm(show: Any) -> None:
+    """Streamlit may do so while the images are read; the fixture checks that nothing fails."""
+    page = show()
+    page.evaluate("document.querySelector('.microscope').remove()")
+    page.emulate_media(color_scheme="dark")  # draws anew
+    page.wait_for_function("matchMedia('(prefers-color-scheme: dark)').matches")
+
+
 def test_a_click_fixes_a_patch_and_a_drag_gives_the_mean_of_a_region(result: ImageResult, show: Any) -> None:
     page = show()
     cols = result.map.shape[1]

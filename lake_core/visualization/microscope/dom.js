@@ -48,9 +48,9 @@ export function direction(difference) {
   return { mark: "=", words: "as active as normal", level: "as active", than: "as", side: "same" };
 }
 
-/** Whether an element's ground is dark. */
+/** Whether an element's ground is dark; one that is not in the page has none yet. */
 export function isDark(element) {
-  const [red, green, blue] = getComputedStyle(element).backgroundColor.match(/[\d.]+/g).map(Number);
+  const [red = 255, green = 255, blue = 255] = (getComputedStyle(element).backgroundColor.match(/[\d.]+/g) ?? []).map(Number);
   return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
 }
 
