@@ -181,7 +181,10 @@ function canvasOf(data) {
 
 /** The image without its hues, so that they do not mix with the map's. */
 function greyCopy(canvas) {
-  const copy = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const { width, height } = canvas;
+  const context = make("canvas", { width, height }).getContext("2d", { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  const copy = context.getImageData(0, 0, width, height);
   const { data } = copy;
   for (let at = 0; at < data.length; at += 4) {
     data[at] = data[at + 1] = data[at + 2] = 0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2];
