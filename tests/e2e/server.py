@@ -88,13 +88,14 @@ IS_IDLE = """([start, quiet]) => {
         window.lakeObserver.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
     }
     const done = document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
-        && !document.querySelector('[data-testid=stMain] :is([data-testid=stSkeleton], [data-stale=true])');
+        && !document.querySelector('[data-testid=stMain] :is([data-testid=stSkeleton], [data-stale=true])')
+        && !document.querySelector('.st-key-layers_beside');
     if (!done) window.lakeChanged = performance.now();
     return done && performance.now() - Math.max(start, window.lakeChanged || start) > quiet;
 }"""
 
 
 def wait_until_idle(page: Page, timeout_s: float = 90) -> None:
-    """Waits until the app's script has run to its end and the page has stopped to change."""
+    """Waits until the app's script has run to its end, all layers have arrived, and the page has stopped to change."""
     start = page.evaluate("performance.now()")
     page.wait_for_function(IS_IDLE, arg=[start, QUIET_MS], timeout=timeout_s * 1000, polling=POLL_MS)
