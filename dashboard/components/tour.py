@@ -32,8 +32,9 @@ def _given() -> str:
 def _seen() -> str:
     return (
         "The network is used as it is. It sees the image as a grid of small squares, called **patches**, and describes "
-        "each by many numbers. The colour tells how much a patch differs from the most similar patch of all good "
-        "parts. **Try it:** move the pointer over the outlined image, and read the value of a patch."
+        "each by many numbers. The colour is a patch's score: it grows with how much the patch differs from the most "
+        "similar patch of all good parts, and with how close it is to words for a defect. **Try it:** move the "
+        "pointer over the outlined image, and read the value of a patch."
     )
 
 
@@ -160,10 +161,10 @@ def _two_samples() -> None:
     behind."""
     found = {name: one for name in sample_names() if (one := measured_sample(name)) is not None}
     by_lead = sorted(found, key=lambda name: _lead(found[name]))
-    shown = [(name, "wins") for name in by_lead[-1:] if _lead(found[name]) > 0]
-    shown += [(name, "loses") for name in by_lead[:1] if _lead(found[name]) < 0]
+    shown = [(name, "is ahead of") for name in by_lead[-1:] if _lead(found[name]) > 0]
+    shown += [(name, "is behind") for name in by_lead[:1] if _lead(found[name]) < 0]
     for place, (name, outcome) in zip(cards(len(shown), 420, "tour_samples", border=True), shown, strict=True):
-        place.markdown(f"**{name}**: the selection {outcome} against random neurons")
+        place.markdown(f"**{name}**: the selection {outcome} random neurons")
         place.markdown(lesson(found[name]))
     n_won = sum(_lead(one) > 0 for one in found.values())
     st.markdown(

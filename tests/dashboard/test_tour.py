@@ -91,14 +91,14 @@ def test_on_another_page_the_tour_says_where_it_goes_on(small: Dataset) -> None:
     assert [title.value for title in app.title] == ["Selection"]
 
 
-def test_the_last_step_shows_a_sample_where_the_selection_wins_and_one_where_it_loses(small: Dataset) -> None:
+def test_the_last_step_shows_a_sample_where_the_selection_is_ahead_and_one_where_it_is_behind(small: Dataset) -> None:
     found = {name: one for name in sample_names() if (one := measured_sample(name)) is not None}
     leads = {name: one.methods["lake"].mean - one.methods["random"].mean for name, one in found.items()}
     best, worst = max(leads, key=lambda name: leads[name]), min(leads, key=lambda name: leads[name])
     assert leads[best] > 0 > leads[worst]
     said = texts(at_step(small, 6))
-    assert f"**{best}**: the selection wins" in said
-    assert f"**{worst}**: the selection loses" in said
+    assert f"**{best}**: the selection is ahead of random neurons" in said
+    assert f"**{worst}**: the selection is behind random neurons" in said
     for name in (best, worst):
         methods = found[name].methods
         assert f"**{methods['lake'].mean:.2f}**, random {methods['random'].mean:.2f}" in said

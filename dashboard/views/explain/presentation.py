@@ -41,8 +41,8 @@ def its_score(found: Analysis, score: ImageResult) -> None:
         if own
         else "set by hand."
     )
-    picture, words = st.columns([3, 2], vertical_alignment="center")
-    picture.image(plain_image(score.image, LARGE), width="stretch", alt=score.image.name)
+    shown, words = st.columns([3, 2], vertical_alignment="center")
+    shown.image(plain_image(score.image, LARGE), width="stretch", alt=score.image.name)
     words.markdown(f"{escaped(score.image.name)}: score **{score.score:.2f}**")
     words.markdown(f"{side} the threshold **{score.threshold:.2f}**")
     words.markdown(f"The threshold: {origin}")
@@ -54,8 +54,8 @@ def where(found: Analysis, score: ImageResult) -> None:
     rows, cols = score.map.shape
     n_inside, n_above = int(score.patch_scores.inside.sum()), int((score.map > score.threshold).sum())
     row, col = divmod(score.patch, cols)
-    picture, words = st.columns([3, 2], vertical_alignment="center")
-    picture.image(score_image(found, score, LARGE), width="stretch", alt=f"{score.image.name} with its score map")
+    shown, words = st.columns([3, 2], vertical_alignment="center")
+    shown.image(score_image(found, score, LARGE), width="stretch", alt=f"{score.image.name} with its score map")
     words.markdown(f"The network sees the image as **{rows} × {cols} patches**. Each patch has a score of its own.")
     words.markdown(f"**{n_above}** of {n_inside} patches are above the threshold; a white line surrounds them.")
     words.markdown(f"The highest is in row **{row + 1}**, column **{col + 1}**: **{np.nanmax(score.map):.2f}**.")

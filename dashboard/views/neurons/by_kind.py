@@ -148,8 +148,8 @@ def _in_words(shown: Matrix) -> None:
     st.markdown("##### Who fires for what")
     st.caption(
         "Mean over the images of a kind less the mean over all other test images. The p-value is the share of random "
-        "assignments of the kinds to these images in which some neuron shown differs as much; above "
-        f"{LEVEL} the difference may well be chance. ▲ is more active, ▼ less."
+        "assignments of the kinds to these images in which some neuron shown differs as much, for one kind at a time; "
+        f"above {LEVEL} the difference may well be chance. ▲ is more active, ▼ less."
     )
     for kind, contrast in shown.contrasts.items():
         if kind == GOOD and len(shown.contrasts) == 2:  # the other kind, with its signs turned round
