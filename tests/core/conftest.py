@@ -1,6 +1,7 @@
 """What the tests of the core share: one thread, the shipped backbones, and a tiny one of every family."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,6 +15,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.backbones.opening import open_backbone
 from lake_core.data.images import InputImage, read_image
+from tests.core.hub import LocalHub, running_hub
 from tests.core.stains import write_category
 from tests.core.tiny import FAMILIES, OpenTiny, Tiny, each_shape, small_nets, write
 
@@ -104,3 +106,14 @@ def noise_images() -> list[InputImage]:
     rng = np.random.default_rng(7)
     pixels = rng.integers(0, 256, (8, 30, 50, 3), dtype=np.uint8)
     return [read_image(rgb, f"noise {i}") for i, rgb in enumerate(pixels)]
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def local_hub(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[LocalHub]:
+    with running_hub(monkeypatch, cache) as found:
+        yield found

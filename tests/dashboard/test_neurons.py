@@ -310,24 +310,6 @@ def test_labels_without_masks_compare_defective_with_good_images(page: AppTest, 
         assert levels.loc["0.95", name] == pytest.approx(np.quantile(np.concatenate(values), 0.95), abs=1e-5)
 
 
-def test_the_same_file_among_normal_and_test_images_is_looked_at_as_a_test_image(small: Dataset) -> None:
-    both = replace(small.normals[0], label="good")
-    app = opened(Workspace(small.normals, (both, *small.tests), "metal"), "neurons")
-    drawn(app)
-    for side in ("Test images", "Normal images"):
-        app.button(key=f"card_{side}_{both.image.sha256}").click().run()
-        assert not app.exception
-    picker = next(box for box in app.selectbox if box.label.startswith("Image ("))
-    assert sum("test · " in option for option in picker.options) == len(small.tests) + 1
-
-
-def test_patches_of_the_same_file_on_both_sides_are_two_buttons(small: Dataset) -> None:
-    both = replace(small.normals[0], label="good")
-    app = opened(Workspace(small.normals[:1], (both,), "metal"), "neurons")
-    crops = [button.key for button in app.button if button.key and button.key.startswith("crop_False")]
-    assert len(crops) == 4  # two of each side
-
-
 def test_squares_of_pixels_keep_the_total_whatever_the_size() -> None:
     pixels = np.random.default_rng(0).normal(size=(21, 30))
     squares = in_squares(pixels, 8)

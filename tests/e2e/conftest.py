@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Page
 
+from lake_core.data.samples import assets_folder
 from tests.e2e.server import BROWSERS, browser, running_dashboard
-from tests.e2e.steps import open_metal, settle
+from tests.e2e.steps import bring, open_metal, run, settle
 
 HARMLESS: tuple[tuple[str, str], ...] = (
     ("/_stcore/health", "Streamlit's page looks for its server below the page's own path first, then at the root"),
@@ -17,6 +18,10 @@ HARMLESS: tuple[tuple[str, str], ...] = (
     ("/media/", "an image that the next run of the page replaced before the browser fetched it"),
 )
 """(part of a console error, why it is harmless)."""
+
+METAL = assets_folder() / "samples" / "metal"
+NORMALS = [METAL / "train" / "good" / f"{n:03}.jpg" for n in range(4)]
+TESTS = [METAL / "test" / part for part in ("scratch/000.jpg", "scratch/002.jpg", "rust/001.jpg", "good/000.jpg")]
 
 OpenTab = Callable[..., Page]
 
@@ -82,3 +87,30 @@ def metal(open_tab: OpenTab) -> Page:
     page = open_tab()
     open_metal(page)
     return page
+
+
+@pytest.fixture(scope="session")
+def brought(files: Path) -> tuple[list[Path], list[Path], Path]:
+    """Four normal images, four test images and a file that is no image, under names of their own."""
+    normals = [_copied(path, files / f"normal_{i}.jpg") for i, path in enumerate(NORMALS)]
+    tests = [_copied(path, files / f"{path.parent.name}_{path.stem}.jpg") for path in TESTS]
+    broken = files / "holiday_notes.png"
+    broken.write_text("This is a text, whatever its name says.\n")
+    return normals, tests, broken
+
+
+def _copied(source: Path, target: Path) -> Path:
+    target.write_bytes(source.read_bytes())
+    return target
+
+
+@pytest.fixture(scope="session")
+def link(chromium: Browser, address: str, brought: tuple[list[Path], list[Path], Path]) -> str:
+    """The address of the page Results of a session that has run, for walks that leave its settings as they are."""
+    with chromium.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        settle(page)
+        bring(page, brought[0], brought[1])
+        run(page, 8)
+        return page.url

@@ -1,6 +1,7 @@
 """What a visitor does and sees, for all walks: wait, go to a page, press, read."""
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
@@ -8,6 +9,17 @@ from playwright.sync_api import Locator, Page, expect
 from tests.e2e.server import wait_until_idle
 
 PATIENCE = 60_000  # milliseconds for one run of a page, on a slow machine
+PAGES = (
+    "Images",
+    "Results",
+    "Explain",
+    "Neurons",
+    "Selection",
+    "Text prompts",
+    "Interventions",
+    "Evaluate",
+    "Compare",
+)
 
 
 def settle(page: Page) -> None:
@@ -111,4 +123,27 @@ def fits_a_phone(page: Page) -> None:
     settle(page)
     assert not overflow(page)
     page.set_viewport_size(wide)
+    settle(page)
+
+
+def upload(page: Page, place: str, paths: list[Path]) -> None:
+    uploader = page.get_by_test_id("stFileUploader").filter(has_text=place)
+    uploader.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(paths)
+
+
+def bring(page: Page, normals: list[Path], tests: list[Path]) -> None:
+    """Uploads normal and test images and waits until both memory banks show them."""
+    upload(page, "Normal images", normals)
+    expect(heading(page, f"Normal images ({len(normals)})")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    upload(page, "Test images", tests)
+    expect(heading(page, f"Test images ({len(tests)})")).to_be_visible(timeout=PATIENCE)
+    settle(page)
+
+
+def run(page: Page, n_images: int) -> None:
+    """Runs the model, here or wherever another test has already run it on these images."""
+    page.get_by_role("button", name=re.compile(f"Run on {n_images} images|See the results")).click()
+    expect(heading(page, "Results")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Download the scores (CSV)")).to_be_visible(timeout=PATIENCE)
     settle(page)

@@ -2,101 +2,37 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-from lake_core.data.samples import assets_folder
-from tests.e2e.conftest import OpenTab
+from tests.e2e.conftest import METAL, OpenTab
 from tests.e2e.steps import (
+    PAGES,
     PATIENCE,
+    bring,
     click_patch,
     go_to,
     heading,
     metric,
     open_metal,
-    overflow,
     query,
+    run,
     section,
     settle,
     slider,
     stage,
+    upload,
 )
-
-METAL = assets_folder() / "samples" / "metal"
-NORMALS = [METAL / "train" / "good" / f"{n:03}.jpg" for n in range(4)]
-TESTS = [METAL / "test" / part for part in ("scratch/000.jpg", "scratch/002.jpg", "rust/001.jpg", "good/000.jpg")]
-PAGES = (
-    "Images",
-    "Results",
-    "Explain",
-    "Neurons",
-    "Selection",
-    "Text prompts",
-    "Interventions",
-    "Evaluate",
-    "Compare",
-)
-
-
-@pytest.fixture(scope="module")
-def brought(files: Path) -> tuple[list[Path], list[Path], Path]:
-    """Four normal images, four test images and a file that is no image, under names of their own."""
-    normals = [_copied(path, files / f"normal_{i}.jpg") for i, path in enumerate(NORMALS)]
-    tests = [_copied(path, files / f"{path.parent.name}_{path.stem}.jpg") for path in TESTS]
-    broken = files / "holiday_notes.png"
-    broken.write_text("This is a text, whatever its name says.\n")
-    return normals, tests, broken
-
-
-def _copied(source: Path, target: Path) -> Path:
-    target.write_bytes(source.read_bytes())
-    return target
-
-
-def upload(page: Page, place: str, paths: list[Path]) -> None:
-    uploader = page.get_by_test_id("stFileUploader").filter(has_text=place)
-    uploader.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(paths)
-
-
-def bring(page: Page, normals: list[Path], tests: list[Path]) -> None:
-    """Uploads normal and test images and waits until both memory banks show them."""
-    upload(page, "Normal images", normals)
-    expect(heading(page, f"Normal images ({len(normals)})")).to_be_visible(timeout=PATIENCE)
-    settle(page)
-    upload(page, "Test images", tests)
-    expect(heading(page, f"Test images ({len(tests)})")).to_be_visible(timeout=PATIENCE)
-    settle(page)
-
-
-def run(page: Page, n_images: int) -> None:
-    """Runs the model, here or wherever another test has already run it on these images."""
-    page.get_by_role("button", name=re.compile(f"Run on {n_images} images|See the results")).click()
-    expect(heading(page, "Results")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_role("button", name="Download the scores (CSV)")).to_be_visible(timeout=PATIENCE)
-    settle(page)
 
 
 def wait_for_query(page: Page, **wanted: object) -> None:
     """Waits until the address holds these parameters."""
     pairs = "".join(f"(?=.*[?&]{name}={value}(&|$))" for name, value in wanted.items())
     expect(page).to_have_url(re.compile(pairs), timeout=10_000)
-
-
-@pytest.fixture(scope="module")
-def link(chromium: Browser, address: str, brought: tuple[list[Path], list[Path], Path]) -> str:
-    """The address of the page Results of a session that has run, for walks that leave its settings as they are."""
-    with chromium.new_context() as context:
-        page = context.new_page()
-        page.goto(address)
-        settle(page)
-        bring(page, brought[0], brought[1])
-        run(page, 8)
-        return page.url
 
 
 @pytest.fixture
@@ -330,30 +266,3 @@ def test_a_page_opened_before_the_run_keeps_the_link(
     go_to(page, "Results")
     expect(page.get_by_text("There are no test images to look at yet")).to_be_visible()
     wait_for_query(page, w=number)
-
-
-def test_every_page_loads_in_the_dark_theme(open_tab: OpenTab, link: str) -> None:
-    page = open_tab(link, color_scheme="dark")
-    for title in PAGES:
-        go_to(page, title)
-        red, green, blue = _rgb(page.get_by_test_id("stApp"), "background-color")
-        assert max(red, green, blue) < 80
-        assert min(_rgb(heading(page, title), "color")) > 170
-
-
-def _rgb(element: Locator, style: str) -> list[int]:
-    text = element.evaluate("(node, style) => getComputedStyle(node).getPropertyValue(style)", style)
-    return [int(float(number)) for number in re.findall(r"[\d.]+", text)[:3]]
-
-
-def test_every_page_fits_a_phone(open_tab: OpenTab, link: str) -> None:
-    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    assert not overflow(open_tab(**phone)), "no images"
-    page = open_tab(link, **phone)
-    for title in PAGES:
-        page.get_by_test_id("stExpandSidebarButton").click()
-        go_to(page, title)
-        page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
-        settle(page)
-        too_wide = overflow(page)
-        assert not too_wide, (title, too_wide)

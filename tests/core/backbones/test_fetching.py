@@ -1,7 +1,7 @@
 """A model comes from the hub with progress, or not at all and with one sentence that says why."""
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,11 @@ from lake_core.backbones import hub
 from lake_core.backbones.fetching import fetch, is_here
 from lake_core.backbones.opening import open_backbone
 from lake_core.errors import BackboneError, UnavailableError
-from tests.core.hub import REPOSITORY, SPEC, LocalHub, partial_files, running_hub
+from tests.core.hub import REPOSITORY, SPEC, LocalHub, partial_files
 
 
 class Enough(Exception):
     """Raised by a report to end a download."""
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "hub"
-
-
-@pytest.fixture
-def local_hub(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[LocalHub]:
-    with running_hub(monkeypatch, cache) as found:
-        yield found
 
 
 def nothing(_n_done: int, _n_all: int) -> None:

@@ -1,7 +1,6 @@
 """`lake models`: what is listed, brought here and checked, with one line for what went wrong and its exit code."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,9 @@ from lake_core.backbones.checks import Check
 from lake_core.backbones.hooks import Hook
 from lake_core.cli import models
 from tests.core.cli.commands import error_line, lake
-from tests.core.hub import SPEC, LocalHub, partial_files, running_hub
+from tests.core.hub import SPEC, LocalHub, partial_files
 
 CACHED = ["ViT-B-16:openai", "ViT-B-32:laion2b_s34b_b79k"]
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "hub"
-
-
-@pytest.fixture
-def local_hub(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[LocalHub]:
-    with running_hub(monkeypatch, cache) as found:
-        yield found
 
 
 # list ----------------------------------------------------------------------------------------------------------------
