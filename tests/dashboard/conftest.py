@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
-import streamlit as st
 from streamlit.components.v2 import manifest_scanner
 
 from dashboard.services.analysis import Analysis, analyse
@@ -13,6 +12,7 @@ from dashboard.settings import ModelKey, Settings
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import load_sample
+from tests.dashboard.visit import forget_everything
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,13 +34,19 @@ def nothing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboard.components.progress.AT_ONCE_SECONDS", 0.0)
 
 
+@pytest.fixture
+def fresh() -> None:
+    """Nothing is known yet."""
+    forget_everything()
+
+
 @pytest.fixture(scope="module")
 def small() -> Iterator[Dataset]:
     """Three normal images of the metal sample, and one good and two defective ones."""
     metal = load_sample("metal")
     good = next(example for example in metal.tests if example.label == "good")
     yield Dataset("metal", metal.normals[:3], (good, metal.tests[0], metal.tests[-1]))
-    st.cache_resource.clear()
+    forget_everything()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.plots.compare import scores_against_scores
@@ -20,7 +19,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
 from lake_core.data.samples import assets_folder, load_sample
 from lake_core.detector.lake import Lake
-from tests.dashboard.visit import opened, press, texts
+from tests.dashboard.visit import forget_everything, opened, press, texts
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +33,7 @@ def small() -> Iterator[Dataset]:
     metal = load_sample("metal")
     good = [example for example in metal.tests if example.label == "good"][:2]
     yield Dataset("metal", metal.normals[:3], (*good, metal.tests[0], metal.tests[-1]))
-    st.cache_resource.clear()
+    forget_everything()
 
 
 def compare(small: Dataset, *pair: str) -> AppTest:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.plots.evaluate import by_category, by_shots, curves
@@ -27,7 +26,7 @@ from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol
 from lake_core.evaluation.runner import evaluate_dataset
 from lake_core.metrics.decision import counts
 from lake_core.metrics.image_metrics import f1_max
-from tests.dashboard.visit import opened, press, texts
+from tests.dashboard.visit import forget_everything, opened, press, texts
 
 REQUEST = EvaluationRequest("metal", None, FewShotProtocol())
 
@@ -44,7 +43,7 @@ def small() -> Iterator[Dataset]:
     metal = load_sample("metal")
     good = [example for example in metal.tests if example.label == "good"][:2]
     yield Dataset("metal", metal.normals[:4], (*good, metal.tests[0], metal.tests[-1]))
-    st.cache_resource.clear()
+    forget_everything()
 
 
 def wait(job: Job | None) -> Job:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -65,6 +64,7 @@ def test_every_section_opens(section: str, small: Dataset) -> None:
     assert [name for name, words in SECTIONS.items() if words in said] == [section]
 
 
+@pytest.mark.usefixtures("fresh")
 def test_the_microscope_shows_the_cores_result(
     small: Dataset, found: Analysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,7 +73,8 @@ def test_the_microscope_shows_the_cores_result(
     good = next(one for one in found.scores if one.image == found.workspace.tests[0].image)
     assert found.workspace.tests[0].label == "good"
     pending = [layer for layer in found.lake.backbone.layers_with("mlp_hidden") if layer != 15]
-    assert payload(app) == encode(scored_image(highest(found), notes=notes(found), other=good, pending=pending))
+    same = payload(app) == encode(scored_image(highest(found), notes=notes(found), other=good, pending=pending))
+    assert same, "pytest would look for the difference of a million bytes for minutes"
     next(widget for widget in app.slider if widget.label == "Fusion weight (w)").set_value(0.75)
     run(app)
     other = found.lake.with_weights(fusion_weight=0.75)
@@ -119,8 +120,8 @@ def alone(found: Analysis, image: InputImage) -> list[PatchScores]:
     return [Lake(lake.backbone, one, lake.store).fit(lake.normals_).explain(image).patch_scores for one in configs]
 
 
+@pytest.mark.usefixtures("fresh")
 def test_all_layers_are_computed_beside_the_page_without_being_asked_for(small: Dataset, found: Analysis) -> None:
-    st.cache_resource.clear()
     looked = Event()
     jobs().beside("another visitor", "first in the queue", "Waiting", lambda show: looked.wait(60), "ahead")
     app = full(small, "explain")
@@ -144,9 +145,9 @@ def test_all_layers_are_computed_beside_the_page_without_being_asked_for(small: 
         assert layer["first"] == matches.memory_bank.selection.neurons[:5].tolist()
 
 
+@pytest.mark.usefixtures("fresh")
 def test_the_next_image_is_prepared_ahead(small: Dataset, found: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the page of the next image finds its payload; with another weight it is another payload."""
-    st.cache_resource.clear()
     app = full(small, "explain")
     over(ahead(app))
     second = sorted(found.scores, key=lambda one: -one.score)[1]
@@ -163,8 +164,8 @@ def test_the_next_image_is_prepared_ahead(small: Dataset, found: Analysis, monke
     assert first["image"]["name"] == second.image.name
 
 
+@pytest.mark.usefixtures("fresh")
 def test_layers_that_were_cancelled_are_offered(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    st.cache_resource.clear()
     begun, may_end = threading.Event(), threading.Event()
 
     def slow(*_: Any) -> None:
@@ -184,8 +185,8 @@ def test_layers_that_were_cancelled_are_offered(small: Dataset, monkeypatch: pyt
     assert read_blob(payload(run(app))).header["pending"] == []
 
 
+@pytest.mark.usefixtures("fresh")
 def test_what_takes_long_is_offered_with_its_time(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    st.cache_resource.clear()
     monkeypatch.setattr(every_layer, "_PRODUCTS_PER_SECOND", 1e8)
     app = full(small, "explain")
     assert over(ahead(app)).status == "done"

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.services.models import model
@@ -161,6 +160,7 @@ def test_a_new_session_with_the_link_finds_images_and_selection(small: Dataset) 
     assert second.session_state.session.pins == (pin,)
 
 
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
     "spec", ["hf-hub:evil/x", "ViT-B-16:openai", "local-dir:/tmp", "checkpoint:/a.pt@/b", "lake-rnn"]
 )
@@ -171,7 +171,6 @@ def test_a_link_neither_opens_nor_names_a_model(monkeypatch: pytest.MonkeyPatch,
         opened_specs.append(asked)
         return open_backbone(asked, **options)
 
-    st.cache_resource.clear()
     monkeypatch.setattr("dashboard.services.models.open_backbone", spy)
     monkeypatch.setattr("socket.create_connection", lambda *_, **__: pytest.fail("something is fetched"))
     app = AppTest.from_file(str(APP), default_timeout=120)

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from dashboard.services import registry
@@ -41,6 +42,12 @@ def put(app: AppTest, **values: Any) -> None:
             setattr(app.session_state.session, key, value)
         else:
             app.session_state[key] = value
+
+
+def forget_everything() -> None:
+    """As a server that has just started: work of an earlier test that still goes on would fill the new caches."""
+    jobs().close()
+    st.cache_resource.clear()
 
 
 def run(app: AppTest, **values: Any) -> AppTest:

@@ -28,6 +28,7 @@ _MODULES = (
     "neighbours",
     "table",
     "story",
+    "layout",
     "microscope",
     "index",
 )

@@ -1,11 +1,12 @@
 // The linked views of one image, and what is chosen in them.
 
 import { activationScale, scoreScale, signedScale } from "./colours.js";
-import { ColourBar, Toolbar, choices, swatch, titled } from "./controls.js";
+import { ColourBar, Toolbar, choices } from "./controls.js";
 import { Decomposition } from "./decomposition.js";
 import { fixed, isDark, make, say } from "./dom.js";
 import { ImageView, miniature, shrunk } from "./image_view.js";
 import { LayerStrip, allLayers, hasMoreLayers, layerText, onOwnGrid } from "./layers.js";
+import { header, leftColumn, rightColumn } from "./layout.js";
 import { Matrix, cellText, columnOrder, mostAdded } from "./matrix.js";
 import { Neighbours } from "./neighbours.js";
 import { NeuronCard, Pins, TopNeurons, greatest, isSame } from "./neurons.js";
@@ -17,9 +18,6 @@ import { tables } from "./table.js";
 const MANY_LAYERS = 8;
 const HEIGHT = 530;
 const LOW_HEIGHT = 324;
-const HINT =
-  "Point at a patch, or use the arrow keys, to read it. Click or Enter fixes it, Escape lets go; drag (or Shift and " +
-  "arrow keys) for the mean of a region.";
 
 export class Microscope {
   /** `kept`: what was chosen in the view that this one replaces, from `choices`. */
@@ -94,63 +92,9 @@ export class Microscope {
     this.story = make("span", {});
     this.said = make("div", { class: "ms-said", "aria-live": "polite" });
     this.tables = make("div", { class: "ms-tables", hidden: true });
-    const columns = make("div", { class: "ms-columns" }, this.leftColumn(), this.rightColumn());
-    this.root.append(this.header(), columns, this.tables, this.said);
-  }
-
-  header() {
-    const { image, score, threshold, is_anomalous: isAnomalous } = this.scored;
-    const verdict = `score ${fixed(score, 2)} ${isAnomalous ? "▲ above" : "▼ not above"} the threshold ${fixed(threshold, 2)}`;
-    const pill = make("span", { class: `ms-verdict ${isAnomalous ? "ms-high" : ""}` }, verdict);
-    const onclick = () => this.toggleTables();
-    this.tableButton = make("button", { type: "button", "aria-expanded": "false", onclick }, "Numbers as a table");
-    const title = make("div", { class: "ms-title" }, make("h1", { title: image.name }, image.name), pill, this.tableButton);
-    return make("header", {}, title, make("p", { class: "ms-story" }, this.story, this.storyRoom()));
-  }
-
-  /** The image's own story, the longest, and some digits, unseen: keeps its room, so that nothing moves under the pointer. */
-  storyRoom() {
-    const { scored } = this;
-    const longest = story(scored, numbersAt(scored, scored.patches), whereText(scored, scored.patches, true), true);
-    return make("span", { class: "ms-room", "aria-hidden": "true" }, ...longest, " 0000000000");
-  }
-
-  leftColumn() {
-    const { value_of_one: one, activation } = this.scored;
-    const units = `A value of 1 is the ${one} of normal patches. Activations are ${activation}.`;
-    const notes = [HINT, units].map((text) => make("p", { class: "ms-hint" }, text));
-    const views = [this.toolbar.element, this.image.element, this.colourBar.element, this.layers?.element];
-    return make("div", { class: "ms-left" }, ...views, ...notes, this.isTall ? this.crops() : null);
-  }
-
-  rightColumn() {
-    const { layers } = this.scored;
-    const total = layers.reduce((sum, layer) => sum + layer.neurons.length + layer.n_rest, 0);
-    const matrix = [this.matrix.element, this.legend(), this.pins.element];
-    const neurons = make("div", { class: "ms-neurons" }, this.top.element, this.card.element);
-    return make(
-      "div",
-      { class: "ms-right" },
-      titled("What the score is made of", this.where, null, this.decomposition.element),
-      titled("Neurons that add most here", "layer · neuron", null, neurons),
-      titled("Which neurons differ from normal", `${total} selected neurons`, this.order.element, ...matrix),
-      this.isTall ? null : this.crops(),
-    );
-  }
-
-  legend() {
-    const { scored } = this;
-    const sides = ["up: more active than in the nearest normal patch, ", swatch("less"), "down: less active; the stronger, the more it adds (square root). "];
-    const legend = make("p", { class: "ms-legend" }, swatch("more"), ...sides, "● layer in the score");
-    const hasMore = hasMoreLayers(scored);
-    if (hasMore) legend.append(", ○ outside: what it would add");
-    if (hasMore || scored.layers.some((layer) => layer.n_rest)) legend.append("; outlined: all other selected neurons");
-    return legend;
-  }
-
-  crops() {
-    const note = "the normal images’ patch whose selected neurons are most like these";
-    return titled("Beside the nearest normal patch", note, null, this.neighbours.element);
+    this.tableButton = make("button", { type: "button", "aria-expanded": "false", onclick: () => this.toggleTables() }, "Numbers as a table");
+    const columns = make("div", { class: "ms-columns" }, leftColumn(this), rightColumn(this));
+    this.root.append(header(this), columns, this.tables, this.said);
   }
 
   listen() {
