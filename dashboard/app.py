@@ -52,19 +52,30 @@ if is_new and launch_sample is not None and here.workspace.is_empty:
 first = "images" if launch_sample is None else "explain"
 groups = {
     group: {
-        name: st.Page(FOLDER / "app_pages" / f"{name}.py", title=title, icon=icon, default=name == first)
+        name: st.Page(
+            FOLDER / "app_pages" / f"{name}.py",
+            title=title,
+            icon=icon,
+            url_path="first" if name == first else name,
+            default=name == first,
+        )
         for name, (title, icon) in pages.items()
     }
     for group, pages in PAGES.items()
 }
+# The first page's address is "/". A link from a server that begins with another page calls it by its name.
+named = st.Page(lambda: None, title=first, url_path=first, visibility="hidden")
 here.pages = {name: page for pages in groups.values() for name, page in pages.items()}
 address.follow()
 if not here.is_alone:
     st.logo(LOGO, size="large")
 st.html(STYLE)
 page = st.navigation(
-    {group: list(pages.values()) for group, pages in groups.items()}, position="hidden" if here.is_alone else "sidebar"
+    {group: list(pages.values()) for group, pages in groups.items()} | {"": [named]},
+    position="hidden" if here.is_alone else "sidebar",
 )
+if page == named:
+    st.switch_page(here.pages[first], query_params=st.query_params.to_dict())
 if here.go_to is not None:
     target, here.go_to = here.go_to, None
     st.switch_page(here.pages[target], query_params=address.written())

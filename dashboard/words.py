@@ -26,5 +26,5 @@ def verdict(score: ImageResult) -> str:
 def direction(difference: float) -> tuple[str, str]:
     """A sign and words for an activation less that of the nearest normal patch, as the microscope says them."""
     if difference > 0:
-        return "▲", "more active than normal"
-    return ("▼", "less active than normal") if difference < 0 else ("=", "as active as normal")
+        return "↑", "more active than normal"
+    return ("↓", "less active than normal") if difference < 0 else ("=", "as active as normal")

@@ -20,7 +20,7 @@ SECTIONS = {
 
 left, right = st.columns([2, 3], vertical_alignment="bottom")
 with left:
-    heading("Explain", "Which neurons differ from normal on this image, where, and what they add to its score.")
+    heading("Explain", "Which neurons differ from normal, where, and what they add.")
     st.button("Present", icon=":material/slideshow:", on_click=begin, type="tertiary", help="This image in six steps")
 found = current_analysis()
 with right:

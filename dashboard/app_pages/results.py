@@ -9,7 +9,7 @@ from dashboard.components.legends import score_legend
 from dashboard.components.names import file_name
 from dashboard.components.page import heading
 from dashboard.components.paging import one_page
-from dashboard.components.pickers import pick_one, see_page
+from dashboard.components.pickers import pick_one, pick_section, see_page
 from dashboard.components.tables import download_table, metrics
 from dashboard.plots.scores import score_histogram
 from dashboard.services.analysis import Analysis
@@ -109,7 +109,8 @@ def headline(found: Analysis) -> None:
 
 
 def image_cards(found: Analysis) -> None:
-    """The test images with their maps, sorted and filtered."""
+    """The test images with their maps on one scale, sorted and filtered."""
+    score_legend(found)
     sort, only, strength = st.columns(3)
     order = sort.selectbox("Sort by", list(SORTS), key="sort")
     with only:
@@ -131,26 +132,10 @@ def image_cards(found: Analysis) -> None:
                 see_page("explain", image=image.sha256)
 
 
-heading(
-    "Results",
-    "Each test image with its score map. A patch is one cell of the grid in which the network sees the image; those "
-    "above the decision threshold are outlined.",
-)
-found = current_analysis()
-headline(found)
-if len(found.workspace.normals) == 1:
-    st.info("With a single normal image the threshold is a rough guess; add a few more.", icon=":material/info:")
-if not any(score.is_anomalous for score in found.scores):
-    st.success("No test image is above the threshold.")
-threshold_control(found)
-gallery_tab, table_tab, histogram_tab = st.tabs(["Images", "Table", "Histogram"])
-with gallery_tab:
-    score_legend(found)
-    image_cards(found)
-with table_tab:
-    rows = table_of(found)
+def table(found: Analysis) -> None:
+    """All scores as numbers."""
     st.dataframe(
-        rows,
+        table_of(found),
         hide_index=True,
         column_config={
             name: st.column_config.NumberColumn(format="%.4f") for name in ("score", "visual", "text", "threshold")
@@ -158,7 +143,10 @@ with table_tab:
         alt="Scores of all test images",
     )
     st.caption("At the max-scoring patch: score = (1 − w) × visual + w × text.")
-with histogram_tab:
+
+
+def histogram(found: Analysis) -> None:
+    """How the scores of normal, good and defective images are spread, beside the threshold."""
     by_label = {
         label: [s.score for e, s in zip(found.workspace.tests, found.scores, strict=True) if e.label == label]
         for label in ("good", "defective", None)
@@ -174,4 +162,21 @@ with histogram_tab:
         ),
         alt="Histogram of image scores of normal and test images with the decision threshold",
     )
+
+
+SECTIONS = {"Images": image_cards, "Table": table, "Histogram": histogram}
+
+heading(
+    "Results",
+    "Each test image with its score map. A patch is one cell of the grid in which the network sees the image; those "
+    "above the decision threshold are outlined.",
+)
+found = current_analysis()
+headline(found)
+if len(found.workspace.normals) == 1:
+    st.info("With a single normal image the threshold is a rough guess; add a few more.", icon=":material/info:")
+if not any(score.is_anomalous for score in found.scores):
+    st.success("No test image is above the threshold.")
+threshold_control(found)
+pick_section("Section", SECTIONS, "results_section")(found)
 download_table(table_of(found), "scores.csv", "Download the scores (CSV)")

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from dashboard.components import tour
 from dashboard.session import current
 from dashboard.text import escaped
 from lake_core.data.samples import sample_facts
@@ -10,9 +11,10 @@ MOST_NOTICES = 4
 
 
 def heading(title: str, summary: str) -> None:
-    """A page's title, what it shows in one sentence, and the notices that wait to be read."""
+    """A page's title, what it shows in one sentence, the offer of a tour, and the notices that wait to be read."""
     st.title(title, anchor=False)
     st.markdown(summary)
+    tour.offer()
     _notices(current().take_notices())
 
 

@@ -55,7 +55,7 @@ function filled(element, attributes, children) {
   return element;
 }
 
-const percent = (share) => `${Math.round(100 * share)}\u00a0%`;
+const percent = (share) => `${Math.round(100 * share)}%`;
 
 /** About n round numbers from 0 to a limit. */
 function ticks(limit, n) {

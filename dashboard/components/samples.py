@@ -68,7 +68,7 @@ def _comparison(lake: MeasuredMethod, random: MeasuredMethod, every: MeasuredMet
     by_random, by_all = _standing(lake, random), _standing(lake, every)
     standing = f"{by_random} both" if by_random == by_all else f"{by_random} random and {by_all} all neurons"
     overlaps = [lake.low <= other.high and other.low <= lake.high for other in (random, every)]
-    return f"The selection is {standing}{', within the 95 % intervals' if all(overlaps) else ''}."
+    return f"The selection is {standing}{', within the 95% intervals' if all(overlaps) else ''}."
 
 
 def _standing(lake: MeasuredMethod, other: MeasuredMethod) -> str:

@@ -105,18 +105,20 @@ STEPS = (
 
 
 def draw(page: str) -> None:
-    """The offer on the first visit, or the present step at the top of its page.
+    """The present step, at the top of the page of that name."""
+    if (step := current().tour.step) is not None:
+        _box(step, page)
 
-    Args:
-        page: Name of the page that is drawn.
-    """
+
+def offer() -> None:
+    """The offer on the first visit, in one line."""
     tour = current().tour
-    if tour.step is not None:
-        _box(tour.step, page)
-    elif tour.is_offered:
+    if tour.step is None and tour.is_offered:
         with st.container(horizontal=True, vertical_alignment="center", key="tour_offer"):
-            st.markdown("New here? A tour of six steps explains one image.", width="content")
-            st.button("Start the tour", key="tour_start", on_click=_go, args=(1, page))
+            st.markdown("New here?", width="content")
+            st.button(
+                "Start the tour", key="tour_start", on_click=_go, args=(1, ""), help="One image explained in six steps"
+            )
             st.button("No, thanks", key="tour_decline", on_click=_leave, args=(None,), type="tertiary")
 
 

@@ -63,7 +63,7 @@ def through_layers(layers: Sequence[LayerChange], draws: np.ndarray) -> go.Figur
                 fill=fill,
                 fillcolor=RANDOM_BAND,
                 showlegend=fill is not None,
-                hovertemplate="layer %{x}: %{y:.2f} %<extra>random draws</extra>",
+                hovertemplate="layer %{x}: %{y:.2f}%<extra>random draws</extra>",
             )
     figure.add_scatter(
         x=numbers,
@@ -71,7 +71,7 @@ def through_layers(layers: Sequence[LayerChange], draws: np.ndarray) -> go.Figur
         mode="lines+markers",
         name="chosen neurons",
         line={"color": CHOSEN, "width": 2},
-        hovertemplate="layer %{x}: %{y:.2f} %<extra></extra>",
+        hovertemplate="layer %{x}: %{y:.2f}%<extra></extra>",
     )
     figure.update_layout(
         xaxis_title="layer", yaxis_title="change of the layer's output (%)", height=300, template=TEMPLATE
@@ -91,7 +91,7 @@ def removal_curve(curve: Curve, threshold: float) -> go.Figure:
             name="random order",
             line=REFERENCE_LINE,
             showlegend=index == 0,
-            hovertemplate="%{x:.0f} %: %{y:.3f}<extra>random order</extra>",
+            hovertemplate="%{x:.0f}%: %{y:.3f}<extra>random order</extra>",
         )
     figure.add_scatter(
         x=shares,
@@ -99,7 +99,7 @@ def removal_curve(curve: Curve, threshold: float) -> go.Figure:
         mode="lines+markers",
         name="in the order of the map",
         line={"color": CHOSEN, "width": 2.5},
-        hovertemplate="%{x:.0f} %: %{y:.3f}<extra>by the map</extra>",
+        hovertemplate="%{x:.0f}%: %{y:.3f}<extra>by the map</extra>",
     )
     figure.add_hline(y=threshold, line=THRESHOLD_LINE, annotation_text=f"threshold {threshold:.3f}")
     done = "deleted" if curve.config.direction == "deletion" else "inserted"

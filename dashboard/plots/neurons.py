@@ -29,7 +29,7 @@ def activation_histogram(groups: Mapping[str, np.ndarray]) -> go.Figure:
             mode="lines",
             name=name,
             line={"shape": "hvh", "color": colour, "dash": dash, "width": 2},
-            hovertemplate="activation %{x:.3g}: %{y:.2f} %<extra></extra>",
+            hovertemplate="activation %{x:.3g}: %{y:.2f}%<extra></extra>",
         )
     figure.update_layout(
         xaxis_title="activation", yaxis_title="% of patches (log)", yaxis_type="log", height=300, template=TEMPLATE

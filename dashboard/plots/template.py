@@ -12,10 +12,10 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import hex_to_rgb, sample_colorscale, unlabel_rgb
 
-NORMAL = VISUAL = SELECTED = "#0072B2"
+NORMAL = VISUAL = SELECTED = "#0B7A9E"
 DEFECTIVE = CHOSEN = LEFT = "#D55E00"
 GOOD = ENTERED = "#009E73"
-TEXT = "#E69F00"
+TEXT = "#7B5EA7"
 TOTAL = "#5C6B73"
 RANDOM = REST = UNKNOWN = "#9AA5AA"
 THRESHOLD = CUT = "#CC79A7"

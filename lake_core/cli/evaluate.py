@@ -150,7 +150,7 @@ def tables(report: EvaluationReport) -> list[Table]:
                 continue
             caption = "mean over seeds; ± the standard deviation of the last column over seeds"
             if metric == "image_auroc":
-                caption += "; ° not clearly better than chance: the 95 % interval over images reaches 0.5"
+                caption += "; ° not clearly better than chance: the 95% interval over images reaches 0.5"
             heading = f"{title}, {shots} normal image{'s' * (shots > 1)}, {report.model}"
             table = Table(title=heading, caption=caption, box=SIMPLE, pad_edge=False)
             table.add_column("method", no_wrap=True)

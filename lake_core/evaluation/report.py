@@ -43,7 +43,7 @@ class ScoreRow(FrozenModel):
 
 
 class Spread(FrozenModel):
-    """A metric over runs: mean and population standard deviation over seeds, and the bounds of the 95 % bootstrap
+    """A metric over runs: mean and population standard deviation over seeds, and the bounds of the 95% bootstrap
     interval, over test images, of the mean over seeds."""
 
     mean: FiniteFloat | None

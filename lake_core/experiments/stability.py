@@ -17,10 +17,10 @@ from lake_core.findings import StabilityFinding, Verdict
 from lake_core.types import Progress, counted
 
 STEADY = 0.8
-"""Mean Jaccard from which a selection counts as steady: of two selections of one size, 89 % of the neurons are
+"""Mean Jaccard from which a selection counts as steady: of two selections of one size, 89% of the neurons are
 shared."""
 SHAKY = 0.5
-"""Mean Jaccard below which it counts as shaky: 67 % of the neurons are shared, or fewer."""
+"""Mean Jaccard below which it counts as shaky: 67% of the neurons are shared, or fewer."""
 COUNTS = (1, 2, 4)
 """Numbers of normal images that are tried, beside all of them."""
 

@@ -73,7 +73,7 @@ def test_the_workspace_is_measured_in_the_background_as_the_core_does(small: Dat
     protocol = FewShotProtocol(shots=(1, 4), methods=("lake", "random", "all"), pixel=False)
     expected = evaluate_dataset(small, store, protocol=protocol)
     table = app.dataframe[0].value
-    assert table.columns.tolist() == ["shots", "method", "image AUROC", "95 % interval"]
+    assert table.columns.tolist() == ["shots", "method", "image AUROC", "95% interval"]
     assert len(table) == 6
     auroc = [row.metrics["image_auroc"] for row in expected.summary if row.category == "metal"]
     assert table["image AUROC"].tolist() == [f"{one.mean:.3f} ± {one.std:.3f}" for one in auroc]

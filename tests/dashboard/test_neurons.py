@@ -95,7 +95,7 @@ def test_two_maps_say_their_greatest_activation_and_the_head_compares_it(
         assert f"{what}: {image.name}" in said.replace("\\", "")
         assert f"Greatest activation {peak(image):.2f}, at the outlined patch" in said
     low, high = (f([peak(e.image) for e in small.normals]) for f in (min, max))
-    sign = "▲ more than" if peak(shown) > high else "▼ less than" if peak(shown) < low else "as on normal images:"
+    sign = "↑ more than" if peak(shown) > high else "↓ less than" if peak(shown) < low else "as on normal images:"
     assert f"is {peak(shown):.2f}" in said
     assert f"{sign} {low:.2f} to {high:.2f} on 3 normal images" in said
 
@@ -108,12 +108,12 @@ def test_the_head_says_whether_the_neuron_is_raised_or_lowered_and_what_it_adds(
     table = shown.top_neurons(None, 15, 100)
     row = table[(table["here"] > table["normal"]) == is_raised].iloc[0]
     drawn(page, focus=Focus(shown.image.sha256, 15, int(row["neuron"])))
-    word = "▲ More active" if is_raised else "▼ Less active"
+    word = "↑ More active" if is_raised else "↓ Less active"
     lead = next(one.value for one in page.markdown if one.value.startswith(f"**{word} than normal in "))
     assert f"{row['here']:.3f} here, {row['normal']:.3f} in the nearest normal patch" in lead
     assert f"adds {row['contribution']:.3f} ({row['contribution'] / shown.score:.0%})" in lead
-    mark = "▲" if is_raised else "▼"
-    assert page.button(key=f"top_{int(table['neuron'][0])}").label.endswith(("▲", "▼"))
+    mark = "↑" if is_raised else "↓"
+    assert page.button(key=f"top_{int(table['neuron'][0])}").label.endswith(("↑", "↓"))
     assert any(str(b.key).startswith("top_") and b.label.endswith(mark) for b in page.button)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -18,7 +19,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example
 from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
-from tests.dashboard.visit import APP, full, opened, press, texts
+from tests.dashboard.visit import APP, full, opened, press, run, texts
 
 PAGES = (
     "images",
@@ -65,12 +66,31 @@ def test_one_normal_image_is_enough(page: str, small: Dataset) -> None:
     assert not app.error
 
 
+def table(app: AppTest) -> pd.DataFrame:
+    """The table of the page Results."""
+    shown: pd.DataFrame = run(app, results_section="Table").dataframe[0].value
+    return shown
+
+
+@pytest.mark.parametrize("section", ["Images", "Table", "Histogram"])
+def test_results_open_in_the_section_that_was_left(section: str, small: Dataset) -> None:
+    app = run(full(small, "results"), results_section=section)
+    app.switch_page("app_pages/selection.py").run()
+    app.switch_page("app_pages/results.py").run()
+    shown = {
+        "Images": any(widget.label == "Sort by" for widget in app.selectbox),
+        "Table": bool(app.dataframe),
+        "Histogram": bool(app.get("plotly_chart")),
+    }
+    assert [name for name, is_shown in shown.items() if is_shown] == [section]
+
+
 def test_scores_equal_those_of_the_core(small: Dataset) -> None:
     app = full(small, "results")
     lake = Lake(store().backbone, LakeConfig(), store()).fit([example.image for example in small.normals])
-    table = app.dataframe[0].value
+    rows = table(app)
     for example in small.tests:
-        row = table[table["path"] == example.image.name].iloc[0]
+        row = rows[rows["path"] == example.image.name].iloc[0]
         assert row["score"] == pytest.approx(lake.explain(example.image).score, abs=1e-6)
         assert row["threshold"] == pytest.approx(lake.threshold_, abs=1e-6)
 
@@ -88,42 +108,42 @@ def test_moving_a_control_changes_scores_without_running_the_network(
     site: str, label: str, value: Any, small: Dataset
 ) -> None:
     app = full(small, "results")
-    before, n_forwards = app.dataframe[0].value["score"].tolist(), store().n_forwards
+    before, n_forwards = table(app)["score"].tolist(), store().n_forwards
     next(widget for widget in getattr(app.sidebar, site) if widget.label == label).set_value(value)
     app.run()
     assert not app.exception
-    assert app.dataframe[0].value["score"].tolist() != pytest.approx(before, abs=1e-6)
+    assert table(app)["score"].tolist() != pytest.approx(before, abs=1e-6)
     assert store().n_forwards == n_forwards
 
 
 def test_moving_the_threshold_changes_decisions_and_can_be_undone(small: Dataset) -> None:
     app = full(small, "results")
-    own = app.dataframe[0].value["threshold"][0]
+    own = table(app)["threshold"][0]
     next(widget for widget in app.slider if widget.label == "Decision threshold").set_value(0.0)
     app.run()
-    assert app.dataframe[0].value["is_anomalous"].all()
+    assert table(app)["is_anomalous"].all()
     next(button for button in app.button if button.label == "Reset threshold").click()
     app.run()
-    assert app.dataframe[0].value["threshold"][0] == pytest.approx(own)
+    assert table(app)["threshold"][0] == pytest.approx(own)
 
 
 @pytest.mark.parametrize("good", [0, 1])
 def test_best_f1_decides_as_its_figure_says(good: int, small: Dataset) -> None:
     """The good image is the lowest one, below all defective ones, or the next: then all count as anomalous."""
-    table = full(small, "results").dataframe[0].value.sort_values("score")
-    labels = {name: "good" if hook_point == good else "defective" for hook_point, name in enumerate(table["path"])}
+    ranked = table(full(small, "results")).sort_values("score")
+    labels = {name: "good" if hook_point == good else "defective" for hook_point, name in enumerate(ranked["path"])}
     tests = tuple(replace(e, label=labels[e.image.name]) for e in small.tests)  # type: ignore[arg-type]
     app = press(opened(Workspace(small.normals, tests, small.name), "results"), "Best F1")
     assert not app.exception
-    decided = app.dataframe[0].value.set_index("path")["is_anomalous"]
+    decided = table(app).set_index("path")["is_anomalous"]
     assert decided[[name for name, label in labels.items() if label == "defective"]].all()
-    assert decided[table["path"].iloc[good]] == (good == 1)
+    assert decided[ranked["path"].iloc[good]] == (good == 1)
 
 
 def test_a_threshold_below_every_slider_position_is_kept(small: Dataset) -> None:
     app = opened(Workspace(small.normals, small.tests, small.name), "results", own_threshold=-0.001)
     assert not app.exception
-    assert set(app.dataframe[0].value["threshold"]) == {-0.001}
+    assert set(table(app)["threshold"]) == {-0.001}
 
 
 def test_a_wrong_model_gives_one_sentence(small: Dataset) -> None:
@@ -234,7 +254,7 @@ def test_labels_that_are_known_are_measured(small: Dataset) -> None:
     tests = (*small.tests, replace(small.tests[1], image=load_sample("metal").tests[2].image, label=None))
     app = opened(Workspace(small.normals, tests, "metal"), "results")
     shown = {metric.label: metric.value for metric in app.metric}
-    scores = app.dataframe[0].value.set_index("path")["score"]
+    scores = table(app).set_index("path")["score"]
     good, bad = ([scores[e.image.name] for e in tests if e.label == label] for label in ("good", "defective"))
     assert shown["Image AUROC"] == f"{np.mean([[b > g for b in bad] for g in good]):.3f}"
     assert shown["True positives"].endswith(" of 2")

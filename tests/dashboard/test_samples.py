@@ -66,12 +66,12 @@ def test_what_is_said_of_the_selection_is_no_stronger_than_the_intervals() -> No
     apart = sample(method(0.9, 0.85, 0.95), method(0.7, 0.6, 0.8), method(0.97, 0.96, 0.98))
     assert lesson(apart).endswith("The selection is clearly ahead of random and clearly behind all neurons.")
     close = sample(method(0.95, 0.9, 1), method(0.97, 0.9, 1), method(0.949, 0.9, 1))
-    said = "The selection is behind random and level with all neurons, within the 95 % intervals."
+    said = "The selection is behind random and level with all neurons, within the 95% intervals."
     assert lesson(close).endswith(said)
     mixed = sample(method(0.9, 0.85, 0.95), method(0.7, 0.6, 0.8), method(0.92, 0.8, 1))
     assert lesson(mixed).endswith("The selection is clearly ahead of random and behind all neurons.")
     both = sample(method(0.95, 0.9, 1), method(0.97, 0.9, 1), method(0.98, 0.9, 1))
-    assert lesson(both).endswith("The selection is behind both, within the 95 % intervals.")
+    assert lesson(both).endswith("The selection is behind both, within the 95% intervals.")
     chance = sample(method(0.6, 0.4, 0.8), method(0.5, 0.3, 0.7), method(0.55, 0.4, 0.7))
     assert lesson(chance).endswith("None is clearly better than chance.")
 

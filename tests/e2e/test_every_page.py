@@ -3,10 +3,10 @@
 import re
 from typing import Any
 
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 
 from tests.e2e.conftest import OpenTab
-from tests.e2e.steps import PAGES, go_to, heading, overflow, settle
+from tests.e2e.steps import PAGES, PATIENCE, go_to, heading, overflow, settle
 
 
 def test_every_page_loads_in_the_dark_theme(open_tab: OpenTab, link: str) -> None:
@@ -30,7 +30,7 @@ def test_every_page_fits_a_phone(open_tab: OpenTab, link: str) -> None:
     for title in PAGES:
         page.get_by_test_id("stExpandSidebarButton").click()
         go_to(page, title)
-        page.get_by_test_id("stSidebarCollapseButton").get_by_role("button").click()
+        expect(page.get_by_test_id("stSidebar")).to_have_attribute("aria-expanded", "false", timeout=PATIENCE)
         settle(page)
         too_wide = overflow(page)
         assert not too_wide, (title, too_wide)

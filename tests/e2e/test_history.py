@@ -1,9 +1,11 @@
 """Back and Forward in the browser: each choice is one entry, and going there restores what was chosen."""
 
 import re
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Page, expect
 
+from tests.e2e.conftest import OpenTab
 from tests.e2e.steps import PATIENCE, click_patch, go_to, heading, query, settle
 
 
@@ -86,3 +88,10 @@ def test_one_step_back_leads_to_the_page_before(metal: Page) -> None:
     settle(page)
     assert {"layer", "neuron"} <= set(query(page))
     assert n_entries(page) == before + 1
+
+
+def test_a_link_may_call_the_first_page_by_its_name(open_tab: OpenTab, link: str) -> None:
+    page = open_tab(link.replace("/results?", "/images?"))
+    expect(heading(page, "Images")).to_be_visible(timeout=PATIENCE)
+    assert urlsplit(page.url).path == "/"
+    assert query(page)["w"] in link, "with the images of the link"

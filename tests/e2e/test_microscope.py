@@ -193,7 +193,7 @@ def test_cards_of_twenty_neurons_equal_the_python_api(result: ImageResult, show:
             assert facts[2].split()[0] == f"{neuron['contribution']:.3f}"
             assert float(facts[0]) == pytest.approx(neuron["here"], abs=0.00051)
             lead = page.locator(".ms-card-lead").inner_text()
-            assert lead.startswith("▲" if neuron["here"] > neuron["normal"] else "▼")
+            assert lead.startswith("↑" if neuron["here"] > neuron["normal"] else "↓")
         page.keyboard.press("Home")
 
 

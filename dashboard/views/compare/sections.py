@@ -36,7 +36,7 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
             bounds = auroc_interval(known.labels, known.scores)
             if bounds is not None:
                 row["image AUROC"] = f"{found.auroc:.3f}"
-                row["95 % interval"] = f"{bounds.low:.3f} to {bounds.high:.3f}"
+                row["95% interval"] = f"{bounds.low:.3f} to {bounds.high:.3f}"
         rows.append(row)
     st.dataframe(
         pd.DataFrame(rows),
@@ -56,7 +56,7 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
 def difference_sentence(difference: Difference, first: str, second: str) -> str:
     low, high = difference.bounds
     says = (
-        f"AUROC of {first} minus that of {second}: **{difference.value:+.3f}** (95 % interval {low:+.3f} to "
+        f"AUROC of {first} minus that of {second}: **{difference.value:+.3f}** (95% interval {low:+.3f} to "
         f"{high:+.3f}, bootstrap, the same images for both). "
     )
     if low > 0 or high < 0:

@@ -52,7 +52,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
         return
     metric = pick_one("Metric", {metric: METRIC_NAMES[metric] for metric in there}, f"metric_{number}")
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
-    st.caption("± is the standard deviation over random seeds; the interval is a 95 % bootstrap over test images.")
+    st.caption("± is the standard deviation over random seeds; the interval is a 95% bootstrap over test images.")
     all_shots = sorted(set(summary["shots"]))
     left, right = st.columns(2)
     with left:
@@ -93,7 +93,7 @@ def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
         }
     )
     bounds = zip(summary[f"{metric}_low"], summary[f"{metric}_high"], strict=True)
-    table["95 % interval"] = ["–" if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in bounds]
+    table["95% interval"] = ["–" if pd.isna(low) else f"{low:.3f} to {high:.3f}" for low, high in bounds]
     return table if len(set(table["category"])) > 1 else table.drop(columns="category")
 
 

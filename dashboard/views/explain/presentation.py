@@ -79,7 +79,7 @@ def neurons(found: Analysis, score: ImageResult) -> None:
         neuron, hook_point = int(row["neuron"]), lake.backbone.hook_point(layer, lake.config.site)
         acts = lake.store.get(score.image, hook_point)[:, neuron].numpy()
         drawn = NeuronMap(found.key.model, hook_point, neuron, activation_scale([acts]), SMALL)
-        level = "▲ more" if row["here"] > row["normal"] else "▼ less"
+        level = "↑ more" if row["here"] > row["normal"] else "↓ less"
         with card:
             st.image(neuron_image(score.image, drawn), width="stretch", alt=f"Map of neuron {neuron} of layer {layer}")
             st.markdown(

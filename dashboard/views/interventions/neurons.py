@@ -256,7 +256,7 @@ def _later_layers(change: CausalChange) -> None:
             output_format="JPEG",
         )
         card.caption(f"layer {one.layer}: {one.relative:.1%} in all")
-    legend(scale, "the changes", " %")
+    legend(scale, "the changes", "%")
 
 
 def _before_after(found: Analysis, before: ImageResult, after: ImageResult, key: Any) -> None:

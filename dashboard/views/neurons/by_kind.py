@@ -149,7 +149,7 @@ def _in_words(shown: Matrix) -> None:
     st.caption(
         "Mean over the images of a kind less the mean over all other test images. The p-value is the share of random "
         "assignments of the kinds to these images in which some neuron shown differs as much, for one kind at a time; "
-        f"above {LEVEL} the difference may well be chance. ▲ is more active, ▼ less."
+        f"above {LEVEL} the difference may well be chance. ↑ is more active, ↓ less."
     )
     for kind, contrast in shown.contrasts.items():
         if kind == GOOD and len(shown.contrasts) == 2:  # the other kind, with its signs turned round
@@ -161,7 +161,7 @@ def _in_words(shown: Matrix) -> None:
                 neuron, difference = int(shown.neurons[column]), float(contrast.difference[column])
                 p_value = float(contrast.p_value[column])
                 st.button(
-                    f"{neuron} {'▲' if difference > 0 else '▼'} {difference:+.2f} · p {p_value:.2g}",
+                    f"{neuron} {'↑' if difference > 0 else '↓'} {difference:+.2f} · p {p_value:.2g}",
                     key=f"kind_{kind}_{neuron}",
                     on_click=open_card,
                     args=(shown.layer, neuron),

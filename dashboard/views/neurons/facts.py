@@ -89,8 +89,8 @@ def _beside_normal(view: NeuronView, sha256: str, own: float) -> str:
     low, high = min(peaks), max(peaks)
     others = f"{view.said(low)} to {view.said(high)} on {quantity(len(peaks), 'normal image')}"
     if own > high:
-        return f"{said}: ▲ more than {others}."
-    return f"{said}: ▼ less than {others}." if own < low else f"{said}, as on normal images: {others}."
+        return f"{said}: ↑ more than {others}."
+    return f"{said}: ↓ less than {others}." if own < low else f"{said}, as on normal images: {others}."
 
 
 def _cells(view: NeuronView) -> list[Cell]:
@@ -110,6 +110,6 @@ def _cells(view: NeuronView) -> list[Cell]:
     if len({label for label, _ in known}) == 2:
         labels, peaks = zip(*known, strict=True)
         area, bounds = auroc(labels, peaks), auroc_interval(labels, peaks)
-        between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f} (95 %)"
+        between = None if bounds is None else f"{bounds.low:.2f} to {bounds.high:.2f} (95%)"
         cells.append((AUROC, f"{area:.3f}", between))
     return cells

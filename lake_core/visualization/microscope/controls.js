@@ -64,9 +64,9 @@ export class ColourBar {
     const digits = scale.high < 10 ? 3 : 1;
     const isSigned = scale.table === "signed";
     const isContribution = kind === "contribution";
-    const title = `${name}: ${isContribution ? "what it adds, ▼ less active or ▲ more active than normal" : "activation"}`;
-    const low = isContribution ? `▼ ${fixed(-scale.low, digits)}` : fixed(scale.low, scale.low ? digits : 0);
-    const high = `${isContribution ? "▲ " : ""}${fixed(scale.high, digits)}`;
+    const title = `${name}: ${isContribution ? "what it adds, ↓ less active or ↑ more active than normal" : "activation"}`;
+    const low = isContribution ? `↓ ${fixed(-scale.low, digits)}` : fixed(scale.low, scale.low ? digits : 0);
+    const high = `${isContribution ? "↑ " : ""}${fixed(scale.high, digits)}`;
     this.draw(scale, title, low, high, isSigned ? "0" : "", 0.5);
   }
 

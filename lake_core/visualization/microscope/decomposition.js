@@ -34,7 +34,7 @@ export class Decomposition {
     }
     say(this.sum.name, sumName);
     const isAbove = numbers.value > this.scored.threshold;
-    this.drawRow(this.sum, 0, numbers.value, `= ${fixed(numbers.value)}`, isAbove ? "▲ above" : "▼ not above");
+    this.drawRow(this.sum, 0, numbers.value, `= ${fixed(numbers.value)}`, isAbove ? "▲ above" : "▽ not above");
   }
 
   drawRow(one, start, value, number, note) {

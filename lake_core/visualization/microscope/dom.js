@@ -39,12 +39,12 @@ export function fixed(value, digits = 3) {
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 }
 
-export const percent = (share) => `${fixed(100 * share, 0)}\u00a0%`;
+export const percent = (share) => `${fixed(100 * share, 0)}%`;
 
 /** The sign and the words for a difference of activation. */
 export function direction(difference) {
-  if (difference > 0) return { mark: "▲", words: "more active than normal", level: "more active", than: "than", side: "more" };
-  if (difference < 0) return { mark: "▼", words: "less active than normal", level: "less active", than: "than", side: "less" };
+  if (difference > 0) return { mark: "↑", words: "more active than normal", level: "more active", than: "than", side: "more" };
+  if (difference < 0) return { mark: "↓", words: "less active than normal", level: "less active", than: "than", side: "less" };
   return { mark: "=", words: "as active as normal", level: "as active", than: "as", side: "same" };
 }
 

@@ -13,7 +13,7 @@ const HINT =
 /** The image's name, its decision and its story. */
 export function header({ scored, tableButton, story: live }) {
   const { image, score, threshold, is_anomalous: isAnomalous } = scored;
-  const verdict = `score ${fixed(score, 2)} ${isAnomalous ? "▲ above" : "▼ not above"} the threshold ${fixed(threshold, 2)}`;
+  const verdict = `score ${fixed(score, 2)} ${isAnomalous ? "▲ above" : "▽ not above"} the threshold ${fixed(threshold, 2)}`;
   const pill = make("span", { class: `ms-verdict ${isAnomalous ? "ms-high" : ""}` }, verdict);
   const title = make("div", { class: "ms-title" }, make("h1", { title: image.name }, image.name), pill, tableButton);
   return make("header", {}, title, make("p", { class: "ms-story" }, live, storyRoom(scored)));

@@ -15,7 +15,7 @@ export class TopNeurons {
     this.cells = [];
     this.rows = Array.from({ length: Math.min(N_TOP, this.total) }, (_, i) => this.makeRow(i, on));
     this.summary = make("p", { class: "ms-summary" });
-    const names = ["neuron", "here ▲▼ normal", "adds"];
+    const names = ["neuron", "here ↑↓ normal", "adds"];
     const head = make("div", { class: "ms-top-head", "aria-hidden": "true" }, ...names.map((name) => make("span", {}, name)));
     this.element = make("div", { class: "ms-top" }, head, ...this.rows.map((row) => row.element), this.summary);
   }
@@ -84,7 +84,7 @@ export function greatest(scored, numbers, n) {
 
 export const isSame = (a, b) => Boolean(a && b) && a.layer === b.layer && a.column === b.column;
 
-const CARD_MAP = 76;
+const CARD_MAP = 60;
 
 /** One neuron: where it stands, what it does here and on the other image, what else is known of it. */
 export class NeuronCard {
@@ -93,12 +93,12 @@ export class NeuronCard {
     this.drawMaps = drawMaps;
     this.title = make("h3", {});
     this.lead = make("p", { class: "ms-card-lead" });
-    this.facts = Array.from({ length: 6 }, () => [make("dt", {}), make("dd", {})]);
+    this.facts = Array.from({ length: 5 }, () => make("div", {}, make("dt", {}), make("dd", {})));
     this.canvases = [0, 1].map(() => make("canvas", { "aria-hidden": "true" }));
     const [here, there] = this.canvases;
     const own = make("div", {}, here, make("span", { class: "ms-small" }, "its map here"));
     this.there = make("div", { class: "ms-card-other", hidden: true }, there, ...otherImage(scored.other));
-    const text = make("div", {}, this.title, this.lead, make("dl", {}, ...this.facts.flat()));
+    const text = make("div", {}, this.title, this.lead, make("dl", {}, ...this.facts));
     this.element = make("div", { class: "ms-card" }, text, make("div", { class: "ms-card-maps" }, own, this.there));
   }
 
@@ -113,8 +113,7 @@ export class NeuronCard {
     say(this.lead, `${mark} ${words[0].toUpperCase()}${words.slice(1)}`);
     this.lead.className = `ms-card-lead ms-ink-${side}`;
     this.drawFacts([
-      ["here", fixed(at.here[cell.column])],
-      ["normal", fixed(at.here[cell.column] - difference)],
+      ["here", `${fixed(at.here[cell.column])}, normal ${fixed(at.here[cell.column] - difference)}`],
       [layer.in_score ? "adds" : "would add", `${fixed(added)}${share}`],
       ["rank", `${layer.ranks[cell.column]} of ${layer.n_neurons} by sensitivity`],
       ["AUROC alone", note?.auroc == null ? "" : `${fixed(note.auroc, 2)} (0.5 is chance)`],
@@ -127,10 +126,10 @@ export class NeuronCard {
 
   drawFacts(facts) {
     for (const [i, [name, value]] of facts.entries()) {
-      const [term, text] = this.facts[i];
-      say(term, name);
-      say(text, value);
-      term.hidden = text.hidden = !value;
+      const line = this.facts[i];
+      say(line.firstChild, name);
+      say(line.lastChild, value);
+      line.hidden = !value;
     }
   }
 }

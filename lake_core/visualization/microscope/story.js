@@ -16,13 +16,13 @@ export function story(scored, numbers, where, isScore) {
   const bold = (text) => make("strong", {}, text);
   const { value, visual, text } = numbers;
   const above = value > scored.threshold ? "above" : "not above";
-  const what = isScore ? "This image’s score is " : `${where[0].toUpperCase()}${where.slice(1)}: `;
+  const what = isScore ? "The score is " : `${where[0].toUpperCase()}${where.slice(1)}: `;
   const parts = [what, bold(fixed(value, 2)), `, ${above} the threshold ${fixed(scored.threshold, 2)}`];
   parts.push(isScore ? ` (${where}). ` : ". ");
-  const share = (part) => (value > 0 ? percent(part / value) : "0 %");
-  parts.push(bold(share(visual)), " of it is visual (how far its neurons are from the nearest normal patch)");
+  const share = (part) => (value > 0 ? percent(part / value) : "0%");
+  parts.push(bold(share(visual)), " of it is visual (its neurons’ distance from the nearest normal patch)");
   if (text === null) parts.push("; the text part is left out. ");
-  else parts.push(", ", bold(share(text)), " is text (how much closer it is to words for a defect than normal patches are). ");
+  else parts.push(", ", bold(share(text)), " text (closer to words for a defect than normal patches). ");
   const [first] = greatest(scored, numbers, 1);
   if (!first) return parts;
   const at = numbers.layers[first.layer];
@@ -34,7 +34,7 @@ export function story(scored, numbers, where, isScore) {
     bold(`${layer.neurons[first.column]}`),
     ` of layer ${layer.layer} adds most, `,
     bold(fixed(at.contributions[first.column])),
-    `: it is ${level} here (${fixed(here)}) ${than} in the nearest normal patch (${fixed(here - difference)}).`,
+    `: ${level} here (${fixed(here)}) ${than} in the nearest normal patch (${fixed(here - difference)}).`,
   );
   return parts;
 }
