@@ -4,6 +4,10 @@ Each says in one sentence what it is about, why it was refused and what to do. T
 is; the command line prints it on one line.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class LakeError(Exception):
     """Base of all errors that are meant for the user."""
@@ -38,3 +42,16 @@ def first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = " ".join(lines[:2]) if lines else type(error).__name__
     return first if len(first) <= 200 else first[:197] + "..."
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a failure to write a file, as on a full disk, into one sentence.
+
+    Raises:
+        LakeError: if it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise LakeError(f"{path} cannot be written ({error.strerror or error}); give another place.") from error

@@ -28,7 +28,7 @@ class TextLeftOut:
 
     Attributes:
         reason: "no patch directions" where the backbone's head does not act on single patches, "no contrast" where
-            the text margin is the same for all normal patches.
+            the calibration quantile of the text margin is no higher than the median over the normal patches.
         spec: The backbone.
     """
 

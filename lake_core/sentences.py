@@ -1,5 +1,6 @@
 """Findings in English: the one place that words them, for the screen, the command line and notebooks alike."""
 
+from collections.abc import Sequence
 from functools import singledispatch
 
 from lake_core.findings import (
@@ -55,7 +56,7 @@ def _(finding: LayerAblated) -> str:
 def _(finding: TextLeftOut) -> str:
     reasons = {
         "no patch directions": f"the head of {finding.spec} cannot be applied to single patches",
-        "no contrast": "its margin is the same for all normal patches",
+        "no contrast": "the calibration quantile of its margin is no higher than the median over the normal patches",
     }
     return f"The text part is left out: {reasons[finding.reason]}."
 
@@ -160,7 +161,7 @@ def _(finding: PerturbationFinding) -> str:
     )
     if not finding.turned:
         return f"{spread}; the decision never turns."
-    return f"{spread}; the decision turns in {len(finding.turned)} of them ({_some(finding)})."
+    return f"{spread}; the decision turns in {len(finding.turned)} of them ({_some(finding.turned)})."
 
 
 # Normal images and prompts -------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ def _(finding: StabilityFinding) -> str:
     outcome = {
         "hardly": "The selection hardly depends on any one normal image",
         "partly": "The selection depends in part on which normal images were given",
-        "much": "The selection depends much on which normal images were given: add some before trusting it",
+        "much": "The selection depends heavily on which normal images were given: add some before trusting it",
     }[finding.dependence]
     return (
         f"{outcome}. Whichever of the {finding.n_normals} is left out, {finding.n_always} of the {finding.n_selected} "
@@ -225,15 +226,14 @@ def _(finding: PromptSensitivityFinding) -> str:
         return "There is no other wording to try."
     if finding.depends_on:
         each = [
-            f"a single {one.of} (without it the decision turns, for {len(one.turning)} of {one.n}: "
-            f"{'; '.join(one.turning[:_MOST])})"
+            f"single {one.of}s: leaving out one turns it for {len(one.turning)} of {one.n} ({_some(one.turning)})"
             for one in finding.depends_on
         ]
-        outcome = f"The decision depends on {' and on '.join(each)}"
+        outcome = f"The decision depends on {', and on '.join(each)}"
     elif scores.turned:
         outcome = (
             "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns "
-            f"in {len(scores.turned)} of {scores.n_changes} wordings ({_some(scores)})"
+            f"in {len(scores.turned)} of {scores.n_changes} wordings ({_some(scores.turned)})"
         )
     else:
         outcome = f"The decision is the same in all {quantity(scores.n_changes, 'wording')} that were tried"
@@ -251,7 +251,7 @@ def _side(is_anomalous: bool) -> str:
     return "above its threshold" if is_anomalous else "not above its threshold"
 
 
-def _some(finding: PerturbationFinding) -> str:
+def _some(turning: Sequence[str]) -> str:
     """The first few changes that turn the decision."""
-    n_more = len(finding.turned) - _MOST
-    return "; ".join(finding.turned[:_MOST]) + (f"; and {n_more} more" if n_more > 0 else "")
+    n_more = len(turning) - _MOST
+    return "; ".join(turning[:_MOST]) + (f"; and {n_more} more" if n_more > 0 else "")

@@ -322,7 +322,9 @@ class Backbone:
         patch = self.adapter.patch_size()
         if patch is None:
             return PatchGrid(rows, cols, *self.input_size)
-        return PatchGrid(rows, cols, rows * patch[0], cols * patch[1])
+        # A large grid was averaged; what it covers follows from the tower's own patches.
+        height, width = (size // side * side for size, side in zip(self.input_size, patch, strict=True))
+        return PatchGrid(rows, cols, height, width)
 
 
 def _rule_of_thumb(layers: Sequence[Layer]) -> Recommended:

@@ -103,7 +103,7 @@ class FeatureStore:
         """Computes what is not held yet, in batches.
 
         Args:
-            images: Any number; those with the same pixels are computed once.
+            images: Any number; those with the same bytes are computed once.
             hook_points: Hook points of the backbone.
             on_progress: Called after each batch; whatever it raises ends the work, what is done stays.
         """

@@ -253,6 +253,8 @@ def _read_hints(spec: str, folder: Path) -> Hints | None:
         return None
     try:
         return Hints.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BackboneError(f"{spec}: {path} cannot be read ({error.strerror}); check its permissions.") from None
     except ValidationError as error:
         detail = error.errors()[0]
         key = ".".join(str(part) for part in detail["loc"])

@@ -101,6 +101,8 @@ def read_config(spec: str, path: Path) -> dict[str, Any]:
         raise BackboneError(f"{spec}: the configuration {path} does not exist; it must be an open_clip_config.json.")
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BackboneError(f"{spec}: {path} cannot be read ({error.strerror}); check its permissions.") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BackboneError(f"{spec}: {path} is not valid JSON ({error}); mend the file.") from None
     model_cfg = config.get("model_cfg") if isinstance(config, dict) else None

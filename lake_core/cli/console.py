@@ -1,6 +1,7 @@
 """What commands share: progress bars and notes on stderr, images read from folders, files that are written."""
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lake_core.data.folders import list_images
 from lake_core.data.images import InputImage, read_image
 from lake_core.data.labels import role_of
-from lake_core.errors import ConfigError, ImageError, LakeError
+from lake_core.errors import ConfigError, ImageError, LakeError, writing
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def progress_bars(names: Iterable[str] = ()) -> Iterator[Callable[[str, int, int
 def list_sources(given: Path, option: str, out: Path | None = None) -> list[Source]:
     """The images of a folder and below in natural order, or the one image given.
 
-    Masks are left out, and so are the maps that an earlier run wrote to `out`.
+    Masks are left out, and so are the pictures that an earlier run wrote to `out`.
 
     Raises:
         ConfigError: if there is no such folder or file.
@@ -107,12 +108,13 @@ def list_sources(given: Path, option: str, out: Path | None = None) -> list[Sour
         return [Source(given, given.name)]
     if not given.is_dir():
         raise ConfigError(f"{option} {given} does not exist; give a folder of images, or one image.")
-    own_maps = None if out is None else (out / "maps").resolve()
+    written = set() if out is None else {(out / "maps").resolve(), (out / "scale.png").resolve()}
     found = [Source(path, path.relative_to(given).as_posix()) for path in list_images(given)]
     found = [
         source
         for source in found
-        if role_of(PurePosixPath(source.name)).role != "mask" and own_maps not in source.path.resolve().parents
+        if role_of(PurePosixPath(source.name)).role != "mask"
+        and written.isdisjoint([source.path.resolve(), *source.path.resolve().parents])
     ]
     if not found:
         raise LakeError(f"{option} {given} holds no images; give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
@@ -123,12 +125,14 @@ def check_output(out: Path) -> None:
     """Checks that a file can be written, before anything runs.
 
     Raises:
-        ConfigError: if its folder does not exist, or it is a folder.
+        ConfigError: if its folder does not exist or takes no files, or it is a folder.
     """
     if not out.resolve().parent.is_dir():
         raise ConfigError(f"The folder of {out} does not exist; make it first.")
     if out.is_dir():
         raise ConfigError(f"{out} is a folder; give the name of a file.")
+    if not os.access(out if out.exists() else out.resolve().parent, os.W_OK):
+        raise ConfigError(f"{out} cannot be written: you have no permission there; give another place.")
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:
@@ -137,7 +141,5 @@ def write_json(path: Path, document: Mapping[str, object]) -> None:
     Raises:
         LakeError: if it cannot be written.
     """
-    try:
+    with writing(path):
         path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise LakeError(f"{path} cannot be written ({error.strerror or error}); give another place.") from None

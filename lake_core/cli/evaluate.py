@@ -18,7 +18,7 @@ from lake_core.cli.console import check_output, progress_bars
 from lake_core.config import LakeConfig
 from lake_core.data.folders import categories
 from lake_core.data.samples import samples_if_named
-from lake_core.errors import ConfigError, DatasetError
+from lake_core.errors import ConfigError, DatasetError, writing
 from lake_core.evaluation.checkpoint import Checkpoint
 from lake_core.evaluation.protocol import FewShotProtocol, Metric
 from lake_core.evaluation.ray_engine import RayEngine
@@ -90,6 +90,8 @@ def _opening(request: Request) -> Opening:
     for out in (request.json_out, request.csv_out):
         if out is not None:
             check_output(out)
+    if request.csv_out is not None and request.csv_out == request.json_out:
+        raise ConfigError("--json and --csv name the same file; give two.")
     if request.resume and request.json_out is None:
         raise ConfigError("--resume needs --json OUT: finished work lies beside it.")
     if request.engine not in ("local", "ray") or (request.address is not None and request.engine != "ray"):
@@ -130,7 +132,7 @@ def _print(report: EvaluationReport) -> None:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
     """Writes rows as CSV; what could not be measured is an empty cell."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with writing(path), path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
@@ -150,7 +152,7 @@ def tables(report: EvaluationReport) -> list[Table]:
                 continue
             caption = "mean over seeds; ± the standard deviation of the last column over seeds"
             if metric == "image_auroc":
-                caption += "; ° not clearly better than chance: the 95% interval over images reaches 0.5"
+                caption += "; ° not clearly better than chance: the 95% interval over images begins at 0.5 or below"
             heading = f"{title}, {shots} normal image{'s' * (shots > 1)}, {report.model}"
             table = Table(title=heading, caption=caption, box=SIMPLE, pad_edge=False)
             table.add_column("method", no_wrap=True)

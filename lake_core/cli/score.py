@@ -4,7 +4,6 @@ Only a few test images are held at once: scores and maps are kept, and images ar
 """
 
 import csv
-import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ import typer
 from PIL import Image
 
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.devices import checked_device
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.patch_grid import PatchGrid, Placement, Resize
 from lake_core.backbones.process import limit_threads
@@ -29,8 +29,9 @@ from lake_core.data.labels import label_of
 from lake_core.detector.contributions import SCHEMA, contributions_document
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
-from lake_core.errors import ConfigError, ImageError, LakeError
+from lake_core.errors import ConfigError, ImageError, LakeError, writing
 from lake_core.sentences import sentence
+from lake_core.version import package_version
 from lake_core.visualization.colours import ScoreScale, score_scale
 from lake_core.visualization.legends import colour_bar
 from lake_core.visualization.overlays import Style, overlay
@@ -120,7 +121,7 @@ def run(request: Request) -> None:
 
 def write_scores(path: Path, scored: Sequence[Scored], threshold: float) -> None:
     """One row for each image."""
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    with writing(path), path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for item in scored:
@@ -130,10 +131,14 @@ def write_scores(path: Path, scored: Sequence[Scored], threshold: float) -> None
 def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter) -> dict[str, Any]:
     """Everything that is needed to repeat the run; `LakeConfig.from_dict` reads the part "config"."""
     backbone: Backbone = lake.backbone
-    packages = ("lake-explorer", "open_clip_torch", "timm")
+    packages = ("open_clip_torch", "timm")
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "versions": {name: version(name) for name in packages} | {"torch": torch.__version__},
+        "versions": {
+            "lake-explorer": package_version(),
+            **{name: version(name) for name in packages},
+            "torch": torch.__version__,
+        },
         "spec": backbone.spec,
         "image_size": backbone.input_size[0],
         "resize": backbone.resize,
@@ -168,8 +173,7 @@ def file_names(names: Sequence[str], suffix: str) -> list[str]:
 def _check(request: Request) -> None:
     if request.resize not in ("squash", "letterbox"):
         raise ConfigError(f"--resize is {request.resize!r}; it must be squash or letterbox.")
-    if not re.fullmatch(r"cpu|auto|cuda(:\d+)?", request.device):
-        raise ConfigError(f"--device is {request.device!r}; it must be cpu, cuda, cuda:N or auto.")
+    checked_device(request.device)
 
 
 def _root(given: Path) -> Path:

@@ -44,7 +44,7 @@ def categories(root: Path) -> list[Path]:
     if _is_category(root):
         return [root]
     folders = sorted((f for f in _subfolders(root) if not is_part_folder(f.name)), key=natural_key)
-    return [folder for folder in folders if _is_category(folder)]
+    return [folder for folder in folders if os.access(folder, os.R_OK | os.X_OK) and _is_category(folder)]
 
 
 def index_folder(root: Path) -> list[Entry]:
@@ -59,7 +59,7 @@ def index_folder(root: Path) -> list[Entry]:
     return [
         Entry(
             path=root / item.path,
-            name=item.path.as_posix(),
+            name=os.fsencode(item.path.as_posix()).decode("utf-8", "backslashreplace"),
             role=item.role.role,
             label=item.role.label,
             kind=item.role.kind,
@@ -96,7 +96,10 @@ def _walk(root: Path) -> Iterator[PurePosixPath]:
 
 def _subfolders(root: Path) -> list[Path]:
     _check_folder(root)
-    return [path for path in root.iterdir() if path.is_dir() and not is_hidden(PurePath(path.name))]
+    try:
+        return [path for path in root.iterdir() if path.is_dir() and not is_hidden(PurePath(path.name))]
+    except OSError as error:
+        raise DatasetError(f"{root} cannot be read ({error.strerror or error}): check its permissions.") from error
 
 
 def _check_folder(root: Path) -> None:

@@ -140,13 +140,13 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
     roles = {path: Role("ignored") for path in ordered}
     roles |= {path: _role_in(folders) for path, folders in folders_of.items() if path not in beside_parts}
     taking_part = {path: role for path, role in roles.items() if role.role in ("normal", "test")}
-    hook_points = {(folders_of[path], path.stem.lower()) for path in taking_part}
+    images_at = {(folders_of[path], path.stem.lower()) for path in taking_part}
     if any(role.role == "test" and _part_of(folders_of[path]) - _VALIDATION for path, role in taking_part.items()):
         roles |= {path: Role("ignored") for path, folders in folders_of.items() if _part_of(folders) & _VALIDATION}
     masks: _Masks = {}
     for path, folders in folders_of.items():
         role, stem = roles[path], bare_stem(path)
-        if role.role == "test" and stem != path.stem.lower() and (folders, stem) in hook_points:
+        if role.role == "test" and stem != path.stem.lower() and (folders, stem) in images_at:
             role = roles[path] = Role("mask", kind=role.kind)
         if role.role == "mask":
             before, below = _around_part(folders)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore, Patches
-from lake_core.config import LakeConfig, WeightConfig
+from lake_core.config import LakeConfig, Recommended, WeightConfig
 from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.fitting import learned, with_text
 from lake_core.detector.memory_bank import MemoryBank
@@ -81,7 +81,10 @@ class Lake:
             raise ConfigError(f"Unknown parameter {unknown[0]!r}; the parameters are {', '.join(self.get_params())}.")
         backbone = own.get("backbone", self.backbone)
         store = own.get("store", self.store if backbone is self.backbone else None)
-        changed = Lake(backbone, replace(own.get("config", self.config), **params), store)
+        config = own.get("config", self.config)
+        if backbone is not self.backbone and "config" not in own:  # what is recommended for one need not suit another
+            config = replace(config, **{f.name: None for f in fields(Recommended)})
+        changed = Lake(backbone, replace(config, **params), store)
         self.__dict__.clear()
         self.__dict__.update(changed.__dict__)
         return self
@@ -121,7 +124,13 @@ class Lake:
         return self.aggregate(self.compute_maps(read_image(image)))
 
     def explain_all(self, images: Sequence[ImageSource], on_progress: Progress | None = None) -> list[ImageResult]:
-        """Explains images, running the model on those not seen before in batches."""
+        """Explains images, running the model on those not seen before in batches.
+
+        Raises:
+            ImageError: if one cannot be read.
+            NotFittedError: before `fit`.
+        """
+        self.fitted()
         read = [read_image(image) for image in images]
         self.store.ensure(read, self.hook_points, on_progress)
         return [self.explain(image) for image in read]

@@ -76,7 +76,7 @@ def fit_layer(
     """Learns one layer's memory bank and calibration.
 
     Each normal image is measured against the memory bank without itself; a single one against its own patches at least
-    2 grid steps away (in rows or in columns).
+    `smooth + 1` grid steps away (in rows or in columns): nearer ones share cells with it after smoothing.
 
     Args:
         acts_ipn: (n_images, n_patches, n_neurons) float32 of the normal images, on the device that computes. What
@@ -123,7 +123,7 @@ def _own_distances(bank: FloatBank, patches_ipk: Tensor, lengths: Sequence[int],
     """(n_images, n_patches) float32: squared distance of each normal image's patches to the bank without the image."""
     n_images = len(patches_ipk)
     if n_images == 1:
-        close = _close_by(bank.geometry.grid, bank_patch)
+        close = _close_by(bank.geometry, bank_patch)
         return bank.nearest(bank.as_vectors(patches_ipk[0]), close).distance[None]
     everyone = torch.arange(n_images, device=patches_ipk.device)
     return torch.stack(
@@ -202,17 +202,19 @@ class _OwnSearch:
                 yield part, table
 
 
-def _close_by(grid: PatchGrid, bank_patch: Tensor) -> Tensor:
-    """(n_patches, m) bool: whether a patch and a normal patch are less than 2 grid steps apart along both axes.
+def _close_by(geometry: Geometry, bank_patch: Tensor) -> Tensor:
+    """(n_patches, m) bool: whether a patch and a normal patch are less than `smooth + 1` grid steps apart.
 
-    Where that would leave some patch without any (a small grid, a narrow letterbox), only a patch itself is close.
+    Along both axes. Where that would leave some patch without any (a small grid, a narrow letterbox), the greatest
+    number of steps that leaves one to each.
     """
+    grid = geometry.grid
     patch = torch.arange(grid.n_patches, device=bank_patch.device)
     rows = (patch // grid.cols)[:, None] - bank_patch // grid.cols
     cols = (patch % grid.cols)[:, None] - bank_patch % grid.cols
     steps = torch.maximum(rows.abs(), cols.abs())
-    close = steps < 2
-    return steps < 1 if bool(close.all(1).any()) else close
+    leaving_one = int(steps.amax(1).min())
+    return steps < max(1, min(geometry.smooth + 1, leaving_one))
 
 
 @dataclass(frozen=True, eq=False)

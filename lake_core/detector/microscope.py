@@ -41,7 +41,7 @@ def scored_image(
         pending: Numbers of layers that are still being computed: room is kept for them.
     Raises:
         LakeError: if the other result is by another detector, if a watched map is of another image, or if all neurons
-            are ablated.
+            of the score are ablated.
     """
     scores = result.patch_scores
     for one in watched:
@@ -55,8 +55,8 @@ def scored_image(
         for number, matches in sorted((others | in_score).items())
         if len(matches.memory_bank.selection.neurons)
     ]
-    if not layers:
-        raise LakeError("All neurons are ablated, so there is none to look at.")
+    if not any(layer.in_score for layer in layers):
+        raise LakeError("All neurons of the score are ablated, so there is none to look at.")
     return ScoredImage(
         shown=PlacedImage(result.image, scores.placement),
         grid=scores.grid,

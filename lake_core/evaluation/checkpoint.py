@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from lake_core.errors import ConfigError
+from lake_core.errors import ConfigError, writing
 from lake_core.evaluation.outcome import CategoryOutcome, FrozenModel
 from lake_core.evaluation.protocol import Method
 from lake_core.evaluation.report import EvaluationReport
@@ -123,7 +123,7 @@ class Checkpoint:
 
     def keep(self, outcome: CategoryOutcome) -> None:
         """Appends a finished category; it is on the disk when this returns."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(outcome.model_dump_json() + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -145,8 +145,9 @@ class Checkpoint:
 
 def _rewrite(path: Path, lines: Sequence[str]) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    os.replace(temporary, path)
+    with writing(path):
+        temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        os.replace(temporary, path)
 
 
 def _whole_lines(path: Path) -> list[str]:

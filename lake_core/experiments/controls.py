@@ -68,14 +68,11 @@ class RandomControl:
     Attributes:
         selected: Separation of the detector's own selection.
         draws: (n_draws,) float64, separation of each random selection.
-        place: Share of the draws that the selection beats, in [0, 1]; a tie counts half, so 0.5 is no better than
-            random.
         measure: What the separation is, "auroc" or "gap".
     """
 
     selected: float
     draws: np.ndarray = field(repr=False)
-    place: float
     measure: Measure
 
     @property
@@ -112,7 +109,8 @@ def random_control(
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
     selected = separation(lake, _scores(lake, images), labels)
     config = lake.config
-    top_k = max(selection.n_neurons for selection in _selections(lake)) if config.criterion == "all" else config.top_k
+    keeps_all = criteria()[config.criterion].keeps_all
+    top_k = max(selection.n_neurons for selection in _selections(lake)) if keeps_all else config.top_k
     seeds = range(config.seed + 1, config.seed + n_draws + 1)
     draws = np.array(
         [
@@ -120,8 +118,7 @@ def random_control(
             for seed in counted(seeds, on_progress)
         ]
     )
-    place = float(np.mean((selected > draws) + 0.5 * (selected == draws)))
-    return RandomControl(selected, draws, place, separation_measure(labels))
+    return RandomControl(selected, draws, separation_measure(labels))
 
 
 def sweep_k(
@@ -150,7 +147,7 @@ def sweep_k(
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
     n_neurons = max(selection.n_neurons for selection in _selections(lake))
     wanted = sorted(set(log_scale(n_neurons) if ks is None else ks))
-    criterion = "variance" if lake.config.criterion == "all" else lake.config.criterion
+    criterion = "variance" if criteria()[lake.config.criterion].keeps_all else lake.config.criterion
     seeds = range(lake.config.seed + 1, lake.config.seed + n_draws + 1)
     rows = []
     for k in counted(wanted, on_progress):

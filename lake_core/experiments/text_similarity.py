@@ -14,11 +14,9 @@ from lake_core.backbones.patch_grid import PatchGrid, Placement, coarse_of_fine
 from lake_core.config import TextConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
-from lake_core.detector.text import text_directions
+from lake_core.detector.text import margin_range, text_directions
 from lake_core.errors import ConfigError, LakeError
 from lake_core.types import HookPoint
-
-_ROUNDING = 1e-5
 
 
 class Probabilities(NamedTuple):
@@ -96,10 +94,10 @@ def phrase_map(lake: Lake, image: InputImage, text: str) -> PhraseMap:
     direction = lake.backbone.encode_text([words])[0]
     grid, placement = lake.backbone.grid(hook_point), lake.backbone.placement(image)
     normal = lake.store.patches(lake.normals_, hook_point).on_image() @ direction
-    m50, m99 = np.quantile(normal.numpy(), [0.5, lake.config.calibration_quantile])
+    m50, m99 = margin_range(normal.numpy(), lake.config.calibration_quantile)
     cosine = (lake.store.get(image, hook_point) @ direction).numpy()
     cosine = np.where(grid.inside(placement), cosine, np.nan).astype(np.float32).reshape(grid.rows, grid.cols)
-    relative = ((cosine - m50) / (m99 - m50)).astype(np.float32) if m99 - m50 > _ROUNDING else None
+    relative = ((cosine - m50) / (m99 - m50)).astype(np.float32) if m99 > m50 else None
     whole = float(lake.store.get(image, lake.backbone.image_hook_point)[0] @ direction)
     return PhraseMap(words, grid, placement, cosine, relative, float(m50), float(m99), whole)
 

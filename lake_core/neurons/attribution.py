@@ -128,6 +128,7 @@ def neuron_attribution(
     # Captum cannot work in inference mode, which the caller may be in.
     with torch.inference_mode(False), torch.enable_grad():
         adapter = private_copy(backbone.adapter)
+        adapter.visual.float()  # weights in half precision get float32 copies: a gradient needs them
         weights_rc = torch.from_numpy(weights / weights.sum()).reshape(grid.rows, grid.cols).to(backbone.device)
 
         def activation(raw: Tensor | tuple[Tensor, ...]) -> Tensor:

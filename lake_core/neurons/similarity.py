@@ -83,7 +83,8 @@ def correlated_neurons(
         rows += [(hook_point.layer, hook_point.site, int(other), float(found[other])) for other in best]
     table = pd.DataFrame(rows, columns=["layer", "site", "neuron", "correlation"])
     table = table.sort_values("correlation", key=np.abs, ascending=False, kind="stable").head(top)
-    chosen = {number: set(selection_of(lake, number).neurons) for number in set(table["layer"])}
+    of_site = set(table.loc[table["site"] == lake.config.site, "layer"])
+    chosen = {number: set(selection_of(lake, number).neurons) for number in of_site}
     table["selected"] = [
         site == lake.config.site and other in chosen[number]
         for number, site, other in zip(table["layer"], table["site"], table["neuron"], strict=True)

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 Tested: TypeAlias = Example | ImageSource
 """An image besides the normal ones; an Example may bring its label."""
 
-NeuronTable: TypeAlias = pd.DataFrame
-"""One row per neuron of a layer; its columns:"""
 COLUMNS = ("neuron", "rank", "sensitivity", "selected", "mean", "std", "flags", "concepts", "auroc")
+"""Of `neuron_table`."""
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _STILL = 1e-6
 _MOST_PEAKS = 3
@@ -172,8 +171,8 @@ def neuron_table(
         lake: A fitted detector.
         layer: Any layer that has its activation site, also one that the detector does not use.
         tests: Further images: with labels they give `auroc`, with or without they are used for the labels.
-        describe: Give the selected neurons concept labels, by both routes of `concepts`. By ablation this costs about
-            six forward passes for each neuron.
+        describe: Give the selected neurons concept labels, by both routes of `concepts`. By ablation this costs up to
+            six images through the network for each neuron, and for each of 44 random ones.
         top: Only the first so many.
         concepts: The vocabulary for labels; None takes the one that comes with the program.
         on_progress: Called with steps done and in all while labelling; may raise to cancel.

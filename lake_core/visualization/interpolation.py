@@ -26,7 +26,7 @@ def map_to_image(
     numbers = np.array(values, dtype=np.float32)
     if smooth:
         return interpolated(torch.from_numpy(numbers), grid, placement, size).numpy()
-    y, x = _positions(grid, placement, size)
+    y, x = positions(grid, placement, size)
     rows, cols = np.minimum(y.astype(np.int64), grid.rows - 1), np.minimum(x.astype(np.int64), grid.cols - 1)
     spread = numbers.reshape(*numbers.shape[:-1], grid.rows, grid.cols)[..., rows[:, None], cols[None, :]]
     spread[..., y >= grid.rows, :] = np.nan
@@ -66,7 +66,7 @@ class _Weights(NamedTuple):
 
 @lru_cache(maxsize=16)  # most images of a data set have one size
 def _weights(grid: PatchGrid, placement: Placement, size: tuple[int, int], device: torch.device) -> _Weights:
-    y, x = _positions(grid, placement, size)
+    y, x = positions(grid, placement, size)
     beyond = (y >= grid.rows)[:, None] | (x >= grid.cols)
     return _Weights(
         torch.from_numpy(_linear(y - 0.5, grid.rows)).to(device),
@@ -82,7 +82,7 @@ def _linear(position: np.ndarray, n_cells: int) -> np.ndarray:
     return (1 - distance).clip(min=0).astype(np.float32)
 
 
-def _positions(grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def positions(grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Where the middles of the image's rows (height,) and columns (width,) of pixels lie, counted in patches."""
     width, height = size
     y = (placement.top + (np.arange(height) + 0.5) * placement.height / height) * grid.rows / grid.covered_height

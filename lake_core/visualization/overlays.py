@@ -16,7 +16,7 @@ from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.data.images import InputImage
 from lake_core.visualization.colours import ByteArray, ScoreScale, ValueScale, score_colours, value_colours
 from lake_core.visualization.contours import FINENESS, outlines
-from lake_core.visualization.interpolation import map_to_image
+from lake_core.visualization.interpolation import map_to_image, positions
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
@@ -166,8 +166,7 @@ def _region_above(
 
 def _squared_from_centre(grid: PatchGrid, placement: Placement, size: tuple[int, int]) -> FloatArray:
     """(height, width) float32: squared distance of each pixel from the centre of its patch, in patches."""
-    y = (placement.top + (np.arange(size[1]) + 0.5) * placement.height / size[1]) * grid.rows / grid.covered_height
-    x = (placement.left + (np.arange(size[0]) + 0.5) * placement.width / size[0]) * grid.cols / grid.covered_width
+    y, x = positions(grid, placement, size)
     down, right = (((along % 1 - 0.5) ** 2).astype(np.float32) for along in (y, x))
     return np.asarray(down[:, None] + right[None, :])
 

@@ -62,7 +62,8 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             TextLeftOut("no contrast", "native-vit"),
-            "The text part is left out: its margin is the same for all normal patches.",
+            "The text part is left out: the calibration quantile of its margin is no higher than the median over the "
+            "normal patches.",
         ),
         (
             ABLATION,
@@ -193,7 +194,7 @@ def test_a_decision_that_depends_on_one_prompt_names_it() -> None:
     scores = replace(PERTURBED, turned=("without one prompt: a bad plate",))
     found = replace(PROMPTS, scores=scores, depends_on=(Dependence("prompt", 90, ("a bad plate",)),))
     assert sentence(found).startswith(
-        "The decision depends on a single prompt (without it the decision turns, for 1 of 90: a bad plate). "
+        "The decision depends on single prompts: leaving out one turns it for 1 of 90 (a bad plate). "
     )
     assert sentence(replace(found, depends_on=())).startswith(
         "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns in 1 "

@@ -9,8 +9,9 @@ const SCALES = {
 
 /** The one scale of the score, visual and text maps: from 0 on, and clear below half of the threshold. */
 export function scoreScale(scored) {
-  const half = scored.threshold > 0 ? scored.threshold : scored.vmax / 2;
-  return { table: "score", low: 0, high: scored.vmax, isOpen: true, cover: (value) => smoothstep(value / half, 0.4, 1.2) };
+  const reference = scored.threshold > 0 ? scored.threshold : scored.vmax / 2;
+  const cover = (value) => smoothstep(value / reference, 0.5, 1.25);
+  return { table: "score", low: 0, high: scored.vmax, isOpen: true, cover };
 }
 
 /** The scale of one neuron's activations over some values; two colours only where there are values below zero. */

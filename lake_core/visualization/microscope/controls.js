@@ -13,14 +13,14 @@ const MAP_TITLES = {
 
 /** The choice of a map and how it is drawn; `set` is told the changes. */
 export class Toolbar {
-  constructor(scored, { opacity }, set) {
+  constructor(scored, { opacity, hasContour }, set) {
     const maps = Object.keys(MAPS).filter((map) => map !== "text" || scored.maps.text);
     this.maps = choices("Map", maps.map((map) => [MAPS[map], map]), (map) => set({ map }));
     const kinds = ["activation", "contribution"];
     this.kinds = choices("What of the neuron", kinds.map((kind) => [kind, kind]), (neuronMap) => set({ neuronMap }));
     const slider = make("input", { type: "range", min: "0", max: "1", step: "0.05", value: `${opacity}` });
     slider.addEventListener("input", () => set({ opacity: Number(slider.value) }));
-    const contour = make("input", { type: "checkbox", checked: true });
+    const contour = make("input", { type: "checkbox", checked: hasContour });
     contour.addEventListener("change", () => set({ hasContour: contour.checked }));
     this.element = make(
       "div",

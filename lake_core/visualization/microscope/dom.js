@@ -39,6 +39,8 @@ export function fixed(value, digits = 3) {
   return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
 }
 
+export const quantity = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+
 export const percent = (share) => `${fixed(100 * share, 0)}%`;
 
 /** The sign and the words for a difference of activation. */

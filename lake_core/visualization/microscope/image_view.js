@@ -134,6 +134,7 @@ export class ImageView {
     this.stage.addEventListener("pointercancel", () => (start = null));
     this.stage.addEventListener("pointerleave", () => this.on.leave());
     this.stage.addEventListener("keydown", (event) => this.onKey(event));
+    this.stage.addEventListener("keyup", (event) => event.key.startsWith("Arrow") && this.on.stepEnds());
   }
 
   onKey(event) {

@@ -2,7 +2,7 @@
 
 import { scoreScale } from "./colours.js";
 import { titled } from "./controls.js";
-import { fixed, make, say } from "./dom.js";
+import { fixed, make, quantity, say } from "./dom.js";
 import { miniature } from "./image_view.js";
 
 const MOST_IN_A_ROW = 12;
@@ -60,7 +60,7 @@ export class LayerStrip {
 
   plainText() {
     const { pending, value_of_one: one } = this.scored;
-    if (pending.length) return `The maps of ${pending.length} layers are not there yet.`;
+    if (pending.length) return `The maps of ${quantity(pending.length, "layer")} are not there yet.`;
     return `Each layer’s own map, by the neurons selected there; 1 is the ${one} of its normal patches. ● in the score. Point at one to see it large.`;
   }
 

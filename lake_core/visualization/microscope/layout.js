@@ -1,7 +1,7 @@
 // Where the views of the microscope stand, and the words between them.
 
 import { swatch, titled } from "./controls.js";
-import { fixed, make } from "./dom.js";
+import { fixed, make, quantity } from "./dom.js";
 import { hasMoreLayers } from "./layers.js";
 import { numbersAt } from "./payload.js";
 import { story, whereText } from "./story.js";
@@ -43,7 +43,7 @@ export function rightColumn({ scored, where, decomposition, top, card, order, ma
     { class: "ms-right" },
     titled("What the score is made of", where, null, decomposition.element),
     titled("Neurons that add most here", "layer · neuron", null, neurons),
-    titled("Which neurons differ from normal", `${total} selected neurons`, order.element, ...rows),
+    titled("Which neurons differ from normal", quantity(total, "selected neuron"), order.element, ...rows),
     isTall ? null : crops(neighbours),
   );
 }

@@ -68,6 +68,7 @@ export class Microscope {
       region: (patches) => this.choose(patches, true),
       regionEnds: () => this.tellFixed(),
       step: (rows, cols, extend) => this.step(rows, cols, extend),
+      stepEnds: () => this.chosen.isFixed && this.tellFixed(),
     });
     this.toolbar = new Toolbar(scored, this.shown, (changes) => this.set(changes));
     this.colourBar = new ColourBar();
@@ -294,7 +295,7 @@ export class Microscope {
     } else if (this.neuron || map === "neuron") {
       const { layer, column } = this.shownNeuron();
       const values = neuronMap(scored.layers[layer], column, kind);
-      const scale = kind === "activation" ? activationScale(values) : signedScale(this.limit);
+      const scale = kind === "activation" ? activationScale(onImage(values, scored.inside)) : signedScale(this.limit);
       this.image.drawMap(values, scale, opacity, threshold);
       const name = `layer ${scored.layers[layer].layer}, neuron ${scored.layers[layer].neurons[column]}`;
       this.colourBar.drawNeuron(scale, name, kind);
@@ -309,7 +310,7 @@ export class Microscope {
 
   drawThumbnail(canvas, cell, side) {
     const values = neuronMap(this.scored.layers[cell.layer], cell.column, "activation");
-    miniature(canvas, this.scored, this.small, values, activationScale(values), side);
+    miniature(canvas, this.scored, this.small, values, activationScale(onImage(values, this.scored.inside)), side);
   }
 
   /** A neuron's maps on this image and on the other one, where it is known there, on one scale. */
@@ -318,7 +319,8 @@ export class Microscope {
     const shown = scored.layers[layer];
     const values = neuronMap(shown, column, "activation");
     const others = shown.other ? neuronMap(shown, column, "other") : [];
-    const scale = activationScale([...values, ...others]);
+    const seen = shown.other ? onImage(others, scored.other.inside) : [];
+    const scale = activationScale([...onImage(values, scored.inside), ...seen]);
     miniature(here, scored, this.small, values, scale, side);
     if (!shown.other) return;
     miniature(there, { ...scored, image: scored.other, inside: scored.other.inside }, this.other, others, scale, side);
@@ -339,6 +341,9 @@ function startsWith(scored, kept) {
   const isFixed = asked !== null;
   return { patches: isFixed ? [asked] : patches, isFixed, isScore: !isFixed };
 }
+
+/** The values of patches that lie on the image: the margins of a letterbox are not drawn. */
+const onImage = (values, inside) => values.filter((_, patch) => inside[patch]);
 
 /** The index of a layer by its number, or null. */
 function indexOf(scored, number) {

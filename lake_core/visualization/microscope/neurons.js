@@ -1,6 +1,6 @@
 // Neurons by name: those that add most at the chosen patches, the card of one, and the pinned ones.
 
-import { direction, fixed, make, percent, say } from "./dom.js";
+import { direction, fixed, make, percent, quantity, say } from "./dom.js";
 
 const N_TOP = 5;
 
@@ -61,7 +61,7 @@ export class TopNeurons {
       sum += added;
     }
     const share = numbers.visual > 0 ? ` (${percent(sum / numbers.visual)} of it)` : "";
-    this.summary.textContent = `These ${this.cells.length} of ${this.total} neurons make ${fixed(sum)} of the visual part ${fixed(numbers.visual)}${share}.`;
+    this.summary.textContent = `${this.cells.length} of ${quantity(this.total, "neuron")}: together ${fixed(sum)} of the visual part ${fixed(numbers.visual)}${share}.`;
   }
 }
 

@@ -99,6 +99,14 @@ def test_early_layers_are_averaged_to_at_most_48_patches_a_side(open_tiny: OpenT
     close(acts, expected.flatten(2).transpose(1, 2))
 
 
+def test_a_large_grid_of_a_vit_covers_what_its_patches_cover(open_tiny: OpenTiny) -> None:
+    """50 x 50 patches of 8 pixels are averaged to 25 x 25."""
+    backbone = open_tiny("native-vit", image_size=404)
+    assert {(layer.grid.rows, layer.grid.covered_height, layer.grid.covered_width) for layer in backbone.layers} == {
+        (25, 400, 400)
+    }
+
+
 @pytest.mark.parametrize("side", [96, 98, 196, 784])
 def test_a_grid_that_is_averaged_still_covers_the_whole_input(open_tiny: OpenTiny, side: int) -> None:
     """At 1568 pixels the first blocks have 784 locations a side, which no power of two takes to 48 or less evenly."""

@@ -137,6 +137,7 @@ def test_names_of_categories_may_hold_spaces(tmp_path: Path) -> None:
         (["--csv", "/nowhere/at/all.csv"], "does not exist"),
         (["--json", "/"], "/ is a folder; give the name of a file"),
         (["--csv", "/"], "/ is a folder; give the name of a file"),
+        (["--csv", "one.txt", "--json", "one.txt"], "--json and --csv name the same file"),
         (["--resume"], "--resume needs --json"),
         (["--engine", "steam"], "--engine is 'steam'"),
         (["--address", "head:6379"], "--address"),
@@ -148,3 +149,10 @@ def test_the_command_says_what_is_wrong(stained: list[Path], options: list[str],
     result = lake_evaluate(stained[0].parent, *options)
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_a_full_disk_is_told_in_a_sentence(stained: list[Path], tmp_path: Path) -> None:
+    options = ["--categories", "unmasked", "--shots", "1", "--seeds", "0", "--methods", "lake"]
+    result = lake_evaluate(stained[0].parent, *options, "--csv", "/dev/full")
+    assert result.exit_code == 1
+    assert "/dev/full cannot be written (No space left on device)" in result.stderr

@@ -1,5 +1,6 @@
 """Folders become normal and test images with the right labels, kinds and masks."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,20 @@ def test_missing_folders_and_files_in_their_place_are_told(tmp_path: Path) -> No
             function(tmp_path / "nowhere")
         with pytest.raises(DatasetError, match=r"is a file, not a folder"):
             function(write(tmp_path, {"x.zip": b""}) / "x.zip")
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(DatasetError, match=r"cannot be read \(Permission denied\): check its permissions"):
+        categories(tmp_path)
+
+
+def test_a_name_that_is_not_utf8_can_be_written_to_a_document(tmp_path: Path) -> None:
+    write(tmp_path, {"train/good/a.png": png(1)})
+    os.rename(tmp_path / "train/good/a.png", os.fsencode(tmp_path / "train/good") + b"/\xff.png")
+    (entry,) = index_folder(tmp_path)
+    assert entry.name.encode() == b"train/good/\\xff.png"
+    assert entry.path.exists()

@@ -15,6 +15,7 @@ from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.errors import NotFittedError
 from tests.core.detector.lakes import DEFECT, texture, tiny_lake
+from tests.core.tiny import OpenTiny
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +187,10 @@ def test_parameters_are_read_and_changed_by_name(backbone: Backbone, noise_image
     assert all(len(selection.neurons) == 3 for selection in lake.selection_.values())
     again = Lake(backbone, replace(params["config"], top_k=3, fusion_weight=0.0)).fit(noise_images[:3])
     assert lake.explain(noise_images[4]).score == pytest.approx(again.explain(noise_images[4]).score) != before
+
+
+def test_another_backbone_brings_its_own_recommendations(backbone: Backbone, open_tiny: OpenTiny) -> None:
+    other = open_tiny("timm-resnet")
+    changed = tiny_lake(backbone).set_params(backbone=other)
+    assert changed.config.layers == other.recommended.layers
+    assert changed.set_params(top_k=3).config.layers == other.recommended.layers

@@ -132,15 +132,27 @@ def test_each_normal_image_is_measured_against_the_others(n_images: int, smooth:
         np.testing.assert_allclose(layer.own_distance[i], brute(vectors[i], others), rtol=1e-4)
 
 
-def test_a_single_image_is_measured_against_its_patches_at_least_two_steps_away() -> None:
-    acts = rng_tensor(1, 20, 10)
-    layer = fitted(acts, torch.ones(1, 20, dtype=torch.bool))
-    vectors = acts[0][:, torch.from_numpy(layer.selection.neurons)].numpy()
-    allowed = np.zeros((20, 20), bool)
-    for p, q in itertools.product(range(20), range(20)):
-        allowed[p, q] = abs(p // 5 - q // 5) >= 2 or abs(p % 5 - q % 5) >= 2
+@pytest.mark.parametrize(("smooth", "steps"), [(1, 2), (3, 4)])
+def test_a_single_image_is_measured_against_patches_that_share_no_cell_with_them(smooth: int, steps: int) -> None:
+    grid = PatchGrid(8, 9, 64, 72)
+    acts = rng_tensor(1, 72, 10)
+    layer = fitted(acts, torch.ones(1, 72, dtype=torch.bool), smooth=smooth, grid=grid)
+    vectors = naive_subspace(acts.numpy(), layer.selection.neurons, grid, smooth, "none")[0]
+    allowed = np.zeros((72, 72), bool)
+    for p, q in itertools.product(range(72), range(72)):
+        allowed[p, q] = abs(p // 9 - q // 9) >= steps or abs(p % 9 - q % 9) >= steps
     np.testing.assert_allclose(layer.own_distance[0], brute(vectors, vectors, allowed), rtol=1e-4)
     assert (layer.own_distance > 0).all()
+
+
+def test_on_a_small_grid_patches_are_as_far_as_each_has_one() -> None:
+    """From the middle of 5 x 5 patches the farthest are two steps away; four would leave it none."""
+    grid = PatchGrid(5, 5, 40, 40)
+    acts = rng_tensor(1, 25, 10)
+    layer = fitted(acts, torch.ones(1, 25, dtype=torch.bool), smooth=3, grid=grid)
+    vectors = naive_subspace(acts.numpy(), layer.selection.neurons, grid, 3, "none")[0]
+    allowed = np.array([[max(abs(p // 5 - q // 5), abs(p % 5 - q % 5)) >= 2 for q in range(25)] for p in range(25)])
+    np.testing.assert_allclose(layer.own_distance[0], brute(vectors, vectors, allowed), rtol=1e-4)
 
 
 @pytest.mark.parametrize("side", [2, 3])

@@ -185,8 +185,8 @@ def test_each_prompt_is_a_detector_fitted_with_it(lake: Lake, noise_images: list
     assert found.spread == (found.table["score"].min(), found.table["score"].max())
     assert found.by_family()["n"].tolist() == [8, 4, 2, 1, 1]
     assert found.by_family()["n_turned"].sum() == len(found.turned)
-    for family, what in (("without one prompt", "a single prompt"), ("without a phrase", "a single phrase")):
-        assert (f"{what} (without it the decision turns" in sentence(found.finding)) == (
+    for family, what in (("without one prompt", "single prompts"), ("without a phrase", "single phrases")):
+        assert (f"{what}: leaving out one turns it" in sentence(found.finding)) == (
             found.turned["family"] == family
         ).any()
     one_less = found.by_family().set_index("family").loc["without one prompt"]
@@ -280,9 +280,7 @@ def test_a_prompt_that_turns_the_decision_is_named(lake: Lake, noise_images: lis
     found = prompt_sensitivity(own, own.explain(noise_images[5]))
     turned = found.turned[found.turned["family"] == "without one prompt"]
     assert turned["what"].iloc[0] == one.prompt
-    assert f"depends on a single prompt (without it the decision turns, for {len(turned)} of 8: " in sentence(
-        found.finding
-    )
+    assert f"depends on single prompts: leaving out one turns it for {len(turned)} of 8 (" in sentence(found.finding)
     assert one.prompt in sentence(found.finding)
 
 

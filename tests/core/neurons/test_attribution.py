@@ -183,6 +183,13 @@ def test_only_pixels_of_a_letterboxed_image_differ_from_the_baseline(
 # Company -------------------------------------------------------------------------------------------------------------
 
 
+def test_half_precision_weights_are_explained_in_float32(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
+    half, whole = (open_tiny("native-vit", precision=precision) for precision in ("bf16", "fp32"))
+    found = [neuron_attribution(one, noise_images[0], HIDDEN, 1, 2, config=integrated(8)) for one in (half, whole)]
+    np.testing.assert_allclose(found[0].map, found[1].map, atol=0.1 * np.abs(found[1].map).max())
+    assert {parameter.dtype for parameter in half.adapter.visual.parameters()} == {torch.bfloat16}
+
+
 def test_the_private_copy_shares_weights_and_nothing_else(backbone: Backbone) -> None:
     own, private = backbone.adapter.visual, private_copy(backbone.adapter).visual
     assert not {id(m) for m in own.modules()} & {id(m) for m in private.modules()}

@@ -111,3 +111,10 @@ def test_the_kinds_of_neuron_are_matched_by_what_they_do(lake: Lake, metal_norma
     assert overlap.strength == pytest.approx(np.mean(list(strongest.values())))
     assert overlap.strength_by_chance is not None
     assert overlap.strength_by_chance < overlap.strength
+
+
+def test_layers_without_the_detectors_site_take_part(lake: Lake, metal_normals: list[InputImage]) -> None:
+    """lake-cnn's first block has a residual channel and no hidden neurons: nothing there can be selected."""
+    table = correlated_neurons(lake, 15, 7, metal_normals[:1], 5000, ["residual_channel"])
+    assert 1 in set(table["layer"])
+    assert not table["selected"].any()
