@@ -15,10 +15,10 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from dashboard.services.jobs import EvaluationRequest
+from dashboard.services.jobs import EvaluationRequest, Job
 from dashboard.services.registry import Registry, Snapshot
 from dashboard.settings import Pin, Settings
-from dashboard.workspace import Workspace
+from dashboard.workspace import Workspace, shas
 from lake_core.backbones.registry import SHIPPED
 from lake_core.config import LakeConfig
 from lake_core.types import SITES, HookPoint
@@ -67,6 +67,7 @@ class Session:
     Attributes:
         registry: Of the server.
         number: Of this session's snapshot in the registry.
+        tab: The browser's tab; several may show one session.
         settings: As the sidebar stands.
         pages: By name, for links between them.
         data_root: The server's folder of data sets, or None.
@@ -76,6 +77,7 @@ class Session:
         is_paused: Whether the user has stopped the run of the network.
         stopped: Key of the computation that the user has stopped.
         asked_beside: Key of the work beside the page that was asked for last.
+        watched: The work beside the page that this tab waits for.
         go_to: Page to go to at the next run.
         notices: Sentences to show on the next page drawn.
         prompt_texts: What was typed into the fields of prompts, by the field's name.
@@ -99,6 +101,7 @@ class Session:
     registry: Registry
     number: str
     settings: Settings = field(default_factory=Settings)
+    tab: str = ""
     pages: dict[str, StreamlitPage] = field(default_factory=dict)
     data_root: Path | None = None
     focus: Focus = field(default_factory=Focus)
@@ -107,6 +110,7 @@ class Session:
     is_paused: bool = False
     stopped: Hashable = None
     asked_beside: Hashable = None
+    watched: Job | None = None
     go_to: str | None = None
     notices: list[str] = field(default_factory=list)
     prompt_texts: dict[str, str] | None = None
@@ -168,7 +172,7 @@ class Session:
         held = self.workspace
         self.registry.keep(self.number, workspace=changed)
         self.has_images = not changed.is_empty
-        if len(changed.normals) != len(held.normals) or len(changed.tests) != len(held.tests):
+        if shas(changed.normals) != shas(held.normals) or shas(changed.tests) != shas(held.tests):
             self.own_threshold = None
 
     def set_settings(self, changed: Settings) -> None:
@@ -254,6 +258,7 @@ def start(registry: Registry) -> bool:
     context = get_script_run_ctx()
     if context is not None:
         registry.connect(here.number, context.session_id)
+        here.tab = context.session_id
     here.has_images = not here.workspace.is_empty
     return is_new
 

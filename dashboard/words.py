@@ -18,6 +18,11 @@ NEURON_CARD = "One neuron"
 SEPARATION_NAMES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
 
 
+def max_scoring(top_q: int) -> str:
+    """Where an image score is from."""
+    return "max-scoring patch" if top_q == 1 else f"{top_q} highest patches"
+
+
 def verdict(score: ImageResult) -> str:
     """The decision in words and a sign, never by colour alone."""
     return "▲ above threshold" if score.is_anomalous else "▽ below threshold"

@@ -37,7 +37,7 @@ from .experiments.prompt_sensitivity import prompt_sensitivity
 from .experiments.robustness import score_stability
 from .experiments.stability import stability
 from .experiments.text_similarity import anomalous_probability, phrase_map, prompt_table
-from .metrics.bootstrap import auroc_interval
+from .metrics.auroc_interval import auroc_interval
 from .metrics.decision import is_anomalous
 from .metrics.image_metrics import auroc, average_precision, best_f1, f1_max
 from .metrics.pixel_metrics import aupro, pixel_auroc, pixel_metrics

@@ -1,6 +1,7 @@
 """Evaluate: the few-shot protocol on the labelled workspace or on data sets of the server, in the background."""
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -9,13 +10,14 @@ from dashboard.components.page import error, heading
 from dashboard.components.pickers import pick_one
 from dashboard.components.progress import watch
 from dashboard.services.analysis import resolved
-from dashboard.services.jobs import EvaluationRequest, jobs
+from dashboard.services.jobs import EvaluationRequest, Job, jobs
 from dashboard.services.models import model
 from dashboard.session import current
 from dashboard.settings import Settings
 from dashboard.text import escaped
 from dashboard.views.evaluate import sections
 from dashboard.words import METHOD_NAMES
+from dashboard.workspace import identities
 from lake_core.config import TextConfig
 from lake_core.data.data_root import VARIABLE, check_data_set, listed
 from lake_core.data.datasets import Dataset
@@ -108,7 +110,7 @@ def on_workspace(settings: Settings) -> tuple[Work, EvaluationRequest] | None:
     def work(report: CategoryProgress) -> EvaluationReport:
         return evaluate_dataset(dataset, store, config, chosen, on_progress=report)
 
-    return work, EvaluationRequest(dataset.name, None, chosen)
+    return work, EvaluationRequest(dataset.name, None, chosen, identities(workspace.tests))
 
 
 def on_folder(settings: Settings) -> tuple[Work, EvaluationRequest] | None:
@@ -153,6 +155,11 @@ def on_folder(settings: Settings) -> tuple[Work, EvaluationRequest] | None:
     return work, EvaluationRequest(", ".join(names), {folder.name: folder for folder in folders}, chosen)
 
 
+def counted(job: Job) -> str:
+    """What a running evaluation counts: the images of the data set that it is at."""
+    return f"{escaped(job.stage or job.title)} (images)"
+
+
 def start(work: Work, asked: EvaluationRequest) -> None:
     here = current()
     here.evaluated = asked
@@ -172,7 +179,7 @@ if job is not None and job.is_running:
     watch(
         job,
         "getting ready …",
-        f"{escaped(job.stage)} (images)",
+        partial(counted, job),
         f"**Evaluating {escaped(job.title)}.** It continues while you visit other pages or reload.",
     )
     st.stop()

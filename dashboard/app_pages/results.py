@@ -15,7 +15,7 @@ from dashboard.plots.scores import score_histogram
 from dashboard.services.analysis import Analysis
 from dashboard.services.images import score_image
 from dashboard.session import current
-from dashboard.words import LABEL_NAMES, verdict
+from dashboard.words import LABEL_NAMES, max_scoring, verdict
 from lake_core.metrics.image_metrics import best_f1
 from lake_core.visualization.colours import nice_ceiling
 
@@ -111,11 +111,11 @@ def headline(found: Analysis) -> None:
 def image_cards(found: Analysis) -> None:
     """The test images with their maps on one scale, sorted and filtered."""
     score_legend(found)
-    sort, only, strength = st.columns(3)
+    sort, only, opacity_column = st.columns(3)
     order = sort.selectbox("Sort by", list(SORTS), key="sort")
     with only:
         shown = pick_one("Show", ["all", "above", "below"], "show")
-    opacity = strength.slider("Overlay opacity", 0.0, 1.0, 0.6, 0.1, key="opacity")
+    opacity = opacity_column.slider("Overlay opacity", 0.0, 1.0, 0.6, 0.1, key="opacity")
     items = sorted(zip(found.workspace.tests, found.scores, strict=True), key=SORTS[order])
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]
     if not items:
@@ -142,7 +142,8 @@ def table(found: Analysis) -> None:
         },
         alt="Scores of all test images",
     )
-    st.caption("At the max-scoring patch: score = (1 − w) × visual + w × text.")
+    place = max_scoring(found.lake.config.top_q)
+    st.caption(f"Of each image's {place}: score = (1 − w) × visual + w × text.")
 
 
 def histogram(found: Analysis) -> None:

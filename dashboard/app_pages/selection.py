@@ -16,12 +16,12 @@ heading(
     "The ranking does not prove that these neurons cause anything.",
 )
 settings, workspace = current().settings, current().workspace
+need_images(tests_needed=False)
 run_network_or_stop(settings)
 view = pick_one("View", VIEWS, "selection_view", "Ranking", persist_state="session")
 if view == GLANCE:  # nothing needs to be fitted for it, so that K moves at once
     overview.glance(all_selections(settings, workspace), resolved(settings).layers)
 elif view == FORMING:
-    need_images(tests_needed=False)
     forming.watch(settings, workspace)
 else:
     found = current_analysis(tests_needed=False)

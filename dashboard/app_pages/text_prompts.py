@@ -28,7 +28,7 @@ probability = anomalous_probability(found.lake, score.image, score.patch)
 scale = f"1 = {found.lake.config.calibration_percentile} of normal patches"
 metrics(
     [
-        ("Text part, max-scoring patch", f"{score.text:.3f}", scale),
+        ("Text part of the score", f"{score.text:.3f}", scale),
         ("P(“anomalous”), patch", f"{probability.patch:.0%}", "zero-shot, not in the score"),
         ("P(“anomalous”), image", f"{probability.image:.0%}", "zero-shot, not in the score"),
     ]

@@ -84,11 +84,13 @@ def run_network(settings: Settings) -> None:
     if not todo:
         return
     if here.is_paused:
+        n_done = len(images) - len(todo)
         st.info(
-            f"Stopped: {len(images) - len(todo)} of {len(images)} images are done and kept. Resume when you like.",
+            f"{n_done} of {len(images)} images have run through the network and are kept.",
             icon=":material/pause_circle:",
         )
-        st.button("Resume", type="primary", on_click=_set_paused, args=(False,), key="resume")
+        name = "Resume" if n_done else "Run"
+        st.button(name, type="primary", on_click=_set_paused, args=(False,), key="resume")
         st.stop()
     summary = (
         f"**{escaped(settings.spec)}** runs once on {quantity(len(todo), 'image')}. Every later step uses the stored "

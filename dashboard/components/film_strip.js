@@ -34,7 +34,7 @@ class FilmStrip {
     this.row = element("div", { class: "fs-row", role: "group", "aria-label": "Test images, highest score first" }, ...this.buttons);
     const normals = data.normals.map((normal, i) => this.normal(normal, data.tests.length + i));
     const below = element("div", { class: "fs-row fs-normals", role: "group", "aria-label": "Normal images", tabindex: "0" }, ...normals);
-    this.root = element("div", { class: "film-strip" }, this.head(), this.row, element("div", { class: "fs-below" }, element("span", {}, `learned from ${normals.length} normal`), below));
+    this.root = element("div", { class: "film-strip" }, this.head(), this.row, element("div", { class: "fs-below" }, element("span", {}, `learned from ${normals.length} normal image${normals.length === 1 ? "" : "s"}`), below));
     parent.append(this.root);
     this.row.addEventListener("keydown", (event) => this.onKey(event));
     this.onPageKey = (event) => this.step(event);
@@ -63,7 +63,7 @@ class FilmStrip {
   }
 
   normal({ name, score }, i) {
-    const words = `${name}, normal, score ${score} beside the other normal images`;
+    const words = `${name}, normal, score ${score} against ${this.data.normals.length > 1 ? "the other normal images" : "its own distant patches"}`;
     return element("span", { class: "fs-normal", role: "img", title: words, "aria-label": words }, this.image(i));
   }
 

@@ -25,7 +25,7 @@ def legend(scale: ScoreScale | ValueScale, what: str, unit: str = "", mark: str 
         bounds += f", {mark} at {scale.threshold:.3f}" if scale.threshold > 0 else ""
     else:
         bar = value_colour_bar(scale, WIDTH, HEIGHT, is_dark())
-        bounds = f"from {scale.low:g} (blue) over 0 to {scale.limit:g} (red)" if scale.is_signed else ""
+        bounds = f"from {scale.low:g} (blue) through 0 to {scale.limit:g} (red)" if scale.is_signed else ""
         bounds = bounds or f"from 0 (violet) to {scale.limit:g} (yellow)"
     st.image(bar, alt=f"Colour scale of {what} {bounds}")
 

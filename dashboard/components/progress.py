@@ -126,8 +126,14 @@ def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) ->
     made: T | None = results().get(key)
     if made is not None:
         return made
-    owner = current().number
-    job = jobs().beside(owner, key, title, work)
+    here = current()
+    owner, before = here.number, here.watched
+    was_taken = before is not None and before.asked == key and before.status in ("cancelling", "cancelled")
+    if was_taken and jobs().latest(owner, "page") not in (None, before):
+        st.info("Stopped: another window of this session has begun something else.", icon=":material/pause_circle:")
+        st.button("Start again", on_click=_watch_anew, key=f"again_{title}")
+        return None
+    job = here.watched = jobs().beside(owner, key, title, work)
     if job.is_running:
         begun = "begun" if job.stage else "waiting for its turn"
         watch(job, f"{job.title}, in the background: {begun}", f"{job.title}, in the background")
@@ -160,12 +166,12 @@ def asked_beside(key: Hashable, label: str, icon: str, estimate: Estimate | None
     return False
 
 
-def watch(job: Job, waiting: str, counting: str, heading: str = "") -> None:
+def watch(job: Job, waiting: str, counting: str | Callable[[], str], heading: str = "") -> None:
     """Progress of a running job, looked at every half second; the page is drawn anew when it ends.
 
     Args:
         waiting: Shown until there is something to count.
-        counting: What is counted, from then on.
+        counting: What is counted, from then on; where it changes, a function that says it.
         heading: Markdown above the progress.
     """
 
@@ -174,7 +180,8 @@ def watch(job: Job, waiting: str, counting: str, heading: str = "") -> None:
         if not job.is_running:
             st.rerun()
         share = min(job.done / job.total, 1.0) if job.total else 0.0
-        text = f"{counting}: {job.done} of {job.total}" if job.total else waiting
+        counted = counting() if callable(counting) else counting
+        text = f"{counted}: {job.done} of {job.total}" if job.total else waiting
         is_ending = job.status == "cancelling"
         st.progress(share, text="Stopping …" if is_ending else text)
         st.button("Cancel", on_click=job.cancel, key=f"cancel_job_{job.number}", disabled=is_ending)
@@ -197,6 +204,10 @@ def _say(estimate: Estimate | None) -> None:
 
 def _ask(key: Hashable) -> None:
     current().asked_beside = key
+
+
+def _watch_anew() -> None:
+    current().watched = None
 
 
 def _stop(key: Hashable) -> None:

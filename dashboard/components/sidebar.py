@@ -83,7 +83,10 @@ def unseen() -> Settings | None:
 
 def take(settings: Settings) -> None:
     """Sets the sidebar to other settings; only before it is drawn, as in a button's callback."""
-    current().set_settings(settings)
+    here = current()
+    if settings.config.prompts != here.settings.config.prompts:
+        here.prompt_texts = None
+    here.set_settings(settings)
     _set_widgets(settings, anew=True)
 
 

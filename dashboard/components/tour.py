@@ -18,6 +18,7 @@ from lake_core.sentences import quantity
 OUTLINE = "3px solid #E69F00"
 RANKING = "Ranking"
 """The view of the page Selection that the tour speaks of."""
+BOTH_NEEDED = "The tour needs normal and test images: add those that are missing, or start over to see it on a sample."
 
 
 def _given() -> str:
@@ -183,12 +184,16 @@ def _lead(measured: MeasuredSample) -> float:
 def _go(number: int, page: str) -> None:
     """Goes to a step; opens a sample where there is nothing to look at."""
     here = current()
-    if not (here.workspace.normals and here.workspace.tests):
+    if here.workspace.is_empty:
         try:
             take_sample(sample_names()[0])
         except LakeError as reason:
             here.say([str(reason)])
             return
+    elif not (here.workspace.normals and here.workspace.tests):
+        here.say([BOTH_NEEDED])
+        here.go_to = None if page == "images" else "images"
+        return
     here.tour = replace(here.tour, step=number, is_offered=False)
     st.session_state.selection_view = RANKING
     if STEPS[number - 1].page != page:

@@ -46,7 +46,7 @@ def weight_curve(curve: pd.DataFrame, measure: str, present: float, paper: float
         line={"color": VISUAL, "width": 2},
         hovertemplate="w = %{x:.2f}: %{y:.3f}<extra></extra>",
     )
-    figure.add_vline(x=paper, line={"dash": "dot", "color": REST, "width": 2}, annotation_text="paper: 0.3")
+    figure.add_vline(x=paper, line={"dash": "dot", "color": REST, "width": 2}, annotation_text=f"paper: {paper:g}")
     figure.add_vline(
         x=present, line=THRESHOLD_LINE, annotation_text=f"now: {present:.2f}", annotation_position="bottom right"
     )
@@ -83,7 +83,7 @@ def score_parts(by_layer: pd.DataFrame, score: float, threshold: float) -> go.Fi
 
 
 def difference_bars(table: pd.DataFrame, total: float, names: tuple[str, str], n_shown: int = 15) -> go.Figure:
-    """Where two accounts differ most: difference by neuron, the rest as one bar.
+    """Where two decompositions differ most: difference by neuron, the rest as one bar.
 
     Args:
         table: Columns part, layer, neuron and difference, greatest absolute difference first.

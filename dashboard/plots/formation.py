@@ -147,8 +147,9 @@ def _listed(selection: Selection, neurons: np.ndarray) -> list[dict[str, float]]
 def _arrived(step: FormationStep, last: FormationStep) -> str:
     if step.share_kept is None:
         return f"The first normal image selects {step.k} of the layer's {step.selection.n_neurons} neurons."
-    changed = f"{len(step.entered)} enter and {len(step.left)} leave" if len(step.entered) else "None enters or leaves"
-    kept = f"{step.share_kept:.0%} of the selection before is kept ({step.by_chance:.0%} by chance)."
+    n, m = len(step.entered), len(step.left)
+    changed = f"{n} enter{'s' * (n == 1)} and {m} leave{'s' * (m == 1)}" if n else "None enters or leaves"
+    kept = f"{step.share_kept:.0%} of the previous selection is kept ({step.by_chance:.0%} by chance)."
     if step is last:
         return f"{changed}: {kept}"
     n_final = round(step.share_final * step.k)

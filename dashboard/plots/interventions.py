@@ -25,8 +25,8 @@ from lake_core.experiments.deletion import Curve
 from lake_core.experiments.patching import LayerChange
 
 
-def among_draws(own: float, draws: Sequence[float], what: str, chosen: str = "chosen neurons") -> go.Figure:
-    """A change beside those of random draws: one open circle per draw, the chosen one a diamond."""
+def among_draws(own: float, draws: Sequence[float], what: str) -> go.Figure:
+    """The chosen neurons' change beside those of random draws: one open circle per draw, their own a diamond."""
     figure = go.Figure()
     figure.add_scatter(
         x=list(draws),
@@ -36,7 +36,11 @@ def among_draws(own: float, draws: Sequence[float], what: str, chosen: str = "ch
         hovertemplate="random draw: %{x:.4f}<extra></extra>",
     )
     figure.add_scatter(
-        x=[own], y=[chosen], mode="markers", marker=diamond(), hovertemplate=f"{chosen}: %{{x:.4f}}<extra></extra>"
+        x=[own],
+        y=["chosen neurons"],
+        mode="markers",
+        marker=diamond(),
+        hovertemplate="chosen neurons: %{x:.4f}<extra></extra>",
     )
     figure.add_vline(x=0, line={"color": THRESHOLD, "dash": "dot", "width": 2})
     figure.update_layout(xaxis_title=what, height=190, template=TEMPLATE, showlegend=False)

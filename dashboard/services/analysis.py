@@ -99,13 +99,13 @@ class Analysis:
     Attributes:
         lake: The fitted detector, with the configuration's weights and the user's threshold.
         key: Of the fit.
-        own_threshold: The threshold that the normal images give.
+        normal_threshold: The threshold that the normal images give.
     """
 
     workspace: Workspace
     lake: Lake
     key: FitKey
-    own_threshold: float
+    normal_threshold: float
 
     @cached_property
     def scores(self) -> tuple[ImageResult, ...]:
@@ -115,7 +115,7 @@ class Analysis:
     @cached_property
     def scale(self) -> ScoreScale:
         """The colour scale shared by all score maps."""
-        scale = score_scale([score.map for score in self.scores], self.own_threshold)
+        scale = score_scale([score.map for score in self.scores], self.normal_threshold)
         return replace(scale, threshold=self.lake.threshold_)
 
     @property
@@ -246,8 +246,8 @@ def analyse(settings: Settings, workspace: Workspace, threshold: float | None = 
     """
     key, config = fit_key(settings, workspace), settings.config
     lake = _weighed(fitted(key, workspace).result, config)
-    own_threshold = lake.threshold_
-    return Analysis(workspace, lake if threshold is None else lake.with_threshold(threshold), key, own_threshold)
+    weighed = lake if threshold is None else lake.with_threshold(threshold)
+    return Analysis(workspace, weighed, key, normal_threshold=lake.threshold_)
 
 
 def _weighed(lake: Lake, config: LakeConfig) -> Lake:

@@ -28,7 +28,7 @@ def layers_outside(found: Analysis) -> list[int]:
 
 
 def maps_key(found: Analysis, image: InputImage) -> Hashable:
-    return "layer maps", found.key.visual, image.sha256
+    return "layer maps", found.key.visual, image.sha256, image.name
 
 
 def known_maps(found: Analysis, image: InputImage) -> tuple[PatchScores, ...] | None:

@@ -36,11 +36,13 @@ class EvaluationRequest:
         name: For headings and file names.
         folders: Data set -> its folder on the server; None for the workspace.
         protocol: Shots, seeds, methods and whether maps are compared.
+        tests: Contents and names of the workspace's test images.
     """
 
     name: str
     folders: Mapping[str, Path] | None
     protocol: FewShotProtocol
+    tests: tuple[str, ...] = ()
 
 
 class Cancelled(Exception):
@@ -123,7 +125,11 @@ class Job:
 
 
 class Jobs:
-    """The latest job of each session and lane; one runs at a time in a lane, the others wait for their turn."""
+    """The latest job of each session and lane; one runs at a time in a lane, the others wait for their turn.
+
+    Args:
+        max_owners: Sessions whose job is kept in each lane; of more, the oldest that are over are forgotten.
+    """
 
     def __init__(self, max_owners: int = 64) -> None:
         self._max = max_owners
@@ -194,8 +200,10 @@ class Jobs:
         job.future = self._executors[lane].submit(job.run, work)
         self._latest[lane, owner] = job
         self._latest.move_to_end((lane, owner))
-        while len(self._latest) > self._max:
-            self._latest.popitem(last=False)[1].cancel()
+        of_lane = [key for key in self._latest if key[0] == lane]
+        for key in of_lane[: max(0, len(of_lane) - self._max)]:
+            if not self._latest[key].is_running:
+                del self._latest[key]
         return job
 
 

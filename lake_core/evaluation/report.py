@@ -19,6 +19,7 @@ from lake_core.backbones.patch_grid import Resize
 from lake_core.config import ResolvedConfig
 from lake_core.evaluation.outcome import CategoryOutcome, FrozenModel, MetricValues, NormalsRow, RunResult
 from lake_core.evaluation.protocol import METRICS, FewShotProtocol, Method, MethodKey, Metric, RunKey
+from lake_core.metrics.auroc_interval import newcombe
 from lake_core.metrics.bootstrap import interval
 from lake_core.types import Label
 
@@ -43,8 +44,11 @@ class ScoreRow(FrozenModel):
 
 
 class Spread(FrozenModel):
-    """A metric over runs: mean and population standard deviation over seeds, and the bounds of the 95% bootstrap
-    interval, over test images, of the mean over seeds."""
+    """A metric over runs: mean and population standard deviation over seeds, and the bounds of a 95% interval.
+
+    The interval is of the mean over seeds, by a bootstrap over test images and seeds. The image AUROC of a single run
+    has that of Newcombe, in which the choice of the normal images is not.
+    """
 
     mean: FiniteFloat | None
     std: FiniteFloat | None
@@ -193,8 +197,20 @@ def _score_rows(outcome: CategoryOutcome, protocol: FewShotProtocol) -> Iterator
 def _by_category(outcomes: Sequence[CategoryOutcome], protocol: FewShotProtocol) -> Iterator[SummaryRow]:
     for outcome in outcomes:
         for key in protocol.method_keys():
-            by_seed = [outcome.by_run[RunKey(key.shots, seed, key.method)].result.metrics() for seed in protocol.seeds]
-            yield _summary_row(outcome.category, key, by_seed, outcome.by_method[key])
+            results = [outcome.by_run[RunKey(key.shots, seed, key.method)].result for seed in protocol.seeds]
+            by_seed = [result.metrics() for result in results]
+            row = _summary_row(outcome.category, key, by_seed, outcome.by_method[key])
+            yield row if len(results) > 1 else _with_auroc_interval(row, results[0])
+
+
+def _with_auroc_interval(row: SummaryRow, result: RunResult) -> SummaryRow:
+    """The row of a single run with the interval of its image AUROC after Newcombe, which holds near 1 as well."""
+    if result.image_auroc is None:
+        return row
+    bounds = newcombe(result.image_auroc, result.n_defective, result.n_test - result.n_defective)
+    low, high = (round(bound, 6) for bound in bounds)
+    spread = row.metrics["image_auroc"].model_copy(update={"low": low, "high": high})
+    return row.model_copy(update={"metrics": {**row.metrics, "image_auroc": spread}})
 
 
 def _over_categories(outcomes: Sequence[CategoryOutcome], protocol: FewShotProtocol) -> Iterator[SummaryRow]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -140,16 +141,40 @@ def run_outcomes(
         yield RunOutcome(result=result, scores=tuple(np.mean(scores, axis=0).tolist()) if scores else ())
 
 
-def mean_draws(metrics: Sequence[RunMetrics], protocol: FewShotProtocol) -> Iterator[MethodDraws]:
-    """For each number of normal images and method, the metrics of its runs averaged within each bootstrap draw."""
+def mean_draws(category: str, metrics: Sequence[RunMetrics], protocol: FewShotProtocol) -> Iterator[MethodDraws]:
+    """For each number of normal images and method, its metrics on bootstrap draws of test images and of seeds.
+
+    A draw takes as many seeds as there are, with replacement, each with its own choice of normal images, and averages
+    over them: so their spread is in it, as far as so few seeds show it. In each category seeds are drawn anew, since
+    the normal images of one category say nothing of those of another.
+    """
+    seeds = list(protocol.seeds)
     for shots, method in protocol.method_keys():
-        own = [one.draws for one in metrics if (one.key.shots, one.key.method) == (shots, method)]
+        own = [one for one in metrics if (one.key.shots, one.key.method) == (shots, method)]
         values = {
-            metric: np.mean([draws[metric] for draws in own], axis=0).round(6).tolist()
+            metric: averaged_over_seeds(
+                np.stack([np.mean([o.draws[metric] for o in own if o.key.seed == seed], axis=0) for seed in seeds]),
+                crc32(category.encode()),
+            )
             for metric in METRICS
-            if all(metric in draws for draws in own)
+            if own and all(metric in one.draws for one in own)
         }
-        yield MethodDraws(shots=shots, method=method, values=values)
+        yield MethodDraws(
+            shots=shots, method=method, values={metric: found.round(6).tolist() for metric, found in values.items()}
+        )
+
+
+def averaged_over_seeds(draws: np.ndarray, seed: int) -> np.ndarray:
+    """(n_draws,) float64: the mean over as many seeds as there are, drawn with replacement for each draw.
+
+    Args:
+        draws: (n_seeds, n_draws) of one metric.
+        seed: Of the random draws.
+    """
+    n_seeds, n_draws = draws.shape
+    taken = np.random.default_rng(seed).integers(n_seeds, size=(n_seeds, n_draws))
+    mean: np.ndarray = np.take_along_axis(draws, taken, axis=0).mean(0)
+    return mean
 
 
 class _Pixels:

@@ -97,7 +97,7 @@ def run_category(
         paths=tuple(image.entry.name for image in test_scores.images),
         labels=tuple("defective" if is_defective else "good" for is_defective in test_scores.is_defective),
         runs=tuple(run_outcomes(category, metrics, test_scores.is_defective, protocol)),
-        draws=tuple(mean_draws(metrics, protocol)),
+        draws=tuple(mean_draws(category, metrics, protocol)),
         problems=tuple(dict.fromkeys(remarks)),
         device=device_name(backbone.device),
         seconds=round(time.perf_counter() - started, 3),

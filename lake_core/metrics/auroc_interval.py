@@ -1,16 +1,18 @@
 """The interval of an AUROC, from the number of images alone: how much it depends on the choice of test images."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.stats import norm
 
 from lake_core.metrics.bootstrap import Interval
+from lake_core.metrics.image_metrics import auroc as area
 
 _INSIDE = 1e-9
 """Relative step from the AUROC towards a bound: at an AUROC of 0 or 1 itself the excess is 0 as well."""
 
 
-def auroc_interval(auroc: float, n_defective: int, n_good: int, level: float = 0.95) -> Interval:
+def newcombe(auroc: float, n_defective: int, n_good: int, level: float = 0.95) -> Interval:
     """The interval of an AUROC by Newcombe's method 5.
 
     R. G. Newcombe, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2:
@@ -37,3 +39,17 @@ def auroc_interval(auroc: float, n_defective: int, n_good: int, level: float = 0
     low = 0.0 if auroc <= 0 else brentq(excess, 0.0, auroc - _INSIDE * auroc)
     high = 1.0 if auroc >= 1 else brentq(excess, auroc + _INSIDE * (1 - auroc), 1.0)
     return Interval(float(np.clip(low, 0, auroc)), float(np.clip(high, auroc, 1)))
+
+
+def auroc_interval(labels: ArrayLike, scores: ArrayLike, level: float = 0.95) -> Interval | None:
+    """The interval of the AUROC of one detector, after Newcombe (see `newcombe`).
+
+    Args:
+        labels: (n,) bool, True where defective.
+        scores: (n,) finite.
+        level: How often the interval holds the true value.
+    Returns:
+        Its bounds, or None if there is one class only.
+    """
+    value, truth = area(labels, scores), np.asarray(labels, dtype=bool)
+    return None if value is None else newcombe(value, int(truth.sum()), int((~truth).sum()), level)

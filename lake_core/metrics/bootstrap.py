@@ -122,25 +122,6 @@ def _times_drawn(n: int, n_draws: int, rng: np.random.Generator) -> np.ndarray:
     return times
 
 
-def auroc_interval(
-    labels: ArrayLike, scores: ArrayLike, level: float = 0.95, n_draws: int = N_DRAWS, seed: int = 0
-) -> Interval | None:
-    """The bootstrap interval of the AUROC over images.
-
-    Args:
-        labels: (n,) bool, True where defective.
-        scores: (n,) finite.
-        level: Share of the draws that lie inside.
-        n_draws: Number of draws.
-        seed: Of the random draws.
-    Returns:
-        Its bounds, or None if there is one class only.
-    """
-    truth, values = checked(labels, scores)
-    drawn = Resampling.of(truth, n_draws, seed)
-    return None if drawn is None else interval(drawn.draws(values).auroc, level)
-
-
 def interval(draws: np.ndarray, level: float = 0.95) -> Interval:
     """The middle part of bootstrap draws that holds a share `level` of them."""
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])

@@ -48,9 +48,9 @@ class Contrast(NamedTuple):
 
 def kind_of(example: Example) -> str:
     """What an image is grouped by: its kind of defect, else its label, else "no label"."""
-    if example.label == "good":
-        return GOOD
-    return example.kind or example.label or UNKNOWN
+    if example.label == "defective":
+        return example.kind or example.label
+    return GOOD if example.label == "good" else UNKNOWN
 
 
 def across_images(lake: Lake, results: Sequence[ImageResult], layer: int, n: int) -> AcrossImages:

@@ -136,7 +136,7 @@ def look_at_another(app: AppTest, workspace: Workspace) -> Callable[[], None]:
 
 def let_work_ahead_end(app: AppTest) -> None:
     """What is prepared for later is not measured, and not to disturb what is."""
-    job = jobs().latest(app.session_state.session.number, "ahead")
+    job = jobs().latest(f"{app.session_state.session.number} {app.session_state.session.tab}", "ahead")
     if job is not None:
         over(job)
 

@@ -165,6 +165,18 @@ def test_the_next_image_is_prepared_ahead(small: Dataset, found: Analysis, monke
 
 
 @pytest.mark.usefixtures("fresh")
+def test_the_same_image_under_another_name_has_layers_of_its_own(small: Dataset) -> None:
+    app = full(small, "explain")
+    over(ahead(app))
+    run(app)
+    renamed = tuple(replace(e, image=replace(e.image, name=f"mine/{e.image.name}")) for e in small.tests)
+    other = full(Dataset("mine", small.normals, renamed), "explain")
+    over(ahead(other))
+    run(other)
+    assert read_blob(payload(other)).header["image"]["name"].startswith("mine/")
+
+
+@pytest.mark.usefixtures("fresh")
 def test_layers_that_were_cancelled_are_offered(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, may_end = threading.Event(), threading.Event()
 
@@ -197,7 +209,8 @@ def test_what_takes_long_is_offered_with_its_time(small: Dataset, monkeypatch: p
 
 def ahead(app: AppTest) -> Job:
     """The work ahead of the page."""
-    job = jobs().latest(app.session_state.session.number, "ahead")
+    session = app.session_state.session
+    job = jobs().latest(f"{session.number} {session.tab}", "ahead")
     assert job is not None
     return job
 

@@ -129,7 +129,7 @@ def test_random_neurons_stay_whatever_arrives(found: Analysis) -> None:
     lake = Lake(found.lake.backbone, found.lake.config, found.lake.store).set_params(criterion="random")
     shown = arriving(formation(lake, LAYER, found.lake.normals_).arriving(K))
     assert [scene.share for scene in shown.steps] == [None, 1.0, 1.0]
-    assert shown.steps[1].says.startswith("None enters or leaves: 100% of the selection before is kept")
+    assert shown.steps[1].says.startswith("None enters or leaves: 100% of the previous selection is kept")
 
 
 def test_many_images_are_not_shown_one_by_one(small: Dataset, found: Analysis) -> None:

@@ -13,7 +13,7 @@ from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset, Example
 from lake_core.data.images import InputImage
 from lake_core.types import Label
-from tests.dashboard.visit import opened, press, texts
+from tests.dashboard.visit import opened, press, run, table, texts
 
 NAMES = ("set/test/good/0.png", "set/test/good/1.png", "test/Scratch/0.png", "not_good/scratched [1].png", "x/c.png")
 
@@ -77,7 +77,7 @@ def test_ticked_images_are_labelled_and_what_is_not_found_is_counted(small: Data
     for i in (0, 4):
         app.checkbox(key=f"select_{tests[i].image.sha256}").check().run()
     app.text_input(key="find").set_value("good").run()
-    assert "2 images selected, 1 of them not found" in texts(app)
+    assert "2 images selected, 1 of them outside this search" in texts(app)
     press(app, "defective")
     assert labels(app) == ["defective", None, None, None, "defective"]
     press(app, "Select all 3")
@@ -135,7 +135,8 @@ def test_many_images_are_drawn_a_page_at_a_time(small: Dataset) -> None:
 def test_many_results_are_drawn_a_page_at_a_time_in_the_order_asked_for(small: Dataset) -> None:
     n_drawn = 16
     app = many(small, n_drawn + 2, "results")
-    order = app.dataframe[0].value.sort_values("score", ascending=False, kind="stable")["path"].tolist()
+    order = table(app).sort_values("score", ascending=False, kind="stable")["path"].tolist()
+    run(app, results_section="Images")
 
     def shown() -> list[str]:
         return [f"{int(str(one.key)[-64:]):03}.png" for one in app.button if one.label == "Why this score?"]

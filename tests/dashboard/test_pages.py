@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -19,7 +18,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example
 from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
-from tests.dashboard.visit import APP, full, opened, press, run, texts
+from tests.dashboard.visit import APP, full, opened, press, run, table, texts
 
 PAGES = (
     "images",
@@ -64,12 +63,6 @@ def test_one_normal_image_is_enough(page: str, small: Dataset) -> None:
     app = opened(Workspace(small.normals[:1], small.tests[:1], "one"), page)
     assert not app.exception
     assert not app.error
-
-
-def table(app: AppTest) -> pd.DataFrame:
-    """The table of the page Results."""
-    shown: pd.DataFrame = run(app, results_section="Table").dataframe[0].value
-    return shown
 
 
 @pytest.mark.parametrize("section", ["Images", "Table", "Histogram"])

@@ -1,5 +1,7 @@
 """The frame with progress and a way to cancel: any number of them in one run of a page."""
 
+import threading
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -8,13 +10,14 @@ from dashboard.services import models
 from dashboard.services.analysis import Analysis, fitted, patch_scores
 from dashboard.services.cache import results
 from dashboard.services.estimates import Steps, seconds_of
-from dashboard.services.jobs import Job
+from dashboard.services.jobs import EvaluationRequest, Job, Jobs, jobs
 from dashboard.settings import Settings
 from dashboard.workspace import Workspace
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
-from tests.dashboard.visit import opened
+from lake_core.evaluation.protocol import FewShotProtocol
+from tests.dashboard.visit import full, opened, over, press, texts
 
 
 def two_of_one_title() -> None:
@@ -116,3 +119,33 @@ def test_an_estimate_counts_what_the_same_steps_have_taken(found: Analysis, monk
 def test_every_job_has_a_number_of_its_own() -> None:
     first, second = Job("Random draws", "a"), Job("Random draws", "b")
     assert 0 < first.number < second.number
+
+
+def test_many_visitors_leave_a_running_evaluation_alone() -> None:
+    work, go = Jobs(max_owners=2), threading.Event()
+    request = EvaluationRequest("metal", None, FewShotProtocol())
+    first = work.evaluate("first", request, lambda report: go.wait(60))
+    for number in range(5):
+        over(work.beside(f"visitor {number}", "key", "Counting", lambda show: None))
+    assert first.is_running
+    assert [work.latest(f"visitor {number}", "page") is None for number in range(5)] == [True] * 3 + [False] * 2
+    go.set()
+    assert over(first).status == "done"
+    assert work.latest("first", "evaluation") is first
+
+
+def test_two_windows_of_a_session_do_not_take_turns_in_cancelling(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each asks for something else beside its page: the later one has it, the other says so and waits to be asked."""
+    go = threading.Event()
+    monkeypatch.setattr("dashboard.views.selection.overview.random_control", lambda *_: go.wait(60))
+    first = full(small, "selection")
+    number = first.session_state.session.number
+    other = jobs().beside(number, "of the other window", "Counting", lambda show: go.wait(60))
+    first.run()
+    assert "another window of this session has begun something else" in texts(first)
+    assert jobs().latest(number, "page") is other
+    press(first, "Start again")
+    assert jobs().latest(number, "page") is not other
+    go.set()

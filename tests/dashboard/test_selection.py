@@ -16,7 +16,7 @@ from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
 from lake_core.experiments.controls import elbow, random_control
 from lake_core.types import Progress
-from tests.dashboard.visit import full, over, press, texts, when_done
+from tests.dashboard.visit import full, over, press, run, texts, when_done
 
 GLANCE = "Layers at a glance"
 
@@ -52,6 +52,14 @@ def test_every_view_opens_with_and_without_test_images(
     app = view(full(dataset, "selection"), name)
     assert (says if with_tests else says_without_tests) in texts(app)
     assert bool(app.get("plotly_chart")) == (name != "Watch it form" and (with_tests or name != "Sweep over K"))
+
+
+@pytest.mark.parametrize("name", ["Layers at a glance", "Ranking", "Watch it form"])
+def test_after_starting_over_each_view_says_what_is_missing(name: str, small: Dataset) -> None:
+    app = view(full(small, "selection"), name)
+    app.session_state.session.set_workspace(Workspace())
+    run(app)
+    assert "normal image" in texts(app) + "".join(one.value for one in app.info)
 
 
 def test_the_glance_shows_what_a_fitted_detector_selects(small: Dataset) -> None:

@@ -142,3 +142,14 @@ def test_the_clickable_map_has_each_patch_at_its_place_as_plain_numbers() -> Non
     assert [point[0] for point in points.customdata] == [0, 1, 2, 3, 4, 6, 7]
     assert all(isinstance(point[0], int) for point in points.customdata)
     assert (points.x[4], points.y[4]) == (16.0, 48.0)
+
+
+def test_a_threshold_moved_by_hand_is_of_the_images_it_was_moved_for(small: Dataset) -> None:
+    app = opened(Workspace(small.normals, small.tests, small.name))
+    session = app.session_state.session
+    session.own_threshold = 0.5
+    session.set_workspace(session.workspace.labelled([small.tests[0].image.sha256], "good"))
+    assert session.own_threshold == 0.5
+    others = load_sample("gravel").tests[: len(small.tests)]
+    session.set_workspace(Workspace(small.normals, others, small.name))
+    assert session.own_threshold is None

@@ -19,7 +19,7 @@ from lake_core.detector.lake import Lake
 from lake_core.experiments.text_similarity import prompt_table
 from lake_core.prompts import ANOMALOUS_STATES, NORMAL_STATES, TEMPLATES, PromptEnsemble
 from tests.core.tiny import write, write_monotone
-from tests.dashboard.visit import full, highest, opened, press, run, texts
+from tests.dashboard.visit import full, highest, opened, press, run, table, texts
 
 
 def use(app: AppTest, **texts: str) -> AppTest:
@@ -105,9 +105,9 @@ def test_edited_prompts_score_like_a_detector_fitted_with_them(small: Dataset) -
     prompts = PromptEnsemble(NORMAL_STATES, ("rusty {}",), ("a photo of a {}.",))
     store = model(ModelKey("lake-cnn", 384))
     lake = Lake(store.backbone, LakeConfig(prompts=prompts), store).fit([e.image for e in small.normals])
-    table = app.dataframe[0].value
+    rows = table(app)
     for example in small.tests:
-        row = table[table["path"] == example.image.name].iloc[0]
+        row = rows[rows["path"] == example.image.name].iloc[0]
         expected = lake.explain(example.image)
         assert row["score"] == pytest.approx(expected.score, abs=1e-5)
         assert row["text"] == pytest.approx(expected.text, abs=1e-5)

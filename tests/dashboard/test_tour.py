@@ -45,6 +45,13 @@ def test_the_tour_opens_a_sample_where_there_is_nothing_to_look_at() -> None:
     assert "step 1 of 6" in texts(app)
 
 
+def test_the_tour_asks_for_what_is_missing_and_keeps_what_is_there(small: Dataset) -> None:
+    app = press(opened(Workspace(small.normals, (), "mine")), "Guided tour")
+    assert session(app).workspace.n_images == len(small.normals)
+    assert "The tour needs normal and test images" in "".join(warning.value for warning in app.warning)
+    assert session(app).tour.step is None
+
+
 def test_the_tour_leaves_the_visitors_images_alone(small: Dataset) -> None:
     app = opened(Workspace(small.normals, small.tests, "mine"))
     press(app, "Guided tour")

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
@@ -61,6 +62,12 @@ def run(app: AppTest, **values: Any) -> AppTest:
 
 def full(small: Dataset, page: str) -> AppTest:
     return opened(Workspace(small.normals, small.tests, small.name), page)
+
+
+def table(app: AppTest) -> pd.DataFrame:
+    """The table of the page Results."""
+    shown: pd.DataFrame = run(app, results_section="Table").dataframe[0].value
+    return shown
 
 
 def press(app: AppTest, label: str) -> AppTest:

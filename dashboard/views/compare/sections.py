@@ -17,7 +17,7 @@ from dashboard.text import escaped
 from dashboard.words import LABEL_NAMES, verdict
 from lake_core.errors import LakeError
 from lake_core.experiments.comparison import Difference, auroc_difference, overlaps
-from lake_core.metrics.bootstrap import auroc_interval
+from lake_core.metrics.auroc_interval import auroc_interval
 from lake_core.sentences import quantity
 
 CARD = 320
@@ -44,6 +44,10 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
         column_config={"configuration": st.column_config.TextColumn(width="medium")},
         alt="Thresholds, decisions and AUROC of each configuration",
     )
+    if current().own_threshold is not None:
+        st.caption(
+            "The threshold that you set on Results is not used here: each configuration has that of its normal images."
+        )
     n_labelled, n_tests = len(analyses[0].labelled.labels), len(analyses[0].scores)
     if not analyses[0].labelled.has_both:
         st.caption("Label good and defective test images to see AUROC, true-positive and false-positive rates too.")

@@ -1,6 +1,6 @@
 """The images that one run of an evaluation misclassified, and the way from each to its score decomposition."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from dashboard.services.images import file_image, plain_image
 from dashboard.session import current
 from dashboard.settings import Settings
 from dashboard.text import escaped
-from dashboard.workspace import Workspace
+from dashboard.workspace import Workspace, identities
 from lake_core.data.datasets import Dataset, Example, read_example
 from lake_core.data.folders import index_folder
 from lake_core.data.images import InputImage
@@ -40,6 +40,7 @@ class Run(NamedTuple):
         folder: Of its data set on the server; None for the workspace.
         category, method: Which one.
         normals: Names of the normal images that were learned from.
+        tests: Contents and names of the workspace's test images when it was evaluated.
     """
 
     report: EvaluationReport
@@ -47,6 +48,13 @@ class Run(NamedTuple):
     category: str
     method: str
     normals: Sequence[str]
+    tests: Collection[str] = ()
+
+
+OTHERWISE = {
+    "random": " Scores here are means over several draws; Explain shows one other draw.",
+    "text": " Scores here are differences of cosines; Explain shows them calibrated.",
+}
 
 
 def show(run: Run, missed: pd.DataFrame, false_positives: pd.DataFrame) -> None:
@@ -60,11 +68,14 @@ def show(run: Run, missed: pd.DataFrame, false_positives: pd.DataFrame) -> None:
         st.caption("No image is misclassified at this threshold.")
         return
     if run.folder is None:
-        st.caption("“Why this score?” fits on all normal images of the workspace, so its score can differ.")
+        st.caption(
+            "“Why this score?” fits on all normal images of the workspace with the sidebar's configuration, so its "
+            "score can differ."
+        )
     else:
         st.caption(
             "“Why this score?” opens this run: its normal images and the misclassified ones replace the images of the "
-            "workspace, and the sidebar is set to its configuration."
+            f"workspace, and the sidebar is set to its configuration.{OTHERWISE.get(run.method, '')}"
         )
     shown = pd.concat([missed.head(N_WRONG), false_positives.head(N_WRONG)])
     for rows, title, key in (
@@ -140,8 +151,9 @@ def settings_of(run: Run) -> Settings:
 def _image_of(run: Run, path: str) -> InputImage | None:
     """A test image of the result, or None where it is gone."""
     if run.folder is None:
-        images = (example.image for example in current().workspace.tests)
-        return next((image for image in images if image.name == path), None)
+        tests = current().workspace.tests
+        named = (example.image for example, own in zip(tests, identities(tests), strict=True) if own in run.tests)
+        return next((image for image in named if image.name == path), None)
     file = run.folder / path
     try:
         return file_image(file)

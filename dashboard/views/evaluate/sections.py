@@ -137,7 +137,7 @@ def one_run(report: EvaluationReport, asked: EvaluationRequest, number: int) -> 
     _at_threshold(labels, values, chosen["path"].tolist(), threshold)
     above = is_anomalous(values, threshold)
     run = misclassified.Run(
-        report, asked.folders[category] if asked.folders is not None else None, category, method, names
+        report, asked.folders[category] if asked.folders is not None else None, category, method, names, asked.tests
     )
     misclassified.show(
         run, chosen[labels & ~above].sort_values("score"), chosen[~labels & above].sort_values("score", ascending=False)

@@ -58,7 +58,7 @@ def contact_sheet(found: Analysis, score: ImageResult) -> None:
     legend(scale, "the activations")
     st.caption(
         f"Under each map the neuron's number and its {order}"
-        + (" (visual part, at the max-scoring patch)" if order != "sensitivity" else "")
+        + (" (visual part of the image score)" if order != "sensitivity" else "")
         + "; a click opens the neuron. One scale for all."
     )
     for card, (neuron, number) in zip(cards(len(shown), CARD_WIDTH), shown, strict=True):
@@ -81,7 +81,7 @@ def beside(found: Analysis, score: ImageResult, following: ImageResult | None, i
     """
     here, key, seconds = current(), maps_key(found, score.image), seconds_expected(found)
     is_wanted = is_shown or seconds <= AT_ONCE_SECONDS or here.asked_beside == key
-    job = look_ahead(found, Ahead(score, following, is_wanted, here.opened_patch), here.number)
+    job = look_ahead(found, Ahead(score, following, is_wanted, here.opened_patch), _owner())
     if is_shown:
         return
     if not is_wanted:
@@ -97,6 +97,12 @@ def beside(found: Analysis, score: ImageResult, following: ImageResult | None, i
         _offer(key, "Compute all layers")
 
 
+def _owner() -> str:
+    """Each tab of a session looks ahead for itself."""
+    here = current()
+    return f"{here.number} {here.tab}"
+
+
 def _duration(seconds: float) -> str:
     return f"{round(seconds, -1):.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
@@ -107,6 +113,6 @@ def _offer(key: Hashable, label: str) -> None:
     def ask() -> None:
         here = current()
         here.asked_beside = key
-        jobs().forget(here.number, "ahead")
+        jobs().forget(_owner(), "ahead")
 
     st.button(label, icon=":material/layers:", on_click=ask, key="compute_layers")

@@ -10,6 +10,7 @@ from dashboard.services.images import NeuronMap, neuron_image, plain_image, scor
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.views.selection import overview
+from dashboard.words import direction
 from lake_core.detector.result import ImageResult
 from lake_core.sentences import quantity
 from lake_core.visualization.colours import activation_scale
@@ -35,12 +36,13 @@ def its_score(found: Analysis, score: ImageResult) -> None:
     """The image beside its score and the threshold."""
     config = found.lake.config
     side = "▲ above" if score.is_anomalous else "▽ not above"
-    own = found.own_threshold == found.lake.threshold_
-    origin = (
-        f"the {config.threshold_quantile:g} quantile of the normal images' own scores, each scored by the others."
-        if own
-        else "set by hand."
-    )
+    if found.normal_threshold != found.lake.threshold_:
+        origin = "set by hand."
+    elif len(found.lake.normals_) == 1:
+        origin = "the only normal image's own score, against its own distant patches."
+    else:
+        quantile = f"{config.threshold_quantile:g} quantile"
+        origin = f"the {quantile} of the normal images' own scores, each scored by the others."
     shown, words = st.columns([3, 2], vertical_alignment="center")
     shown.image(plain_image(score.image, LARGE), width="stretch", alt=score.image.name)
     words.markdown(f"{escaped(score.image.name)}: score **{score.score:.2f}**")
@@ -79,11 +81,11 @@ def neurons(found: Analysis, score: ImageResult) -> None:
         neuron, hook_point = int(row["neuron"]), lake.backbone.hook_point(layer, lake.config.site)
         acts = lake.store.get(score.image, hook_point)[:, neuron].numpy()
         drawn = NeuronMap(found.key.model, hook_point, neuron, activation_scale([acts]), SMALL)
-        level = "↑ more" if row["here"] > row["normal"] else "↓ less"
+        mark, level = direction(row["here"] - row["normal"])
         with card:
             st.image(neuron_image(score.image, drawn), width="stretch", alt=f"Map of neuron {neuron} of layer {layer}")
             st.markdown(
-                f"Neuron **{neuron}**, layer {layer}: {level} active than normal ({row['here']:.2f}, normal "
+                f"Neuron **{neuron}**, layer {layer}: {mark} {level} ({row['here']:.2f}, normal "
                 f"{row['normal']:.2f}), adds **{row['contribution']:.2f}**"
             )
 
@@ -97,7 +99,8 @@ def parts(found: Analysis, score: ImageResult) -> None:
     )
     st.markdown(
         f"{' and '.join(shares) or 'The parts'}: they add up to the score, exactly. *Visual*: how far the neurons are "
-        "from the nearest normal patch. *Text*: how much closer the patch is to words for a defect than normal patches."
+        "from the nearest normal patch. *Text*: how much closer the patch is to words for a defect than normal "
+        "patches are."
     )
     st.plotly_chart(
         decomposition.score_parts(by_layer, score.score, score.threshold),

@@ -10,7 +10,7 @@ from dashboard.services.analysis import Analysis
 from dashboard.services.images import score_image
 from dashboard.session import current
 from dashboard.text import escaped
-from dashboard.words import SEPARATION_NAMES, verdict
+from dashboard.words import SEPARATION_NAMES, max_scoring, verdict
 from lake_core.detector.contributions import adding_up
 from lake_core.detector.result import ImageResult
 from lake_core.experiments.comparison import compare_contributions
@@ -41,6 +41,9 @@ def contributions(found: Analysis, score: ImageResult) -> None:
 def weight(found: Analysis, score: ImageResult) -> None:
     """What the fusion weight is worth over all images, and for this one."""
     labels, config = found.known_labels, found.lake.config
+    if found.lake.memory_bank_.text is None:
+        st.info("These scores have no text part, so the fusion weight changes nothing.", icon=":material/translate:")
+        return
     curve = computed(
         (
             "weight",
@@ -64,13 +67,13 @@ def weight(found: Analysis, score: ImageResult) -> None:
     )
     st.caption(
         "Change the weight in the sidebar: scores, maps and decisions follow at once. The paper's best weight is about "
-        "0.3; choosing it here uses your test " + ("labels." if any(labels) else "images.")
+        "0.3; choosing it here uses your test " + ("labels." if separation_measure(labels) == "auroc" else "images.")
     )
     download_table(curve, "weights.csv")
 
 
 def against(found: Analysis, score: ImageResult) -> None:
-    """This image's account less another's, neuron by neuron."""
+    """This image's contributions less another's, neuron by neuron."""
     others = [one for one in sorted(found.scores, key=lambda one: -one.score) if one.image != score.image]
     if not others:
         st.info("Add a second test image to compare with.", icon=":material/image:")
@@ -100,6 +103,6 @@ def against(found: Analysis, score: ImageResult) -> None:
     )
     st.caption(
         f"All differences add up to {score.score:.3f} − {other.score:.3f} = {difference:+.3f}. Each image is "
-        "decomposed at its own max-scoring patch."
+        f"decomposed at its own {max_scoring(len(score.patches))}."
     )
     download_table(table, "difference.csv")

@@ -69,7 +69,10 @@ def _camera() -> None:
             _take([photograph], role, "camera.jpg")
 
     st.camera_input("Take a photograph", key=key, on_change=take, width=640)
-    st.caption("The browser asks before it opens the camera; it does so on this machine, elsewhere only over HTTPS.")
+    st.caption(
+        "The browser asks for permission first. Unless it runs on the same machine as the server, the camera "
+        "needs HTTPS."
+    )
 
 
 def _clipboard() -> None:

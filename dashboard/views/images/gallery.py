@@ -74,7 +74,7 @@ def _label_selected(found: Sequence[Example]) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(f"Select all {len(found)}", on_click=_select, args=(selected | contents,), disabled=not found)
         st.button("Select none", on_click=_select, args=(frozenset(),), disabled=not selected)
-        hidden = f", {n_hidden} of them not found" if n_hidden else ""
+        hidden = f", {n_hidden} of them outside this search" if n_hidden else ""
         st.markdown(f"{quantity(n, 'image') if n else 'No image'} selected{hidden}. Label as", width="content")
         for name in ("good", "defective", "no label"):
             st.button(name, key=f"label {name}", on_click=_label_all, args=(LABELS[name],), disabled=not selected)

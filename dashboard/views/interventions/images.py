@@ -170,11 +170,18 @@ def contamination(found: Analysis, score: ImageResult) -> None:
     if compared.auroc_before is not None and compared.auroc_after is not None:
         cells.append(("Image AUROC, other images", f"{compared.auroc_after:.3f}", f"was {compared.auroc_before:.3f}"))
     cells += [
-        (f"Selection of layer {one.layer}", f"{one.jaccard:.2f}", f"{quantity(len(one.gained), 'other neuron')}")
+        (
+            f"Selection overlap, layer {one.layer}",
+            f"{one.jaccard:.2f}",
+            f"Jaccard; {quantity(len(one.gained), 'new neuron')}",
+        )
         for one in made.layers
     ]
     metrics(cells)
     st.markdown(escaped(sentence(made.finding)))
+    if compared.table.empty:
+        st.caption("No test image is left to score: all are among the normal ones now.")
+        return
     st.plotly_chart(
         interventions.before_after(compared.table, compared.threshold_before, compared.threshold_after),
         key="contaminated_scores",

@@ -1,13 +1,14 @@
 """Interventions on neurons: ablated from the score, or replaced inside the running network; with random draws."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 import streamlit as st
 
 from dashboard.components.layout import cards
-from dashboard.components.legends import legend, score_legend
+from dashboard.components.legends import legend
 from dashboard.components.page import warn
 from dashboard.components.pickers import pick_one
 from dashboard.components.progress import Estimate, asked_beside, computed_beside, computed_on_demand
@@ -89,7 +90,7 @@ def _named(layer: int, neurons: np.ndarray) -> str:
 
 
 def _pinned(found: Analysis, only_selected: bool) -> dict[int, np.ndarray]:
-    """The pinned neurons of the kind in use; says so where there is none."""
+    """The pinned neurons at the activation site in use; says so where there is none."""
     lake = found.lake
     here = current()
     layers: dict[int, list[int]] = {}
@@ -263,13 +264,15 @@ def _before_after(found: Analysis, before: ImageResult, after: ImageResult, key:
     """The image's map before and after, on one scale."""
     left, right = st.columns(2)
     for column, title, one, own_key in ((left, "Before", before, found.key), (right, "After", after, key)):
+        scale = replace(found.scale, threshold=one.threshold, fades_at=found.scale.threshold)
         column.image(
-            score_image(found, one, MAP_SIDE, key=own_key),
+            score_image(found, one, MAP_SIDE, scale=scale, key=own_key),
             width="stretch",
             alt=f"{title}: map of {one.image.name}, score {one.score:.3f}",
         )
         column.markdown(f"**{title}**: score {one.score:.3f}, {verdict(one)} {one.threshold:.3f}")
-    score_legend(found)
+    legend(found.scale, "the score maps", mark="threshold before")
+    st.caption("One scale for both. A white line surrounds what is above each map's own threshold.")
 
 
 def _evidence(found: Analysis, outcome: ScoreAblation) -> None:

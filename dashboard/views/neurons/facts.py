@@ -13,7 +13,7 @@ from dashboard.views.neurons.view import NeuronView, flat
 from dashboard.words import direction
 from lake_core.criteria import criteria
 from lake_core.detector.result import ImageResult
-from lake_core.metrics.bootstrap import auroc_interval
+from lake_core.metrics.auroc_interval import auroc_interval
 from lake_core.metrics.image_metrics import auroc
 from lake_core.sentences import quantity
 
@@ -63,8 +63,10 @@ def facts(view: NeuronView) -> None:
             help="The two activations as the score compares them: averaged over neighbouring patches and scaled, where "
             "the configuration says so. The maps below show activations as they are.",
         )
-    else:
+    elif score is not None:
         st.markdown(f"It takes no part in the score of {name}.")
+    else:
+        st.caption(f"{name} is a normal image; contributions are shown for test images only.")
     st.markdown(_beside_normal(view, example.image.sha256, float(own)))
     cells = _cells(view)
     metrics(cells)

@@ -20,7 +20,7 @@ from lake_core.visualization.crops import crop_with_box
 
 CARD, CARD_WIDTH, CROP_WIDTH, LARGE = 200, 132, 118, 640
 MOST = 40
-"""Images of a memory bank on one page."""
+"""Images of a gallery on one page."""
 N_EXTREMES = 8
 STRONGEST, CLICKED, WHOLE = "the top-activating patch", "the clicked patch", "the whole image"
 """What input attribution can be of."""

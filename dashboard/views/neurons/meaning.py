@@ -70,7 +70,7 @@ def words(view: NeuronView) -> None:
 
 def _description(description: ConceptLabels) -> None:
     if not description.concepts:
-        st.info("No concept label: no concept is better than chance.", icon=":material/sell:")
+        st.info("No concept label: no word stands out clearly enough from chance.", icon=":material/sell:")
         return
     st.success(f"**{escaped(description.text)}**", icon=":material/sell:")
     rows = [
@@ -106,6 +106,8 @@ def pixels(view: NeuronView) -> None:
             disabled=method == "gradient",
             help="More steps on the way from the blurred image lower the completeness error and take longer.",
         )
+    if where == CLICKED and clicked is None:
+        st.caption("No patch of this image has been clicked yet, so this is of the top-activating patch.")
     strongest = int(np.nanargmax(own))
     patch = {STRONGEST: strongest, CLICKED: strongest if clicked is None else clicked, WHOLE: None}[where]
     n_steps = STEPS[steps] if method == "integrated_gradients" else 1

@@ -6,9 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
-from lake_core.evaluation.protocol import METHODS, METRICS
+from lake_core.evaluation.protocol import METHODS, METRICS, FewShotProtocol
 from lake_core.evaluation.report import EvaluationReport
+from lake_core.evaluation.run_metrics import averaged_over_seeds
+from lake_core.evaluation.runner import evaluate
+from lake_core.metrics.auroc_interval import newcombe
 from lake_core.metrics.image_metrics import auroc
 from tests.core.evaluation.documents import one, plain
 from tests.core.stains import N_BAD, N_GOOD
@@ -101,3 +105,20 @@ def test_the_summary_is_the_mean_over_seeds_then_over_categories(document: dict[
     assert (mean["pixel_aupro_low"], mean["pixel_aupro_high"]) == (None, None)
     assert mean["image_auroc_mean"] == pytest.approx(np.mean(by_category), abs=1e-6)
     assert mean["image_auroc_std"] == pytest.approx(np.std(np.mean(by_category, axis=0)), abs=1e-6)
+
+
+def test_a_single_run_has_newcombes_interval(stained: list[Path], small_cnn: Backbone) -> None:
+    protocol = FewShotProtocol((1,), (0,), ("lake",), pixel=False)
+    report = evaluate(stained[:1], small_cnn, LakeConfig(top_k=20), protocol)
+    row = report.summary_of("red_stain", 1, "lake").metrics["image_auroc"]
+    assert row.mean is not None
+    assert (row.low, row.high) == pytest.approx(newcombe(row.mean, N_BAD, N_GOOD), abs=1e-6)
+
+
+def test_the_interval_of_a_mean_holds_how_seeds_differ() -> None:
+    """Of two seeds, the one always right and the other always wrong, a draw takes one twice, or both."""
+    draws = averaged_over_seeds(np.array([[0.0] * 4000, [1.0] * 4000]), seed=3)
+    shares = [float((draws == value).mean()) for value in (0, 0.5, 1)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    alone = np.random.default_rng(0).random((1, 50))
+    np.testing.assert_array_equal(averaged_over_seeds(alone, seed=3), alone[0])

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import average_precision_score
 
 from lake_core.metrics import bootstrap
-from lake_core.metrics.bootstrap import Resampling, auroc_interval, times_drawn
+from lake_core.metrics.bootstrap import Resampling, times_drawn
 from lake_core.metrics.image_metrics import auroc, average_precision, f1_max
 from tests.core.scores import tied_case
 
@@ -52,21 +52,6 @@ def test_drawing_a_few_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("labels", [[True, True], [False, False], []])
 def test_one_class_has_no_interval(labels: list[bool]) -> None:
     assert Resampling.of(labels) is None
-    assert auroc_interval(labels, [0.5] * len(labels)) is None
-
-
-def test_the_interval_holds_the_auroc_and_narrows_with_more_images() -> None:
-    rng = np.random.default_rng(0)
-    widths = []
-    for n in (20, 320):
-        labels = np.arange(n) % 2 == 0
-        scores = rng.normal(size=n) + labels
-        found, value = auroc_interval(labels, scores), auroc(labels, scores)
-        assert found is not None
-        assert value is not None
-        assert found.low < value < found.high
-        widths.append(found.high - found.low)
-    assert widths[1] < widths[0] / 2
 
 
 def test_draws_spread_as_those_of_a_plain_loop() -> None:
@@ -83,7 +68,3 @@ def test_draws_spread_as_those_of_a_plain_loop() -> None:
         by_hand.append(value)
     assert draws.mean() == pytest.approx(np.mean(by_hand), abs=0.01)
     assert draws.std() == pytest.approx(np.std(by_hand), rel=0.08)
-
-
-def test_perfect_separation_has_an_interval_of_one_point() -> None:
-    assert auroc_interval([False, False, True, True], [0.1, 0.2, 0.8, 0.9]) == (1.0, 1.0)

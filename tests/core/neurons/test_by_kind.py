@@ -102,3 +102,4 @@ def test_images_without_a_kind_are_grouped_by_their_label(metal: list[Example]) 
     assert kind_of(Example(image, "defective")) == "defective"
     assert kind_of(Example(image, "good")) == "good"
     assert kind_of(Example(image)) == "no label"
+    assert kind_of(Example(image, None, "rust")) == "no label", "whose label the visitor has taken away"
