@@ -202,7 +202,7 @@ def _range(summary: pd.DataFrame, metric: str) -> list[float]:
 
 
 def _bars(rows: pd.DataFrame, metric: str, method: str) -> dict[str, Any]:
-    """Error bars: the bootstrap interval over images, which need not lie evenly about the figure."""
+    """Error bars: the 95% interval, which need not lie evenly about the figure."""
     look = {"color": STYLES[method]["color"], "thickness": 1.5, "width": 4}
     above = (rows[f"{metric}_high"] - rows[f"{metric}_mean"]).clip(lower=0)
     below = (rows[f"{metric}_mean"] - rows[f"{metric}_low"]).clip(lower=0)

@@ -35,7 +35,7 @@ class MeasuredMethod:
 
     Attributes:
         mean: Over random seeds.
-        low, high: Of the 95% bootstrap interval of the mean over test images.
+        low, high: Of the 95% bootstrap interval of the mean, over test images and seeds.
         by_seed: One for each seed.
     """
 

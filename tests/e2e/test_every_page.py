@@ -30,7 +30,7 @@ def test_every_page_fits_a_phone(open_tab: OpenTab, link: str) -> None:
     for title in PAGES:
         page.get_by_test_id("stExpandSidebarButton").click()
         go_to(page, title)
-        expect(page.get_by_test_id("stSidebar")).to_have_attribute("aria-expanded", "false", timeout=PATIENCE)
+        expect(page.get_by_test_id("stExpandSidebarButton")).to_be_visible(timeout=PATIENCE)
         settle(page)
         too_wide = overflow(page)
         assert not too_wide, (title, too_wide)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import OpenTab
-from tests.e2e.steps import PATIENCE, click_patch, go_to, heading, query, settle
+from tests.e2e.steps import PATIENCE, click_patch, go_to, heading, query, settle, stage
 
 
 def n_entries(page: Page) -> int:
@@ -56,6 +56,16 @@ def test_back_and_forward_restore_image_and_patch_on_explain(metal: Page) -> Non
     page.go_forward()
     shows(page, second, fixed=True)
     assert n_entries(page) == before + 2
+
+
+def test_a_fixed_patch_that_arrow_keys_move_is_the_one_in_the_address(metal: Page) -> None:
+    page = metal
+    click_patch(page, 3, 4)
+    shows(page, name(page), fixed=True)
+    stage(page).press("ArrowRight")
+    page.wait_for_function("new URLSearchParams(location.search).get('patch') === '77'", timeout=PATIENCE)
+    settle(page)
+    assert "column 6" in page.locator(".microscope .ms-where").first.inner_text()
 
 
 def test_a_choice_after_going_back_is_kept_and_ends_the_way_forward(metal: Page) -> None:

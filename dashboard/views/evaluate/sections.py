@@ -18,6 +18,11 @@ from lake_core.metrics.decision import counts, is_anomalous
 from lake_core.metrics.image_metrics import best_f1
 from lake_core.sentences import quantity
 
+INTERVALS = (
+    "± is the standard deviation over random seeds. The 95% interval is a bootstrap over test images and seeds; with "
+    "one seed, that of the image AUROC is Newcombe's, in which the choice of normal images is not."
+)
+
 
 def show(job: Job) -> None:
     """Everything about a finished evaluation."""
@@ -52,7 +57,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
         return
     metric = pick_one("Metric", {metric: METRIC_NAMES[metric] for metric in there}, f"metric_{number}")
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
-    st.caption("± is the standard deviation over random seeds; the interval is a 95% bootstrap over test images.")
+    st.caption(INTERVALS)
     all_shots = sorted(set(summary["shots"]))
     left, right = st.columns(2)
     with left:
