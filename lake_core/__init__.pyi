@@ -21,8 +21,8 @@ from .experiments.comparison import auroc_difference, compare_contributions, ove
 from .experiments.contamination import contaminate
 from .experiments.controls import (
     compare_criteria,
-    effective_dimension,
     elbow,
+    participation_ratio,
     random_control,
     separation,
     sweep_k,
@@ -104,7 +104,6 @@ __all__ = [
     "contaminate",
     "correlated_neurons",
     "curve",
-    "effective_dimension",
     "elbow",
     "evaluate",
     "evaluate_dataset",
@@ -123,6 +122,7 @@ __all__ = [
     "occlusion",
     "open_backbone",
     "overlaps",
+    "participation_ratio",
     "phrase_map",
     "pixel_auroc",
     "pixel_metrics",

@@ -292,12 +292,16 @@ class PromptSensitivityFinding:
 
     Attributes:
         fusion_weight: 0 where no wording can matter.
-        scores: Under all wordings that were tried.
+        scores: Under all wordings that were tried: rewordings, and the prompts with something left out.
         depends_on: What the decision depends on.
         without_one_prompt: Lowest and highest score without one single prompt, or None where there is only one.
+        n_reworded, n_reworded_turned: Rewordings (other state words, other object names), and those of them that turn
+            the decision.
     """
 
     fusion_weight: float
     scores: PerturbationFinding
     depends_on: tuple[Dependence, ...]
     without_one_prompt: tuple[float, float] | None
+    n_reworded: int
+    n_reworded_turned: int

@@ -224,6 +224,7 @@ def _(finding: PromptSensitivityFinding) -> str:
         return "The fusion weight is 0, so no wording can change the score."
     if not scores.n_changes:
         return "There is no other wording to try."
+    n_left_out = scores.n_changes - finding.n_reworded
     if finding.depends_on:
         each = [
             f"single {one.of}s: leaving out one turns it for {len(one.turning)} of {one.n} ({_some(one.turning)})"
@@ -233,10 +234,15 @@ def _(finding: PromptSensitivityFinding) -> str:
     elif scores.turned:
         outcome = (
             "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns "
-            f"in {len(scores.turned)} of {scores.n_changes} wordings ({_some(scores.turned)})"
+            f"in {finding.n_reworded_turned} of {quantity(finding.n_reworded, 'rewording')} and for "
+            f"{len(scores.turned) - finding.n_reworded_turned} of {n_left_out} prompts, phrases and templates left out "
+            f"({_some(scores.turned)})"
         )
     else:
-        outcome = f"The decision is the same in all {quantity(scores.n_changes, 'wording')} that were tried"
+        outcome = (
+            f"The decision is the same in all {quantity(finding.n_reworded, 'rewording')} (other state words and "
+            f"object names), and with each of {n_left_out} prompts, phrases and templates left out"
+        )
     spread = f"in all wordings between {scores.lowest:.3f} and {scores.highest:.3f}"
     if finding.without_one_prompt is not None:
         low, high = finding.without_one_prompt

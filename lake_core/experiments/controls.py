@@ -205,7 +205,7 @@ def compare_criteria(lake: Lake, names: Sequence[str] = RANKINGS) -> CriteriaCom
     return CriteriaComparison(selections, overlaps)
 
 
-def effective_dimension(sensitivity: np.ndarray) -> float:
+def participation_ratio(sensitivity: np.ndarray) -> float:
     """Participation ratio (sum s)^2 / sum s^2: over how many neurons the sensitivity is spread.
 
     It counts neurons, not directions: correlated neurons count each.

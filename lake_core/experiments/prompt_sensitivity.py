@@ -33,6 +33,8 @@ WITHOUT_PHRASE = "without a phrase"
 WITHOUT_TEMPLATE = "without a template"
 SYNONYMS = "other state words"
 OTHER_NAMES = "other object name"
+REWORDINGS = (SYNONYMS, OTHER_NAMES)
+"""Families of other words for the same; in all others something is left out."""
 
 STATE_WORDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "normal / abnormal": (("normal {}",), ("abnormal {}",)),
@@ -144,6 +146,8 @@ def _finding(lake: Lake, table: pd.DataFrame) -> PromptSensitivityFinding:
         perturbation_finding(table),
         tuple(one for one in each if one.turning),
         (float(one_less.min()), float(one_less.max())) if len(one_less) else None,
+        n_reworded=int(table["family"].isin(REWORDINGS).sum()),
+        n_reworded_turned=int(turned["family"].isin(REWORDINGS).sum()),
     )
 
 

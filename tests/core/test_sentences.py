@@ -34,7 +34,7 @@ PERTURBED = PerturbationFinding(1.5, True, 4, 0.75, 2.0, ())
 CONTAMINATION = ContaminationFinding(1, 3, 1.0, 1.5, 0.9, 0.8, 1)
 STABILITY = StabilityFinding("variance", True, 8, 100, 70, 0.75, "partly")
 FORMATION = FormationFinding("variance", True, 15, 8, 7, 3, 100, 720)
-PROMPTS = PromptSensitivityFinding(0.3, PERTURBED, (), (1.25, 1.75))
+PROMPTS = PromptSensitivityFinding(0.3, PERTURBED, (), (1.25, 1.75), n_reworded=1, n_reworded_turned=0)
 
 
 def test_every_finding_has_a_sentence() -> None:
@@ -154,7 +154,8 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             PROMPTS,
-            "The decision is the same in all 4 wordings that were tried. The score is 1.500, above its threshold; "
+            "The decision is the same in all 1 rewording (other state words and object names), and with each of 3 "
+            "prompts, phrases and templates left out. The score is 1.500, above its threshold; "
             "without any one prompt it is between 1.250 and 1.750, in all wordings between 0.750 and 2.000.",
         ),
         (replace(PROMPTS, fusion_weight=0.0), "The fusion weight is 0, so no wording can change the score."),
@@ -197,6 +198,6 @@ def test_a_decision_that_depends_on_one_prompt_names_it() -> None:
         "The decision depends on single prompts: leaving out one turns it for 1 of 90 (a bad plate). "
     )
     assert sentence(replace(found, depends_on=())).startswith(
-        "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns in 1 "
-        "of 4 wordings (without one prompt: a bad plate). "
+        "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns in 0 "
+        "of 1 rewording and for 1 of 3 prompts, phrases and templates left out (without one prompt: a bad plate). "
     )

@@ -17,7 +17,7 @@ from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.words import SEPARATION_NAMES
 from lake_core.detector.selection import Selection
-from lake_core.experiments.controls import effective_dimension, elbow, random_control
+from lake_core.experiments.controls import elbow, participation_ratio, random_control
 from lake_core.sentences import quantity
 
 N_DRAWS = 10
@@ -115,7 +115,11 @@ def ranking(chosen: Selection, n_layers: int) -> None:
             ("Neurons kept", f"{n_kept} of {n_neurons}", None),
             ("Sensitivity kept", f"{chosen.share_kept:.0%}", "of the layer's total"),
             ("Uniform baseline", f"{n_kept / n_neurons:.0%}", "of the layer's total"),
-            ("Effective dimension", f"{effective_dimension(chosen.sensitivity):.0f}", "neurons"),
+            (
+                "Sensitivity spread over",
+                f"{participation_ratio(chosen.sensitivity):.0f} neurons",
+                "participation ratio",
+            ),
             ("Elbow", f"K = {suggested}", "a suggestion"),
         ]
     )

@@ -18,10 +18,10 @@ from lake_core.errors import LakeError, NotFittedError
 from lake_core.experiments.controls import (
     RandomControl,
     compare_criteria,
-    effective_dimension,
     elbow,
     log_scale,
     memory_bank_bytes,
+    participation_ratio,
     random_control,
     separation,
     separation_measure,
@@ -227,12 +227,12 @@ def test_criteria_are_compared_over_the_normal_patches(lake: Lake) -> None:
         assert 0 < expected < 1
 
 
-def test_effective_dimension_counts_neurons_that_share_the_sensitivity() -> None:
-    assert effective_dimension(np.array([0, 3, 3, 0, 3], np.float32)) == pytest.approx(3)
-    assert effective_dimension(np.array([7, 0, 0])) == pytest.approx(1)
-    assert effective_dimension(np.array([2.0, 1.0])) == pytest.approx(9 / 5)
-    assert effective_dimension(np.array([2e-30, 1e-30], np.float32)) == pytest.approx(9 / 5)
-    assert effective_dimension(np.zeros(4)) == 0
+def test_the_participation_ratio_counts_neurons_that_share_the_sensitivity() -> None:
+    assert participation_ratio(np.array([0, 3, 3, 0, 3], np.float32)) == pytest.approx(3)
+    assert participation_ratio(np.array([7, 0, 0])) == pytest.approx(1)
+    assert participation_ratio(np.array([2.0, 1.0])) == pytest.approx(9 / 5)
+    assert participation_ratio(np.array([2e-30, 1e-30], np.float32)) == pytest.approx(9 / 5)
+    assert participation_ratio(np.zeros(4)) == 0
 
 
 def test_the_elbow_is_farthest_above_the_chord() -> None:
