@@ -12,6 +12,7 @@ from dashboard.views.explain import layers, sections
 from dashboard.views.explain.presentation import begin
 
 SECTIONS = {
+    "Random neurons": sections.random_neurons,
     "Neurons of a layer": layers.contact_sheet,
     "Comparison": sections.against,
     "Fusion weight": sections.weight,

@@ -100,8 +100,7 @@ def difference_bars(table: pd.DataFrame, total: float, names: tuple[str, str], n
     if len(rest):
         labels.append(f"other {len(rest)} contributions")
         values.append(float(rest["difference"].sum()))
-    colours = [CHOSEN if value > 0 else VISUAL for value in values]
-    bars = _bars(values, labels, colours, [f"{value:+.3f}" for value in adding_up(values, total)])
+    bars = _bars(values, labels, [TOTAL] * len(values), [f"{value:+.3f}" for value in adding_up(values, total)])
     bars.hovertemplate = "%{y}: %{x:+.4f}<extra></extra>"
     axis = "contribution in {} minus contribution in {}".format(*map(in_figure, names))
     return _top_down(bars, axis, 80 + 26 * len(values))

@@ -32,6 +32,7 @@ from tests.core.visualization.blob import read_blob
 from tests.dashboard.visit import component, full, highest, over, press, run, texts
 
 SECTIONS = {
+    "Random neurons": "The control: do as many",
     "Neurons of a layer": "a click opens the neuron",
     "Comparison": "All differences add up to",
     "Fusion weight": "Change the weight in the sidebar",

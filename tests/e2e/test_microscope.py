@@ -190,8 +190,9 @@ def test_cards_of_twenty_neurons_equal_the_python_api(result: ImageResult, show:
             page.keyboard.press("ArrowRight" if place or not number else "ArrowDown")
             assert page.locator(".ms-card h3").inner_text() == f"Layer {LAYERS[number]} · neuron {neuron['neuron']}"
             facts = page.locator(".ms-card dd").all_inner_texts()
-            assert facts[2].split()[0] == f"{neuron['contribution']:.3f}"
-            assert float(facts[0]) == pytest.approx(neuron["here"], abs=0.00051)
+            here, normal = (float(number) for number in facts[0].split(", nearest normal patch "))
+            assert facts[1].split()[0] == f"{neuron['contribution']:.3f}"
+            assert (here, normal) == pytest.approx((neuron["here"], neuron["normal"]), abs=0.00051)
             lead = page.locator(".ms-card-lead").inner_text()
             assert lead.startswith("↑" if neuron["here"] > neuron["normal"] else "↓")
         page.keyboard.press("Home")

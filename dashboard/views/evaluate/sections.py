@@ -45,6 +45,11 @@ def show(job: Job) -> None:
     if summary["category"].nunique() == 2:  # the mean over one category is that category
         summary = summary[summary["category"] != MEAN]
     charts(summary, job.number)
+    if asked.folders is None:
+        st.caption(
+            "Each run learns from as many normal images as the table says, Results from all of them: figures and "
+            "thresholds differ."
+        )
     one_run(report, asked, job.number)
     downloads(report, asked)
 

@@ -3,18 +3,30 @@
 import streamlit as st
 
 from dashboard.components.pickers import pick
-from dashboard.components.progress import computed
+from dashboard.components.progress import Estimate, asked_beside, computed
 from dashboard.components.tables import download_table
 from dashboard.plots import decomposition
 from dashboard.services.analysis import Analysis
+from dashboard.services.estimates import Steps, seconds_of
 from dashboard.services.images import score_image
 from dashboard.session import current
 from dashboard.text import escaped
+from dashboard.views.selection import overview
 from dashboard.words import SEPARATION_NAMES, max_scoring, verdict
 from lake_core.detector.contributions import adding_up
 from lake_core.detector.result import ImageResult
 from lake_core.experiments.comparison import compare_contributions
 from lake_core.experiments.controls import separation_measure, weight_curve
+
+
+def random_neurons(found: Analysis, score: ImageResult) -> None:
+    """Whether as many random neurons tell the test images apart as well; on demand, beside the page."""
+    st.markdown("The control: do as many **random** neurons tell the test images apart as well?")
+    n = overview.N_DRAWS
+    seconds = seconds_of(found, Steps(n_scored=n * len(found.images), n_fits=n))
+    estimate = Estimate(seconds, "Random neurons may do as well or better.")
+    if asked_beside(overview.control_key(found), f"Compare with {n} random draws", ":material/casino:", estimate):
+        overview.against_random(found)
 
 
 def contributions(found: Analysis, score: ImageResult) -> None:

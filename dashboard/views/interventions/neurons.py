@@ -112,17 +112,18 @@ def _pinned(found: Analysis, only_selected: bool) -> dict[int, np.ndarray]:
 def ablate_from_score(found: Analysis, score: ImageResult) -> None:
     """Selected neurons left out of the score's arithmetic: at once for this image, on demand for the rest."""
     st.markdown(
-        "The chosen neurons are ablated from the distances; memory bank, calibration and threshold are computed"
-        " from the others. The network does not run: this shows what the **score** is made of."
+        "The chosen neurons are ablated from the distances; memory bank, calibration and threshold are computed anew "
+        "from the others. So the score changes by another amount than what they add, and may even rise. The network does "
+        "not run: this shows what the **score** is made of."
     )
     neurons = choose_neurons(found, score, "off")
     if not neurons:
         return
     outcome = compare_ablated(found.lake, without(found, neurons), score.image)
-    _before_after(found, outcome.before, outcome.after, (found.key, neuron_key(neurons)))
-    st.markdown(escaped(sentence(outcome.finding)))
+    st.markdown(f"**{escaped(sentence(outcome.finding))}**")
     for warning in outcome.warnings:
         warn(sentence(warning))
+    _before_after(found, outcome.before, outcome.after, (found.key, neuron_key(neurons)))
     _evidence(found, outcome)
     _off_everywhere(found, score, neurons)
 

@@ -1,6 +1,6 @@
 """Selection, what is kept: all layers at a glance, each layer's ranked curve with its cut, and random draws."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -181,6 +181,10 @@ def selected_neurons(chosen: Selection) -> None:
         see_page("neurons", layer=layer, neuron=int(chosen.neurons[rows[0]]))
 
 
+def control_key(found: Analysis) -> Hashable:
+    return "random", found.result_key
+
+
 def against_random(found: Analysis) -> None:
     """The same pipeline with random neurons, several draws."""
     st.subheader("Is the selection better than chance?", anchor=False)
@@ -189,7 +193,7 @@ def against_random(found: Analysis) -> None:
         return
     labels, lake, images = found.known_labels, found.lake, found.images
     control = computed_beside(
-        ("random", found.result_key), "Random draws", lambda show: random_control(lake, images, labels, N_DRAWS, show)
+        control_key(found), "Random draws", lambda show: random_control(lake, images, labels, N_DRAWS, show)
     )
     if control is None:
         return

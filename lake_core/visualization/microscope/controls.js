@@ -27,7 +27,7 @@ export class Toolbar {
       { class: "ms-toolbar" },
       this.maps.element,
       make("label", { class: "ms-slider" }, "opacity", slider),
-      make("span", { class: "ms-kinds" }, "of a neuron", this.kinds.element),
+      make("span", { class: "ms-kinds" }, "a neuron shows", this.kinds.element),
       make("label", {}, contour, "outline above threshold"),
     );
   }

@@ -93,7 +93,7 @@ export class NeuronCard {
     this.drawMaps = drawMaps;
     this.title = make("h3", {});
     this.lead = make("p", { class: "ms-card-lead" });
-    this.facts = Array.from({ length: 5 }, () => make("div", {}, make("dt", {}), make("dd", {})));
+    this.facts = Array.from({ length: 6 }, () => make("div", {}, make("dt", {}), make("dd", {})));
     this.canvases = [0, 1].map(() => make("canvas", { "aria-hidden": "true" }));
     const [here, there] = this.canvases;
     const own = make("div", {}, here, make("span", { class: "ms-small" }, "its map here"));
@@ -113,11 +113,12 @@ export class NeuronCard {
     say(this.lead, `${mark} ${words[0].toUpperCase()}${words.slice(1)}`);
     this.lead.className = `ms-card-lead ms-ink-${side}`;
     this.drawFacts([
-      ["here", `${fixed(at.here[cell.column])}, normal ${fixed(at.here[cell.column] - difference)}`],
+      ["here", `${fixed(at.here[cell.column])}, nearest normal patch ${fixed(at.here[cell.column] - difference)}`],
       [layer.in_score ? "adds" : "would add", `${fixed(added)}${share}`],
       ["rank", `${layer.ranks[cell.column]} of ${layer.n_neurons} by sensitivity`],
       ["AUROC alone", note?.auroc == null ? "" : `${fixed(note.auroc, 2)} (0.5 is chance)`],
       ["concept label", note?.label ?? ""],
+      ["", side === "less" ? "Less activity adds to the score as more does." : ""],
     ]);
     this.there.hidden = !layer.other;
     if (!isSame(cell, this.drawn)) this.drawMaps(this.canvases, cell, CARD_MAP);
