@@ -17,6 +17,7 @@ from dashboard.services.images import score_image
 from dashboard.session import current
 from dashboard.words import LABEL_NAMES, max_scoring, verdict
 from lake_core.metrics.image_metrics import best_f1
+from lake_core.sentences import quantity
 from lake_core.visualization.colours import nice_ceiling
 
 SORTS = {
@@ -104,6 +105,9 @@ def headline(found: Analysis) -> None:
         true_positives, false_positives = known.counts()
         cells += [("True positives", true_positives, None), ("False positives", false_positives, None)]
     metrics(cells)
+    n_missed = sum(label and not one.is_anomalous for label, one in zip(known.labels, known.results, strict=True))
+    if n_missed:
+        st.caption(f"Missed at this threshold: {quantity(n_missed, 'image')} labelled defective.")
     if known.has_both and len(known.labels) < len(found.scores):
         st.caption(f"AUROC, true and false positives are over the {len(known.labels)} labelled test images.")
 

@@ -3,9 +3,10 @@
 import streamlit as st
 
 from dashboard.components import tour
+from dashboard.components.samples import light
 from dashboard.session import current
 from dashboard.text import escaped
-from lake_core.data.samples import sample_facts
+from lake_core.data.samples import measured_sample, sample_facts
 
 MOST_NOTICES = 4
 
@@ -19,10 +20,12 @@ def heading(title: str, summary: str) -> None:
 
 
 def credit() -> None:
-    """Whose photographs are on screen, in the sidebar of every page while a sample is open."""
+    """In the sidebar while a sample is open: whose photographs these are, and what else tells their defects apart."""
     sample = current().workspace.sample
     if (facts := sample_facts(sample)) is not None:
-        st.sidebar.caption(f"Sample {sample}. {facts.credit}")
+        measured = measured_sample(sample)
+        warnings = " ".join([] if measured is None else light(measured))
+        st.sidebar.caption(f"Sample {sample}. {facts.credit} {warnings}")
 
 
 def error(message: str) -> None:

@@ -57,9 +57,17 @@ def lesson(measured: MeasuredSample) -> str:
         f"{measured.shots} normals, mean of {len(measured.seeds)} seeds).",
         _comparison(lake, random, every),
     ]
-    if measured.border >= TELLING_BORDER:
-        said.append(f"The brightness of the border alone gives {measured.border:.2f}: the light differs too.")
-    return " ".join(said)
+    return " ".join([*said, *light(measured)])
+
+
+def light(measured: MeasuredSample) -> list[str]:
+    """A sentence where the light alone gives the defects away."""
+    if measured.border < TELLING_BORDER:
+        return []
+    return [
+        f"The brightness of the images' border alone tells its defects apart (image AUROC {measured.border:.2f}): the "
+        "light differs too."
+    ]
 
 
 def _comparison(lake: MeasuredMethod, random: MeasuredMethod, every: MeasuredMethod) -> str:

@@ -56,8 +56,9 @@ def _selected() -> str:
 def _fires() -> str:
     return (
         "Each bar is one selected neuron at the marked patch: up if it is **more active** than in the most similar "
-        "patch of a good part, down if it is **less active**. **Try it:** point at a bar or a number. The image shows "
-        "where that neuron is active, and the small images show it here and on a good part."
+        "patch of a good part, down if it is **less active**. Both add to the score, so a neuron that counts may be "
+        "dark at the defect. **Try it:** point at a bar or a number. The image shows where that neuron is active, and "
+        "the small images show it here and on a good part."
     )
 
 

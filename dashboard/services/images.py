@@ -110,12 +110,13 @@ def microscope_payload(
     """
     weights = score.fusion_weight, score.threshold, tuple(score.patches.tolist())
     images = score.image.sha256, found.tests_key, found.known_labels
-    key = "microscope", found.key, images, weights, watched is not None, fixed
+    key = "microscope", found.key, images, weights, watched is not None, fixed, found.scale.vmax
     other = found.good_image_beside(score)
     pending = outside if watched is None else ()
 
     def made() -> bytes:
-        return encode(scored_image(score, watched or (), neuron_notes(found), fixed, other, pending))
+        notes = neuron_notes(found)
+        return encode(scored_image(score, watched or (), notes, fixed, other, pending, found.scale.vmax))
 
     return results().made(key, made)
 

@@ -27,6 +27,7 @@ def scored_image(
     fixed: int | None = None,
     other: "ImageResult | None" = None,
     pending: Sequence[int] = (),
+    vmax: float | None = None,
 ) -> ScoredImage:
     """What the microscope shows of a result.
 
@@ -39,6 +40,7 @@ def scored_image(
         fixed: The patch that is fixed from the start, or None.
         other: Result of a second image by the same detector, to see the neurons of the score on both; or None.
         pending: Numbers of layers that are still being computed: room is kept for them.
+        vmax: Where the colours of scores end; None takes a round number above three thresholds.
     Raises:
         LakeError: if the other result is by another detector, if a watched map is of another image, or if all neurons
             of the score are ablated.
@@ -69,7 +71,7 @@ def scored_image(
         is_anomalous=bool(result.is_anomalous),
         fusion_weight=result.fusion_weight,
         patches=result.patches,
-        vmax=score_scale([_THRESHOLDS * result.threshold], result.threshold).vmax,
+        vmax=vmax or score_scale([_THRESHOLDS * result.threshold], result.threshold).vmax,
         value_of_one=result.reference.value_of_one,
         activation=_activation(scores.layers[0].memory_bank.geometry),
         layers=tuple(layers),

@@ -79,4 +79,4 @@ def test_what_is_said_of_the_selection_is_no_stronger_than_the_intervals() -> No
 def test_light_that_gives_the_defects_away_is_named() -> None:
     plain = sample(method(0.9, 0.85, 0.95), method(0.7, 0.6, 0.8), method(0.92, 0.8, 1))
     assert "brightness" not in lesson(plain)
-    assert "brightness of the border alone gives 0.98" in lesson(replace(plain, border=0.98))
+    assert "border alone tells its defects apart (image AUROC 0.98)" in lesson(replace(plain, border=0.98))

@@ -113,8 +113,8 @@ def ablate_from_score(found: Analysis, score: ImageResult) -> None:
     """Selected neurons left out of the score's arithmetic: at once for this image, on demand for the rest."""
     st.markdown(
         "The chosen neurons are ablated from the distances; memory bank, calibration and threshold are computed anew "
-        "from the others. So the score changes by another amount than what they add, and may even rise. The network does "
-        "not run: this shows what the **score** is made of."
+        "from the others. So the score changes by another amount than what they add, and may even rise. The network "
+        "does not run: this shows what the **score** is made of."
     )
     neurons = choose_neurons(found, score, "off")
     if not neurons:

@@ -116,9 +116,9 @@ export class NeuronCard {
       ["here", `${fixed(at.here[cell.column])}, nearest normal patch ${fixed(at.here[cell.column] - difference)}`],
       [layer.in_score ? "adds" : "would add", `${fixed(added)}${share}`],
       ["rank", `${layer.ranks[cell.column]} of ${layer.n_neurons} by sensitivity`],
-      ["AUROC alone", note?.auroc == null ? "" : `${fixed(note.auroc, 2)} (0.5 is chance)`],
+      ["AUROC alone", note?.auroc == null ? "" : `${fixed(note.auroc, 2)} (chance 0.5)`],
       ["concept label", note?.label ?? ""],
-      ["", side === "less" ? "Less activity adds to the score as more does." : ""],
+      ["", side === "less" ? "Less activity adds as more does." : ""],
     ]);
     this.there.hidden = !layer.other;
     if (!isSame(cell, this.drawn)) this.drawMaps(this.canvases, cell, CARD_MAP);
