@@ -34,6 +34,7 @@ from .experiments.neuron_sets import RandomDraws, all_selected, selected_among, 
 from .experiments.occlusion import occlusion
 from .experiments.patching import activation_patching, causal_ablation, evidence_sources, max_scoring_patches
 from .experiments.prompt_sensitivity import prompt_sensitivity
+from .experiments.replacing import Targets
 from .experiments.robustness import score_stability
 from .experiments.stability import stability
 from .experiments.text_similarity import anomalous_probability, phrase_map, prompt_table
@@ -83,6 +84,7 @@ __all__ = [
     "RandomDraws",
     "RayEngine",
     "Selection",
+    "Targets",
     "TextConfig",
     "WeightConfig",
     "ablate",

@@ -75,7 +75,7 @@ class FitConfig:
 
     @property
     def calibration_percentile(self) -> str:
-        """What a map value of 1 stands for: "99th percentile" (of normal patches) for a quantile of 0.99."""
+        """What 1 stands for on the visual and the text map: "99th percentile" (of normal patches) for 0.99."""
         percent = f"{100 * self.calibration_quantile:g}"
         is_teen = percent[-2:] in ("11", "12", "13")
         ending = "th" if is_teen or "." in percent else {"1": "st", "2": "nd", "3": "rd"}.get(percent[-1], "th")

@@ -28,6 +28,7 @@ class Example:
     """An image and what is known of it.
 
     Attributes:
+        label: "good", "defective", or None where it is not known.
         kind: Of defect; None for good images and where it is not known.
         mask: (height, width) bool, True where defect, of the image's size; None where there is none.
     """
@@ -36,6 +37,10 @@ class Example:
     label: Label | None = None
     kind: str | None = None
     mask: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.label not in ("good", "defective", None):
+            raise ValueError(f"label is {self.label!r}; it must be 'good', 'defective' or None")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +63,7 @@ def read_example(entry: Entry) -> Example:
     return Example(image, entry.label, entry.kind, united_mask(entry.masks, image.size))
 
 
-def read_folder(root: Path, name: str | None = None) -> Dataset:
+def read_folder(root: str | Path, name: str | None = None) -> Dataset:
     """Read one data set: a category in MVTec's layout, or plain folders such as `normal` and `test`.
 
     Images that cannot be used are skipped and named in `problems`; of byte-identical ones, one is kept per side.
@@ -66,6 +71,7 @@ def read_folder(root: Path, name: str | None = None) -> Dataset:
     Raises:
         DatasetError: if the folder is missing, is empty, holds several data sets, or has no normal image.
     """
+    root = Path(root)
     found = categories(root)
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found[:5])

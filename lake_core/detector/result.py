@@ -36,7 +36,8 @@ class Reference(NamedTuple):
     Attributes:
         images: The normal images, as `Evidence.normal_image` counts them.
         placement: Where an image lies in the model's input.
-        value_of_one: Which of the normal patches' values a value of 1 is, as in "99th percentile".
+        value_of_one: Which of the normal patches' values 1 is on the visual and on the text map, as in "99th
+            percentile".
     """
 
     images: tuple[InputImage, ...] = ()

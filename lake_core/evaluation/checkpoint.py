@@ -99,8 +99,11 @@ class Checkpoint:
         """The outcomes kept so far, by category; creates the file if there is none.
 
         Raises:
-            ConfigError: if the file belongs to another evaluation, is damaged, or exists and was not to be resumed.
+            ConfigError: if the file belongs to another evaluation, is damaged, or exists and was not to be resumed; if
+                the document is finished and was to be resumed.
         """
+        if self.resume and self.out.exists() and not self.path.exists():
+            raise ConfigError(f"{self.out} is finished: choose another OUT, or run without --resume to replace it.")
         lines = _whole_lines(self.path) if self.path.exists() else []
         if not lines or (len(lines) == 1 and not self.resume):  # nothing was finished
             _rewrite(self.path, [_Head(asked=asked).model_dump_json()])

@@ -44,10 +44,10 @@ class ScoreRow(FrozenModel):
 
 
 class Spread(FrozenModel):
-    """A metric over runs: mean and population standard deviation over seeds, and the bounds of a 95% interval.
+    """A metric over runs: mean and sample standard deviation over seeds, and the bounds of a 95% interval.
 
-    The interval is of the mean over seeds, by a bootstrap over test images and seeds. The image AUROC of a single run
-    has that of Newcombe, in which the choice of the normal images is not.
+    One seed has no deviation. The interval is of the mean over seeds, by a bootstrap over test images and seeds. The
+    image AUROC of a single run has that of Newcombe, in which the choice of the normal images is not.
     """
 
     mean: FiniteFloat | None
@@ -217,15 +217,18 @@ def _over_categories(outcomes: Sequence[CategoryOutcome], protocol: FewShotProto
     for key in protocol.method_keys():
         by_seed: list[MetricValues] = []
         for seed in protocol.seeds:
-            results = [one.by_run[RunKey(key.shots, seed, key.method)].result.metrics() for one in outcomes]
-            by_seed.append({metric: mean_or_none([values[metric] for values in results]) for metric in METRICS})
+            results = [one.by_run[RunKey(key.shots, seed, key.method)] for one in outcomes]
+            values = [one.result.metrics() for one in results]
+            by_seed.append({metric: mean_or_none([one[metric] for one in values]) for metric in METRICS})
         draws = [one.by_method[key] for one in outcomes]
         together = {
             metric: np.mean([one[metric] for one in draws], axis=0)
             for metric in METRICS
             if all(metric in one for one in draws)
         }
-        yield _summary_row(MEAN, key, by_seed, together)
+        row = _summary_row(MEAN, key, by_seed, together)
+        is_one_run = len(outcomes) == len(protocol.seeds) == 1
+        yield _with_auroc_interval(row, results[0].result) if is_one_run else row
 
 
 def _summary_row(
@@ -238,7 +241,7 @@ def _summary_row(
 def _spread(values: Sequence[float | None], draws: np.ndarray | None) -> Spread:
     """Of one value per seed, and of (n_draws,) values on bootstrap draws, if there are any."""
     known = [value for value in values if value is not None]
-    std = round(float(np.std(known)), 6) if len(known) == len(values) else None
+    std = round(float(np.std(known, ddof=1)), 6) if 1 < len(known) == len(values) else None
     low, high = (None, None) if draws is None else (round(bound, 6) for bound in interval(draws))
     return Spread(mean=mean_or_none(values, 6), std=std, low=low, high=high)
 

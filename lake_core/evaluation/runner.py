@@ -76,7 +76,7 @@ class LocalEngine:
 
 
 def evaluate(
-    folders: Iterable[Path],
+    folders: Iterable[str | Path],
     backbone: Backbone | Engine,
     config: LakeConfig | None = None,
     protocol: FewShotProtocol | None = None,
@@ -171,9 +171,9 @@ def _loaded(example: Example, backbone: Backbone, with_mask: bool) -> Loaded:
     return Loaded(_entry(example, "test"), image.sha256, placement, mask)
 
 
-def _named(folders: Iterable[Path]) -> dict[str, Path]:
+def _named(folders: Iterable[str | Path]) -> dict[str, Path]:
     named: dict[str, Path] = {}
-    for folder in folders:
+    for folder in map(Path, folders):
         name = folder.resolve().name
         if name in named:
             raise DatasetError(f"Two data sets are called {name}: rename a folder.")

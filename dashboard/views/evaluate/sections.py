@@ -97,7 +97,7 @@ def table_of(summary: pd.DataFrame, metric: str) -> pd.DataFrame:
             "shots": summary["shots"],
             "method": summary["method"].map(METHOD_NAMES),
             METRIC_NAMES[metric]: [
-                "–" if pd.isna(mean) else f"{mean:.3f} ± {std:.3f}"
+                "–" if pd.isna(mean) else f"{mean:.3f}" if pd.isna(std) else f"{mean:.3f} ± {std:.3f}"
                 for mean, std in zip(summary[f"{metric}_mean"], summary[f"{metric}_std"], strict=True)
             ],
         }

@@ -48,7 +48,10 @@ def its_score(found: Analysis, score: ImageResult) -> None:
     words.markdown(f"{escaped(score.image.name)}: score **{score.score:.2f}**")
     words.markdown(f"{side} the threshold **{score.threshold:.2f}**")
     words.markdown(f"The threshold: {origin}")
-    words.markdown(f"A value of 1 is the {score.reference.value_of_one} of the patches of normal images.")
+    words.markdown(
+        f"On the visual and the text map 1 is the {score.reference.value_of_one} of the patches of normal images; the "
+        "score mixes both."
+    )
 
 
 def where(found: Analysis, score: ImageResult) -> None:

@@ -27,7 +27,7 @@ function storyRoom(scored) {
 
 /** The image with its map, and below it all layers where there are many. */
 export function leftColumn({ scored, toolbar, image, colourBar, layers, neighbours, isTall }) {
-  const units = `A value of 1 is the ${scored.value_of_one} of normal patches. Activations are ${scored.activation}.`;
+  const units = `On the visual and the text map 1 is the ${scored.value_of_one} of normal patches; the score mixes both. Activations are ${scored.activation}.`;
   const notes = [HINT, units].map((text) => make("p", { class: "ms-hint" }, text));
   const views = [toolbar.element, image.element, colourBar.element, layers?.element];
   return make("div", { class: "ms-left" }, ...views, ...notes, isTall ? crops(neighbours) : null);

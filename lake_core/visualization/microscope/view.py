@@ -100,7 +100,7 @@ class ScoredImage:
         fusion_weight: Weight w of the text map.
         patches: (q,) int64, the patches that the image score is the mean of, the max-scoring one first.
         vmax: Last value of the colour scale that all images share.
-        value_of_one: What a value of 1 is, as in "99th percentile".
+        value_of_one: What 1 is on the visual and on the text map, as in "99th percentile".
         activation: How activations are made, in words.
         layers: The layers, in the order of the network.
         normals: The normal images.

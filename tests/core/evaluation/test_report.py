@@ -97,14 +97,14 @@ def test_the_summary_is_the_mean_over_seeds_then_over_categories(document: dict[
         ]
         summary = one(document["summary"], category=category, shots=1, method="text")
         assert summary["image_auroc_mean"] == pytest.approx(np.mean(own), abs=1e-6)
-        assert summary["image_auroc_std"] == pytest.approx(np.std(own), abs=1e-6)
+        assert summary["image_auroc_std"] == pytest.approx(np.std(own, ddof=1), abs=1e-6)
         for metric in METRICS[:3] if category == "unmasked" else METRICS:
             assert summary[f"{metric}_low"] <= summary[f"{metric}_mean"] <= summary[f"{metric}_high"]
         by_category.append(own)
     mean = one(document["summary"], category="mean", shots=1, method="text")
     assert (mean["pixel_aupro_low"], mean["pixel_aupro_high"]) == (None, None)
     assert mean["image_auroc_mean"] == pytest.approx(np.mean(by_category), abs=1e-6)
-    assert mean["image_auroc_std"] == pytest.approx(np.std(np.mean(by_category, axis=0)), abs=1e-6)
+    assert mean["image_auroc_std"] == pytest.approx(np.std(np.mean(by_category, axis=0), ddof=1), abs=1e-6)
 
 
 def test_a_single_run_has_newcombes_interval(stained: list[Path], small_cnn: Backbone) -> None:
@@ -112,7 +112,9 @@ def test_a_single_run_has_newcombes_interval(stained: list[Path], small_cnn: Bac
     report = evaluate(stained[:1], small_cnn, LakeConfig(top_k=20), protocol)
     row = report.summary_of("red_stain", 1, "lake").metrics["image_auroc"]
     assert row.mean is not None
+    assert row.std is None, "one seed has no spread"
     assert (row.low, row.high) == pytest.approx(newcombe(row.mean, N_BAD, N_GOOD), abs=1e-6)
+    assert report.summary_of("mean", 1, "lake").metrics["image_auroc"] == row
 
 
 def test_the_interval_of_a_mean_holds_how_seeds_differ() -> None:
