@@ -32,6 +32,7 @@ class Subject:
 
 SUBJECTS = {
     "hazelnut": Subject(448, "colour", 8, 12, ".jpg"),
+    "deeppcb": Subject(320, "mixed", 8, 12, ".png"),
 }
 
 

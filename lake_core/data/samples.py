@@ -71,6 +71,11 @@ _FACTS = {  # in the order on screen: real photographs first
         "Photographs: [Hazelnut Toy](https://github.com/openvinotoolkit/anomalib/releases/tag/hazelnut_toy_dataset) by "
         "the anomalib authors, [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/); selected and resized.",
     ),
+    "deeppcb": SampleFacts(
+        "Printed circuit boards, scanned: shorts, opens, spurs",
+        "printed circuit board",
+        "Scans: [DeepPCB](https://github.com/tangsanli5201/DeepPCB) by Tang et al., MIT licence; selected tiles.",
+    ),
     "metal": SampleFacts("Machined flange: scratches, dents, rust", "metal flange", _OURS),
     "textile": SampleFacts("Woven cloth: holes, stains, misweaves", "woven fabric", _OURS),
     "gravel": SampleFacts(

@@ -48,7 +48,7 @@ def test_each_page_opens_empty_and_says_what_to_do(page: str) -> None:
     assert not app.exception
     labels = [button.label for button in app.button]
     samples = [label for label in labels if label.startswith("Open ")]
-    assert samples[:4] == ["Open hazelnut", "Open metal", "Open textile", "Open gravel"]
+    assert samples[:5] == ["Open hazelnut", "Open deeppcb", "Open metal", "Open textile", "Open gravel"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -13,6 +13,7 @@ from tests.dashboard.visit import APP, opened, press, texts
 
 SOURCES = {
     "hazelnut": ("Hazelnut Toy", "anomalib authors", "creativecommons.org/licenses/by/4.0", "resized"),
+    "deeppcb": ("DeepPCB", "Tang et al.", "MIT"),
     "metal": ("Apache-2.0",),
     "textile": ("Apache-2.0",),
     "gravel": ("CC0Textures", "CC0"),

@@ -25,7 +25,7 @@ from tests.core.measured_samples import (
     content_hash,
 )
 
-NAMES = ("hazelnut", "metal", "textile", "gravel")
+NAMES = ("hazelnut", "deeppcb", "metal", "textile", "gravel")
 AGAIN = "Measure the samples again: make measured"
 
 
@@ -48,7 +48,7 @@ def test_each_sample_has_eight_normal_images_and_a_mask_for_each_defect(name: st
 
 def test_what_is_known_of_a_sample_is_known_of_no_other_name() -> None:
     objects = [facts.object_name for name in NAMES if (facts := sample_facts(name))]
-    assert objects == ["hazelnut", "metal flange", "woven fabric", "gravel"]
+    assert objects == ["hazelnut", "printed circuit board", "metal flange", "woven fabric", "gravel"]
     assert sample_facts("your upload") is None
     assert measured_sample("your upload") is None
 
@@ -57,7 +57,7 @@ def test_samples_stay_small_and_name_the_licence_that_asks_for_it() -> None:
     folder = assets_folder() / "samples"
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in (".jpg", ".png")) < 8e6
     readme = (folder / "README.md").read_text()
-    for words in ("Hazelnut Toy", "creativecommons.org/licenses/by/4.0", "resized"):
+    for words in ("Hazelnut Toy", "creativecommons.org/licenses/by/4.0", "resized", "DeepPCB", "MIT License"):
         assert words in readme
 
 
