@@ -83,7 +83,7 @@ def test_a_causal_ablation_runs_the_network(metal: Page) -> None:
 def test_a_prompt_is_edited_and_the_score_follows(metal: Page) -> None:
     page = metal
     go_to(page, "Text prompts")
-    shown = metric(page, "Text part, max-scoring patch")
+    shown = metric(page, "Text part of the score")
     before = shown.inner_text()
     field = page.get_by_label("Phrases for anomalous")
     field.fill("rusty {}\n# broken {}")
