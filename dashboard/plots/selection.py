@@ -190,11 +190,12 @@ def ranking(selection: Selection, highlighted: int | None = None, elbow: int | N
 
 
 def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
-    """The selection beside random draws of the same size: one dot per draw."""
-    figure = go.Figure()
+    """The selection beside random draws of the same size: one dot per draw, equal ones above each other."""
+    figure, read = go.Figure(), [f"{draw:.3f}" for draw in draws]
+    heights = [read[:i].count(one) / len(read) for i, one in enumerate(read)]
     figure.add_scatter(
         x=list(draws),
-        y=["random neurons"] * len(draws),
+        y=heights,
         mode="markers",
         name="random draw",
         marker=circles(),
@@ -202,11 +203,12 @@ def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
     )
     figure.add_scatter(
         x=[selected],
-        y=["selected neurons"],
+        y=[-1],
         mode="markers",
         name="selected",
         marker=diamond(),
         hovertemplate="selected: %{x:.3f}<extra></extra>",
     )
-    figure.update_layout(xaxis_title=measure, height=200, template=TEMPLATE, showlegend=False)
+    names = {"tickvals": [-1, 0], "ticktext": ["selected neurons", "random neurons"], "range": [-1.5, 1.1]}
+    figure.update_layout(xaxis_title=measure, yaxis=names, height=220, template=TEMPLATE, showlegend=False)
     return figure

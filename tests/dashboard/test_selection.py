@@ -206,3 +206,10 @@ def test_squares_of_the_x_ray_hold_every_neuron_once(small: Dataset) -> None:
     selections = all_selections(app.session_state.session.settings, Workspace(small.normals, small.tests, "m"))
     for chosen in selections.values():
         np.testing.assert_array_equal(np.concatenate(selection.bins(chosen)), chosen.order)
+
+
+def test_equal_random_draws_stand_above_each_other() -> None:
+    draws, selected = selection.control(0.97, [1.0, 0.93, 1.0, 1.0], "image AUROC").data
+    assert list(draws.x) == [1.0, 0.93, 1.0, 1.0]
+    assert list(draws.y) == [0, 0, 0.25, 0.5]
+    assert max(selected.y) < min(draws.y)

@@ -14,9 +14,7 @@ def test_from_the_x_ray_to_a_neuron_and_back_by_its_link_in_a_new_session(metal:
     go_to(page, "Selection")
     section(page, "Layers at a glance")
     expect(page.get_by_text("Each row is a layer")).to_be_visible(timeout=PATIENCE)
-    expect(page.get_by_text("Is the selection better than chance?")).to_have_count(
-        0, timeout=PATIENCE
-    )  # the other view
+    expect(page.get_by_text("Selected against random neurons")).to_have_count(0, timeout=PATIENCE)  # the other view
     settle(page)
     chart = page.get_by_test_id("stPlotlyChart").first
     expect(chart.locator(".main-svg").first).to_be_visible(timeout=PATIENCE)

@@ -187,7 +187,7 @@ def control_key(found: Analysis) -> Hashable:
 
 def against_random(found: Analysis) -> None:
     """The same pipeline with random neurons, several draws."""
-    st.subheader("Is the selection better than chance?", anchor=False)
+    st.subheader("Selected against random neurons", anchor=False)
     if not found.workspace.tests:
         st.caption("Add test images to compare the selected neurons with random ones.")
         return

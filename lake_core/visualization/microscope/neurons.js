@@ -118,7 +118,7 @@ export class NeuronCard {
       ["rank", `${layer.ranks[cell.column]} of ${layer.n_neurons} by sensitivity`],
       ["AUROC alone", note?.auroc == null ? "" : `${fixed(note.auroc, 2)} (chance 0.5)`],
       ["concept label", note?.label ?? ""],
-      ["", side === "less" ? "Less activity adds as more does." : ""],
+      ["", side === "less" ? "Being less active counts, too." : ""],
     ]);
     this.there.hidden = !layer.other;
     if (!isSame(cell, this.drawn)) this.drawMaps(this.canvases, cell, CARD_MAP);
