@@ -3,8 +3,7 @@
 import { swatch, titled } from "./controls.js";
 import { fixed, make, quantity } from "./dom.js";
 import { hasMoreLayers } from "./layers.js";
-import { numbersAt } from "./payload.js";
-import { story, whereText } from "./story.js";
+import { LONGEST_STORY } from "./story.js";
 
 const HINT =
   "Point at a patch, or use the arrow keys, to read it. Click or Enter fixes it, Escape lets go; drag (or Shift and " +
@@ -16,14 +15,11 @@ export function header({ scored, tableButton, story: live }) {
   const verdict = `score ${fixed(score, 2)} ${isAnomalous ? "▲ above" : "▽ not above"} the threshold ${fixed(threshold, 2)}`;
   const pill = make("span", { class: `ms-verdict ${isAnomalous ? "ms-high" : ""}` }, verdict);
   const title = make("div", { class: "ms-title" }, make("h1", { title: image.name }, image.name), pill, tableButton);
-  return make("header", {}, title, make("p", { class: "ms-story" }, live, storyRoom(scored)));
+  return make("header", {}, title, make("p", { class: "ms-story" }, live, storyRoom()));
 }
 
-/** The image's own story, the longest, and some digits, unseen: keeps its room, so that nothing moves under the pointer. */
-function storyRoom(scored) {
-  const longest = story(scored, numbersAt(scored, scored.patches), whereText(scored, scored.patches, true), true);
-  return make("span", { class: "ms-room", "aria-hidden": "true" }, ...longest, " 0000000000");
-}
+/** The room of the longest story, unseen: what stands below moves neither under the pointer nor from image to image. */
+const storyRoom = () => make("span", { class: "ms-room", "aria-hidden": "true" }, make("strong", {}, LONGEST_STORY));
 
 /** The image with its map, and below it all layers where there are many. */
 export function leftColumn({ scored, toolbar, image, colourBar, layers, neighbours, isTall }) {

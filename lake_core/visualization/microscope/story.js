@@ -11,6 +11,12 @@ export function whereText(scored, patches, isScore) {
   return `the ${isScore ? "max-scoring patch" : "patch"} in ${place}`;
 }
 
+/** As long as a story gets: every image's story has the same room, so that nothing moves from one to the next. */
+export const LONGEST_STORY =
+  "The score is 00.00, not above the threshold 00.00 (the max-scoring patch in row 00, column 00). 100% is visual (its " +
+  "neurons’ distance from the nearest normal patch), 100% text (closer to words for a defect). Neuron 0000 of layer 00 " +
+  "adds most, 0.000: more active here (0.000) than in that patch (0.000).";
+
 /** The sentences, with their numbers in bold. */
 export function story(scored, numbers, where, isScore) {
   const bold = (text) => make("strong", {}, text);
@@ -20,9 +26,9 @@ export function story(scored, numbers, where, isScore) {
   const parts = [what, bold(fixed(value, 2)), `, ${above} the threshold ${fixed(scored.threshold, 2)}`];
   parts.push(isScore ? ` (${where}). ` : ". ");
   const share = (part) => (value > 0 ? percent(part / value) : "0%");
-  parts.push(bold(share(visual)), " of it is visual (its neurons’ distance from the nearest normal patch)");
+  parts.push(bold(share(visual)), " is visual (its neurons’ distance from the nearest normal patch)");
   if (text === null) parts.push("; the text part is left out. ");
-  else parts.push(", ", bold(share(text)), " text (closer to words for a defect than normal patches). ");
+  else parts.push(", ", bold(share(text)), " text (closer to words for a defect). ");
   const [first] = greatest(scored, numbers, 1);
   if (!first) return parts;
   const at = numbers.layers[first.layer];
@@ -34,7 +40,7 @@ export function story(scored, numbers, where, isScore) {
     bold(`${layer.neurons[first.column]}`),
     ` of layer ${layer.layer} adds most, `,
     bold(fixed(at.contributions[first.column])),
-    `: ${level} here (${fixed(here)}) ${than} in the nearest normal patch (${fixed(here - difference)}).`,
+    `: ${level} here (${fixed(here)}) ${than} in that patch (${fixed(here - difference)}).`,
   );
   return parts;
 }
