@@ -10,6 +10,7 @@ from dashboard.components.pickers import pick_section
 from dashboard.session import current
 from dashboard.views.explain import layers, sections
 from dashboard.views.explain.presentation import begin
+from dashboard.views.selection.overview import control_in_a_line
 
 SECTIONS = {
     "Random neurons": sections.random_neurons,
@@ -19,11 +20,19 @@ SECTIONS = {
     "Contributions": sections.contributions,
 }
 
+
+def present() -> None:
+    """The way to the presentation."""
+    st.button("Present", icon=":material/slideshow:", on_click=begin, type="tertiary", help="This image in six steps")
+
+
 left, right = st.columns([2, 3], vertical_alignment="bottom")
 with left:
-    heading("Explain", "Which neurons differ from normal, where, and what they add.")
-    st.button("Present", icon=":material/slideshow:", on_click=begin, type="tertiary", help="This image in six steps")
+    heading("Explain", "Which neurons differ from normal, where, and what they add.", present)
 found = current_analysis()
+with left:
+    if (control := control_in_a_line(found)) is not None:
+        st.caption(control)
 with right:
     score = film_strip(found)
 here, patch = current(), current().focus.patch

@@ -14,14 +14,9 @@ NAME = "lake_film_strip"
 JS, CSS = (Path(__file__).with_suffix(f".{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
 
 
-def by_score(found: Analysis) -> list[ImageResult]:
-    """The results of the test images, highest score first."""
-    return sorted(found.scores, key=lambda one: -one.score)
-
-
 def after(found: Analysis, shown: ImageResult) -> ImageResult | None:
     """The image after the shown one, or None after the last."""
-    order = by_score(found)
+    order = found.by_score
     following = order[order.index(shown) + 1 :]
     return following[0] if following else None
 
@@ -32,7 +27,7 @@ def film_strip(found: Analysis) -> ImageResult:
     Returns:
         The result of the image that is shown.
     """
-    here, order = current(), by_score(found)
+    here, order = current(), found.by_score
     shown = found.score_of(here.focus.image) or order[0]
     normals = found.lake.normals_
     drawn = sprite([*(one.image for one in order), *normals])

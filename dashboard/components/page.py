@@ -1,5 +1,7 @@
 """What every page begins with: title, what it shows, notices from before; and whose images a sample's are."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from dashboard.components import tour
@@ -11,11 +13,15 @@ from lake_core.data.samples import measured_sample, sample_facts
 MOST_NOTICES = 4
 
 
-def heading(title: str, summary: str) -> None:
-    """A page's title, what it shows in one sentence, the offer of a tour, and the notices that wait to be read."""
+def heading(title: str, summary: str, beside_offer: Callable[[], None] | None = None) -> None:
+    """A page's title, what it shows in one sentence, the offer of a tour, and the notices that wait to be read.
+
+    Args:
+        beside_offer: Draws what stands in one line with the offer.
+    """
     st.title(title, anchor=False)
     st.markdown(summary)
-    tour.offer()
+    tour.offer(beside_offer)
     _notices(current().take_notices())
 
 

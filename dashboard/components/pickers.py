@@ -54,7 +54,7 @@ def pick_section(label: str, sections: Mapping[str, T], key: str) -> T:
 
 def pick_image(found: Analysis) -> ImageResult:
     """Picker of the shared test image, highest score first, with steps to the next and previous one."""
-    by_score = sorted(found.scores, key=lambda score: -score.score)
+    by_score = found.by_score
     order = [score.image.sha256 for score in by_score]
     names = {score.image.sha256: f"{score.image.name}  ·  {score.score:.3f}" for score in by_score}
     image = current().focus.image

@@ -112,16 +112,24 @@ def draw(page: str) -> None:
         _box(step, page)
 
 
-def offer() -> None:
-    """The offer on the first visit, in one line."""
+def offer(beside: Callable[[], None] | None = None) -> None:
+    """The offer on the first visit, in one line.
+
+    Args:
+        beside: Draws what stands in that line at any time.
+    """
     tour = current().tour
-    if tour.step is None and tour.is_offered:
-        with st.container(horizontal=True, vertical_alignment="center", key="tour_offer"):
+    is_offered = tour.step is None and tour.is_offered
+    if not is_offered and beside is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key="tour_offer"):
+        if is_offered:
             st.markdown("New here?", width="content")
-            st.button(
-                "Start the tour", key="tour_start", on_click=_go, args=(1, ""), help="One image explained in six steps"
-            )
+            start = "One image explained in six steps"
+            st.button("Start the tour", key="tour_start", on_click=_go, args=(1, ""), help=start)
             st.button("No, thanks", key="tour_decline", on_click=_leave, args=(None,), type="tertiary")
+        if beside is not None:
+            beside()
 
 
 def way_back(page: str) -> None:

@@ -113,6 +113,11 @@ class Analysis:
         return tuple(map(self.lake.aggregate, patch_scores(self.key, self.workspace).result))
 
     @cached_property
+    def by_score(self) -> list[ImageResult]:
+        """The same, highest score first."""
+        return sorted(self.scores, key=lambda one: -one.score)
+
+    @cached_property
     def scale(self) -> ScoreScale:
         """The colour scale shared by all score maps."""
         scale = score_scale([score.map for score in self.scores], self.normal_threshold)

@@ -29,6 +29,14 @@ Device = Annotated[
 Criterion = Annotated[
     str | None, typer.Option(metavar="|".join(criteria()), help="How neurons are ranked; default variance.")
 ]
+ObjectName = Annotated[
+    str | None, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
+]
+TopK = Annotated[int | None, typer.Option(help="Neurons selected in each layer; default 100.")]
+SiteName = Annotated[
+    str | None, typer.Option(metavar="|".join(SITES), help="Activation site; default: what suits the model.")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of the random criterion; default 0.")]
 Precision = Annotated[
     str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the image tower; half precision is for GPUs.")
 ]
@@ -94,19 +102,15 @@ def score(
     test: Annotated[Path, typer.Option(metavar="DIR", help="Images to score: a folder, or one image.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for scores.csv, config.json, scale.png and maps/.")],
     model: Model = "lake-cnn",
-    object_name: Annotated[
-        str | None, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
-    ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Neurons selected in each layer; default 100.")] = None,
+    object_name: ObjectName = None,
+    top_k: TopK = None,
     fusion_weight: Annotated[float | None, typer.Option(help="Weight of the text map, 0 to 1; default 0.3.")] = None,
     layers: Annotated[
         str | None, typer.Option(metavar="N,N", help="Layers, as in 12,15; default: what suits the model.")
     ] = None,
-    site: Annotated[
-        str | None, typer.Option(metavar="|".join(SITES), help="Activation site; default: what suits the model.")
-    ] = None,
+    site: SiteName = None,
     criterion: Criterion = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the random criterion; default 0.")] = None,
+    seed: Seed = None,
     image_size: ImageSize = None,
     resize: Annotated[
         str, typer.Option(metavar="squash|letterbox", help="Fill the model's input, or keep the aspect ratio.")
@@ -125,17 +129,21 @@ def score(
     """
     from lake_core.cli.score import Request, run
 
-    parameters = {
-        "object_name": object_name,
-        "top_k": top_k,
-        "fusion_weight": fusion_weight,
-        "layers": layer_numbers(layers),
-        "site": site,
-        "criterion": criterion,
-        "seed": seed,
-    }
-    given = {name: value for name, value in parameters.items() if value is not None}
+    given = _given(
+        object_name=object_name,
+        top_k=top_k,
+        fusion_weight=fusion_weight,
+        layers=layer_numbers(layers),
+        site=site,
+        criterion=criterion,
+        seed=seed,
+    )
     run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html))
+
+
+def _given(**parameters: Any) -> dict[str, Any]:
+    """Those that were named on the command line."""
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 @app.command()
@@ -158,9 +166,11 @@ def neurons(
         typer.Option(metavar="FILE", help="Concept words to choose from, one a line; default: the built-in ones."),
     ] = None,
     model: Model = "lake-cnn",
-    object_name: Annotated[
-        str, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
-    ] = "",
+    object_name: ObjectName = None,
+    top_k: TopK = None,
+    site: SiteName = None,
+    criterion: Criterion = None,
+    seed: Seed = None,
     image_size: ImageSize = None,
     device: Device = "cpu",
 ) -> None:
@@ -170,7 +180,8 @@ def neurons(
     """
     from lake_core.cli.neurons import Request, run
 
-    run(Request(normal, json_out, test, layer, top, describe, concepts, model, object_name, image_size, device))
+    given = _given(object_name=object_name, top_k=top_k, site=site, criterion=criterion, seed=seed)
+    run(Request(normal, json_out, test, layer, top, describe, concepts, model, image_size, device, given))
 
 
 @app.command(cls=ListsCommand)

@@ -98,7 +98,7 @@ def progress_bars(names: Iterable[str] = ()) -> Iterator[Callable[[str, int, int
 def list_sources(given: Path, option: str, out: Path | None = None) -> list[Source]:
     """The images of a folder and below in natural order, or the one image given.
 
-    Masks are left out, and so are the pictures that an earlier run wrote to `out`.
+    Masks are left out, and so are the images that an earlier run wrote to `out`.
 
     Raises:
         ConfigError: if there is no such folder or file.

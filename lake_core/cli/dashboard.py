@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import os
+import runpy
 import socket
 import sys
 import threading
@@ -60,11 +61,8 @@ def launch(
     if open_browser and _has_screen():
         threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
 
-    arguments = streamlit_arguments(script, host, chosen, sample, data)
-    sys.argv = ["streamlit", *arguments]
-    from streamlit.web import cli
-
-    cli.main(arguments)
+    sys.argv = ["streamlit", *streamlit_arguments(script, host, chosen, sample, data)]
+    runpy.run_module("streamlit", run_name="__main__")  # as `python -m streamlit`: the core imports no interface
 
 
 def streamlit_arguments(script: Path, host: str, port: int, sample: str | None, data: Path | None = None) -> list[str]:

@@ -36,9 +36,9 @@ class Request:
     describe: bool
     concepts: Path | None
     model: str
-    object_name: str
     image_size: int | None
     device: str
+    parameters: Mapping[str, Any]
 
 
 def run(request: Request) -> None:
@@ -57,7 +57,7 @@ def run(request: Request) -> None:
         raise LakeError("None of the normal images can be read, so there is nothing to learn from.")
     limit_threads()
     backbone = open_backbone(request.model, image_size=request.image_size, device=request.device)
-    lake = Lake(backbone, LakeConfig(object_name=request.object_name))
+    lake = Lake(backbone, LakeConfig(**request.parameters))
     layer = request.layer if request.layer is not None else lake.config.layers[-1]
     backbone.hook_point(layer, lake.config.site)
     labels: list[ConceptLabels] = []
@@ -80,6 +80,8 @@ def run(request: Request) -> None:
         "layer": layer,
         "site": lake.config.site,
         "criterion": lake.config.criterion,
+        "top_k": lake.config.top_k,
+        "seed": lake.config.seed,
         "object_name": lake.config.object_name,
         "normals": [image.name for image in lake.normals_],
         "tests": [one.image.name for one in tests],

@@ -98,7 +98,7 @@ def run(request: Request) -> None:
         _fit(lake, normals, reporter)
         scored = _score(lake, tests, reporter, request)
         scale = score_scale([item.map for item in scored], lake.threshold_)
-        try:
+        with writing(request.out):
             write_scores(request.out / "scores.csv", scored, lake.threshold_)
             write_json(request.out / "config.json", settings(request, lake, scale, reporter))
             if request.contributions:
@@ -106,10 +106,6 @@ def run(request: Request) -> None:
                 write_json(request.out / "contributions.json", {"schema": SCHEMA, "images": documents})
             _legend(scale).save(request.out / "scale.png")
             _draw(request.out / "maps", scored, scale, reporter)
-        except OSError as error:
-            raise LakeError(
-                f"{request.out} cannot be written ({error.strerror or error}); give another --out."
-            ) from error
 
     n_above = sum(item.is_anomalous for item in scored)
     skipped = f", {len(reporter.skipped)} skipped" if reporter.skipped else ""
@@ -121,7 +117,7 @@ def run(request: Request) -> None:
 
 def write_scores(path: Path, scored: Sequence[Scored], threshold: float) -> None:
     """One row for each image."""
-    with writing(path), path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for item in scored:
@@ -232,10 +228,8 @@ def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, request: Req
 
 
 def _write_page(result: ImageResult, path: Path) -> None:
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LakeError(f"{path.parent} cannot be made ({error.strerror}); give another --out.") from error
     result.save_html(path)
 
 

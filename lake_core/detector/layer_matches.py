@@ -87,15 +87,15 @@ class LayerMatches:
             for row, distance in zip(rows, distances.tolist(), strict=True)
         ]
 
-    def top_neurons(self, patch: int, weight: float, top: int) -> pd.DataFrame:
-        """The neurons that carry most of a patch's distance; see `ImageResult.top_neurons`."""
-        shares = self.shares(np.array([patch]))
+    def top_neurons(self, patches: np.ndarray, weight: float, top: int) -> pd.DataFrame:
+        """The neurons that carry most of the patches' mean distance; see `ImageResult.top_neurons`."""
+        shares, index = self.shares(patches), torch.from_numpy(patches)
         order = np.argsort(-shares, kind="stable")[:top]
         return pd.DataFrame(
             {
                 "neuron": self.memory_bank.selection.neurons[order],
-                "here": self.patches[patch].numpy()[order],
-                "normal": self.memory_bank.bank[self.neighbour[patch]].numpy()[order],
+                "here": self.patches[index].mean(0).numpy()[order],
+                "normal": self.memory_bank.bank[self.neighbour[index]].mean(0).numpy()[order],
                 "contribution": shares[order] * weight,
             }
         )

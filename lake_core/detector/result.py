@@ -13,7 +13,7 @@ from lake_core.data.images import InputImage
 from lake_core.detector.layer_matches import Evidence, LayerMatches
 from lake_core.detector.microscope import scored_image
 from lake_core.detector.scoring import PatchScores, fused_maps, pooled
-from lake_core.errors import LakeError
+from lake_core.errors import LakeError, writing
 from lake_core.metrics.decision import is_anomalous
 from lake_core.visualization.microscope.html import notebook, page
 from lake_core.visualization.microscope.payload import encode
@@ -201,22 +201,24 @@ class ImageResult:
         ]
 
     def top_neurons(self, patch: int | None, layer: int, top: int = 5) -> pd.DataFrame:
-        """The neurons of a layer that contribute most to a patch's distance to its nearest normal patch.
+        """The neurons of a layer that contribute most to the image score, or to the fused value of a patch.
 
         Args:
-            patch: Index into the flattened map; None takes the max-scoring one.
+            patch: Index into the flattened map; None takes the patches of the image score (its top q) together.
             layer: Number of a layer that takes part.
             top: How many neurons at most.
         Returns:
             Columns neuron, here and normal (its values at the patch and at the nearest normal patch, as distances see
-            them: smoothed and scaled), and contribution (float64, as in the patch's contributions). Greatest first.
+            them: smoothed and scaled; of several patches the means), and contribution (float64, as in
+            `contributions`). Greatest first.
         Raises:
             ValueError: if the layer takes no part in the score or the patch is not on the image.
         """
-        index = self.patch if patch is None else patch
-        self.split(index)
+        patches = self.patches if patch is None else np.array([patch])
+        for index in patches:
+            self.split(int(index))
         own, fine_to_layer = self._layer(layer)
-        return own.top_neurons(int(fine_to_layer[index]), self._layer_weight, top)
+        return own.top_neurons(fine_to_layer[patches], self._layer_weight, top)
 
     def contribution_map(self, layer: int, neuron: int) -> np.ndarray:
         """What one neuron contributes to the fused value of every patch; all neurons' maps and w T add up to `map`.
@@ -257,10 +259,8 @@ class ImageResult:
             raise LakeError("A watched result is of a detector that was fitted on other normal images.")
         maps = [one.patch_scores for one in watched]
         document = page(encode(scored_image(self, maps, notes, other=other)), f"{self.image.name} - LAKE Explorer")
-        try:
+        with writing(Path(path)):
             Path(path).write_text(document, encoding="utf-8")
-        except OSError as error:
-            raise LakeError(f"{path} cannot be written ({error.strerror or error}); give another path.") from error
         return Path(path)
 
     def _repr_html_(self) -> str:

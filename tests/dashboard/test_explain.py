@@ -17,19 +17,24 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.components.microscope import NAME
 from dashboard.services import every_layer, images
-from dashboard.services.analysis import Analysis
+from dashboard.services.analysis import Analysis, analyse
+from dashboard.services.cache import results
 from dashboard.services.jobs import Job, jobs
 from dashboard.session import Focus
+from dashboard.views.selection.overview import control_key
+from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.data.images import InputImage
+from lake_core.data.samples import measured_sample
 from lake_core.detector.lake import Lake
 from lake_core.detector.microscope import scored_image
 from lake_core.detector.scoring import PatchScores
+from lake_core.experiments.controls import RandomControl
 from lake_core.neurons.statistics import neuron_table
 from lake_core.visualization.microscope.payload import encode
 from lake_core.visualization.microscope.view import NeuronNote, ScoredImage
 from tests.core.visualization.blob import read_blob
-from tests.dashboard.visit import component, full, highest, over, press, run, texts
+from tests.dashboard.visit import component, full, highest, opened, over, press, run, texts
 
 SECTIONS = {
     "Random neurons": "The control: do as many",
@@ -254,3 +259,17 @@ def test_two_images_differ_by_the_difference_of_their_scores(small: Dataset, fou
     ranked = sorted(found.scores, key=lambda one: -one.score)
     first, last = (Decimal(f"{one.score:.3f}") for one in (ranked[0], ranked[-1]))
     assert f"{first} − {last} = {first - last:+}." in texts(app)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_control_stands_beside_the_score_as_far_as_it_is_known(small: Dataset, found: Analysis) -> None:
+    app = full(small, "explain")
+    assert not any(one.value.startswith("The control") for one in app.caption), "these images were not measured"
+    sample = opened(Workspace(small.normals, small.tests, "metal", sample="metal"), "explain")
+    measured = measured_sample("metal")
+    assert measured is not None
+    lake, random = (measured.methods[method].mean for method in ("lake", "random"))
+    assert f"image AUROC {lake:.2f} with selected neurons, {random:.2f} with random ones" in texts(sample)
+    shown = analyse(app.session_state.session.settings, found.workspace)
+    results().put(control_key(shown), RandomControl(0.9, np.array([0.95, 0.9, 0.7]), "auroc"))
+    assert "2 of 3 random selections do as well or better on these images" in texts(run(app))

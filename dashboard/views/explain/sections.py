@@ -86,7 +86,7 @@ def weight(found: Analysis, score: ImageResult) -> None:
 
 def against(found: Analysis, score: ImageResult) -> None:
     """This image's contributions less another's, neuron by neuron."""
-    others = [one for one in sorted(found.scores, key=lambda one: -one.score) if one.image != score.image]
+    others = [one for one in found.by_score if one.image != score.image]
     if not others:
         st.info("Add a second test image to compare with.", icon=":material/image:")
         return

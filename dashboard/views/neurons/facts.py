@@ -26,7 +26,7 @@ FLAGS = {
 
 
 class InScore(NamedTuple):
-    """A neuron at the max-scoring patch, as distances see it, and what it adds there to the score."""
+    """A neuron at the patches of the score, as distances see it, and what it adds to the score."""
 
     here: float
     normal: float
@@ -38,12 +38,8 @@ def in_score(view: NeuronView, score: ImageResult) -> InScore | None:
     selection = view.selection
     if selection.layer not in view.found.lake.selection_ or view.neuron not in selection.neurons:
         return None
-    table = score.top_neurons(None, selection.layer, len(selection.neurons))
-    added = score.contributions()
-    added = added[added["layer"] == selection.layer]
-    own = added.loc[added["neuron"] == view.neuron, "contribution"]
-    row = next(one for one in table.to_dict("records") if one["neuron"] == view.neuron)
-    return InScore(row["here"], row["normal"], float(own.sum()))
+    table = score.top_neurons(None, selection.layer, len(selection.neurons)).set_index("neuron")
+    return InScore(*table.loc[view.neuron, list(InScore._fields)])
 
 
 def facts(view: NeuronView) -> None:
@@ -57,7 +53,7 @@ def facts(view: NeuronView) -> None:
         mark, words = direction(held.here - held.normal)
         share = f" ({held.contribution / score.score:.0%})" if score.score > 0 else ""
         st.markdown(
-            f"**{mark} {words[0].upper()}{words[1:]} in {name}**, at the patch that makes its score: {held.here:.3f} "
+            f"**{mark} {words[0].upper()}{words[1:]} in {name}**, where its score is from: {held.here:.3f} "
             f"here, {held.normal:.3f} in the nearest normal patch. That adds {held.contribution:.3f}{share} to the "
             f"score {score.score:.3f}.",
             help="The two activations as the score compares them: averaged over neighbouring patches and scaled, where "

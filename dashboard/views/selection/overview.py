@@ -13,11 +13,13 @@ from dashboard.components.progress import computed_beside
 from dashboard.components.tables import metrics
 from dashboard.plots import selection
 from dashboard.services.analysis import Analysis
+from dashboard.services.cache import results
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.words import SEPARATION_NAMES
+from lake_core.data.samples import measured_sample
 from lake_core.detector.selection import Selection
-from lake_core.experiments.controls import elbow, participation_ratio, random_control
+from lake_core.experiments.controls import RandomControl, elbow, participation_ratio, random_control
 from lake_core.sentences import quantity
 
 N_DRAWS = 10
@@ -181,6 +183,30 @@ def selected_neurons(chosen: Selection) -> None:
         see_page("neurons", layer=layer, neuron=int(chosen.neurons[rows[0]]))
 
 
+def control_in_a_line(found: Analysis) -> str | None:
+    """What the control says, as far as it is known: of the images that are open, else of the sample they are from."""
+    control: RandomControl | None = results().get(control_key(found))
+    if control is not None:
+        n_draws, n_as_good = _as_good(control)
+        return (
+            f"The control: {n_as_good} of {n_draws} random selections do as well or better on these images "
+            f"({SEPARATION_NAMES[control.measure]} {control.selected:.2f}, random {control.draws.mean():.2f})."
+        )
+    measured = measured_sample(found.workspace.sample)
+    if measured is None:
+        return None
+    lake, random, every = (measured.methods[method].mean for method in ("lake", "random", "all"))
+    return (
+        f"The control on this sample: image AUROC {lake:.2f} with selected neurons, {random:.2f} with random ones, "
+        f"{every:.2f} with all."
+    )
+
+
+def _as_good(control: RandomControl) -> tuple[int, int]:
+    """How many draws there are, and how many of them do as well as the selection or better."""
+    return len(control.draws), int(np.count_nonzero(control.draws >= control.selected))
+
+
 def control_key(found: Analysis) -> Hashable:
     return "random", found.result_key
 
@@ -204,7 +230,7 @@ def against_random(found: Analysis) -> None:
         alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
     )
     sizes = " and ".join(quantity(len(s.neurons), "neuron") for s in lake.selection_.values())
-    n_draws, n_as_good = len(control.draws), int(np.count_nonzero(control.draws >= control.selected))
+    n_draws, n_as_good = _as_good(control)
     st.markdown(
         f"**{n_as_good} of {n_draws}** random draws of the same size ({sizes}) do as well as the selection or better; "
         f"the selection reaches {control.selected:.3f}, the draws {control.draws.mean():.3f} on average."

@@ -82,3 +82,16 @@ def test_what_cannot_be_is_one_line(parts: Path, tmp_path: Path, more: list[obje
     assert result.exit_code == 2
     assert words in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_selection_is_the_one_that_was_asked_for(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "neurons.json"
+    options = ["--layer", 12, "--top-k", 7, "--criterion", "random", "--seed", 3, "--site", "residual_channel"]
+    assert neurons(parts, out, *options).exit_code == 0
+    document = json.loads(out.read_text())
+    config = lk.LakeConfig(layers=(12,), top_k=7, criterion="random", seed=3, site="residual_channel")
+    lake = lk.Lake(lk.open_backbone("lake-cnn", image_size=128), config)
+    lake.fit([parts / "normal/0.png", parts / "normal/1.png"])
+    selected = [row["neuron"] for row in document["neurons"] if row["selected"]]
+    assert selected == lake.selection_[12].neurons.tolist()
+    assert (document["top_k"], document["seed"]) == (7, 3)

@@ -200,3 +200,12 @@ def test_images_that_differ_in_their_suffix_only_get_maps_of_their_own() -> None
         "b.bmp.png",
         "b.tif.png",
     ]
+
+
+def test_settings_under_which_nothing_is_selected_or_calibrated_are_told(woven_parts: Path, tmp_path: Path) -> None:
+    one = next(path for path in sorted((woven_parts / "normal").iterdir()) if path.suffix == ".png")
+    result = score(woven_parts, tmp_path, "--top-k", 5000, normal=f"normal/{one.name}")
+    assert result.exit_code == 0, result.output
+    notes = json.loads((tmp_path / "config.json").read_text())["notes"]
+    assert any("720 neurons of layer 15 are kept: nothing is selected" in note for note in notes)
+    assert any("With a single normal image the threshold is a rough guess" in note for note in notes)

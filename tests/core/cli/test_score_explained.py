@@ -65,4 +65,4 @@ def test_html_writes_a_page_with_the_score_of_each_image(woven_parts: Path, tmp_
 
 def test_pages_that_cannot_be_written_are_one_line(woven_parts: Path, tmp_path: Path) -> None:
     (tmp_path / "html").write_text("in the way")
-    assert "cannot be made" in error_line(score(woven_parts, tmp_path, "--html"), code=1)
+    assert "cannot be written (" in error_line(score(woven_parts, tmp_path, "--html"), code=1)

@@ -1,10 +1,14 @@
 """Uploaded files become a data set: roles, copies, and what fits into memory."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from lake_core.data import datasets
-from lake_core.data.datasets import read_members
-from tests.core.data.folders import MVTEC, names, png
+from lake_core.data.datasets import Example, read_folder, read_members
+from lake_core.data.images import InputImage
+from tests.core.data.folders import MVTEC, names, png, write
 
 
 def test_uploads_take_their_role_from_paths_or_from_the_caller() -> None:
@@ -49,3 +53,15 @@ def test_decoded_images_stay_within_memory_and_normal_ones_come_first(monkeypatc
     )
     assert names(dataset) == (["b/good/1.png", "c/good/1.png"], ["a/test/1.png"])
     assert dataset.problems[0].startswith("1 image was left out, because the others fill")
+
+
+def test_a_label_is_one_of_two_words_or_none() -> None:
+    image = InputImage("a.png", np.zeros((4, 4, 3), np.uint8), "0" * 64, (4, 4))
+    assert Example(image).label is None
+    with pytest.raises(ValueError, match="label is True; it must be 'good', 'defective' or None"):
+        Example(image, label=True)  # type: ignore[arg-type]
+
+
+def test_a_folder_may_be_named_by_a_string(tmp_path: Path) -> None:
+    write(tmp_path, MVTEC)
+    assert names(read_folder(str(tmp_path))) == names(read_folder(tmp_path))

@@ -105,6 +105,22 @@ def test_carriers_show_the_two_values_behind_each_contribution(lake: Lake, noise
         result.top_neurons(patch, 99)
 
 
+def test_top_neurons_of_the_image_score_add_what_they_add_to_the_mean_of_its_patches(
+    lake: Lake, noise_images: list[InputImage]
+) -> None:
+    result = lake.with_weights(top_q=3).explain(noise_images[4])
+    assert len(result.patches) == 3
+    contributions = result.contributions()
+    for layer in lake.selection_:
+        found = result.top_neurons(None, layer, top=1000).set_index("neuron")
+        own = contributions[contributions["layer"] == layer]
+        np.testing.assert_allclose(found.loc[own["neuron"], "contribution"], own["contribution"])
+        single = [result.top_neurons(int(patch), layer, top=1000).set_index("neuron") for patch in result.patches]
+        for column in ("here", "normal"):
+            mean = sum(one.loc[found.index, column] for one in single) / 3
+            np.testing.assert_allclose(found[column], mean, rtol=1e-5, atol=1e-7)
+
+
 def test_the_maps_of_all_neurons_and_of_the_text_add_up_to_the_score_map(
     lake: Lake, noise_images: list[InputImage]
 ) -> None:

@@ -146,3 +146,15 @@ def test_other_weights_in_the_same_place_do_not_go_on_with_old_work(tmp_path: Pa
     os.utime(weights, (0, 0))
     with pytest.raises(ConfigError, match="whose model differed"):
         evaluate([own], open_backbone(spec), protocol=protocol, checkpoint=Checkpoint(out, resume=True))
+
+
+def test_a_finished_result_is_not_replaced_by_resuming(
+    stained: list[Path], small_cnn: Backbone, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    first = Checkpoint(out, resume=False)
+    first.finish(evaluate(stained[:1], small_cnn, protocol=QUICK, checkpoint=first))
+    written = out.read_bytes()
+    with pytest.raises(ConfigError, match=r"out\.json is finished: choose another OUT, or run without --resume"):
+        evaluate(stained, small_cnn, protocol=QUICK, checkpoint=Checkpoint(out, resume=True))
+    assert out.read_bytes() == written
