@@ -43,7 +43,7 @@ def fresh() -> None:
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Selection draws 9 random selections instead of 99."""
-    monkeypatch.setattr("dashboard.views.selection.overview.N_DRAWS", 9)
+    monkeypatch.setattr("lake_core.experiments.controls.N_DRAWS", 9)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from dashboard.text import escaped
 from dashboard.words import SEPARATION_NAMES
 from lake_core.data.samples import measured_sample
 from lake_core.detector.selection import Selection
-from lake_core.experiments.controls import N_DRAWS, RandomControl, elbow, participation_ratio, random_control
+from lake_core.experiments import controls
+from lake_core.experiments.controls import RandomControl, elbow, participation_ratio, random_control
 from lake_core.sentences import quantity, sentence
 
 
@@ -213,7 +214,7 @@ def against_random(found: Analysis) -> None:
         return
     labels, lake, images = found.known_labels, found.lake, found.images
     control = computed_beside(
-        control_key(found), "Random draws", lambda show: random_control(lake, images, labels, N_DRAWS, show)
+        control_key(found), "Random draws", lambda show: random_control(lake, images, labels, controls.N_DRAWS, show)
     )
     if control is None:
         return
