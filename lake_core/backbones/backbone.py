@@ -86,6 +86,7 @@ class Backbone:
         self._preprocess = loaded.preprocess
         self._text_rows: dict[str, Tensor] = {}
         self.adapter = adapter_of(loaded.model)
+        self._model.visual.to(memory_format=self.adapter.memory_format)
         self.input_size = input_size
         self.frame = Frame(*input_size, opening.resize, loaded.preprocess.get("interpolation", "bicubic"))
         self._hooks = Hooks(self.adapter.hooks(), self.adapter.patches)
@@ -264,7 +265,8 @@ class Backbone:
         exactly = exact_convolutions() if self.device.type == "cuda" and self.precision == "fp32" else nullcontext()
         collecting = self._hooks.collecting(wanted - self.text_hook_points)
         with FORWARD_LOCK, exactly, self._hooks.replacing(replacements), collecting as found:
-            image, directions = self.adapter.forward(pixels.to(self.device, self._dtype))
+            laid_out = pixels.to(self.device, self._dtype).contiguous(memory_format=self.adapter.memory_format)
+            image, directions = self.adapter.forward(laid_out)
             maps = dict(found)
             if directions is not None and self.joint_hook_point is not None and self.joint_hook_point in wanted:
                 maps[self.joint_hook_point] = F.normalize(directions.float(), dim=1)

@@ -7,6 +7,7 @@ and neurons.
 from abc import ABC, abstractmethod
 from typing import Any, Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -33,10 +34,13 @@ class Adapter(ABC):
         n_layers: Number of blocks.
         sizes: "any" if the tower takes other input sizes as it is, "at loading" if only when weights are loaded,
             "fixed" if never.
+        memory_format: In which the tower computes fastest. Convolutions take half the time where the channels of a
+            location lie side by side.
     """
 
     family: str
     sizes: Literal["any", "at loading", "fixed"]
+    memory_format: torch.memory_format = torch.contiguous_format
 
     def __init__(self, visual: Any) -> None:
         self.visual = visual

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lake_core.backbones.adapters.base import Adapter
@@ -18,6 +19,7 @@ class NativeResNet(Adapter):
 
     family = "native ResNet"
     sizes = "fixed"
+    memory_format = torch.channels_last
 
     @classmethod
     def matches(cls, visual: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lake_core.backbones.adapters.base import Adapter, Ceiling
@@ -14,6 +15,7 @@ class TimmConv(Adapter):
 
     family = "timm convolutional"
     sizes = "any"
+    memory_format = torch.channels_last
 
     @classmethod
     def matches(cls, visual: Any) -> bool:
