@@ -85,14 +85,13 @@ class ImageResult:
         text = None if patch_scores.text is None else torch.from_numpy(patch_scores.text)
         fused = fused_maps(torch.from_numpy(patch_scores.visual), text, self.fusion_weight)
         inside = torch.from_numpy(patch_scores.inside)
-        best = pooled(fused, inside, min(top_q, int(inside.sum())))
+        best = pooled(fused, inside, top_q if top_q == 1 else min(top_q, int(inside.sum())))
         self._fused = fused.numpy()
         self.patches = best.patches.numpy()
         self.patch = int(self.patches[0])
         self.score = float(best.score)
-        _, self.visual, self.text = (
-            float(np.mean(values)) for values in zip(*map(self.split, self.patches.tolist()), strict=True)
-        )
+        self.visual = float(patch_scores.visual[self.patches].mean(dtype=np.float64))
+        self.text = 0.0 if patch_scores.text is None else float(patch_scores.text[self.patches].mean(dtype=np.float64))
 
     def __repr__(self) -> str:
         return f"ImageResult({self.image.name!r}, score={self.score:.4f}, threshold={self.threshold:.4f})"

@@ -106,8 +106,8 @@ def pooled(fused: Tensor, inside: Tensor | None, top_q: int) -> Pooled:
     values = fused if inside is None else fused.masked_fill(~inside, -torch.inf)
     if top_q == 1:
         patches = values.argmax(-1, keepdim=True)
-    else:
-        patches = values.argsort(dim=-1, descending=True, stable=True)[..., : min(top_q, fused.shape[-1])]
+        return Pooled(values.gather(-1, patches)[..., 0], patches)
+    patches = values.argsort(dim=-1, descending=True, stable=True)[..., : min(top_q, fused.shape[-1])]
     top = values.gather(-1, patches)
     counts = torch.isfinite(top)
     return Pooled(top.masked_fill(~counts, 0).sum(-1) / counts.sum(-1), patches)
