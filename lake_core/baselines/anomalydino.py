@@ -15,7 +15,7 @@ from lake_core.baselines.base import Baseline, top_percent
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScores
 from lake_core.detector.search import most_compared
-from lake_core.types import HookPoint
+from lake_core.types import HookPoint, Progress
 
 
 class AnomalyDino(Baseline):
@@ -34,7 +34,7 @@ class AnomalyDino(Baseline):
     title = "AnomalyDINO"
     bank_: Tensor
 
-    def fit(self, store: FeatureStore, normals: Sequence[InputImage]) -> Self:
+    def fit(self, store: FeatureStore, normals: Sequence[InputImage], on_progress: Progress | None = None) -> Self:
         self.bank_ = F.normalize(self.normal_patches(store, normals), dim=1)
         return self
 

@@ -17,7 +17,7 @@ from lake_core.detector.memory_bank import finest
 from lake_core.detector.scoring import coarse_under
 from lake_core.detector.search import Geometry, prepared
 from lake_core.errors import LakeError
-from lake_core.types import HookPoint
+from lake_core.types import HookPoint, Progress
 
 _FLOATS_AT_ONCE = 2**26
 """Of patch features, so that the memory of a GPU does not depend on the size of its batches."""
@@ -64,12 +64,13 @@ class Baseline(ABC):
         return finest([self.backbone.grid(hook_point) for hook_point in self._layers])
 
     @abstractmethod
-    def fit(self, store: FeatureStore, normals: Sequence[InputImage]) -> Self:
+    def fit(self, store: FeatureStore, normals: Sequence[InputImage], on_progress: Progress | None = None) -> Self:
         """Learns from normal images.
 
         Args:
             store: Holds their activations; those that it lacks are computed.
             normals: At least one; images with the same bytes count once.
+            on_progress: Called while a fit of many steps goes on; may raise to cancel.
         Returns:
             self.
         Raises:

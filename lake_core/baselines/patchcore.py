@@ -17,7 +17,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScores
 from lake_core.detector.search import FloatBank, Geometry
-from lake_core.types import HookPoint
+from lake_core.types import HookPoint, Progress, counted
 
 
 class PatchCore(Baseline):
@@ -50,10 +50,10 @@ class PatchCore(Baseline):
         self.share = share
         self.n_neighbours = n_neighbours
 
-    def fit(self, store: FeatureStore, normals: Sequence[InputImage]) -> Self:
+    def fit(self, store: FeatureStore, normals: Sequence[InputImage], on_progress: Progress | None = None) -> Self:
         patches = self.normal_patches(store, normals)
         first = int(np.random.default_rng(self.config.seed).integers(len(patches)))
-        kept = k_center(patches, max(1, int(self.share * len(patches))), first)
+        kept = k_center(patches, max(1, int(self.share * len(patches))), first, on_progress)
         self.bank_ = FloatBank(patches[kept], Geometry(self.grid, self.smooth, "none"))
         return self
 
@@ -86,13 +86,14 @@ class PatchCore(Baseline):
         return weight
 
 
-def k_center(points: Tensor, n: int, first: int) -> Tensor:
+def k_center(points: Tensor, n: int, first: int, on_progress: Progress | None = None) -> Tensor:
     """A greedy coreset: from the first point on, always the point farthest from those chosen so far.
 
     Args:
         points: (m, k) float32.
         n: How many to choose, 1 to m.
         first: Index of the first one.
+        on_progress: Called after each choice.
     Returns:
         (n,) int64, in the order of choice; of points equally far the one with the lower index.
     """
@@ -101,7 +102,7 @@ def k_center(points: Tensor, n: int, first: int) -> Tensor:
     least = torch.full_like(squared, torch.inf)
     newest = torch.tensor([first], device=points.device)
     chosen = []
-    for _ in range(n):
+    for _ in counted(range(n), on_progress):
         chosen.append(newest)
         distance = torch.addmv(squared, centred, centred.index_select(0, newest)[0], alpha=-2.0) + squared[newest]
         least = torch.minimum(least, distance)

@@ -17,7 +17,7 @@ from lake_core.baselines.base import Baseline, top_percent
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScores
-from lake_core.types import HookPoint
+from lake_core.types import HookPoint, Progress
 
 
 class SubspaceAd(Baseline):
@@ -47,7 +47,7 @@ class SubspaceAd(Baseline):
         super().__init__(backbone, config)
         self.variance = variance
 
-    def fit(self, store: FeatureStore, normals: Sequence[InputImage]) -> Self:
+    def fit(self, store: FeatureStore, normals: Sequence[InputImage], on_progress: Progress | None = None) -> Self:
         patches = self.normal_patches(store, normals).double()
         mean = patches.mean(0)
         self.mean_ = mean.float()

@@ -18,7 +18,7 @@ from lake_core.config import TextConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScores
 from lake_core.detector.text import text_directions
-from lake_core.types import HookPoint
+from lake_core.types import HookPoint, Progress
 
 _SIDES = (2, 3)
 """Of the small and the middle windows, in patches; the largest one is the whole image."""
@@ -59,7 +59,7 @@ class WinClip(Baseline):
     def _joint(self) -> HookPoint:
         return HookPoint(len(self.backbone.layers), "joint")
 
-    def fit(self, store: FeatureStore, normals: Sequence[InputImage]) -> Self:
+    def fit(self, store: FeatureStore, normals: Sequence[InputImage], on_progress: Progress | None = None) -> Self:
         directions = text_directions(self.backbone.encode_text, self.config.part(TextConfig))
         self.directions_ = torch.stack(directions).to(self.backbone.device)
         return self
