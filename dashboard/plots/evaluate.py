@@ -110,9 +110,9 @@ def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
             "tickvals": sorted(set(summary["shots"])),
         },
         yaxis={"title": METRIC_NAMES[metric], "range": _range(summary, metric)},
-        height=360,
+        height=420,
         template=TEMPLATE,
-        legend={"y": -0.25},
+        legend=LEGEND_ABOVE,
     )
     return figure
 

@@ -87,7 +87,7 @@ def run_category(
         runs.extend(_fitted_baselines(chosen[seed][:n], n, seed, store, config, protocol))
         report(len(distinct))
     scorers = Scorers([run.scored for run in runs], store)
-    with MapFile([run.scored.grid.n_patches for run in runs]) if protocol.pixel else nullcontext() as maps:
+    with MapFile([run.scored.grid.n_patches for run in runs]) if protocol.pixel and runs else nullcontext() as maps:
         test_scores = score_tests(scorers, images.batches, hook_points, maps, lambda done: report(len(distinct) + done))
         metrics = list(measure_runs(runs, test_scores, maps, backbone.device)) if test_scores.images else []
     found = (*test_scores.problems, *_remarks(test_scores, distinct, protocol), *_left_out(backbone, protocol))

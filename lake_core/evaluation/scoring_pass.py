@@ -105,7 +105,7 @@ class _Pending:
 
     def __init__(self, scored: Sequence[BatchScores], laps: Sequence[Lap], keep_maps: bool) -> None:
         self._laps = laps
-        scores = torch.stack([one.scores for one in scored])
+        scores = torch.stack([one.scores for one in scored]) if scored else torch.zeros(0, 0)
         maps = torch.cat([one.maps for one in scored], dim=1) if keep_maps else scores.new_zeros(scores.shape[1], 0)
         self._sent = torch.cuda.Event() if scores.is_cuda else None  # type: ignore[no-untyped-call, unused-ignore]
         self._scores, self._maps = _to_host(scores), _to_host(maps)

@@ -91,6 +91,8 @@ def test_a_baseline_that_the_backbone_cannot_serve_gives_no_scores_and_says_why(
     assert [without[metric] for metric in METRICS] == [None] * len(METRICS)
     assert None not in [with_scores[metric] for metric in METRICS]
     assert {row["method"] for row in found["scores"]} == {"subspacead"}
+    alone = evaluated(stained[:1], backbone, shots=(1,), seeds=(0,), methods=("winclip",))
+    assert alone["results"] == [without]
     assert found["problems"] == [
         f"red_stain: winclip gives no scores with {backbone.spec}: it has no patch directions in the joint space."
     ]
