@@ -98,10 +98,7 @@ def score_tests(
 
 
 class _Pending:
-    """The scores and maps of all runs for one batch, on their way from the device.
-
-    Their maps may be on different grids.
-    """
+    """The scores and maps of all runs for one batch, on their way from the device."""
 
     def __init__(self, scored: Sequence[BatchScores], laps: Sequence[Lap], keep_maps: bool) -> None:
         self._laps = laps

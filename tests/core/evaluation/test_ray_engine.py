@@ -18,7 +18,7 @@ from lake_core.errors import BackboneError, ConfigError, LakeError
 from lake_core.evaluation import ray_engine, runner
 from lake_core.evaluation.checkpoint import Checkpoint
 from lake_core.evaluation.outcome import CategoryOutcome
-from lake_core.evaluation.protocol import METHODS, FewShotProtocol
+from lake_core.evaluation.protocol import FewShotProtocol
 from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.runner import evaluate
 from lake_core.evaluation.tasks import Task
@@ -26,7 +26,7 @@ from tests.core.running import without_times
 from tests.core.tiny import write
 
 ROOT = Path(__file__).resolve().parents[3]
-PROTOCOL = FewShotProtocol(shots=(1, 2), seeds=(0, 1), methods=METHODS)
+PROTOCOL = FewShotProtocol((1, 2), (0, 1), ("lake", "random", "text", "patchcore", "winclip"))
 
 
 def write_set(root: Path, seed: int) -> Path:
