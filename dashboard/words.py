@@ -1,5 +1,6 @@
 """Names of things on screen that several pages use."""
 
+from lake_core.baselines import baselines
 from lake_core.detector.result import ImageResult
 from lake_core.evaluation.protocol import Method
 from lake_core.types import Label, Site
@@ -11,6 +12,7 @@ METHOD_NAMES: dict[Method, str] = {
     "all": "all neurons",
     "visual": "visual part alone",
     "text": "text part alone",
+    **{name: kind.title for name, kind in baselines().items()},
 }
 LABEL_NAMES: dict[Label | None, str] = {"good": "labelled good", "defective": "labelled defective", None: "no label"}
 NEURON_CARD = "One neuron"

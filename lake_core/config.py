@@ -42,7 +42,7 @@ class FitConfig:
         site: "mlp_hidden" or "residual_channel"; None takes the backbone's recommendation.
         top_k: Neurons kept per layer, >= 1; more than a layer has means all of them.
         criterion: Name of the criterion by which neurons are ranked; "random" and "all" are controls.
-        seed: Seed of the "random" criterion.
+        seed: Seed of the "random" criterion, and of baselines that draw at random.
         normalise: "unit" scales vectors of selected neurons to length 1 before distances, "none" leaves them;
             None takes the backbone's recommendation.
         smooth: Side of the square of patches that activations are averaged over, odd; 1 switches it off; None takes

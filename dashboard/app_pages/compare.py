@@ -1,4 +1,4 @@
-"""Compare: two to four configurations on the same images, side by side."""
+"""Compare: two to four configurations, or LAKE and a baseline, on the same images, side by side."""
 
 from itertools import combinations
 
@@ -8,7 +8,7 @@ from dashboard.components import sidebar
 from dashboard.components.analysis import analysis_with, need_images
 from dashboard.components.layout import cards
 from dashboard.components.page import error, heading, warn
-from dashboard.components.pickers import pick_one
+from dashboard.components.pickers import pick_one, pick_section
 from dashboard.services import configurations
 from dashboard.services.analysis import filled
 from dashboard.services.configurations import LETTERS
@@ -16,7 +16,7 @@ from dashboard.services.models import model
 from dashboard.session import current
 from dashboard.settings import Settings
 from dashboard.text import escaped
-from dashboard.views.compare import sections
+from dashboard.views.compare import baselines, sections
 from lake_core.errors import LakeError
 from lake_core.sentences import sentence
 
@@ -112,21 +112,28 @@ def pick_pair(names: list[str]) -> tuple[int, int]:
     return pairs[pick_one("Pair to compare", titles, f"pair_of_{len(names)}")]
 
 
+def compare_configurations() -> None:
+    """Two to four configurations of LAKE."""
+    held = chosen_configurations(current().settings)
+    names = configurations.names(held)
+    analyses = [analysis_with(settings) for settings in held]
+    for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.memory_bank_.warnings):
+        warn(sentence(warning))
+    sections.in_numbers(analyses, names)
+    one, other = pick_pair(names)
+    letters = LETTERS[one], LETTERS[other]
+    sections.scores(analyses[one], analyses[other], letters)
+    sections.maps(analyses, names)
+    sections.neurons(analyses[one], analyses[other], letters)
+    sections.cost(analyses, names)
+
+
+SECTIONS = {"Configurations": compare_configurations, "LAKE beside a baseline": baselines.beside_lake}
+
 heading(
     "Compare",
-    "Two to four configurations on the same images: their maps on one scale, their scores against each other, the"
-    " neurons they share, and what each costs.",
+    "Two to four configurations, or LAKE and a published method, on the same images: their maps, their scores against "
+    "each other, and what each costs.",
 )
 need_images(page_after="compare")
-held = chosen_configurations(current().settings)
-names = configurations.names(held)
-analyses = [analysis_with(settings) for settings in held]
-for warning in dict.fromkeys(warning for found in analyses for warning in found.lake.memory_bank_.warnings):
-    warn(sentence(warning))
-sections.in_numbers(analyses, names)
-one, other = pick_pair(names)
-letters = LETTERS[one], LETTERS[other]
-sections.scores(analyses[one], analyses[other], letters)
-sections.maps(analyses, names)
-sections.neurons(analyses[one], analyses[other], letters)
-sections.cost(analyses, names)
+pick_section("What is compared", SECTIONS, "compare_section")()

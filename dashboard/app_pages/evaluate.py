@@ -171,8 +171,8 @@ def start(work: Work, asked: EvaluationRequest) -> None:
 
 heading(
     "Evaluate",
-    "How well defects are found: few-shot evaluation on labelled test images, with random neurons and all neurons as "
-    "baselines.",
+    "How well defects are found: few-shot evaluation on labelled test images, beside random neurons, all neurons and "
+    "published methods on the same features.",
 )
 job = jobs().latest(current().number, "evaluation")
 if job is not None and job.is_running:

@@ -20,6 +20,7 @@ from dashboard.plots.template import (
     TEMPLATE,
     THRESHOLD,
     THRESHOLD_LINE,
+    TOTAL,
     VISUAL,
     written,
 )
@@ -40,7 +41,18 @@ STYLES: dict[str, dict[str, str]] = {
     "all": {"color": GOOD, "symbol": "square", "dash": "dash"},
     "visual": {"color": CHOSEN, "symbol": "triangle-up", "dash": "dashdot"},
     "text": {"color": THRESHOLD, "symbol": "x", "dash": "longdash"},
+    "patchcore": {"color": "#9C2C77", "symbol": "star", "dash": "longdashdot"},
+    "anomalydino": {"color": "#2F6B2F", "symbol": "pentagon", "dash": "2px,5px"},
+    "subspacead": {"color": "#5A4FCF", "symbol": "cross", "dash": "12px,4px"},
+    "winclip": {"color": "#3B5BA9", "symbol": "hourglass", "dash": "8px,3px,2px,3px,2px,3px"},
 }
+OTHER_STYLE = {"color": TOTAL, "symbol": "circle", "dash": "solid"}
+"""Of a baseline that was added without a look of its own."""
+
+
+def style_of(method: str) -> dict[str, str]:
+    """Colour, symbol and dash of a method."""
+    return STYLES.get(method, OTHER_STYLE)
 
 
 def by_category(summary: pd.DataFrame, metric: str) -> go.Figure:
@@ -50,14 +62,14 @@ def by_category(summary: pd.DataFrame, metric: str) -> go.Figure:
     methods = list(dict.fromkeys(summary["method"]))
     for index, method in enumerate(methods):
         rows = summary[summary["method"] == method]
-        offset = 0.13 * ((len(methods) - 1) / 2 - index)
+        offset = min(0.13, 0.8 / len(methods)) * ((len(methods) - 1) / 2 - index)
         figure.add_scatter(
             x=rows[f"{metric}_mean"],
             y=[categories.index(category) - offset for category in rows["category"]],
             mode="markers",
             name=METHOD_NAMES[method],
             error_x=_bars(rows, metric, method),
-            marker={"symbol": STYLES[method]["symbol"], "size": 10, "color": STYLES[method]["color"]},
+            marker={"symbol": style_of(method)["symbol"], "size": 10, "color": style_of(method)["color"]},
             text=rows["category"].map(in_figure),
             hovertemplate="%{text}: %{x:.3f}<extra>" + METHOD_NAMES[method] + "</extra>",
         )
@@ -87,8 +99,8 @@ def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
             name=METHOD_NAMES[method],
             error_y=_bars(rows, metric, method),
             customdata=rows["shots"],
-            line={"color": STYLES[method]["color"], "dash": STYLES[method]["dash"]},
-            marker={"symbol": STYLES[method]["symbol"], "size": 9},
+            line={"color": style_of(method)["color"], "dash": style_of(method)["dash"]},
+            marker={"symbol": style_of(method)["symbol"], "size": 9},
             hovertemplate="normal images: %{customdata}, %{y:.3f}<extra>" + METHOD_NAMES[method] + "</extra>",
         )
     figure.update_layout(
@@ -98,9 +110,9 @@ def by_shots(summary: pd.DataFrame, metric: str) -> go.Figure:
             "tickvals": sorted(set(summary["shots"])),
         },
         yaxis={"title": METRIC_NAMES[metric], "range": _range(summary, metric)},
-        height=360,
+        height=420,
         template=TEMPLATE,
-        legend={"y": -0.25},
+        legend=LEGEND_ABOVE,
     )
     return figure
 
@@ -203,7 +215,7 @@ def _range(summary: pd.DataFrame, metric: str) -> list[float]:
 
 def _bars(rows: pd.DataFrame, metric: str, method: str) -> dict[str, Any]:
     """Error bars: the 95% interval, which need not lie evenly about the figure."""
-    look = {"color": STYLES[method]["color"], "thickness": 1.5, "width": 4}
+    look = {"color": style_of(method)["color"], "thickness": 1.5, "width": 4}
     above = (rows[f"{metric}_high"] - rows[f"{metric}_mean"]).clip(lower=0)
     below = (rows[f"{metric}_mean"] - rows[f"{metric}_low"]).clip(lower=0)
     return look | {"type": "data", "symmetric": False, "array": above, "arrayminus": below}

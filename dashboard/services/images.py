@@ -14,6 +14,7 @@ from dashboard.services.cache import results
 from dashboard.services.models import model
 from dashboard.settings import ModelKey
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.layer_matches import Evidence
@@ -58,6 +59,14 @@ class NeuronMap:
     opacity: float = NEURON_OPACITY
 
 
+class PatchMap(NamedTuple):
+    """A map (n_patches,), NaN off the image, with its grid and where the image lies in the model's input."""
+
+    values: np.ndarray
+    grid: PatchGrid
+    placement: Placement
+
+
 class Sprite(NamedTuple):
     """Many small images as one JPEG, row by row, each in a square of its own."""
 
@@ -92,6 +101,21 @@ def score_image(
     depends_on = found.key if key is None else key
     cache_key = "score map", image.sha256, depends_on, score.fusion_weight, scale, max_side, opacity
     return results().made(cache_key, draw)
+
+
+def map_image(image: InputImage, drawn: PatchMap, scale: ScoreScale, max_side: int, key: Hashable) -> bytes:
+    """A test image with the map of a method that has no threshold, as JPEG.
+
+    Args:
+        key: What the map depends on besides the image.
+    """
+
+    def draw() -> bytes:
+        small = reduced_image(image, max_side)
+        style = Style(MAP_OPACITY, max_side=max_side, contour=False)
+        return _jpeg(overlay(small, drawn.values, drawn.grid, drawn.placement, scale, style))
+
+    return results().made(("map", image.sha256, key, scale, max_side), draw)
 
 
 def microscope_payload(

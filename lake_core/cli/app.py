@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from lake_core.cli.lists import LIST, ListsCommand, layer_numbers, numbers, words
 from lake_core.criteria import criteria
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, UnavailableError
+from lake_core.evaluation.protocol import DEFAULT_METHODS, METHODS
 from lake_core.types import SITES
 from lake_core.version import package_version
 
@@ -192,8 +193,8 @@ def evaluate(
     seeds: Annotated[str, typer.Option(metavar="N,N", help=f"Random seeds for choosing them, {LIST}.")] = "0,1,2",
     model: Model = "lake-cnn",
     methods: Annotated[
-        str, typer.Option(metavar="M,M", help=f"Methods to compare, {LIST}.")
-    ] = "lake,random,all,visual,text",
+        str, typer.Option(metavar="M,M", help=f"Methods to compare, {LIST}: {', '.join(METHODS)}.")
+    ] = ",".join(DEFAULT_METHODS),
     object_name: Annotated[
         str, typer.Option("--object", metavar="NAME", help="What the images show; default: each data set's name.")
     ] = "",
@@ -215,7 +216,7 @@ def evaluate(
         bool, typer.Option("--scores", help="Also write the score of each test image to the JSON.")
     ] = False,
 ) -> None:
-    """Evaluate on labelled data sets, beside random neurons, all neurons, and the visual and text part alone.
+    """Evaluate on labelled data sets, beside random neurons, all neurons, one part alone, and published methods.
 
     Example: lake evaluate data --shots 1 4 --seeds 0 1 2 --json result.json
     """

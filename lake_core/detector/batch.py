@@ -40,8 +40,9 @@ class Variant:
         return self.detector.memory_bank_.grid
 
     @property
-    def has_text(self) -> bool:
-        return self.detector.memory_bank_.text is not None
+    def has_scores(self) -> bool:
+        """False if it needs a text part that the detector does not have."""
+        return not self.zero_shot or self.detector.memory_bank_.text is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,8 @@ class BatchScorer:
             for detector in self.detectors
             if margin is not None and detector.memory_bank_.text is not None
         }
-        inside = {grid: self._inside(grid, placements) for grid in {variant.grid for variant in self.variants}}
+        grids, device = {variant.grid for variant in self.variants}, self._backbone.device
+        inside = {grid: on_images(grid, placements, device) for grid in grids}
         found = []
         for variant in self.variants:
             detector, config = variant.detector, variant.detector.config
@@ -121,15 +123,16 @@ class BatchScorer:
             found.append(BatchScores(pooled(fused, on_image, config.top_q).score, maps))
         return found
 
-    def _inside(self, grid: PatchGrid, placements: Sequence[Placement]) -> Tensor | None:
-        """(n_images, n_patches) bool, patches on their image; None where all are."""
-        if all(placement.fills_input for placement in placements):
-            return None
-        rows = {placement: grid.inside(placement) for placement in set(placements)}
-        inside = torch.from_numpy(np.stack([rows[placement] for placement in placements]))
-        if self._backbone.device.type == "cuda":
-            inside = inside.pin_memory()
-        return inside.to(self._backbone.device, non_blocking=True)
+
+def on_images(grid: PatchGrid, placements: Sequence[Placement], device: torch.device) -> Tensor | None:
+    """(n_images, n_patches) bool on the device, patches that lie on their image; None where all do."""
+    if all(placement.fills_input for placement in placements):
+        return None
+    rows = {placement: grid.inside(placement) for placement in set(placements)}
+    inside = torch.from_numpy(np.stack([rows[placement] for placement in placements]))
+    if device.type == "cuda":
+        inside = inside.pin_memory()
+    return inside.to(device, non_blocking=True)
 
 
 class _Search:

@@ -48,8 +48,9 @@ class RunResult(FrozenModel):
 
     Attributes:
         n_normal, n_test, n_defective: Numbers of images: learned from, scored, and defective among the latter.
-        seconds: Fitting, and an equal share of the search that all detectors do together, without the network. The
-            methods lake, visual and text share one fit and each report it.
+        seconds: Fitting and searching, without the network; 0 where the method gives no scores for want of what it
+            needs. LAKE's detectors search together and report an equal share; lake, visual and text share one fit, and
+            each reports it.
     """
 
     category: str

@@ -7,12 +7,15 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from lake_core.baselines import BASELINES
 from lake_core.data.folders import Entry
 from lake_core.errors import ConfigError, DatasetError
 from lake_core.sentences import quantity
 
-Method = Literal["lake", "random", "all", "visual", "text"]
-METHODS: tuple[Method, ...] = get_args(Method)
+Method: TypeAlias = str
+"""The name of a method, one of METHODS."""
+DEFAULT_METHODS: tuple[Method, ...] = ("lake", "random", "all", "visual", "text")
+METHODS: tuple[Method, ...] = (*DEFAULT_METHODS, *BASELINES)
 Metric = Literal["image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_aupro"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 N_RANDOM_DRAWS = 5
@@ -61,7 +64,7 @@ def checked_methods(names: Sequence[str]) -> tuple[Method, ...]:
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
         raise ConfigError(f"methods is {', '.join(names) or 'empty'}; choose from {', '.join(METHODS)}.")
-    return tuple(method for method in dict.fromkeys(names) if method in METHODS)
+    return tuple(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class FewShotProtocol:
 
     shots: Sequence[int] = (4,)
     seeds: Sequence[int] = (0, 1, 2)
-    methods: Sequence[Method] = METHODS
+    methods: Sequence[Method] = DEFAULT_METHODS
     pixel: bool = True
 
     def __post_init__(self) -> None:
@@ -119,7 +122,7 @@ class FewShotProtocol:
         return starmap(MethodKey, product(self.shots, self.methods))
 
     def detectors(self) -> list[tuple[Method, int]]:
-        """The detectors to fit for one choice of normal images, each with the number of its random draw.
+        """LAKE's detectors to fit for one choice of normal images, each with the number of its random draw.
 
         The methods visual and text use the detector of lake.
         """
@@ -131,3 +134,8 @@ class FewShotProtocol:
         if "all" in self.methods:
             found.append(("all", 0))
         return found
+
+    @property
+    def baselines(self) -> list[Method]:
+        """The methods that are no variant of LAKE."""
+        return [method for method in self.methods if method in BASELINES]

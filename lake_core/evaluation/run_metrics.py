@@ -15,6 +15,7 @@ from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.outcome import MethodDraws, MetricValues, RunOutcome, RunResult
 from lake_core.evaluation.protocol import METRICS, FewShotProtocol, Metric, RunKey
 from lake_core.evaluation.report import mean_or_none
+from lake_core.evaluation.scorers import Scored
 from lake_core.evaluation.scoring_pass import TestScores
 from lake_core.metrics.bootstrap import Resampling, times_drawn
 from lake_core.metrics.image_metrics import auroc, average_precision, f1_max
@@ -32,18 +33,18 @@ class Run:
 
     Attributes:
         key: Number of normal images, seed and method.
-        variant: The fitted detector and how it is scored.
+        scored: What gives the scores, fitted.
         seconds: What fitting took.
     """
 
     key: RunKey
-    variant: Variant
+    scored: Scored
     seconds: float
 
     @property
     def has_scores(self) -> bool:
         """False if the method needs a text part that the backbone does not have."""
-        return self.key.method != "text" or self.variant.has_text
+        return not isinstance(self.scored, Variant) or self.scored.has_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class RunMetrics:
         values: Each metric in [0, 1], None where it cannot be computed.
         draws: For each metric that can be computed (n_draws,) float64, on the same bootstrap draws for all runs.
         scores: (n_images,) float64; None where the method gives none.
-        seconds: Fitting, and this run's share of the search.
+        seconds: Fitting, and this run's search.
     """
 
     key: RunKey
@@ -71,8 +72,8 @@ def measure_runs(
     """The metrics and scores of each run.
 
     Args:
-        runs: In the order of the batch scorer's variants.
-        test_scores: Of all variants.
+        runs: All that scored.
+        test_scores: Of these, in their order.
         maps: The maps of all test images; None leaves the pixel metrics out.
         device: Where maps are compared with masks, and draws with labels.
     """
@@ -82,9 +83,9 @@ def measure_runs(
     at_once = _DETECTORS_AT_ONCE[device.type]
     for start in range(0, len(runs), at_once):
         some = range(start, min(start + at_once, len(runs)))
-        compared = pixels.compare({i: runs[i].variant.grid for i in some if runs[i].has_scores}) if pixels else {}
+        compared = pixels.compare({i: runs[i].scored.grid for i in some if runs[i].has_scores}) if pixels else {}
         for i in some:
-            seconds = runs[i].seconds + test_scores.seconds / test_scores.n_detectors
+            seconds = runs[i].seconds + float(test_scores.seconds[i])
             scores = test_scores.scores[i] if runs[i].has_scores else None
             yield RunMetrics(
                 runs[i].key, *_metrics(labels, scores, resampling, compared.get(i)), scores=scores, seconds=seconds
@@ -125,7 +126,7 @@ def run_outcomes(
     for one in metrics:
         by_key.setdefault(one.key, []).append(one)
     for key in protocol.runs():
-        draws = by_key[key]
+        draws = by_key.get(key, [])  # none where the method cannot be fitted
         scores = [one.scores for one in draws if one.scores is not None]
         result = RunResult(
             shots=key.shots,
@@ -136,7 +137,7 @@ def run_outcomes(
             n_normal=key.shots,
             n_test=len(labels),
             n_defective=sum(labels),
-            seconds=round(float(np.mean([one.seconds for one in draws])), 3),
+            seconds=mean_or_none([one.seconds for one in draws], 3) or 0.0,
         )
         yield RunOutcome(result=result, scores=tuple(np.mean(scores, axis=0).tolist()) if scores else ())
 

@@ -2,13 +2,16 @@
 
 For each data set (category), number of normal images (shots) and seed, detectors learn from the first `shots` of one
 seeded permutation of the normal images, so that fewer shots are a subset of more, and score every labelled test
-image. Five methods share the same images and features:
+image. These methods share the same images and features:
 
     lake     the selected neurons and the text, fused, as configured
     random   the same with K random neurons: the mean of the metrics of 5 draws
     all      the same with all neurons of the layers
     visual   lake's visual map alone (fusion weight 0)
     text     the text margin alone, zero-shot: no normal image has a part in it, so that all its rows are the same
+
+and so do the baselines (`lake_core.baselines`), published methods on the same backbone and layers. The five above are
+the default.
 
 The network runs once per image, whatever the number of methods, shots and seeds. Each category is one task
 (`lake_core.evaluation.tasks`); an engine runs the tasks here or elsewhere, and one report is made of their outcomes

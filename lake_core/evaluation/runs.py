@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.devices import device_name
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.baselines import baselines
+from lake_core.baselines.base import Baseline
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
-from lake_core.detector.batch import BatchScorer, Variant
+from lake_core.detector.batch import Variant
 from lake_core.detector.lake import Lake
 from lake_core.errors import DatasetError
 from lake_core.evaluation.loading import Batch
@@ -23,7 +26,10 @@ from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.outcome import BackboneInfo, CategoryOutcome, NormalsRow
 from lake_core.evaluation.protocol import N_RANDOM_DRAWS, CategoryProgress, FewShotProtocol, Method, RunKey
 from lake_core.evaluation.run_metrics import Run, mean_draws, measure_runs, run_outcomes
+from lake_core.evaluation.scorers import Scorers
 from lake_core.evaluation.scoring_pass import TestScores, score_tests
+from lake_core.evaluation.timing import Timed
+from lake_core.types import HookPoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,17 +79,18 @@ def run_category(
         if on_progress is not None:
             on_progress(category, min(n_done, n_all), n_all)
 
-    hook_points = Lake(backbone, config, store).hook_points
+    hook_points = _hook_points(backbone, config, protocol)
     store.ensure(list(distinct.values()), hook_points, lambda done, _: report(done))
     runs: list[Run] = []
     for n, seed in product(protocol.shots, protocol.seeds):
         runs.extend(_fitted(chosen[seed][:n], n, seed, store, config, protocol))
+        runs.extend(_fitted_baselines(chosen[seed][:n], n, seed, store, config, protocol))
         report(len(distinct))
-    scorer = BatchScorer([run.variant for run in runs], store)
-    with MapFile([run.variant.grid.n_patches for run in runs]) if protocol.pixel else nullcontext() as maps:
-        test_scores = score_tests(scorer, images.batches, hook_points, maps, lambda done: report(len(distinct) + done))
+    scorers = Scorers([run.scored for run in runs], store)
+    with MapFile([run.scored.grid.n_patches for run in runs]) if protocol.pixel and runs else nullcontext() as maps:
+        test_scores = score_tests(scorers, images.batches, hook_points, maps, lambda done: report(len(distinct) + done))
         metrics = list(measure_runs(runs, test_scores, maps, backbone.device)) if test_scores.images else []
-    found = (*test_scores.problems, *_remarks(test_scores, distinct, protocol))
+    found = (*test_scores.problems, *_remarks(test_scores, distinct, protocol), *_left_out(backbone, protocol))
     remarks = [*images.problems, *(f"{category}: {one}" for one in found)]
     if not test_scores.images:
         raise DatasetError(f"None of the {n_tests} test images of {category} can be read: {remarks[-1]}")
@@ -137,17 +144,53 @@ def _fitted(
     config: LakeConfig,
     protocol: FewShotProtocol,
 ) -> Iterator[Run]:
-    """The runs of one choice of normal images; lake, visual and text share a detector."""
+    """LAKE's runs of one choice of normal images; lake, visual and text share a detector."""
     own_weights: dict[Method, float | None] = {"lake": None, "visual": 0.0, "text": None}
     for fitted, draw in protocol.detectors():
         changes: dict[str, Any] = {"lake": {}, "all": {"criterion": "all"}}.get(
             fitted, {"criterion": "random", "seed": N_RANDOM_DRAWS * seed + draw}
         )
-        started = time.perf_counter()
-        detector = Lake(store.backbone, replace(config, **changes), store).fit(images)
-        seconds = time.perf_counter() - started
+        with Timed(store.backbone.device) as timed:
+            detector = Lake(store.backbone, replace(config, **changes), store).fit(images)
         weights = own_weights if fitted == "lake" else {fitted: None}
         for method, weight in weights.items():
             if method in protocol.methods:
                 variant = Variant(detector, weight, zero_shot=method == "text")
-                yield Run(RunKey(n_shots, seed, method), variant, seconds)
+                yield Run(RunKey(n_shots, seed, method), variant, timed.seconds)
+
+
+def _fitted_baselines(
+    images: Sequence[InputImage],
+    n_shots: int,
+    seed: int,
+    store: FeatureStore,
+    config: LakeConfig,
+    protocol: FewShotProtocol,
+) -> Iterator[Run]:
+    """The baselines' runs of one choice of normal images."""
+    for name, kind in _possible(store.backbone, protocol).items():
+        with Timed(store.backbone.device) as timed:
+            baseline = kind(store.backbone, replace(config, seed=seed)).fit(store, images)
+        yield Run(RunKey(n_shots, seed, name), baseline, timed.seconds)
+
+
+def _possible(backbone: Backbone, protocol: FewShotProtocol) -> dict[Method, type[Baseline]]:
+    """The baselines of the protocol for which the backbone has what they need."""
+    asked = {name: baselines()[name] for name in protocol.baselines}
+    return {name: kind for name, kind in asked.items() if kind.why_not(backbone) is None}
+
+
+def _left_out(backbone: Backbone, protocol: FewShotProtocol) -> Iterator[str]:
+    """Why the other baselines give no scores."""
+    for name in protocol.baselines:
+        reason = baselines()[name].why_not(backbone)
+        if reason is not None:
+            yield f"{name} gives no scores with {backbone.spec}: {reason}."
+
+
+def _hook_points(backbone: Backbone, config: LakeConfig, protocol: FewShotProtocol) -> frozenset[HookPoint]:
+    """What the methods of the protocol read."""
+    readers: list[Lake | Baseline] = [kind(backbone, config) for kind in _possible(backbone, protocol).values()]
+    if protocol.detectors():
+        readers.append(Lake(backbone, config))
+    return frozenset[HookPoint]().union(*(reader.hook_points for reader in readers))

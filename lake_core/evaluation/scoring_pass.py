@@ -1,6 +1,5 @@
-"""All test images of a category scored by all detectors, in one pass of the network."""
+"""All test images of a category scored by all methods, in one pass of the network."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,30 +9,29 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.detector.batch import BatchScorer, BatchScores
+from lake_core.detector.batch import BatchScores
 from lake_core.evaluation.loading import Batch
 from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.reading import Loaded
+from lake_core.evaluation.scorers import Lap, Scorers
 from lake_core.types import HookPoint
 
 
 @dataclass(frozen=True, eq=False)
 class TestScores:
-    """The scores of all variants for all images.
+    """The scores of all runs for all images.
 
     Attributes:
         images: Those that could be read.
         problems: One sentence for each file that could not be used.
-        scores: For each variant (n_images,) float64.
-        n_detectors: How many detectors searched; some variants share one.
-        seconds: Searching, without the network. On a GPU this is the time it took to queue the work.
+        scores: For each run (n_images,) float64.
+        seconds: (n_runs,) float64, what the search of each took, without the network; detectors share theirs equally.
     """
 
     images: tuple[Loaded, ...]
     problems: tuple[str, ...]
     scores: tuple[np.ndarray, ...] = field(repr=False)
-    n_detectors: int
-    seconds: float
+    seconds: np.ndarray = field(repr=False)
 
     @property
     def is_defective(self) -> list[bool]:
@@ -42,7 +40,7 @@ class TestScores:
 
 
 def score_tests(
-    scorer: BatchScorer,
+    scorers: Scorers,
     batches: Iterable[Batch],
     hook_points: frozenset[HookPoint],
     maps: MapFile | None,
@@ -53,24 +51,25 @@ def score_tests(
     On a GPU the scores of one batch are fetched while it works on the next.
 
     Args:
-        scorer: All variants.
+        scorers: Of all runs.
         batches: From `load_ahead`.
-        hook_points: What the detectors read.
-        maps: Where the maps of all variants are kept; None keeps only the scores.
+        hook_points: What they read.
+        maps: Where the maps of all runs are kept; None keeps only the scores.
         report: Called with the number of images done after each batch; whatever it raises ends the work.
     """
-    at_once = 2 if scorer.store.backbone.device.type == "cuda" else 1
+    at_once = 2 if scorers.store.backbone.device.type == "cuda" else 1
     images: list[Loaded] = []
     problems: list[str] = []
     scores: list[np.ndarray] = []
     under_way: deque[tuple[_Pending, int]] = deque()
-    seconds, n_done = 0.0, 0
+    seconds, n_done = np.zeros(len(scorers)), 0
 
     def finish() -> None:
         """Waits for the oldest batch and keeps its scores and maps."""
-        nonlocal n_done
+        nonlocal n_done, seconds
         pending, n_images = under_way.popleft()
         pending.wait()
+        seconds = seconds + pending.seconds
         scores.append(pending.scores.copy())  # on a GPU they are in memory that is needed again
         if maps is not None:
             maps.append(pending.maps)
@@ -81,10 +80,8 @@ def score_tests(
         problems.extend(batch.problems)
         images.extend(batch.images)
         if batch.images:
-            acts = _activations(batch, scorer.store, hook_points)
-            started = time.perf_counter()
-            pending = _Pending(scorer.score(acts, batch.placements), maps is not None)
-            seconds += time.perf_counter() - started
+            acts = _activations(batch, scorers.store, hook_points)
+            pending = _Pending(*scorers.score(acts, batch.placements), maps is not None)
             under_way.append((pending, batch.n_entries))
         else:
             n_done += batch.n_entries
@@ -95,17 +92,17 @@ def score_tests(
     return TestScores(
         tuple(images),
         tuple(problems),
-        tuple(np.concatenate(scores or [np.zeros((len(scorer.variants), 0))], axis=1)),
-        len(scorer.detectors),
+        tuple(np.concatenate(scores or [np.zeros((len(scorers), 0))], axis=1)),
         seconds,
     )
 
 
 class _Pending:
-    """The scores and maps of all variants for one batch, on their way from the device."""
+    """The scores and maps of all runs for one batch, on their way from the device."""
 
-    def __init__(self, scored: Sequence[BatchScores], keep_maps: bool) -> None:
-        scores = torch.stack([one.scores for one in scored])
+    def __init__(self, scored: Sequence[BatchScores], laps: Sequence[Lap], keep_maps: bool) -> None:
+        self._laps = laps
+        scores = torch.stack([one.scores for one in scored]) if scored else torch.zeros(0, 0)
         maps = torch.cat([one.maps for one in scored], dim=1) if keep_maps else scores.new_zeros(scores.shape[1], 0)
         self._sent = torch.cuda.Event() if scores.is_cuda else None  # type: ignore[no-untyped-call, unused-ignore]
         self._scores, self._maps = _to_host(scores), _to_host(maps)
@@ -118,13 +115,18 @@ class _Pending:
             self._sent.synchronize()
 
     @property
+    def seconds(self) -> np.ndarray:
+        """(n_runs,) float64, what the search of each took."""
+        return np.array([lap.seconds for lap in self._laps])
+
+    @property
     def scores(self) -> np.ndarray:
-        """(n_variants, n_images) float64."""
+        """(n_runs, n_images) float64."""
         return self._scores.numpy()
 
     @property
     def maps(self) -> np.ndarray:
-        """(n_images, n_patches of all variants one after the other) float32; no columns where maps are not kept."""
+        """(n_images, n_patches of all runs one after the other) float32; no columns where maps are not kept."""
         return self._maps.numpy()
 
 

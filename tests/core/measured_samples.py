@@ -18,7 +18,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example
 from lake_core.data.images import InputImage
 from lake_core.data.samples import assets_folder, load_sample, sample_facts, sample_names
-from lake_core.evaluation.protocol import METHODS, FewShotProtocol, Method, seeded_order
+from lake_core.evaluation.protocol import DEFAULT_METHODS, FewShotProtocol, Method, seeded_order
 from lake_core.evaluation.runner import evaluate
 from lake_core.metrics.image_metrics import auroc
 from lake_core.version import METHOD_VERSION
@@ -38,7 +38,7 @@ def content_hash(name: str) -> str:
 
 
 def aurocs(
-    name: str, backbone: Backbone, methods: Sequence[Method] = METHODS, seeds: Sequence[int] = SEEDS
+    name: str, backbone: Backbone, methods: Sequence[Method] = DEFAULT_METHODS, seeds: Sequence[int] = SEEDS
 ) -> dict[str, dict[str, Any]]:
     """Method -> image AUROC: its mean over seeds, the interval of the mean, and its value for each seed."""
     facts = sample_facts(name)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.baselines import baselines
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScorer, Variant
@@ -56,6 +57,23 @@ def test_a_batch_scorer_says_what_its_detectors_say_of_the_same_activations(
             alone = detector.aggregate(detector.compute_maps_from(image, rows))
             assert float(one.scores[i]) == pytest.approx(alone.score, rel=rtol)
             np.testing.assert_allclose(one.maps[i].cpu().numpy(), alone.map.ravel(), rtol=10 * rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(("precision", "rtol"), [("fp32", 1e-3), ("bf16", 3e-2)])
+@pytest.mark.parametrize("name", ["native-vit", "efficientnet"])
+def test_a_baseline_scores_as_on_the_cpu(
+    name: str, precision: str, rtol: float, open_tiny: OpenTiny, noise_images: list[InputImage]
+) -> None:
+    config = LakeConfig(layers=(1, 3))
+    for kind in baselines().values():
+        scores = []
+        for backbone in (open_tiny(name), open_tiny(name, device="cuda", precision=precision)):
+            store = FeatureStore(backbone)
+            baseline = kind(backbone, config).fit(store, noise_images[:3])
+            found = baseline.score_images(store, noise_images[3:])
+            assert found.maps.device.type == found.scores.device.type == backbone.device.type
+            scores.append(found.scores.cpu().numpy())
+        np.testing.assert_allclose(scores[1], scores[0], rtol=rtol)
 
 
 def test_what_is_learned_is_the_same(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:

@@ -16,6 +16,7 @@ from dashboard.session import current
 from dashboard.settings import Settings
 from dashboard.text import escaped
 from dashboard.workspace import Workspace, identities
+from lake_core.baselines import baselines
 from lake_core.data.datasets import Dataset, Example, read_example
 from lake_core.data.folders import index_folder
 from lake_core.data.images import InputImage
@@ -54,7 +55,9 @@ class Run(NamedTuple):
 OTHERWISE = {
     "random": " Scores here are means over several draws; Explain shows one other draw.",
     "text": " Scores here are differences of cosines; Explain shows them calibrated.",
+    **{name: f" Scores here are those of {kind.title}; Explain shows LAKE's." for name, kind in baselines().items()},
 }
+"""What else to know of a method's scores before going to Explain."""
 
 
 def show(run: Run, missed: pd.DataFrame, false_positives: pd.DataFrame) -> None:
@@ -70,7 +73,7 @@ def show(run: Run, missed: pd.DataFrame, false_positives: pd.DataFrame) -> None:
     if run.folder is None:
         st.caption(
             "“Why this score?” fits on all normal images of the workspace with the sidebar's configuration, so its "
-            "score can differ."
+            f"score can differ.{OTHERWISE.get(run.method, '')}"
         )
     else:
         st.caption(

@@ -14,7 +14,7 @@ from lake_core.cli import app
 from lake_core.cli.lists import joined_lists
 from lake_core.config import LakeConfig
 from lake_core.evaluation import runner
-from lake_core.evaluation.protocol import METHODS, FewShotProtocol
+from lake_core.evaluation.protocol import DEFAULT_METHODS, METHODS, FewShotProtocol
 from lake_core.evaluation.runner import evaluate
 from lake_core.evaluation.tasks import run_task
 from tests.core.stains import write_category
@@ -39,10 +39,17 @@ def test_the_command_prints_tables_and_writes_the_document(
     options = ["--shots", "1,3", "--seeds", "0 1", "--top-k", "20", "--json", str(out)]
     result = lake_evaluate(str(stained[0].parent), *options)
     assert result.exit_code == 0
-    assert all(word in result.stdout for word in (*METHODS, "red_stain", "unmasked", "mean", "Image AUROC", "AUPRO"))
+    assert all(
+        word in result.stdout for word in (*DEFAULT_METHODS, "red_stain", "unmasked", "mean", "Image AUROC", "AUPRO")
+    )
     written = json.loads(out.read_text(encoding="utf-8"))
     assert written["summary"] == report.rows("summary")
     assert "scores" not in written
+
+
+def test_help_lists_every_method() -> None:
+    shown = " ".join(lake_evaluate("--help").stdout.replace("│", " ").split())
+    assert ", ".join(METHODS) in shown
 
 
 def test_the_criterion_and_the_scores_reach_the_document(stained: list[Path], tmp_path: Path) -> None:
@@ -85,7 +92,7 @@ def test_the_rows_are_written_as_csv(stained: list[Path], tmp_path: Path) -> Non
     lake_evaluate(str(stained[0].parent), *options)
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * len(METHODS)
+    assert len(rows) == 2 * len(DEFAULT_METHODS)
     assert all(row["pixel_auroc"] == "" and 0 <= float(row["image_auroc"]) <= 1 for row in rows)
 
 

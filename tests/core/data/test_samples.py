@@ -12,10 +12,10 @@ from lake_core.data import samples
 from lake_core.data.images import InputImage
 from lake_core.data.samples import assets_folder, load_sample, measured_sample, sample_facts, sample_names
 from lake_core.errors import DatasetError
+from lake_core.evaluation.protocol import DEFAULT_METHODS
 from lake_core.version import METHOD_VERSION
 from tests.core.data.folders import MVTEC, write
 from tests.core.measured_samples import (
-    METHODS,
     PATH,
     SEEDS,
     SHOTS,
@@ -77,7 +77,7 @@ def test_figures_on_the_cards_belong_to_this_method_and_these_files(name: str) -
     assert document["samples"][name]["sha256"] == content_hash(name), AGAIN
     measured = measured_sample(name)
     assert measured is not None
-    assert (measured.shots, measured.seeds, set(measured.methods)) == (SHOTS, SEEDS, set(METHODS))
+    assert (measured.shots, measured.seeds, set(measured.methods)) == (SHOTS, SEEDS, set(DEFAULT_METHODS))
     for method in measured.methods.values():
         assert method.mean == pytest.approx(np.mean(method.by_seed), abs=1e-4)
         assert method.low <= method.high

@@ -51,7 +51,7 @@ def test_a_batch_scorer_agrees_with_its_detectors(
     assert torch.equal(pixels, torch.stack([backbone.prepare(image) for image in tests]))
     said = scorer.score(backbone.forward(pixels, detectors[0].hook_points, stay=True), placements)
     for variant, one in zip(variants, said, strict=True):
-        if variant.weight == 1.0 and not variant.has_text:
+        if variant.weight == 1.0 and variant.detector.memory_bank_.text is None:
             continue
         weight = base.fusion_weight if variant.weight is None else variant.weight
         for i, image in enumerate(tests):

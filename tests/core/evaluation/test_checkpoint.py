@@ -32,7 +32,7 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(
     stained: list[Path], small_cnn: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.json"
-    protocol = FewShotProtocol(shots=(1, 2), seeds=(0,), methods=("lake", "text"))
+    protocol = FewShotProtocol(shots=(1, 2), seeds=(0,), methods=("lake", "text", "patchcore"))
     whole = evaluate(stained, small_cnn, protocol=protocol)
 
     def stop(name: str, done: int, total: int) -> None:

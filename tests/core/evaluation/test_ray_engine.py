@@ -26,7 +26,7 @@ from tests.core.running import without_times
 from tests.core.tiny import write
 
 ROOT = Path(__file__).resolve().parents[3]
-PROTOCOL = FewShotProtocol(shots=(1, 2), seeds=(0, 1))
+PROTOCOL = FewShotProtocol((1, 2), (0, 1), ("lake", "random", "text", "patchcore", "winclip"))
 
 
 def write_set(root: Path, seed: int) -> Path:

@@ -9,16 +9,20 @@ import torch
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.baselines import BASELINES, baselines
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import read_folder
 from lake_core.data.folders import index_folder
+from lake_core.data.images import read_image
 from lake_core.detector.lake import Lake
 from lake_core.evaluation import tasks
-from lake_core.evaluation.protocol import METRICS, FewShotProtocol, choose_normals
+from lake_core.evaluation.protocol import METHODS, METRICS, FewShotProtocol, choose_normals
 from lake_core.evaluation.runner import LocalEngine, evaluate
 from lake_core.metrics.image_metrics import auroc
+from lake_core.types import HookPoint
 from tests.core.evaluation.documents import evaluated, one, plain
 from tests.core.stains import N_BAD, N_GOOD, N_NORMAL, write_category
+from tests.core.tiny import OpenTiny
 
 
 def test_an_obvious_stain_is_found_and_located(document: dict[str, Any]) -> None:
@@ -47,6 +51,51 @@ def test_metrics_are_those_of_the_detector_itself(
         expected = auroc(labels, [lake.explain(example.image).score for example in tests])
         row = one(document["results"], category="unmasked", shots=3, seed=1, method=method)
         assert row["image_auroc"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_scores_of_a_baseline_are_its_own(stained: list[Path], small_cnn: Backbone, document: dict[str, Any]) -> None:
+    normals = [read_image(entry.path) for entry in choose_normals(index_folder(stained[0]), seed=1)[:3]]
+    tests = [example.image for example in read_folder(stained[0]).tests]
+    store = FeatureStore(small_cnn)
+    for name in BASELINES:
+        baseline = baselines()[name](small_cnn, LakeConfig(object_name="red stain", seed=1)).fit(store, normals)
+        expected = baseline.score_images(store, tests).scores.tolist()
+        for image, score in zip(tests, expected, strict=True):
+            row = one(document["scores"], category="red_stain", shots=3, seed=1, method=name, path=image.name)
+            assert row["score"] == pytest.approx(score, rel=1e-3)
+
+
+def test_a_baseline_alone_reads_what_it_needs_and_no_more(
+    stained: list[Path], small_cnn: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: set[HookPoint] = set()
+    forward = Backbone.forward
+
+    def watched(self: Backbone, pixels: torch.Tensor, hook_points: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.update(hook_points)
+        return forward(self, pixels, hook_points, *args, **kwargs)
+
+    monkeypatch.setattr(Backbone, "forward", watched)
+    found = evaluated(stained[:1], small_cnn, shots=(2,), seeds=(0, 1), methods=("patchcore",), pixel=False)
+    assert asked == {small_cnn.hook_point(15, "mlp_hidden")}
+    assert all(row["image_auroc"] > 0.9 and row["seconds"] > 0 for row in found["results"])
+
+
+def test_a_baseline_that_the_backbone_cannot_serve_gives_no_scores_and_says_why(
+    stained: list[Path], open_tiny: OpenTiny
+) -> None:
+    backbone = open_tiny("native-vit-attention-pool")
+    found = evaluated(stained[:1], backbone, shots=(1,), seeds=(0,), methods=("winclip", "subspacead"))
+    without, with_scores = found["results"]
+    assert (without["method"], without["seconds"]) == ("winclip", 0)
+    assert [without[metric] for metric in METRICS] == [None] * len(METRICS)
+    assert None not in [with_scores[metric] for metric in METRICS]
+    assert {row["method"] for row in found["scores"]} == {"subspacead"}
+    alone = evaluated(stained[:1], backbone, shots=(1,), seeds=(0,), methods=("winclip",))
+    assert alone["results"] == [without]
+    assert found["problems"] == [
+        f"red_stain: winclip gives no scores with {backbone.spec}: it has no patch directions in the joint space."
+    ]
 
 
 def test_choices_of_normal_images_are_nested_seeded_and_told(document: dict[str, Any]) -> None:
@@ -166,7 +215,7 @@ def test_activations_of_test_images_are_let_go(
 def test_the_size_of_batches_changes_nothing_but_rounding(
     stained: list[Path], small_cnn: Backbone, document: dict[str, Any]
 ) -> None:
-    protocol = FewShotProtocol(shots=(1, 3), seeds=(0, 1))
+    protocol = FewShotProtocol((1, 3), (0, 1), METHODS)
     found = plain(evaluate(stained, LocalEngine(small_cnn, batch_size=7), LakeConfig(top_k=20), protocol))
     for row, expected in zip(found["results"], document["results"], strict=True):
         for metric in METRICS:
