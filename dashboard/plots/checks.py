@@ -57,10 +57,10 @@ def overlap(table: pd.DataFrame) -> go.Figure:
         zmax=1,
         colorscale=SEQUENTIAL,
         hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
-        colorbar={"title": "Jaccard", "thickness": 12},
+        showscale=False,  # the numbers are written in, and a phone has no width to spare
     )
     figure = go.Figure([heat, written(shares, names, list(table.index), np.vectorize("{:.2f}".format)(shares))])
-    figure.update_layout(height=330, template=TEMPLATE, yaxis={"autorange": "reversed"})
+    figure.update_layout(height=100 + 44 * len(names), template=TEMPLATE, yaxis={"autorange": "reversed"})
     return figure
 
 

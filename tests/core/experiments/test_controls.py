@@ -16,6 +16,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.selection import jaccard, select
 from lake_core.errors import LakeError, NotFittedError
 from lake_core.experiments.controls import (
+    RANKINGS,
     RandomControl,
     compare_criteria,
     elbow,
@@ -217,7 +218,7 @@ def test_criteria_are_compared_over_the_normal_patches(lake: Lake) -> None:
     compared = compare_criteria(lake)
     for layer in (12, 15):
         table = compared.jaccard[layer]
-        assert list(table.index) == list(table.columns) == ["variance", "range", "robust", "random"]
+        assert list(table.index) == list(table.columns) == list(RANKINGS)
         np.testing.assert_array_equal(table, table.T)
         np.testing.assert_array_equal(np.diag(table), 1)
         np.testing.assert_array_equal(compared.selections[layer]["variance"].neurons, lake.selection_[layer].neurons)
