@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from lake_core.cli.lists import LIST, ListsCommand, layer_numbers, numbers, words
+from lake_core.cli.presets import Preset, TopK, given_parameters
 from lake_core.criteria import criteria
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, UnavailableError
 from lake_core.types import SITES
@@ -32,7 +33,6 @@ Criterion = Annotated[
 ObjectName = Annotated[
     str | None, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
 ]
-TopK = Annotated[int | None, typer.Option(help="Neurons selected in each layer; default 100.")]
 SiteName = Annotated[
     str | None, typer.Option(metavar="|".join(SITES), help="Activation site; default: what suits the model.")
 ]
@@ -103,6 +103,7 @@ def score(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for scores.csv, config.json, scale.png and maps/.")],
     model: Model = "lake-cnn",
     object_name: ObjectName = None,
+    preset: Preset = None,
     top_k: TopK = None,
     fusion_weight: Annotated[float | None, typer.Option(help="Weight of the text map, 0 to 1; default 0.3.")] = None,
     layers: Annotated[
@@ -129,7 +130,8 @@ def score(
     """
     from lake_core.cli.score import Request, run
 
-    given = _given(
+    given = given_parameters(
+        preset,
         object_name=object_name,
         top_k=top_k,
         fusion_weight=fusion_weight,
@@ -139,11 +141,6 @@ def score(
         seed=seed,
     )
     run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html))
-
-
-def _given(**parameters: Any) -> dict[str, Any]:
-    """Those that were named on the command line."""
-    return {name: value for name, value in parameters.items() if value is not None}
 
 
 @app.command()
@@ -167,6 +164,7 @@ def neurons(
     ] = None,
     model: Model = "lake-cnn",
     object_name: ObjectName = None,
+    preset: Preset = None,
     top_k: TopK = None,
     site: SiteName = None,
     criterion: Criterion = None,
@@ -180,7 +178,7 @@ def neurons(
     """
     from lake_core.cli.neurons import Request, run
 
-    given = _given(object_name=object_name, top_k=top_k, site=site, criterion=criterion, seed=seed)
+    given = given_parameters(preset, object_name=object_name, top_k=top_k, site=site, criterion=criterion, seed=seed)
     run(Request(normal, json_out, test, layer, top, describe, concepts, model, image_size, device, given))
 
 
@@ -197,7 +195,8 @@ def evaluate(
     object_name: Annotated[
         str, typer.Option("--object", metavar="NAME", help="What the images show; default: each data set's name.")
     ] = "",
-    top_k: Annotated[int, typer.Option(help="Neurons selected in each layer.")] = 100,
+    preset: Preset = None,
+    top_k: TopK = None,
     criterion: Criterion = None,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
     device: Device = "auto",
@@ -226,13 +225,13 @@ def evaluate(
     protocol = FewShotProtocol(
         numbers("--shots", shots), numbers("--seeds", seeds), checked_methods(words(methods)), pixel
     )
-    config = LakeConfig(top_k=top_k, object_name=object_name, criterion=criterion or LakeConfig().criterion)
+    given = given_parameters(preset, top_k=top_k, object_name=object_name or None, criterion=criterion)
     run(
         Request(
             folder=folder,
             categories=categories,
             protocol=protocol,
-            config=config,
+            config=LakeConfig(**given),
             model=model,
             device=device,
             precision=precision,

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from lake_core.criteria.base import Criterion
 from lake_core.criteria.variance import Variance
@@ -25,7 +24,6 @@ class PositionMean(Criterion):
     def sensitivity(self, acts_ipn: "Tensor", inside_ip: "Tensor", layer: int) -> np.ndarray:
         n_images_p = inside_ip.sum(0)
         is_seen = n_images_p > 0
-        total_pn = torch.where(inside_ip[..., None], acts_ipn, 0).sum(0)
+        total_pn = acts_ipn.masked_fill(~inside_ip[..., None], 0).sum(0)
         mean_pn = total_pn[is_seen] / n_images_p[is_seen, None]
-        everywhere = torch.ones(1, len(mean_pn), dtype=torch.bool, device=mean_pn.device)
-        return Variance().sensitivity(mean_pn[None], everywhere, layer)
+        return Variance().sensitivity(mean_pn[None], inside_ip.new_ones(1, len(mean_pn)), layer)

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from lake_core.criteria.base import Criterion
 from lake_core.criteria.position_mean import PositionMean
@@ -40,8 +39,8 @@ def _noise(acts_ipn: "Tensor", inside_ip: "Tensor") -> np.ndarray:
     is_repeated = inside_ip.sum(0) > 1
     if not is_repeated.any():
         return np.zeros(acts_ipn.shape[2])
-    inside_ip1, acts_ipn = inside_ip[:, is_repeated, None], acts_ipn[:, is_repeated]
-    n_images_p1 = inside_ip1.sum(0)
-    mean_pn = torch.where(inside_ip1, acts_ipn, 0).sum(0) / n_images_p1
-    squares_pn = torch.where(inside_ip1, acts_ipn - mean_pn, 0).square().sum(0)
+    outside_ip1, acts_ipn = ~inside_ip[:, is_repeated, None], acts_ipn[:, is_repeated]
+    n_images_p1 = (~outside_ip1).sum(0)
+    mean_pn = acts_ipn.masked_fill(outside_ip1, 0).sum(0) / n_images_p1
+    squares_pn = (acts_ipn - mean_pn).masked_fill(outside_ip1, 0).square().sum(0)
     return np.asarray((squares_pn / (n_images_p1 - 1)).mean(0).cpu(), np.float64)

@@ -23,7 +23,9 @@ def test_rankings_come_first_and_the_default_leads() -> None:
 
 
 def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(lk.ConfigError, match=r"criterion is 'kurtosis'; it must be one of variance, position_mean, range"):
+    with pytest.raises(
+        lk.ConfigError, match=r"criterion is 'kurtosis'; it must be one of variance, position_mean, range"
+    ):
         lk.LakeConfig(criterion="kurtosis")
 
 
@@ -55,7 +57,7 @@ def test_another_criterion_is_used_as_soon_as_its_class_is_there(
     assert lake.selection_[15].neurons.tolist() == np.argsort(-expected, kind="stable")[:5].tolist()
 
 
-# Each ranking against a plain version in double precision --------------------------------------------------------------
+# Each ranking against a plain version in double precision ------------------------------------------------------------
 
 Naive = Callable[[np.ndarray, np.ndarray], list[float]]
 

@@ -47,6 +47,24 @@ def test_what_differs_from_the_default_is_counted_marked_and_reset_at_once() -> 
     assert app.session_state.session.settings.config.top_q == 1
 
 
+def test_a_k_for_each_layer_is_offered_where_there_are_several_layers() -> None:
+    app = opened()
+    assert not app.sidebar.toggle
+    layers = app.sidebar.multiselect(key="layers_lake-cnn_mlp_hidden")
+    layers.set_value([12, 15]).run()
+    app.sidebar.toggle(key="k_by_layer").set_value(True).run()
+    assert [one.label for one in app.sidebar.slider if "(K)" in one.label] == [
+        "Neurons kept in layer 12 (K)",
+        "Neurons kept in layer 15 (K)",
+    ]
+    app.sidebar.slider(key="k_of_15").set_value(60).run()
+    assert app.session_state.session.settings.config.top_k == (100, 60)
+    app.sidebar.multiselect(key="layers_lake-cnn_mlp_hidden").set_value([15]).run()
+    assert app.session_state.session.settings.config.top_k == 60
+    assert not app.sidebar.toggle
+    assert not app.exception
+
+
 def test_a_reset_leaves_nothing_changed_at_the_site_that_it_returns_to() -> None:
     app = opened()
     app.sidebar.multiselect(key="layers_lake-cnn_mlp_hidden").set_value([12]).run()
