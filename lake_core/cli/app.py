@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from lake_core.cli.lists import LIST, ListsCommand, layer_numbers, numbers, words
 from lake_core.cli.presets import Preset, TopK, given_parameters
+from lake_core.config import PAPER_BACKBONE
 from lake_core.criteria import criteria
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, UnavailableError
 from lake_core.types import SITES
@@ -242,6 +243,37 @@ def evaluate(
             csv_out=csv_out,
             resume=resume,
             with_scores=with_scores,
+        )
+    )
+
+
+@app.command(cls=ListsCommand)
+def reproduce(
+    dataset: Annotated[str, typer.Argument(metavar="mvtec_ad|visa|btad", help="A data set with published figures.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where its categories lie on this machine.")],
+    model: Model = PAPER_BACKBONE,
+    shots: Annotated[str, typer.Option(metavar="N,N", help=f"Numbers of normal images, {LIST}; 4 is ours.")] = "4",
+    seeds: Annotated[str, typer.Option(metavar="N,N", help=f"Random seeds for choosing them, {LIST}.")] = "0,1,2",
+    device: Device = "auto",
+    json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run to the same --json OUT.")] = False,
+) -> None:
+    """Run what is known of the paper's protocol on a public data set, and print it beside the paper's figures.
+
+    Example: lake reproduce mvtec_ad data/mvtec --json mvtec.json
+    """
+    from lake_core.cli.reproduce import Request, run
+
+    run(
+        Request(
+            dataset=dataset,
+            folder=folder,
+            shots=numbers("--shots", shots),
+            seeds=numbers("--seeds", seeds),
+            model=model,
+            device=device,
+            json_out=json_out,
+            resume=resume,
         )
     )
 
