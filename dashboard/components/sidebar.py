@@ -1,10 +1,10 @@
-"""The shared sidebar: backbone, object name, K and fusion weight on every page, and what few change under Advanced."""
+"""The shared sidebar: backbone, preset, object name, K and w on every page, and what few change under Advanced."""
 
 from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.components import advanced, top_k
+from dashboard.components import advanced, presets, top_k
 from dashboard.components.downloads import arrived, begin, begin_anew, forget_ended, show_download
 from dashboard.components.page import error
 from dashboard.services.analysis import filled
@@ -52,6 +52,7 @@ def draw() -> Settings | None:
         if not backbone.is_tuned:
             st.caption(UNTUNED)
         site, layers = advanced.settle(backbone)
+        presets.draw(backbone)
         _pick_name()
         k = top_k.draw({layer: backbone.layer(layer).n_neurons[site] for layer in layers})
         _pick_weight()
