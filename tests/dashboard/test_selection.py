@@ -103,7 +103,7 @@ def test_with_a_k_for_each_layer_the_page_leaves_it_to_the_sidebar_and_takes_one
     app = view(app, "Ranking")
     assert app.session_state.session.settings.config.top_k == (12, 40)
     assert "Each layer has its own K, set in the sidebar." in texts(app)
-    assert "K is its own for each layer." in texts(app)
+    assert "K is the same for every layer" not in texts(app)
     assert {f"{metric.value.split(' of')[0]}" for metric in app.metric if metric.label == "Neurons kept"} == {
         "12",
         "40",

@@ -47,11 +47,11 @@ def pick_k_of(n_neurons: int) -> None:
 
 
 def k_and_elbows(selections: Mapping[int, Selection]) -> None:
-    """Says of several layers whether one K holds for all, beside the elbow of each."""
+    """The elbow of each of several layers, and that one K holds for all if it does."""
     if len(selections) < 2:
         return
-    whose = "its own for each layer" if top_k.is_by_layer() else "the same for every layer"
-    st.markdown(f"**K is {whose}.** The elbow of each layer's own curve, for comparison:")
+    said = "" if top_k.is_by_layer() else "**K is the same for every layer.** "
+    st.markdown(f"{said}The elbow of each layer's own curve, for comparison:")
     rows = [
         (layer, one.n_neurons, len(one.neurons), elbow(one.sensitivity), one.share_kept)
         for layer, one in selections.items()
