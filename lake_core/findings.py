@@ -40,6 +40,33 @@ FitWarning: TypeAlias = LayerLeftOut | LayerAblated | TextLeftOut
 """What a detector had to leave out."""
 
 
+# Selected against random neurons -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RandomControlFinding:
+    """How well selected neurons tell good from defective test images, beside random selections of the same size.
+
+    Attributes:
+        difference: Image AUROC of the selection less the mean of the random ones.
+        low, high: Its 95% bootstrap interval over test images.
+        p_value: Two-sided permutation p-value of the selection among the random ones.
+    """
+
+    n_draws: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "no difference"]:
+        """A difference only if the p-value is below 0.05 and the interval excludes 0, on the side of the difference."""
+        if self.p_value < 0.05 and self.low > 0:
+            return "better"
+        return "worse" if self.p_value < 0.05 and self.high < 0 else "no difference"
+
+
 # Ablation and patching -----------------------------------------------------------------------------------------------
 
 

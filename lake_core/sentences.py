@@ -15,6 +15,7 @@ from lake_core.findings import (
     OcclusionFinding,
     PerturbationFinding,
     PromptSensitivityFinding,
+    RandomControlFinding,
     RankFinding,
     StabilityFinding,
     TextLeftOut,
@@ -62,6 +63,20 @@ def _(finding: TextLeftOut) -> str:
 
 
 # Ablation and patching -----------------------------------------------------------------------------------------------
+
+
+@sentence.register
+def _(finding: RandomControlFinding) -> str:
+    says = {
+        "better": "On these images the selection does better than random neurons",
+        "worse": "On these images random neurons do better than the selection",
+        "no difference": "No difference between selected and random neurons that these images can show",
+    }
+    return (
+        f"{says[finding.verdict]}: image AUROC {finding.difference:+.3f} against the mean of {finding.n_draws} random "
+        f"selections (95% interval over test images {finding.low:+.3f} to {finding.high:+.3f}; permutation "
+        f"p = {finding.p_value:.2f}, two-sided)."
+    )
 
 
 @sentence.register

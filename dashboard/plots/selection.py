@@ -190,9 +190,10 @@ def ranking(selection: Selection, highlighted: int | None = None, elbow: int | N
 
 
 def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
-    """The selection beside random draws of the same size: one dot per draw, equal ones above each other."""
-    figure, read = go.Figure(), [f"{draw:.3f}" for draw in draws]
-    heights = [read[:i].count(one) / len(read) for i, one in enumerate(read)]
+    """The selection beside random draws of the same size: one dot per draw, close ones above each other."""
+    figure, column = go.Figure(), _columns(draws)
+    tallest = max(column.count(one) for one in column)
+    heights = [column[:i].count(one) / tallest for i, one in enumerate(column)]
     figure.add_scatter(
         x=list(draws),
         y=heights,
@@ -212,3 +213,9 @@ def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
     names = {"tickvals": [-1, 0], "ticktext": ["selected neurons", "random neurons"], "range": [-1.5, 1.1]}
     figure.update_layout(xaxis_title=measure, yaxis=names, height=220, template=TEMPLATE, showlegend=False)
     return figure
+
+
+def _columns(draws: Sequence[float]) -> list[int]:
+    """Which of about 40 columns each draw stands in."""
+    width = (max(draws) - min(draws)) / 40 or 1.0
+    return [int((draw - min(draws)) / width) for draw in draws]

@@ -1,16 +1,46 @@
-"""What a detector selects from other normal images than those it was fitted on, and what one layer alone would tell."""
+"""A detector with other neurons or normal images than its own, and what one layer alone would tell."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lake_core.data.images import InputImage
 from lake_core.detector.fitting import learned_alone
 from lake_core.detector.lake import Lake
-from lake_core.detector.memory_bank import LearnedLayer
+from lake_core.detector.memory_bank import LearnedLayer, finest, fit_layer
 from lake_core.detector.scoring import PatchScores, matched
 from lake_core.detector.selection import Selection, select
-from lake_core.types import Site
+from lake_core.errors import LakeError
+from lake_core.findings import LayerLeftOut
+from lake_core.types import Neurons, Site
+
+
+def with_neurons(lake: Lake, neurons: Neurons) -> Lake:
+    """The detector with other neurons in place of the selected ones; equal to one fitted with that selection.
+
+    The text part is shared. A layer whose neurons do not vary over the normal images is left out, with a warning.
+
+    Args:
+        lake: Fitted.
+        neurons: Layer number -> at least one neuron, for each layer that takes part.
+    Raises:
+        LakeError: if nothing varies in any layer.
+    """
+    memory_bank, quantile = lake.fitted(), lake.config.calibration_quantile
+    again = {}
+    for layer in memory_bank.layers:
+        number = layer.selection.layer
+        selection = replace(layer.selection, neurons=np.asarray(neurons[number]))
+        again[number] = fit_layer(*lake.normal_patches(number), selection, layer.geometry, quantile)
+    layers = tuple(layer for layer in again.values() if layer.tau > 0)
+    if not layers:
+        raise LakeError("These neurons do not vary over the normal images; choose others.")
+    left_out = tuple(LayerLeftOut(number) for number, layer in again.items() if layer.tau == 0)
+    grid = finest([layer.grid for layer in layers])
+    return lake.with_memory_bank(
+        replace(memory_bank, layers=layers, grid=grid, warnings=(*memory_bank.warnings, *left_out))
+    )
 
 
 def would_select(lake: Lake, layer: int, normals: Sequence[InputImage], site: Site | None = None) -> Selection:

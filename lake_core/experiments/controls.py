@@ -5,24 +5,30 @@ network never runs again. Long work takes `on_progress`, which is called with th
 and may raise to cancel.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from lake_core.criteria import criteria
 from lake_core.data.images import InputImage
+from lake_core.detector.image_scores import image_scores
 from lake_core.detector.lake import Lake
+from lake_core.detector.reselection import with_neurons
 from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection, jaccard, select
 from lake_core.errors import LakeError
+from lake_core.findings import RandomControlFinding
+from lake_core.metrics.bootstrap import Interval, interval, times_drawn
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.types import Labels, Progress, counted
+from lake_core.types import Labels, Neurons, Progress, counted
 
 Measure = Literal["auroc", "gap"]
+N_DRAWS = 99
+"""Random selections that a selection is compared with: then the least two-sided p-value is 0.02."""
 RANKINGS = tuple(name for name, one in criteria().items() if not one.keeps_all)
 
 
@@ -69,32 +75,78 @@ class RandomControl:
         selected: Separation of the detector's own selection.
         draws: (n_draws,) float64, separation of each random selection.
         measure: What the separation is, "auroc" or "gap".
+        bounds: 95% bootstrap interval, over test images, of `difference`; None without labels of both classes.
     """
 
     selected: float
     draws: np.ndarray = field(repr=False)
     measure: Measure
+    bounds: Interval | None = None
+
+    @classmethod
+    def of_scores(cls, labels: Labels, own: np.ndarray, drawn: Sequence[np.ndarray]) -> "RandomControl":
+        """The comparison by image AUROC.
+
+        Args:
+            labels: One per image, of both classes.
+            own: (n_images,) scores by the detector's own selection.
+            drawn: Those by each random selection, at least one.
+        """
+        is_defective, is_good = (np.array([label is side for label in labels]) for side in (True, False))
+        if not (is_defective.any() and is_good.any()):
+            raise ValueError("labels are of one class only")
+
+        def wins(scores: np.ndarray) -> np.ndarray:
+            """(n_defective, n_good): 1 where the defective image has the higher score; their mean is the AUROC."""
+            defective, good = scores[is_defective, None], scores[is_good]
+            return np.asarray((defective > good) + 0.5 * (defective == good), dtype=np.float64)
+
+        every = np.array([wins(scores) for scores in drawn])
+        ahead = wins(own) - every.mean(0)
+        known = is_defective | is_good
+        times = times_drawn(is_defective[known])
+        defective, good = times[:, is_defective[known]], times[:, is_good[known]]
+        differences = ((defective @ ahead) * good).sum(1) / ahead.size
+        return cls(float(wins(own).mean()), every.mean((1, 2)), "auroc", interval(differences))
+
+    @property
+    def difference(self) -> float:
+        """The selection's separation less the mean of the random ones."""
+        return self.selected - float(self.draws.mean())
+
+    @property
+    def n_as_good(self) -> int:
+        """Random selections that do as well as the detector's own, or better."""
+        return int(np.count_nonzero(self.draws >= self.selected))
 
     @property
     def p_value(self) -> float:
-        """Probability, in (0, 1], that one more random draw would do as well as the selection or better.
+        """Two-sided permutation p-value, in (0, 1], of the null that the selection is one of the random ones.
 
-        The exact one-sided permutation p-value (1 + #{draws >= selected}) / (1 + n_draws), under the null that the
-        selection is one of the random ones; it says nothing about other test images.
+        Twice the smaller of (1 + #{draws >= selected}) / (1 + n_draws) and the same with <=, 1 at the most. It is
+        about these test images alone.
         """
-        return float((1 + np.count_nonzero(self.draws >= self.selected)) / (1 + len(self.draws)))
+        n_as_bad = int(np.count_nonzero(self.draws <= self.selected))
+        return min(1.0, 2 * (1 + min(self.n_as_good, n_as_bad)) / (1 + len(self.draws)))
+
+    @property
+    def finding(self) -> RandomControlFinding | None:
+        """The comparison in numbers, with a verdict; None without labels of both classes."""
+        if self.bounds is None:
+            return None
+        return RandomControlFinding(len(self.draws), self.difference, *self.bounds, self.p_value)
 
 
 def random_control(
     lake: Lake,
     images: Sequence[InputImage],
     labels: Labels | None = None,
-    n_draws: int = 10,
+    n_draws: int = N_DRAWS,
     on_progress: Progress | None = None,
 ) -> RandomControl:
     """Compares the detector's selection with random ones of the same size (docs/method.md, section 6).
 
-    The same pipeline (memory bank, calibration, text part, weights) is fitted again with K random neurons per layer,
+    The same pipeline (memory bank, calibration, weights) is fitted again with as many random neurons in each layer,
     with the seeds `config.seed + 1`, `+ 2` ...; so a detector is always compared with the same draws. A draw in which
     nothing varies over the normal images gives every image the same score: 0.5, or a gap of 0.
 
@@ -102,23 +154,18 @@ def random_control(
         lake: Fitted.
         images: Test images, at least one.
         labels: One per image, or None.
-        n_draws: Number of random selections, at least 1.
+        n_draws: Number of random selections, at least 1; with fewer than 40 the p-value is never below 0.05.
         on_progress: Called after each draw.
     """
     if n_draws < 1:
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
-    selected = separation(lake, _scores(lake, images), labels)
-    config = lake.config
-    keeps_all = criteria()[config.criterion].keeps_all
-    top_k = max(selection.n_neurons for selection in _selections(lake)) if keeps_all else config.top_k
-    seeds = range(config.seed + 1, config.seed + n_draws + 1)
-    draws = np.array(
-        [
-            _separation_of(lake, images, labels, criterion="random", top_k=top_k, seed=seed)
-            for seed in counted(seeds, on_progress)
-        ]
-    )
-    return RandomControl(selected, draws, separation_measure(labels))
+    own = image_scores(lake, images)
+    sizes = {layer: len(selection.neurons) for layer, selection in lake.selection_.items()}
+    seeds = range(lake.config.seed + 1, lake.config.seed + n_draws + 1)
+    drawn = [_with(lake, _random(lake, sizes, seed), images, labels) for seed in counted(seeds, on_progress)]
+    if labels is not None and separation_measure(labels) == "auroc":
+        return RandomControl.of_scores(labels, own, [one.scores for one in drawn])
+    return RandomControl(separation(lake, own, labels), np.array([one.separation for one in drawn]), "gap")
 
 
 def sweep_k(
@@ -145,16 +192,18 @@ def sweep_k(
     """
     if n_draws < 1:
         raise ValueError(f"n_draws is {n_draws}, not at least 1")
-    n_neurons = max(selection.n_neurons for selection in _selections(lake))
+    ranked = {selection.layer: selection.order for selection in _selections(lake)}
+    n_neurons = max(map(len, ranked.values()))
     wanted = sorted(set(log_scale(n_neurons) if ks is None else ks))
-    criterion = "variance" if criteria()[lake.config.criterion].keeps_all else lake.config.criterion
     seeds = range(lake.config.seed + 1, lake.config.seed + n_draws + 1)
     rows = []
     for k in counted(wanted, on_progress):
-        selected = _separation_of(lake, images, labels, criterion=criterion, top_k=k)
+        highest = {layer: order[:k] for layer, order in ranked.items()}
+        selected = _with(lake, highest, images, labels).separation
         draws = [selected]
         if k < n_neurons:
-            draws = [_separation_of(lake, images, labels, criterion="random", top_k=k, seed=seed) for seed in seeds]
+            drawn = [_random(lake, dict.fromkeys(ranked, k), seed) for seed in seeds]
+            draws = [_with(lake, neurons, images, labels).separation for neurons in drawn]
         rows.append((k, selected, float(np.mean(draws)), float(np.std(draws)), memory_bank_bytes(lake, k)))
     return pd.DataFrame(rows, columns=["k", "selected", "random_mean", "random_std", "memory_bank_bytes"])
 
@@ -270,18 +319,27 @@ def weight_curve(
 # What the parts above share ------------------------------------------------------------------------------------------
 
 
-def _scores(lake: Lake, images: Sequence[InputImage]) -> list[float]:
-    return [lake.explain(image).score for image in images]
+class _Outcome(NamedTuple):
+    """What other neurons make of the test images: separation, and (n_images,) scores."""
+
+    separation: float
+    scores: np.ndarray
 
 
-def _separation_of(lake: Lake, images: Sequence[InputImage], labels: Labels | None, **changes: Any) -> float:
-    """Separation of the same pipeline with other neurons; chance level where nothing varies in them."""
-    other = Lake(lake.backbone, replace(lake.config, **changes), lake.store)
+def _with(lake: Lake, neurons: Neurons, images: Sequence[InputImage], labels: Labels | None) -> _Outcome:
+    """The same pipeline with other neurons; at chance level, with scores of 0, where nothing varies in them."""
     try:
-        other.fit(lake.normals_)
+        other = with_neurons(lake, neurons)
     except LakeError:
-        return 0.5 if separation_measure(labels) == "auroc" else 0.0
-    return separation(other, _scores(other, images), labels)
+        return _Outcome(0.5 if separation_measure(labels) == "auroc" else 0.0, np.zeros(len(images)))
+    scores = image_scores(other, images)
+    return _Outcome(separation(other, scores, labels), scores)
+
+
+def _random(lake: Lake, sizes: Mapping[int, int], seed: int) -> dict[int, np.ndarray]:
+    """As many random neurons in each layer, those of the criterion "random" with that seed."""
+    rank = criteria()["random"].order
+    return {layer: rank(lake.selection_[layer].sensitivity, layer, seed)[:k] for layer, k in sizes.items()}
 
 
 def _selections(lake: Lake) -> list[Selection]:

@@ -40,6 +40,12 @@ def fresh() -> None:
     forget_everything()
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Selection draws 9 random selections instead of 99."""
+    monkeypatch.setattr("lake_core.experiments.controls.N_DRAWS", 9)
+
+
 @pytest.fixture(scope="module")
 def small() -> Iterator[Dataset]:
     """Three normal images of the metal sample, and one good and two defective ones."""

@@ -20,10 +20,9 @@ from dashboard.text import escaped
 from dashboard.words import SEPARATION_NAMES
 from lake_core.data.samples import measured_sample
 from lake_core.detector.selection import Selection
+from lake_core.experiments import controls
 from lake_core.experiments.controls import RandomControl, elbow, participation_ratio, random_control
-from lake_core.sentences import quantity
-
-N_DRAWS = 10
+from lake_core.sentences import quantity, sentence
 
 
 def pick_k(selections: Mapping[int, Selection]) -> None:
@@ -187,11 +186,12 @@ def selected_neurons(chosen: Selection) -> None:
 def control_in_a_line(found: Analysis) -> str | None:
     """What the control says, as far as it is known: of the images that are open, else of the sample they are from."""
     control: RandomControl | None = results().get(control_key(found))
+    if control is not None and control.finding is not None:
+        return f"The control: {sentence(control.finding)}"
     if control is not None:
-        n_draws, n_as_good = _as_good(control)
         return (
-            f"The control: {n_as_good} of {n_draws} random selections do as well or better on these images "
-            f"({SEPARATION_NAMES[control.measure]} {control.selected:.2f}, random {control.draws.mean():.2f})."
+            f"The control: {control.n_as_good} of {len(control.draws)} random selections reach as large a gap to the "
+            "normal images or a larger one."
         )
     measured = measured_sample(found.workspace.sample)
     if measured is None:
@@ -201,11 +201,6 @@ def control_in_a_line(found: Analysis) -> str | None:
         f"The control on this sample: image AUROC {lake:.2f} with selected neurons, {random:.2f} with random ones, "
         f"{every:.2f} with all."
     )
-
-
-def _as_good(control: RandomControl) -> tuple[int, int]:
-    """How many draws there are, and how many of them do as well as the selection or better."""
-    return len(control.draws), int(np.count_nonzero(control.draws >= control.selected))
 
 
 def control_key(found: Analysis) -> Hashable:
@@ -220,30 +215,31 @@ def against_random(found: Analysis) -> None:
         return
     labels, lake, images = found.known_labels, found.lake, found.images
     control = computed_beside(
-        control_key(found), "Random draws", lambda show: random_control(lake, images, labels, N_DRAWS, show)
+        control_key(found), "Random draws", lambda show: random_control(lake, images, labels, controls.N_DRAWS, show)
     )
     if control is None:
         return
-    measure = SEPARATION_NAMES[control.measure]
+    measure, n_draws = SEPARATION_NAMES[control.measure], len(control.draws)
     st.plotly_chart(
         selection.control(control.selected, control.draws.tolist(), measure),
         key="random_control",
         alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
     )
     sizes = " and ".join(quantity(len(s.neurons), "neuron") for s in lake.selection_.values())
-    n_draws, n_as_good = _as_good(control)
+    if control.finding is not None:
+        st.markdown(f"**{sentence(control.finding)}**")
     st.markdown(
-        f"**{n_as_good} of {n_draws}** random draws of the same size ({sizes}) do as well as the selection or better; "
-        f"the selection reaches {control.selected:.3f}, the draws {control.draws.mean():.3f} on average."
+        f"{control.n_as_good} of {n_draws} random draws of the same size ({sizes}) do as well as the selection or "
+        f"better; the selection reaches {control.selected:.3f}, the draws {control.draws.mean():.3f} on average."
     )
-    lowest = 1 / (1 + n_draws)
-    st.caption(
-        f"If the selection were random itself, it would do this well or better with probability {control.p_value:.2f} "
-        f"(permutation, one-sided; with {n_draws} draws never below {lowest:.2f}). These test images alone "
-        "are compared; others may turn out differently."
-    )
-    if control.measure == "gap":
+    if control.finding is None:
         st.caption(
             "Without good and defective labels this does not say which is better: a larger gap can also mean that good "
             "test images look unusual."
+        )
+    else:
+        st.caption(
+            "A difference is claimed only where p is below 0.05, so that the selection is rare among random ones, and "
+            "where the interval excludes 0, so that it does not hang on a few of the test images. With other normal "
+            "images it may be otherwise."
         )
