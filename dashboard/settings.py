@@ -48,5 +48,7 @@ class Settings:
         return ModelKey(self.spec, self.image_size)
 
     def having(self, **parameters: Any) -> "Settings":
-        """The same with some of the method's parameters changed."""
+        """The same with some of the method's parameters changed; other layers all have the greatest K of these."""
+        if parameters.get("layers", self.config.layers) != self.config.layers:
+            parameters = {"top_k": max(self.config.ks)} | parameters
         return replace(self, config=replace(self.config, **parameters))

@@ -1,6 +1,7 @@
 """Names of things on screen that several pages use."""
 
 from lake_core.baselines import baselines
+from lake_core.config import LakeConfig
 from lake_core.detector.result import ImageResult
 from lake_core.evaluation.protocol import Method
 from lake_core.types import Label, Site
@@ -18,6 +19,11 @@ LABEL_NAMES: dict[Label | None, str] = {"good": "labelled good", "defective": "l
 NEURON_CARD = "One neuron"
 """The section of the page Neurons that a neuron is opened in."""
 SEPARATION_NAMES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
+
+
+def k_words(config: LakeConfig) -> str:
+    """K as a number, or those of the layers where they differ, in ascending order of the layers."""
+    return ", ".join(map(str, config.ks))
 
 
 def max_scoring(top_q: int) -> str:

@@ -20,6 +20,21 @@ from lake_core.types import SITES, Site
 
 Normalise = Literal["unit", "none"]
 NORMALISATIONS: tuple[Normalise, ...] = get_args(Normalise)
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "site": "residual_channel",
+        "top_k": 100,
+        "criterion": "variance",
+        "normalise": "none",
+        "smooth": 1,
+        "fusion_weight": 0.3,
+        "top_q": 1,
+    }
+}
+"""Parameters by the name of a preset. "paper" is what is known, second hand, of LAKE (Li et al., arXiv 2604.07802), and
+nothing else: layers, image size, prompts and the number of normal images are not known (docs/method.md, section 7)."""
+PAPER_BACKBONE = "ViT-L-14-336:openai"
+"""The backbone that the preset "paper" is meant for; no configuration names one."""
 Part = TypeVar("Part", "FitConfig", "TextConfig", "WeightConfig")
 
 
@@ -40,7 +55,8 @@ class FitConfig:
     Attributes:
         layers: Layers whose visual maps are averaged, numbered from 1; None takes the backbone's recommendation.
         site: "mlp_hidden" or "residual_channel"; None takes the backbone's recommendation.
-        top_k: Neurons kept per layer, >= 1; more than a layer has means all of them.
+        top_k: Neurons kept per layer, >= 1; more than a layer has means all of them. One number for all layers, or one
+            for each of `layers`; becomes a tuple in ascending order of the layers where they differ.
         criterion: Name of the criterion by which neurons are ranked; "random" and "all" are controls.
         seed: Seed of the "random" criterion, and of baselines that draw at random.
         normalise: "unit" scales vectors of selected neurons to length 1 before distances, "none" leaves them;
@@ -52,7 +68,7 @@ class FitConfig:
 
     layers: tuple[int, ...] | None = None
     site: Site | None = None
-    top_k: int = 100
+    top_k: int | tuple[int, ...] = 100
     criterion: str = "variance"
     seed: int = 0
     normalise: Normalise | None = None
@@ -60,18 +76,28 @@ class FitConfig:
     calibration_quantile: float = 0.99
 
     def __post_init__(self) -> None:
+        given = self.layers
         if self.layers is not None:
             are_numbers = len(self.layers) > 0 and all(_is_whole(layer, 1) for layer in self.layers)
             _require(are_numbers, "layers", self.layers, "at least one layer number, from 1")
             object.__setattr__(self, "layers", tuple(sorted(set(self.layers))))
         require_one_of("site", self.site, (None, *SITES))
-        require_whole("top_k", self.top_k)
+        object.__setattr__(self, "top_k", _checked_k(self.top_k, given))
         require_one_of("criterion", self.criterion, tuple(criteria()))
         require_whole("seed", self.seed, 0)
         require_one_of("normalise", self.normalise, (None, *NORMALISATIONS))
         is_odd = self.smooth is None or (_is_whole(self.smooth, 1) and self.smooth % 2 == 1)
         _require(is_odd, "smooth", self.smooth, "1, 3, 5 ...")
         _require(0 < self.calibration_quantile <= 1, "calibration_quantile", self.calibration_quantile, "in (0, 1]")
+
+    @property
+    def ks(self) -> tuple[int, ...]:
+        """K of each layer, in ascending order of the layers; a single one where it is the same for all."""
+        return self.top_k if isinstance(self.top_k, tuple) else (self.top_k,)
+
+    def k_of(self, layer: int) -> int:
+        """K of a layer; for one that is not in the configuration, the greatest of those that are."""
+        return dict(zip(self.layers or (), self.ks, strict=False)).get(layer, max(self.ks))
 
     @property
     def calibration_percentile(self) -> str:
@@ -129,6 +155,16 @@ class LakeConfig(FitConfig, TextConfig, WeightConfig):
         for part in (FitConfig, TextConfig, WeightConfig):
             part.__post_init__(self)
 
+    @classmethod
+    def preset(cls, name: str, **parameters: Any) -> "LakeConfig":
+        """The configuration of that name in `PRESETS`, with other parameters changed or added.
+
+        Raises:
+            ConfigError: if there is no such preset, or a value is not allowed.
+        """
+        require_one_of("preset", name, tuple(PRESETS))
+        return cls(**PRESETS[name] | parameters)
+
     def part(self, kind: type[Part]) -> Part:
         """The parameters of one of the three parts alone."""
         return kind(**{f.name: getattr(self, f.name) for f in fields(kind)})
@@ -158,6 +194,8 @@ class LakeConfig(FitConfig, TextConfig, WeightConfig):
         try:
             if plain.get("layers") is not None:
                 plain["layers"] = tuple(plain["layers"])
+            if isinstance(plain.get("top_k"), list):
+                plain["top_k"] = tuple(plain["top_k"])
             if isinstance(plain.get("prompts"), Mapping):
                 plain["prompts"] = PromptEnsemble(**{name: tuple(texts) for name, texts in plain["prompts"].items()})
             return cls(**plain)
@@ -175,6 +213,21 @@ class ResolvedConfig(LakeConfig):
     site: Site = "mlp_hidden"
     normalise: Normalise = "unit"
     smooth: int = 3
+
+
+def _checked_k(top_k: int | tuple[int, ...], layers: tuple[int, ...] | None) -> int | tuple[int, ...]:
+    """K as one number where it is the same for all layers, else in ascending order of the layers, as far as known."""
+    if not isinstance(top_k, tuple):
+        require_whole("top_k", top_k)
+        return top_k
+    are_numbers = len(top_k) > 0 and all(_is_whole(k, 1) for k in top_k)
+    _require(are_numbers, "top_k", top_k, "whole numbers of at least 1")
+    if layers is not None:
+        fits = len(top_k) == len(layers) == len(set(layers))
+        allowed = f"one number for all layers, or one for each of the layers {', '.join(map(str, layers))}"
+        _require(fits, "top_k", top_k, allowed)
+        top_k = tuple(k for _, k in sorted(zip(layers, top_k, strict=True)))
+    return top_k if len(set(top_k)) > 1 else top_k[0]
 
 
 def _is_whole(value: object, lowest: int) -> bool:

@@ -28,7 +28,7 @@ else:
     if view == "Ranking":
         selections = found.lake.selection_
         overview.pick_k(selections)
-        overview.one_k_for_all(selections)
+        overview.k_and_elbows(selections)
         for selection in selections.values():
             overview.ranking(selection, len(selections))
         overview.against_random(found)

@@ -36,7 +36,7 @@ def settle(backbone: Backbone) -> tuple[Site, tuple[int, ...]]:
     site: Site = state[key]
     allowed, key = backbone.layers_with(site), f"layers_{backbone.spec}_{site}"
     kept = sorted(layer for layer in state.get(key, []) if layer in allowed)
-    state[key] = kept or _recommended_layers(backbone, site)
+    state[key] = kept or recommended_layers(backbone, site)
     for name, default in _defaults(backbone, backbone, site).items():
         state.setdefault(name, default)
     return site, tuple(state[key])
@@ -66,13 +66,19 @@ def draw(native: Backbone, backbone: Backbone) -> None:
                 st.caption(f":primary[●] changed; default: {shown(defaults[name])}")
 
 
+def recommended_layers(backbone: Backbone, site: Site) -> list[int]:
+    """The layers that suit a backbone at a site; where those that it recommends lack the site, the last that has it."""
+    allowed = backbone.layers_with(site)
+    return sorted(layer for layer in backbone.recommended.layers if layer in allowed) or [allowed[-1]]
+
+
 def _defaults(native: Backbone, backbone: Backbone, site: Site) -> dict[str, Any]:
     """What each control stands at by default, by its key."""
     spec, suits = backbone.spec, backbone.recommended
     size = {f"size_{spec}": native.input_size[0]} if native.takes_any_size else {}
     return size | {
         f"site_{spec}": suits.site,
-        f"layers_{spec}_{site}": _recommended_layers(backbone, site),
+        f"layers_{spec}_{site}": recommended_layers(backbone, site),
         "criterion": DEFAULTS.criterion,
         f"normalise_{spec}": suits.normalise,
         f"smooth_{spec}": suits.smooth,
@@ -103,11 +109,6 @@ def _reset(defaults: Mapping[str, Any]) -> None:
 
 def _sites(backbone: Backbone) -> list[Site]:
     return [site for site in SITES if backbone.layers_with(site)]
-
-
-def _recommended_layers(backbone: Backbone, site: Site) -> list[int]:
-    allowed = backbone.layers_with(site)
-    return sorted(layer for layer in backbone.recommended.layers if layer in allowed) or [allowed[-1]]
 
 
 def _pick_size(key: str, native: Backbone) -> None:

@@ -1,10 +1,10 @@
-"""The shared sidebar: backbone, object name, K and fusion weight on every page, and what few change under Advanced."""
+"""The shared sidebar: backbone, preset, object name, K and w on every page, and what few change under Advanced."""
 
 from dataclasses import replace
 
 import streamlit as st
 
-from dashboard.components import advanced
+from dashboard.components import advanced, presets, top_k
 from dashboard.components.downloads import arrived, begin, begin_anew, forget_ended, show_download
 from dashboard.components.page import error
 from dashboard.services.analysis import filled
@@ -52,8 +52,9 @@ def draw() -> Settings | None:
         if not backbone.is_tuned:
             st.caption(UNTUNED)
         site, layers = advanced.settle(backbone)
+        presets.draw(backbone)
         _pick_name()
-        _pick_k(max(backbone.layer(layer).n_neurons[site] for layer in layers))
+        k = top_k.draw({layer: backbone.layer(layer).n_neurons[site] for layer in layers})
         _pick_weight()
         advanced.draw(native, backbone)
     state = st.session_state
@@ -61,7 +62,7 @@ def draw() -> Settings | None:
         kept.config,  # with what has no widget here: seed, quantiles and prompts
         site=site,
         layers=layers,
-        top_k=state.top_k,
+        top_k=k,
         criterion=state.criterion,
         fusion_weight=state.fusion_weight,
         object_name=state.object_name,
@@ -95,7 +96,6 @@ def _set_widgets(kept: Settings, anew: bool = False) -> None:
     values = {
         "backbone_choice": kept.spec if is_known else OTHER,
         "other_spec": "" if is_known else kept.spec,
-        "top_k": config.top_k,
         "criterion": config.criterion,
         "fusion_weight": config.fusion_weight,
         "top_q": config.top_q,
@@ -105,7 +105,7 @@ def _set_widgets(kept: Settings, anew: bool = False) -> None:
         f"layers_{kept.spec}_{config.site}": list(config.layers) if config.layers else None,
         f"normalise_{kept.spec}": config.normalise,
         f"smooth_{kept.spec}": config.smooth,
-    }
+    } | top_k.values(config)
     for name, value in values.items():
         if value is not None and (anew or name not in st.session_state):
             st.session_state[name] = value
@@ -185,18 +185,6 @@ def _pick_name() -> None:
         placeholder=NO_NAME,
         max_chars=60,
         help="What the images show; it is put into the text prompts.",
-    )
-
-
-def _pick_k(n_neurons: int) -> None:
-    st.session_state.top_k = min(st.session_state.top_k, n_neurons)
-    st.slider(
-        "Neurons kept per layer (K)",
-        1,
-        n_neurons,
-        key="top_k",
-        help="A neuron is one number that a layer computes at every patch of the image. Neurons are ranked by how "
-        "sensitive they are over the normal patches; the K most sensitive of each layer are kept.",
     )
 
 

@@ -44,11 +44,14 @@ def _selected() -> str:
     config, backbone = settings.config, model(settings.model).backbone
     layers = config.layers or backbone.recommended.layers
     site = config.site or backbone.recommended.site
-    sizes = " and of ".join(f"{backbone.layer(layer).n_neurons[site]} in layer {layer}" for layer in layers)
+    sizes = " and ".join(
+        f"the **first {config.k_of(layer)}** of {backbone.layer(layer).n_neurons[site]} in layer {layer}"
+        for layer in layers
+    )
     return (
         "A **neuron** is one of the numbers that a layer of the network computes for every patch. Neurons are ranked "
-        f"by their {criteria()[config.criterion].title} over the good parts, and the **first {config.top_k}** of "
-        f"{sizes} are kept. The outlined curve shows the ranking and where it is cut. **Try it:** move K, and see what "
+        f"by their {criteria()[config.criterion].title} over the good parts, and {sizes} "
+        "are kept. The outlined curve shows the ranking and where it is cut. **Try it:** move K, and see what "
         "is kept."
     )
 

@@ -1,6 +1,6 @@
 """Figures of the page Selection's checks: criteria, sites, stability, and the sweep over K."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -57,10 +57,10 @@ def overlap(table: pd.DataFrame) -> go.Figure:
         zmax=1,
         colorscale=SEQUENTIAL,
         hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
-        colorbar={"title": "Jaccard", "thickness": 12},
+        showscale=False,  # the numbers are written in, and a phone has no width to spare
     )
     figure = go.Figure([heat, written(shares, names, list(table.index), np.vectorize("{:.2f}".format)(shares))])
-    figure.update_layout(height=330, template=TEMPLATE, yaxis={"autorange": "reversed"})
+    figure.update_layout(height=100 + 44 * len(names), template=TEMPLATE, yaxis={"autorange": "reversed"})
     return figure
 
 
@@ -110,8 +110,14 @@ def beyond(rows: pd.DataFrame) -> str:
     )
 
 
-def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
-    """Separation against K on a log scale, selected and random, with the memory bank's memory on a second axis."""
+def sweep(rows: pd.DataFrame, ks: Sequence[int], measure: str) -> go.Figure:
+    """Separation against K on a log scale, selected and random, with the memory bank's memory on a second axis.
+
+    Args:
+        rows: From `sweep_k`, one K for all layers in each.
+        ks: The configuration's own, each marked by a line.
+        measure: On the axis.
+    """
     low, high = _drawn_range(rows)
     room = 0.15 * max(high - low, 0.05)
     figure = go.Figure()
@@ -153,7 +159,8 @@ def sweep(rows: pd.DataFrame, top_k: int, measure: str) -> go.Figure:
         line={"color": TOTAL, "dash": "dash", "width": 1},
         hovertemplate="K = %{x}: %{y:.2f} MiB<extra>memory</extra>",
     )
-    figure.add_vline(x=top_k, line={"dash": "dash", "color": TOTAL, "width": 2})
+    for k in ks:
+        figure.add_vline(x=k, line={"dash": "dash", "color": TOTAL, "width": 2})
     figure.update_layout(
         xaxis={"title": "K, neurons kept per layer (log)", "type": "log"},
         yaxis={"title": measure, "range": [low - room, high + room]},

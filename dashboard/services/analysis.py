@@ -175,11 +175,12 @@ def resolved(settings: Settings) -> ResolvedConfig:
 def filled(settings: Settings) -> Settings:
     """The settings with nothing left to the backbone's recommendation, as the sidebar would give them."""
     backbone, config = model(settings.model).backbone, resolved(settings)
-    n_neurons = max(backbone.layer(layer).n_neurons[config.site] for layer in config.layers)
+    n_neurons = [backbone.layer(layer).n_neurons[config.site] for layer in config.layers]
+    ks = tuple(map(min, config.ks, n_neurons if len(config.ks) > 1 else [max(n_neurons)]))
     return Settings(
         settings.spec,
         backbone.input_size[0] if backbone.takes_any_size else None,
-        LakeConfig(**vars(config) | {"top_k": min(config.top_k, n_neurons)}),
+        LakeConfig(**vars(config) | {"top_k": ks if len(ks) > 1 else ks[0]}),
     )
 
 
@@ -303,7 +304,7 @@ def all_selections(settings: Settings, workspace: Workspace) -> dict[int, Select
         ("rankings", settings.model, ranking, identities(workspace.normals)),
         lambda: _rankings(settings.model, config, config.site, workspace),
     )
-    return {layer: ranked.cut(config.top_k) for layer, ranked in rankings.items()}
+    return {layer: ranked.cut(config.k_of(layer)) for layer, ranked in rankings.items()}
 
 
 def _rankings(key: ModelKey, config: LakeConfig, site: Site, workspace: Workspace) -> dict[int, Selection]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dashboard.services.analysis import Analysis, fitted, patch_scores
 from dashboard.settings import Settings
-from dashboard.words import SITE_NAMES
+from dashboard.words import SITE_NAMES, k_words
 from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
 from lake_core.criteria import criteria
@@ -25,9 +25,9 @@ def selection_words(config: LakeConfig) -> str:
     if config.criterion == "all":
         return "all neurons"
     if config.criterion == "random":
-        return f"{config.top_k} random"
+        return f"{k_words(config)} random"
     by = "" if config.criterion == DEFAULTS.criterion else f" by {criteria()[config.criterion].title}"
-    return f"top {config.top_k}{by}"
+    return f"top {k_words(config)}{by}"
 
 
 def parts(settings: Settings) -> dict[str, str]:
@@ -73,7 +73,7 @@ def pairs(settings: Settings, backbone: Backbone) -> dict[str, tuple[Settings, S
     ranked = settings.having(criterion=DEFAULTS.criterion) if is_control else settings
     found = {
         "Selected vs random": (ranked, ranked.having(criterion="random")),
-        f"Top {config.top_k} vs all": (ranked, ranked.having(criterion="all")),
+        f"Top {k_words(config)} vs all": (ranked, ranked.having(criterion="all")),
     }
     at: dict[Site, Settings] = {}
     for site in SITES:

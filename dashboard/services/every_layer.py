@@ -46,7 +46,7 @@ def seconds_expected(found: Analysis) -> float:
         hook_point = lake.backbone.hook_point(layer, lake.config.site)
         n_patches = lake.backbone.grid(hook_point).n_patches
         n_rows = n_patches * len(lake.normals_)
-        k = min(lake.config.top_k, lake.backbone.n_neurons(hook_point))
+        k = min(lake.config.k_of(layer), lake.backbone.n_neurons(hook_point))
         products += n_rows * k * (n_patches + _SHARE_COMPARED * n_rows)
     return products / _PRODUCTS_PER_SECOND
 

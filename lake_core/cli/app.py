@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from lake_core.cli.lists import LIST, ListsCommand, layer_numbers, numbers, words
+from lake_core.cli.presets import Preset, TopK, given_parameters
+from lake_core.config import PAPER_BACKBONE
 from lake_core.criteria import criteria
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, UnavailableError
 from lake_core.evaluation.protocol import DEFAULT_METHODS, METHODS
@@ -33,7 +35,6 @@ Criterion = Annotated[
 ObjectName = Annotated[
     str | None, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
 ]
-TopK = Annotated[int | None, typer.Option(help="Neurons selected in each layer; default 100.")]
 SiteName = Annotated[
     str | None, typer.Option(metavar="|".join(SITES), help="Activation site; default: what suits the model.")
 ]
@@ -104,6 +105,7 @@ def score(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for scores.csv, config.json, scale.png and maps/.")],
     model: Model = "lake-cnn",
     object_name: ObjectName = None,
+    preset: Preset = None,
     top_k: TopK = None,
     fusion_weight: Annotated[float | None, typer.Option(help="Weight of the text map, 0 to 1; default 0.3.")] = None,
     layers: Annotated[
@@ -130,7 +132,8 @@ def score(
     """
     from lake_core.cli.score import Request, run
 
-    given = _given(
+    given = given_parameters(
+        preset,
         object_name=object_name,
         top_k=top_k,
         fusion_weight=fusion_weight,
@@ -140,11 +143,6 @@ def score(
         seed=seed,
     )
     run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html))
-
-
-def _given(**parameters: Any) -> dict[str, Any]:
-    """Those that were named on the command line."""
-    return {name: value for name, value in parameters.items() if value is not None}
 
 
 @app.command()
@@ -168,6 +166,7 @@ def neurons(
     ] = None,
     model: Model = "lake-cnn",
     object_name: ObjectName = None,
+    preset: Preset = None,
     top_k: TopK = None,
     site: SiteName = None,
     criterion: Criterion = None,
@@ -181,7 +180,7 @@ def neurons(
     """
     from lake_core.cli.neurons import Request, run
 
-    given = _given(object_name=object_name, top_k=top_k, site=site, criterion=criterion, seed=seed)
+    given = given_parameters(preset, object_name=object_name, top_k=top_k, site=site, criterion=criterion, seed=seed)
     run(Request(normal, json_out, test, layer, top, describe, concepts, model, image_size, device, given))
 
 
@@ -198,7 +197,8 @@ def evaluate(
     object_name: Annotated[
         str, typer.Option("--object", metavar="NAME", help="What the images show; default: each data set's name.")
     ] = "",
-    top_k: Annotated[int, typer.Option(help="Neurons selected in each layer.")] = 100,
+    preset: Preset = None,
+    top_k: TopK = None,
     criterion: Criterion = None,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
     device: Device = "auto",
@@ -227,13 +227,13 @@ def evaluate(
     protocol = FewShotProtocol(
         numbers("--shots", shots), numbers("--seeds", seeds), checked_methods(words(methods)), pixel
     )
-    config = LakeConfig(top_k=top_k, object_name=object_name, criterion=criterion or LakeConfig().criterion)
+    given = given_parameters(preset, top_k=top_k, object_name=object_name or None, criterion=criterion)
     run(
         Request(
             folder=folder,
             categories=categories,
             protocol=protocol,
-            config=config,
+            config=LakeConfig(**given),
             model=model,
             device=device,
             precision=precision,
@@ -244,6 +244,37 @@ def evaluate(
             csv_out=csv_out,
             resume=resume,
             with_scores=with_scores,
+        )
+    )
+
+
+@app.command(cls=ListsCommand)
+def reproduce(
+    dataset: Annotated[str, typer.Argument(metavar="mvtec_ad|visa|btad", help="A data set with published figures.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where its categories lie on this machine.")],
+    model: Model = PAPER_BACKBONE,
+    shots: Annotated[str, typer.Option(metavar="N,N", help=f"Numbers of normal images, {LIST}; 4 is ours.")] = "4",
+    seeds: Annotated[str, typer.Option(metavar="N,N", help=f"Random seeds for choosing them, {LIST}.")] = "0,1,2",
+    device: Device = "auto",
+    json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run to the same --json OUT.")] = False,
+) -> None:
+    """Run what is known of the paper's protocol on a public data set, and print it beside the paper's figures.
+
+    Example: lake reproduce mvtec_ad data/mvtec --json mvtec.json
+    """
+    from lake_core.cli.reproduce import Request, run
+
+    run(
+        Request(
+            dataset=dataset,
+            folder=folder,
+            shots=numbers("--shots", shots),
+            seeds=numbers("--seeds", seeds),
+            model=model,
+            device=device,
+            json_out=json_out,
+            resume=resume,
         )
     )
 

@@ -1,7 +1,7 @@
 """What `lake evaluate` does: the few-shot protocol over data sets, printed as tables and written as JSON and CSV."""
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.report import Cell, EvaluationReport, Spread
 from lake_core.evaluation.runner import Engine, LocalEngine, evaluate
 
-_TITLES: dict[Metric, str] = {
+TITLES: dict[Metric, str] = {
     "image_auroc": "Image AUROC",
     "pixel_auroc": "Pixel AUROC",
     "pixel_aupro": "AUPRO (up to FPR 0.3)",
@@ -53,9 +53,24 @@ class Request:
     with_scores: bool
 
 
-def run(request: Request) -> None:
-    """Evaluates, prints tables, and writes the files asked for.
+def print_tables(report: EvaluationReport) -> None:
+    """Prints all tables of a report, and what should be known about it."""
+    console = Console()
+    found = tables(report)
+    for table in found:
+        console.print(table)
+    if not found:
+        typer.echo("Nothing could be measured: every metric is null, for the reason given below.")
+    for problem in report.problems:
+        typer.echo(f"Note: {problem}")
 
+
+def run(request: Request, show: Callable[[EvaluationReport], None] = print_tables) -> None:
+    """Evaluates, prints, and writes the files asked for.
+
+    Args:
+        request: What was asked for.
+        show: Prints the report.
     Raises:
         ConfigError, BackboneError, DatasetError: if something was asked for that cannot be.
     """
@@ -76,7 +91,7 @@ def run(request: Request) -> None:
         report = evaluate(
             folders, engine, request.config, request.protocol, checkpoint=checkpoint, on_progress=on_progress
         )
-    _print(report)
+    show(report)
     if request.csv_out is not None:
         write_rows(request.csv_out, report.rows("results"))
         typer.echo(f"Rows written to {request.csv_out}")
@@ -119,17 +134,6 @@ def _interruption_reported(checkpoint: Checkpoint | None, n_categories: int) -> 
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def _print(report: EvaluationReport) -> None:
-    console = Console()
-    found = tables(report)
-    for table in found:
-        console.print(table)
-    if not found:
-        typer.echo("Nothing could be measured: every metric is null, for the reason given below.")
-    for problem in report.problems:
-        typer.echo(f"Note: {problem}")
-
-
 def write_rows(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
     """Writes rows as CSV; what could not be measured is an empty cell."""
     with writing(path), path.open("w", encoding="utf-8", newline="") as file:
@@ -144,7 +148,7 @@ def tables(report: EvaluationReport) -> list[Table]:
     methods = list(dict.fromkeys(row.method for row in report.summary))
     found = []
     for shots in dict.fromkeys(row.shots for row in report.summary):
-        for metric, title in _TITLES.items():
+        for metric, title in TITLES.items():
             rows = {
                 method: [report.summary_of(name, shots, method).metrics[metric] for name in names] for method in methods
             }

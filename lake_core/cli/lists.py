@@ -10,7 +10,7 @@ from lake_core.data.samples import samples_if_named
 from lake_core.errors import ConfigError
 
 LIST = "separated by commas or spaces"
-_NUMBER_LISTS = {"--shots", "--seeds"}
+_NUMBER_LISTS = {"--shots", "--seeds", "--top-k"}
 _LISTS = _NUMBER_LISTS | {"--categories", "--methods"}
 
 

@@ -80,7 +80,7 @@ def run(request: Request) -> None:
         "layer": layer,
         "site": lake.config.site,
         "criterion": lake.config.criterion,
-        "top_k": lake.config.top_k,
+        "top_k": lake.config.k_of(layer),
         "seed": lake.config.seed,
         "object_name": lake.config.object_name,
         "normals": [image.name for image in lake.normals_],

@@ -195,7 +195,7 @@ def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
     for warning in lake.memory_bank_.warnings:
         reporter.note(sentence(warning))
     for layer, selection in lake.selection_.items():
-        if lake.config.top_k >= selection.n_neurons:
+        if lake.config.k_of(layer) >= selection.n_neurons:
             reporter.note(f"All {selection.n_neurons} neurons of layer {layer} are kept: nothing is selected.")
     if len(lake.normals_) == 1:
         reporter.note("With a single normal image the threshold is a rough guess; give at least four.")

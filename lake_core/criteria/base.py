@@ -35,7 +35,7 @@ class Criterion(ABC):
             inside_ip: (n_images, n_patches) bool, patches that lie on the image; the others must not count.
             layer: Layer number, from 1.
         Returns:
-            (n_neurons,) float32, >= 0.
+            (n_neurons,) float32, >= 0 and finite.
         """
 
     def order(self, sensitivity: np.ndarray, layer: int, seed: int) -> np.ndarray:

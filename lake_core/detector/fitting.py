@@ -74,7 +74,8 @@ def _layer(
     """What is learned of a layer, or None where its selected neurons do not vary."""
     backbone = store.backbone
     acts_ipn, inside_ip = (values.to(backbone.device) for values in store.patches(images, hook_point))
-    selection = select(acts_ipn, inside_ip, hook_point.layer, config.site, config.criterion, config.top_k, config.seed)
+    number, top_k = hook_point.layer, config.k_of(hook_point.layer)
+    selection = select(acts_ipn, inside_ip, number, config.site, config.criterion, top_k, config.seed)
     geometry = Geometry(backbone.grid(hook_point), config.smooth, config.normalise)
     layer = learn(acts_ipn, inside_ip, selection, geometry, config.calibration_quantile)
     return layer if layer.tau > 0 else None

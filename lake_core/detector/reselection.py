@@ -55,7 +55,7 @@ def would_select(lake: Lake, layer: int, normals: Sequence[InputImage], site: Si
     config = lake.config
     site = site or config.site
     patches = lake.store.patches(normals, lake.backbone.hook_point(layer, site))
-    return select(*patches, layer, site, config.criterion, config.top_k, config.seed)
+    return select(*patches, layer, site, config.criterion, config.k_of(layer), config.seed)
 
 
 def left_out_selections(lake: Lake, layer: int) -> list[np.ndarray]:
@@ -68,7 +68,7 @@ def left_out_selections(lake: Lake, layer: int) -> list[np.ndarray]:
     n_normals = len(lake.normals_)
     choices = [[i for i in range(n_normals) if i != left_out] for left_out in range(n_normals)]
     return [
-        select(*patches.of(kept), layer, config.site, config.criterion, config.top_k, config.seed).neurons
+        select(*patches.of(kept), layer, config.site, config.criterion, config.k_of(layer), config.seed).neurons
         for kept in (choices if n_normals > 1 else [[0]])
     ]
 

@@ -241,7 +241,7 @@ def compare_criteria(lake: Lake, names: Sequence[str] = RANKINGS) -> CriteriaCom
     for layer in (selection.layer for selection in _selections(lake)):
         patches = lake.normal_patches(layer)
         selections[layer] = {
-            name: select(*patches, layer, config.site, name, config.top_k, config.seed) for name in names
+            name: select(*patches, layer, config.site, name, config.k_of(layer), config.seed) for name in names
         }
     overlaps = {
         layer: pd.DataFrame(

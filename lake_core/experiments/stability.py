@@ -90,7 +90,7 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
 
 def _select(lake: Lake, patches: Patches, full: Selection) -> np.ndarray:
     config = lake.config
-    return select(*patches, full.layer, full.site, full.criterion, config.top_k, config.seed).neurons
+    return select(*patches, full.layer, full.site, full.criterion, config.k_of(full.layer), config.seed).neurons
 
 
 def fewer_normals(n_normals: int, n_seeds: int) -> list[tuple[list[int], int | None, int | None]]:

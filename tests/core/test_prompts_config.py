@@ -35,6 +35,7 @@ def test_defaults_are_those_of_the_method() -> None:
         {"smooth": 2}, {"smooth": 0}, {"smooth": -1}, {"calibration_quantile": 0.0}, {"calibration_quantile": 1.01},
         {"fusion_weight": -0.1}, {"fusion_weight": 1.1}, {"fusion_weight": float("nan")}, {"top_q": 0},
         {"threshold_quantile": 1.5}, {"threshold_quantile": -0.5},
+        {"top_k": ()}, {"top_k": (3, 0)}, {"top_k": (3, 2.5)}, {"top_k": [3, 4]},
     ],
 )  # fmt: skip
 def test_values_that_are_not_allowed_are_refused_in_one_sentence(wrong: dict[str, Any]) -> None:
@@ -56,6 +57,58 @@ def test_configurations_are_frozen_equal_by_value_and_usable_as_keys() -> None:
     assert LakeConfig(top_k=5) != LakeConfig(top_k=6)
     with pytest.raises(dataclasses.FrozenInstanceError):
         one.top_k = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("layers", "top_k", "kept", "ks"),
+    [
+        ((15, 12), (60, 100), (100, 60), {12: 100, 15: 60, 9: 100}),
+        ((12, 15), (100, 60), (100, 60), {12: 100, 15: 60, 9: 100}),
+        ((12, 15), 7, 7, {12: 7, 15: 7, 9: 7}),
+        ((12, 15), (7, 7), 7, {12: 7, 15: 7}),
+        ((15,), (60,), 60, {15: 60}),
+        (None, (100, 60), (100, 60), {}),
+    ],
+)
+def test_k_is_one_number_or_goes_with_its_layer(
+    layers: tuple[int, ...] | None, top_k: int | tuple[int, ...], kept: int | tuple[int, ...], ks: dict[int, int]
+) -> None:
+    config = LakeConfig(layers=layers, top_k=top_k)
+    assert config.top_k == kept
+    assert {layer: config.k_of(layer) for layer in ks} == ks
+    assert config.ks == (kept if isinstance(kept, tuple) else (kept,))
+    assert LakeConfig.from_dict(json.loads(json.dumps(config.as_dict()))) == config
+    assert hash(LakeConfig(layers=config.layers, top_k=kept)) == hash(config)
+
+
+@pytest.mark.parametrize(
+    ("layers", "top_k"), [((12, 15), (60, 70, 80)), ((12, 15), (60,)), ((15,), (60, 70)), ((12, 12), (60, 70))]
+)
+def test_one_k_for_each_layer_must_match_the_layers_chosen_or_recommended(
+    layers: tuple[int, ...], top_k: tuple[int, ...]
+) -> None:
+    words = f"top_k is {top_k!r}; it must be one number for all layers, or one for each of the layers "
+    with pytest.raises(ConfigError, match="^" + re.escape(words + ", ".join(map(str, layers)) + ".") + "$"):
+        LakeConfig(layers=layers, top_k=top_k)
+    if len(set(top_k)) > 1:
+        with pytest.raises(ConfigError, match=re.escape(words)):
+            LakeConfig(top_k=top_k).resolved(Recommended(layers, "mlp_hidden"))
+
+
+def test_the_papers_preset_is_what_is_known_of_it_and_nothing_else() -> None:
+    config = LakeConfig.preset("paper")
+    known = LakeConfig(site="residual_channel", top_k=100, criterion="variance", normalise="none", smooth=1)
+    assert config == dataclasses.replace(known, fusion_weight=0.3, top_q=1)
+    assert config.layers is None, "not known: the backbone's recommendation"
+    assert config.resolved(Recommended((16,), "mlp_hidden")).layers == (16,)
+    assert config.resolved(Recommended((16,), "mlp_hidden")).site == "residual_channel"
+
+
+def test_given_parameters_override_those_of_a_preset() -> None:
+    config = LakeConfig.preset("paper", top_k=7, object_name="nut")
+    assert (config.top_k, config.object_name, config.smooth) == (7, "nut", 1)
+    with pytest.raises(ConfigError, match=r"^preset is 'papers'; it must be one of paper\.$"):
+        LakeConfig.preset("papers")
 
 
 def test_an_empty_object_name_becomes_object() -> None:
@@ -90,6 +143,7 @@ def test_a_configuration_survives_json() -> None:
         {"top_q": 0}, {"topk": 3}, {"layers": 5}, {"layers": ["x"]}, {"top_k": "many"}, {"prompts": {"states": []}},
         {"prompts": {"templates": []}}, {"prompts": 5}, {"object_name": 5}, {"seed": "x"}, {"top_k": 2.5},
         {"seed": -1}, {"layers": [1.5]}, {"fusion_weight": None}, {"prompts": {"templates": "a {}"}},
+        {"top_k": []}, {"top_k": [3, "x"]},
     ],
 )  # fmt: skip
 def test_a_configuration_that_cannot_be_read_is_refused(values: dict[str, Any]) -> None:

@@ -162,3 +162,15 @@ def test_names_say_what_differs_and_nothing_else() -> None:
         "lake-cnn, 384 px, MLP hidden, layer 12",
         "lake-vit, residual channel, layer 8",
     ]
+
+
+def test_a_k_for_each_layer_is_named_and_stays_with_its_layers() -> None:
+    config = LakeConfig(layers=(12, 15), site="mlp_hidden", normalise="unit", smooth=3, top_k=(30, 60))
+    one = Settings("lake-cnn", 384, config)
+    assert configurations.names([one, one.having(top_k=20)]) == ["top 30, 60", "top 20"]
+    assert one.having(layers=(15,)).config.top_k == one.having(layers=None).config.top_k == 60
+    assert one.having(layers=(12, 15), fusion_weight=0.0).config.top_k == (30, 60)
+    pairs = configurations.pairs(one, model(one.model).backbone)
+    assert [two.config.ks for two in pairs["MLP hidden vs residual channel"]] == [(30, 60), (30, 60)]
+    assert [filled(two).config.ks for two in pairs["lake-cnn vs lake-vit"]] == [(30, 60), (60,)]
+    assert filled(one.having(top_k=(30, 9999))).config.top_k == (30, 720)

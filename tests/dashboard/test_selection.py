@@ -94,6 +94,32 @@ def test_the_elbow_can_be_taken(small: Dataset) -> None:
     assert app.session_state.session.settings.config.top_k == suggested
 
 
+def test_with_a_k_for_each_layer_the_page_leaves_it_to_the_sidebar_and_takes_one_elbow(small: Dataset) -> None:
+    app = full(small, "selection")
+    app.sidebar.multiselect(key="layers_lake-cnn_mlp_hidden").set_value([9, 15])
+    app.sidebar.slider(key="top_k").set_value(40)
+    app.run()
+    app.sidebar.toggle(key="k_by_layer").set_value(True).run()
+    app.sidebar.slider(key="k_of_9").set_value(12).run()
+    app = view(app, "Ranking")
+    assert app.session_state.session.settings.config.top_k == (12, 40)
+    assert "Each layer has its own K, set in the sidebar." in texts(app)
+    assert "K is the same for every layer" not in texts(app)
+    assert {f"{metric.value.split(' of')[0]}" for metric in app.metric if metric.label == "Neurons kept"} == {
+        "12",
+        "40",
+    }
+    button = next(one for one in app.button if one.key == "elbow_9")
+    assert "every layer" not in button.label
+    button.click().run()
+    suggested = int(button.label.split(" = ")[1].split()[0])
+    assert app.session_state.session.settings.config.top_k == (suggested, 40)
+    app = view(app, GLANCE)
+    assert "page_k" not in app.session_state
+    app.sidebar.toggle(key="k_by_layer").set_value(False).run()
+    assert app.session_state.session.settings.config.top_k == max(suggested, 40)
+
+
 def test_one_k_for_all_layers_is_said_beside_the_elbow_of_each(small: Dataset) -> None:
     app = full(small, "selection")
     assert "K is the same for every layer" not in texts(app)
@@ -197,7 +223,7 @@ def test_outliers_of_the_sweep_are_told_and_do_not_set_its_scale() -> None:
         }
     )
     assert checks.beyond(rows) == "selected at K = 5, -40; random at K = 5, 11"
-    low, high = checks.sweep(rows, 100, "gap").layout.yaxis.range
+    low, high = checks.sweep(rows, [100], "gap").layout.yaxis.range
     assert -0.2 < low < 0.0 < 0.35 < high < 0.6
     rows.loc[1, ["selected", "random_mean"]] = 0.2
     assert checks.beyond(rows) == ""

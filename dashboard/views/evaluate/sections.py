@@ -12,7 +12,7 @@ from dashboard.plots.evaluate import METRIC_NAMES
 from dashboard.services.jobs import EvaluationRequest, Job
 from dashboard.text import escaped
 from dashboard.views.evaluate import misclassified
-from dashboard.words import METHOD_NAMES, SITE_NAMES
+from dashboard.words import METHOD_NAMES, SITE_NAMES, k_words
 from lake_core.evaluation.report import MEAN, EvaluationReport
 from lake_core.metrics.decision import counts, is_anomalous
 from lake_core.metrics.image_metrics import best_f1
@@ -34,7 +34,7 @@ def show(job: Job) -> None:
     layers = ", ".join(map(str, config.layers))
     st.caption(
         f"{escaped(report.model)}, {'layers' if len(config.layers) > 1 else 'layer'} {layers}, "
-        f"{SITE_NAMES[config.site]} neurons, K = {config.top_k}, w = {config.fusion_weight:g} · "
+        f"{SITE_NAMES[config.site]} neurons, K = {k_words(config)}, w = {config.fusion_weight:g} · "
         f"{quantity(int(sizes['n_test'].sum()), 'test image')}, {sizes['n_defective'].sum()} of them defective · "
         f"{job.seconds:.0f} s in all"
     )

@@ -124,9 +124,7 @@ def over_k(found: Analysis) -> None:
     if rows is None:
         return
     measure = SEPARATION_NAMES[separation_measure(labels)]
-    st.plotly_chart(
-        checks.sweep(rows, found.lake.config.top_k, measure), alt=f"{measure} against K, selected and random"
-    )
+    st.plotly_chart(checks.sweep(rows, found.lake.config.ks, measure), alt=f"{measure} against K, selected and random")
     beyond = checks.beyond(rows)
     st.caption(
         "The band is one standard deviation over three random draws; selected and random neurons need the same memory. "

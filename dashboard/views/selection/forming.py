@@ -36,15 +36,15 @@ def watch(settings: Settings, workspace: Workspace) -> None:
     if formed is None:
         return
     if what == GROWING:
-        steps = formed.growing([*log_scale(formed.rankings[-1].n_neurons, N_VALUES), config.top_k])
+        steps = formed.growing([*log_scale(formed.rankings[-1].n_neurons, N_VALUES), config.k_of(layer)])
         shown = growing(steps)
         st.markdown(
             "All normal images are there, and K grows: the ranking stays as it is, so neurons enter and none leaves."
         )
     else:
-        steps = formed.arriving(config.top_k)
+        steps = formed.arriving(config.k_of(layer))
         shown = arriving(steps, sources(workspace, steps))
-        st.markdown(f"**{escaped(sentence(formed.finding(config.top_k)))}**")
+        st.markdown(f"**{escaped(sentence(formed.finding(config.k_of(layer))))}**")
     replay(shown, f"replay_{what}_{layer}")
     if what == ARRIVING:
         st.caption(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from dashboard.components import top_k
 from dashboard.components.layout import chart
 from dashboard.components.neurons import preview, preview_address, shared_image
 from dashboard.components.pickers import first_clicked, see_page
@@ -24,11 +25,6 @@ from lake_core.experiments.controls import RandomControl, elbow, participation_r
 from lake_core.sentences import quantity, sentence
 
 
-def set_k(k: int) -> None:
-    """Sets the sidebar's K; only before the sidebar is drawn, as in a button's callback."""
-    st.session_state.top_k = k
-
-
 def pick_k(selections: Mapping[int, Selection]) -> None:
     """The sidebar's K, moved from the page."""
     pick_k_of(max(selection.n_neurons for selection in selections.values()))
@@ -36,21 +32,25 @@ def pick_k(selections: Mapping[int, Selection]) -> None:
 
 def pick_k_of(n_neurons: int) -> None:
     """The sidebar's K of so many neurons, moved from the page."""
+    if top_k.is_by_layer():
+        st.caption("Each layer has its own K, set in the sidebar.")
+        return
     if n_neurons < 2:
         return
 
     def move() -> None:
-        set_k(st.session_state.page_k)
+        top_k.set_for_all(st.session_state.page_k)
 
     st.session_state.page_k = min(st.session_state.top_k, n_neurons)
     st.slider("Neurons kept per layer (K)", 1, n_neurons, key="page_k", on_change=move, width=420)
 
 
-def one_k_for_all(selections: Mapping[int, Selection]) -> None:
-    """Says of several layers that one K holds for all, beside the elbow of each."""
+def k_and_elbows(selections: Mapping[int, Selection]) -> None:
+    """The elbow of each of several layers, and that one K holds for all if it does."""
     if len(selections) < 2:
         return
-    st.markdown("**K is the same for every layer.** The elbow of each layer's own curve, for comparison:")
+    said = "" if top_k.is_by_layer() else "**K is the same for every layer.** "
+    st.markdown(f"{said}The elbow of each layer's own curve, for comparison:")
     rows = [
         (layer, one.n_neurons, len(one.neurons), elbow(one.sensitivity), one.share_kept)
         for layer, one in selections.items()
@@ -87,7 +87,7 @@ def glance(selections: Mapping[int, Selection], in_use: tuple[int, ...]) -> None
         "Click a square to see its neurons."
     )
     with st.expander("The elbow of every layer"):
-        one_k_for_all(selections)
+        k_and_elbows(selections)
     point = first_clicked(event)
     if point is None:
         return
@@ -106,7 +106,7 @@ def ranking(chosen: Selection, n_layers: int) -> None:
 
     Args:
         chosen: Of the layer.
-        n_layers: Layers in the score, for all of which K is the same.
+        n_layers: Layers in the score.
     """
     focus = current().focus
     st.subheader(f"Layer {chosen.layer}", anchor=False)
@@ -124,12 +124,13 @@ def ranking(chosen: Selection, n_layers: int) -> None:
             ("Elbow", f"K = {suggested}", "a suggestion"),
         ]
     )
+    by_layer = top_k.is_by_layer()
     if suggested != n_kept and chosen.criterion not in ("random", "all"):
         st.button(
-            f"Use K = {suggested} (elbow)" + (" in every layer" if n_layers > 1 else ""),
+            f"Use K = {suggested} (elbow)" + (" in every layer" if n_layers > 1 and not by_layer else ""),
             key=f"elbow_{chosen.layer}",
-            on_click=set_k,
-            args=(suggested,),
+            on_click=top_k.set_for_layer if by_layer else top_k.set_for_all,
+            args=(suggested, chosen.layer) if by_layer else (suggested,),
             help=(
                 "Up to the elbow each further neuron adds more than the average one. It follows from the curve alone "
                 "and does not tell how well defects are found."

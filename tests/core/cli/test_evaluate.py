@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,17 @@ def test_the_criterion_and_the_scores_reach_the_document(stained: list[Path], tm
     assert len(written["scores"]) == written["results"][0]["n_test"]
 
 
+def test_a_preset_and_what_overrides_it_reach_the_document(stained: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "result.json"
+    options = ["--shots", "1", "--seeds", "0", "--methods", "lake", "--no-pixel", "--json", out, "--preset", "paper"]
+    assert lake_evaluate(stained[0], *options).exit_code == 0
+    expected = LakeConfig.preset("paper", object_name="red stain")
+    written = LakeConfig.from_dict(json.loads(out.read_text(encoding="utf-8"))["config"])
+    assert written == replace(expected, layers=(15,))
+    assert lake_evaluate(stained[0], *options, "--top-k", 9).exit_code == 0
+    assert json.loads(out.read_text(encoding="utf-8"))["config"]["top_k"] == 9
+
+
 def test_lists_are_written_with_spaces_or_commas() -> None:
     for typed, read in (
         ("data --shots 1 2 4 --seeds 0,1 --json out", "data --shots 1,2,4 --seeds 0,1 --json out"),
@@ -69,6 +81,7 @@ def test_lists_are_written_with_spaces_or_commas() -> None:
         ("--methods lake data --seeds 3", "--methods lake,data --seeds 3"),  # a folder only where there is one
         ("--methods lake text samples --seeds 3", "--methods lake,text samples --seeds 3"),
         ("--categories a b . --shots 1 few", "--categories a,b . --shots 1,few"),
+        ("--top-k 60 100 data", "--top-k 60,100 data"),
         ("data --json out.json --csv --resume", "data --json out.json --csv out.csv --resume"),
         ("data --csv --json out", "data --csv out.csv --json out"),
         ("data --csv rows --json out", "data --csv rows --json out"),

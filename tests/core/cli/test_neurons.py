@@ -95,3 +95,10 @@ def test_the_selection_is_the_one_that_was_asked_for(parts: Path, tmp_path: Path
     selected = [row["neuron"] for row in document["neurons"] if row["selected"]]
     assert selected == lake.selection_[12].neurons.tolist()
     assert (document["top_k"], document["seed"]) == (7, 3)
+
+
+def test_a_preset_selects_as_the_paper_does_and_gives_way_to_options(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "neurons.json"
+    assert neurons(parts, out, "--preset", "paper", "--top-k", 8).exit_code == 0
+    document = json.loads(out.read_text())
+    assert (document["site"], document["criterion"], document["top_k"]) == ("residual_channel", "variance", 8)

@@ -81,6 +81,14 @@ def refit(document: dict[str, Any]) -> lk.Lake:
     return lk.Lake(backbone, config).fit([Path(document["normal"], item["path"]) for item in document["normals"]])
 
 
+def test_a_preset_gives_way_to_what_is_typed_and_each_layer_has_its_k(woven_parts: Path, tmp_path: Path) -> None:
+    options = ["--preset", "paper", "--layers", "15,12", "--top-k", "20,10", "--fusion-weight", "0.1"]
+    assert score(woven_parts, tmp_path / "out", *options).exit_code == 0
+    config = json.loads((tmp_path / "out/config.json").read_text())["config"]
+    expected = lk.LakeConfig.preset("paper", layers=(12, 15), top_k=(10, 20), fusion_weight=0.1)
+    assert lk.LakeConfig.from_dict(config) == expected
+
+
 def test_the_settings_repeat_the_run(scored: tuple[Result, Path]) -> None:
     _, out = scored
     document = json.loads((out / "config.json").read_text())
@@ -168,6 +176,9 @@ def test_nothing_to_score_is_exit_code_1(woven_parts: Path, tmp_path: Path) -> N
         (["--layers", "999"], "no layer 999"),
         (["--layers", "twelve"], "--layers is 'twelve'"),
         (["--top-k", "0"], "top_k is 0"),
+        (["--top-k", "many"], "--top-k is 'many'"),
+        (["--top-k", "60,100"], "one for each of the layers 15"),
+        (["--preset", "papers"], "--preset is 'papers'; it must be one of paper."),
         (["--fusion-weight", "1.5"], "fusion_weight is 1.5"),
         (["--site", "neuron"], "site is 'neuron'"),
         (["--criterion", "best"], "criterion is 'best'"),

@@ -1,5 +1,6 @@
 """The document of an evaluation: complete, read back as it was written, with metrics that can be recomputed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ def test_the_report_is_read_back_from_its_document(report: EvaluationReport) -> 
     again = EvaluationReport.model_validate_json(report.to_json())
     assert again == report
     assert again.config == report.config
+    by_layer = report.model_copy(update={"config": replace(report.config, layers=(12, 15), top_k=(5, 20))})
+    assert EvaluationReport.model_validate_json(by_layer.to_json()).config.top_k == (5, 20)
     short = report.without_scores()
     assert "scores" not in plain(short)
     assert EvaluationReport.model_validate_json(short.to_json()) == short

@@ -16,6 +16,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.selection import jaccard, select
 from lake_core.errors import LakeError, NotFittedError
 from lake_core.experiments.controls import (
+    RANKINGS,
     RandomControl,
     compare_criteria,
     elbow,
@@ -258,7 +259,7 @@ def test_the_sweep_equals_detectors_made_by_hand(lake: Lake, tests: list[InputIm
         assert row.random_std == pytest.approx(np.std(draws), abs=1e-6)
     assert table["random_std"].iloc[-1] == 0
     fitted = sum(layer.bank.numel() * 4 for layer in lake.memory_bank_.layers)
-    assert memory_bank_bytes(lake, lake.config.top_k) == fitted
+    assert memory_bank_bytes(lake, lake.config.k_of(12)) == fitted
     pd.testing.assert_frame_equal(table, sweep_k(lake, tests, None, ks=[40, 5, 5000], n_draws=2))
 
 
@@ -275,7 +276,7 @@ def test_criteria_are_compared_over_the_normal_patches(lake: Lake) -> None:
     compared = compare_criteria(lake)
     for layer in (12, 15):
         table = compared.jaccard[layer]
-        assert list(table.index) == list(table.columns) == ["variance", "range", "robust", "random"]
+        assert list(table.index) == list(table.columns) == list(RANKINGS)
         np.testing.assert_array_equal(table, table.T)
         np.testing.assert_array_equal(np.diag(table), 1)
         np.testing.assert_array_equal(compared.selections[layer]["variance"].neurons, lake.selection_[layer].neurons)
@@ -283,6 +284,29 @@ def test_criteria_are_compared_over_the_normal_patches(lake: Lake) -> None:
         expected = jaccard(robust, lake.selection_[layer].neurons)
         assert table.loc["variance", "robust"] == pytest.approx(expected)
         assert 0 < expected < 1
+
+
+def test_controls_keep_as_many_neurons_in_each_layer_as_the_selection(lake: Lake, tests: list[InputImage]) -> None:
+    uneven = Lake(lake.backbone, replace(lake.config, top_k=(5, 30)), lake.store).fit(lake.normals_)
+    compared = compare_criteria(uneven)
+    for layer, k in ((12, 5), (15, 30)):
+        assert {len(found.neurons) for found in compared.selections[layer].values()} == {k}
+    random = Lake(uneven.backbone, replace(uneven.config, criterion="random", seed=1), uneven.store).fit(
+        uneven.normals_
+    )
+    expected = separation(random, [random.explain(image).score for image in tests], LABELS)
+    assert random_control(uneven, tests, LABELS, n_draws=1).draws.tolist() == pytest.approx([expected])
+    runs = stability(uneven).runs
+    one = select(*uneven.normal_patches(12).of([1, 2, 3]), 12, "mlp_hidden", top_k=5).neurons
+    found = runs[(runs["layer"] == 12) & (runs["left_out"] == 0)]["jaccard"].item()
+    assert found == pytest.approx(jaccard(one, uneven.selection_[12].neurons))
+
+
+def test_the_sweep_sets_one_k_for_all_layers(lake: Lake, tests: list[InputImage]) -> None:
+    uneven = Lake(lake.backbone, replace(lake.config, top_k=(5, 30)), lake.store).fit(lake.normals_)
+    pd.testing.assert_frame_equal(
+        sweep_k(uneven, tests, LABELS, ks=[7], n_draws=1), sweep_k(lake, tests, LABELS, ks=[7], n_draws=1)
+    )
 
 
 def test_the_participation_ratio_counts_neurons_that_share_the_sensitivity() -> None:
