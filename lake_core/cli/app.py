@@ -201,6 +201,9 @@ def evaluate(
     top_k: TopK = None,
     criterion: Criterion = None,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
+    leakage_check: Annotated[
+        bool, typer.Option("--leakage-check", help="Also score the images with their defects covered; needs masks.")
+    ] = False,
     device: Device = "auto",
     precision: Precision = "fp32",
     batch: BatchSize = None,
@@ -225,7 +228,7 @@ def evaluate(
     from lake_core.evaluation.protocol import FewShotProtocol, checked_methods
 
     protocol = FewShotProtocol(
-        numbers("--shots", shots), numbers("--seeds", seeds), checked_methods(words(methods)), pixel
+        numbers("--shots", shots), numbers("--seeds", seeds), checked_methods(words(methods)), pixel, leakage_check
     )
     given = given_parameters(preset, top_k=top_k, object_name=object_name or None, criterion=criterion)
     run(

@@ -22,13 +22,15 @@ from lake_core.errors import ConfigError, DatasetError, writing
 from lake_core.evaluation.checkpoint import Checkpoint
 from lake_core.evaluation.protocol import FewShotProtocol, Metric
 from lake_core.evaluation.ray_engine import RayEngine
-from lake_core.evaluation.report import Cell, EvaluationReport, Spread
+from lake_core.evaluation.report import MEAN, Cell, EvaluationReport, Spread
 from lake_core.evaluation.runner import Engine, LocalEngine, evaluate
 
 TITLES: dict[Metric, str] = {
     "image_auroc": "Image AUROC",
     "pixel_auroc": "Pixel AUROC",
     "pixel_aupro": "AUPRO (up to FPR 0.3)",
+    "pointing_game": "Pointing game",
+    "covered_auroc": "Image AUROC with the defects covered",
 }
 _INTERRUPTED = 130
 
@@ -157,6 +159,8 @@ def tables(report: EvaluationReport) -> list[Table]:
             caption = "mean over seeds; ± the standard deviation of the last column over seeds"
             if metric == "image_auroc":
                 caption += "; ° not clearly better than chance: the 95% interval over images begins at 0.5 or below"
+            if metric == "pointing_game":
+                caption += f"; by chance {_chance(report, shots)}"
             heading = f"{title}, {shots} normal image{'s' * (shots > 1)}, {report.model}"
             table = Table(title=heading, caption=caption, box=SIMPLE, pad_edge=False)
             table.add_column("method", no_wrap=True)
@@ -169,6 +173,14 @@ def tables(report: EvaluationReport) -> list[Table]:
                 table.add_row(method, *cells, "-" if std is None else f"{std:.3f}")
             found.append(table)
     return found
+
+
+def _chance(report: EvaluationReport, shots: int) -> str:
+    """How often a patch drawn at random lies on the defect: from the coarsest to the finest grid of the methods."""
+    found = {
+        row.metrics["pointing_chance"].mean for row in report.summary if (row.category, row.shots) == (MEAN, shots)
+    }
+    return " to ".join(f"{chance:.3f}" for chance in sorted(chance for chance in found if chance is not None))
 
 
 def _cell(spread: Spread, marks_chance: bool) -> str:

@@ -33,6 +33,7 @@ class Fingerprint(FrozenModel):
     seeds: tuple[int, ...]
     methods: tuple[Method, ...]
     pixel: bool = Field(title="pixel metrics")
+    leakage_check: bool = Field(title="leakage check")
     categories: tuple[str, ...]
     configuration: str
     files: str = Field(title="files of the data sets")
@@ -59,6 +60,7 @@ class Fingerprint(FrozenModel):
             seeds=tuple(protocol.seeds),
             methods=tuple(protocol.methods),
             pixel=protocol.pixel,
+            leakage_check=protocol.leakage_check,
             categories=tuple(sorted(task.category for task in tasks)),
             configuration=hashlib.sha256(configs.encode()).hexdigest(),
             files=files.hexdigest(),

@@ -47,6 +47,9 @@ class RunResult(FrozenModel):
     """The metrics of one method with one choice of normal images; of random neurons, the mean over the draws.
 
     Attributes:
+        pointing_game: Share of the defective images with a mask whose highest patch touches it; `pointing_chance` is
+            that of a patch drawn at random.
+        covered_auroc: Image AUROC with the defects covered; None without the leakage check.
         n_normal, n_test, n_defective: Numbers of images: learned from, scored, and defective among the latter.
         seconds: Fitting and searching, without the network; 0 where the method gives no scores for want of what it
             needs. LAKE's detectors search together and report an equal share; lake, visual and text share one fit, and
@@ -62,13 +65,16 @@ class RunResult(FrozenModel):
     image_f1_max: FiniteFloat | None
     pixel_auroc: FiniteFloat | None
     pixel_aupro: FiniteFloat | None
+    pointing_game: FiniteFloat | None
+    pointing_chance: FiniteFloat | None
+    covered_auroc: FiniteFloat | None
     n_normal: int
     n_test: int
     n_defective: int
     seconds: float
 
     def metrics(self) -> dict[Metric, float | None]:
-        """The five metrics by name."""
+        """The metrics by name."""
         return {metric: getattr(self, metric) for metric in METRICS}
 
 

@@ -16,7 +16,16 @@ Method: TypeAlias = str
 """The name of a method, one of METHODS."""
 DEFAULT_METHODS: tuple[Method, ...] = ("lake", "random", "all", "visual", "text")
 METHODS: tuple[Method, ...] = (*DEFAULT_METHODS, *BASELINES)
-Metric = Literal["image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_aupro"]
+Metric = Literal[
+    "image_auroc",
+    "image_ap",
+    "image_f1_max",
+    "pixel_auroc",
+    "pixel_aupro",
+    "pointing_game",
+    "pointing_chance",
+    "covered_auroc",
+]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 N_RANDOM_DRAWS = 5
 
@@ -79,6 +88,8 @@ class FewShotProtocol:
             image reduced by the least whole factor that brings its longest side to MAX_PIXEL_SIDE or below; a
             reduced pixel is defect if any of its pixels is. Defective images without a mask are left out, and without
             any mask the pixel metrics are None.
+        leakage_check: Also score all images with the defects covered, in a second pass; see
+            `lake_core.evaluation.leakage`.
 
     Raises:
         ConfigError: if shots, seeds or methods are empty or hold a value that is not allowed.
@@ -88,6 +99,7 @@ class FewShotProtocol:
     seeds: Sequence[int] = (0, 1, 2)
     methods: Sequence[Method] = DEFAULT_METHODS
     pixel: bool = True
+    leakage_check: bool = False
 
     def __post_init__(self) -> None:
         if not self.shots or min(self.shots) < 1:
@@ -97,6 +109,10 @@ class FewShotProtocol:
         object.__setattr__(self, "shots", tuple(sorted(set(self.shots))))
         object.__setattr__(self, "seeds", tuple(dict.fromkeys(self.seeds)))
         object.__setattr__(self, "methods", checked_methods(self.methods))
+
+    @property
+    def needs_masks(self) -> bool:
+        return self.pixel or self.leakage_check
 
     def check(self, name: str, entries: Sequence[Entry]) -> None:
         """Checks that a category can be evaluated, before anything runs.

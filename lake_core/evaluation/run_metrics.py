@@ -13,6 +13,7 @@ from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.detector.batch import Variant
 from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.outcome import MethodDraws, MetricValues, RunOutcome, RunResult
+from lake_core.evaluation.pointing import Pointing, PointingGame
 from lake_core.evaluation.protocol import METRICS, FewShotProtocol, Metric, RunKey
 from lake_core.evaluation.report import mean_or_none
 from lake_core.evaluation.scorers import Scored
@@ -67,7 +68,11 @@ class RunMetrics:
 
 
 def measure_runs(
-    runs: Sequence[Run], test_scores: TestScores, maps: MapFile | None, device: torch.device
+    runs: Sequence[Run],
+    test_scores: TestScores,
+    maps: MapFile | None,
+    device: torch.device,
+    covered: TestScores | None = None,
 ) -> Iterator[RunMetrics]:
     """The metrics and scores of each run.
 
@@ -76,20 +81,36 @@ def measure_runs(
         test_scores: Of these, in their order.
         maps: The maps of all test images; None leaves the pixel metrics out.
         device: Where maps are compared with masks, and draws with labels.
+        covered: The scores with the defects covered; None without the leakage check.
     """
     labels = test_scores.is_defective
     resampling = Resampling.of(labels, device=device)
     pixels = None if maps is None else _Pixels(test_scores, maps, resampling, device)
+    game = PointingGame(test_scores.images)
     at_once = _DETECTORS_AT_ONCE[device.type]
     for start in range(0, len(runs), at_once):
         some = range(start, min(start + at_once, len(runs)))
-        compared = pixels.compare({i: runs[i].scored.grid for i in some if runs[i].has_scores}) if pixels else {}
+        grids = {i: runs[i].scored.grid for i in some if runs[i].has_scores}
+        compared = pixels.compare(grids) if pixels else {}
+        pointed = game.played(maps, grids) if maps is not None else {}
         for i in some:
             seconds = runs[i].seconds + float(test_scores.seconds[i])
             scores = test_scores.scores[i] if runs[i].has_scores else None
-            yield RunMetrics(
-                runs[i].key, *_metrics(labels, scores, resampling, compared.get(i)), scores=scores, seconds=seconds
-            )
+            values, draws = _metrics(labels, scores, resampling, compared.get(i))
+            _add_pointing(values, draws, pointed.get(i))
+            if covered is not None and scores is not None:
+                values["covered_auroc"] = auroc(covered.is_defective, covered.scores[i])
+            yield RunMetrics(runs[i].key, values, draws, scores=scores, seconds=seconds)
+
+
+def _add_pointing(
+    values: dict[Metric, float | None], draws: dict[Metric, np.ndarray], pointing: Pointing | None
+) -> None:
+    """The share of hits with its bootstrap draws over the images, and chance."""
+    if pointing is not None:
+        values["pointing_game"], values["pointing_chance"] = pointing.share, pointing.chance
+        times = times_drawn(np.ones(len(pointing.hits), dtype=bool))
+        draws["pointing_game"] = (times @ pointing.hits) / len(pointing.hits)
 
 
 def _metrics(

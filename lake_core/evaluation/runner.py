@@ -20,6 +20,7 @@ The network runs once per image, whatever the number of methods, shots and seeds
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -151,7 +152,7 @@ def evaluate_dataset(
     )
     normals = [example.image for example in dataset.normals]
     chosen = {seed: [normals[i] for i in seeded_order(len(normals), seed)] for seed in protocol.seeds}
-    batches = _batches(tests, store.backbone, store.batch_size, protocol.pixel)
+    batches = partial(_batches, tests, store.backbone, store.batch_size, protocol.needs_masks)
     images = CategoryImages(dataset.name, chosen, batches, len(tests))
     return report_of([run_category(images, store, config, protocol, on_progress)], protocol)
 

@@ -5,7 +5,7 @@ scores and, for pixel metrics, its mask as runs of pixels; its maps on the patch
 """
 
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import product
@@ -21,6 +21,7 @@ from lake_core.data.images import InputImage
 from lake_core.detector.batch import Variant
 from lake_core.detector.lake import Lake
 from lake_core.errors import DatasetError
+from lake_core.evaluation.leakage import covered_batches
 from lake_core.evaluation.loading import Batch
 from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.outcome import BackboneInfo, CategoryOutcome, NormalsRow
@@ -39,14 +40,14 @@ class CategoryImages:
     Attributes:
         category: Its name.
         chosen: Seed -> the normal images in the order in which it takes them, at least as many as the most shots.
-        batches: The labelled test images, read while the network works.
+        batches: Gives the labelled test images, read while the network works; called again for a second pass.
         n_tests: How many they are.
         problems: What was left out so far, one sentence each.
     """
 
     category: str
     chosen: Mapping[int, Sequence[InputImage]]
-    batches: Iterable[Batch]
+    batches: Callable[[], Iterable[Batch]]
     n_tests: int
     problems: Sequence[str] = ()
 
@@ -73,7 +74,8 @@ def run_category(
     started = time.perf_counter()
     backbone, most = store.backbone, protocol.shots[-1]
     distinct = {image.sha256: image for normals in chosen.values() for image in normals[:most]}
-    n_all = len(distinct) + n_tests
+    n_once = len(distinct) + n_tests
+    n_all = n_once + n_tests * protocol.leakage_check
 
     def report(n_done: int) -> None:
         if on_progress is not None:
@@ -88,8 +90,14 @@ def run_category(
         report(len(distinct))
     scorers = Scorers([run.scored for run in runs], store)
     with MapFile([run.scored.grid.n_patches for run in runs]) if protocol.pixel and runs else nullcontext() as maps:
-        test_scores = score_tests(scorers, images.batches, hook_points, maps, lambda done: report(len(distinct) + done))
-        metrics = list(measure_runs(runs, test_scores, maps, backbone.device)) if test_scores.images else []
+        test_scores = score_tests(
+            scorers, images.batches(), hook_points, maps, lambda done: report(len(distinct) + done)
+        )
+        covered = None
+        if protocol.leakage_check:
+            again = covered_batches(images.batches(), test_scores.images, next(iter(distinct.values())), backbone)
+            covered = score_tests(scorers, again, hook_points, None, lambda done: report(n_once + done))
+        metrics = list(measure_runs(runs, test_scores, maps, backbone.device, covered)) if test_scores.images else []
     found = (*test_scores.problems, *_remarks(test_scores, distinct, protocol), *_left_out(backbone, protocol))
     remarks = [*images.problems, *(f"{category}: {one}" for one in found)]
     if not test_scores.images:
@@ -128,9 +136,11 @@ def _remarks(test_scores: TestScores, learned: Container[str], protocol: FewShot
         every = f"all {n_images} test images are" if n_images > 1 else "the only test image is"
         yield f"{every} {labels.pop()}: AUROC, AP and F1 need both labels."
     masks = [image.mask for image in test_scores.images if image.entry.label == "defective"]
-    if protocol.pixel and None in masks:
+    if protocol.needs_masks and None in masks:
         n_bare = masks.count(None)
         yield f"{n_bare} of {len(masks)} defective images have no usable mask: pixel metrics leave them out."
+    if protocol.leakage_check and masks and not any(mask is not None and mask.defects.n_defect for mask in masks):
+        yield "the leakage check needs masks: without one nothing can be covered."
     n_blank = sum(mask is not None and not mask.defects.n_defect for mask in masks)
     if n_blank:
         yield f"{n_blank} of {len(masks)} defective images have an empty mask: all their pixels count as good."

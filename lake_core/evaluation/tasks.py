@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lake_core.backbones.backbone import Backbone
@@ -50,7 +51,7 @@ def run_task(task: Task, backbone: Backbone, on_progress: CategoryProgress | Non
     chosen = _read_normals(name, ordered, protocol.shots[-1], problems)
     store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone), on_device=True)
     tests = labelled_tests(task.entries)
-    batches = load_ahead(tests, backbone, store.batch_size, protocol.pixel)
+    batches = partial(load_ahead, tests, backbone, store.batch_size, protocol.needs_masks)
     images = CategoryImages(name, chosen, batches, len(tests), problems)
     outcome = run_category(images, store, task.config, protocol, on_progress)
     return outcome.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})

@@ -63,6 +63,12 @@ def charts(summary: pd.DataFrame, number: int) -> None:
     metric = pick_one("Metric", {metric: METRIC_NAMES[metric] for metric in there}, f"metric_{number}")
     st.dataframe(table_of(summary, metric), hide_index=True, alt=f"{METRIC_NAMES[metric]} of each method")
     st.caption(INTERVALS)
+    if metric == "pointing_game":
+        chance = summary["pointing_chance_mean"].dropna().round(3)
+        st.caption(
+            "The share of defective images whose highest patch touches the mask. A patch drawn at random does in "
+            f"{chance.min():.1%} to {chance.max():.1%} of them, by category and grid."
+        )
     all_shots = sorted(set(summary["shots"]))
     left, right = st.columns(2)
     with left:
