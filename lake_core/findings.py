@@ -217,12 +217,9 @@ class ContaminationFinding:
     n_missed: int
 
 
-Verdict = Literal["hardly", "partly", "much", "unknown"]
-
-
 @dataclass(frozen=True)
-class StabilityFinding:
-    """How much the selection depends on which normal images there are.
+class SelectionOverlapFinding:
+    """How much of the selection stays when a normal image is left out.
 
     Attributes:
         criterion: The ranking criterion.
@@ -230,7 +227,6 @@ class StabilityFinding:
         n_normals: Normal images.
         n_selected, n_always: Selected neurons, and those selected whichever normal image is left out.
         mean_jaccard: Mean overlap with the full selection when one is left out; None with a single normal image.
-        dependence: How much the selection depends on single normal images, by leaving each out.
     """
 
     criterion: str
@@ -239,7 +235,54 @@ class StabilityFinding:
     n_selected: int
     n_always: int
     mean_jaccard: float | None
-    dependence: Verdict
+
+
+Refits = Literal["leave one out", "bootstrap"]
+"""Detectors fitted again: without each one of the normal images, or on bootstrap draws of them."""
+
+
+@dataclass(frozen=True)
+class RefitsFinding:
+    """How the decisions on test images change when a detector is fitted on other normal images.
+
+    Attributes:
+        kind: Which refits.
+        n_refits: Detectors that were fitted.
+        n_failed: Further ones that could not be, since nothing varies in their normal images.
+        n_with_change: Those of the fitted ones that change the decision on at least one test image.
+        n_changed: Decisions that change, over all refits, each by its own threshold.
+        n_changed_at_kept: The same by the threshold from all normal images.
+        n_images_changed: Test images whose decision changes in at least one refit.
+        auroc: Lowest and highest image AUROC over the refits; None without both labels.
+        mean_jaccard: Mean overlap of their selections with that from all normal images; None if none was fitted.
+    """
+
+    kind: Refits
+    n_refits: int
+    n_failed: int
+    n_with_change: int
+    n_changed: int
+    n_changed_at_kept: int
+    n_images_changed: int
+    auroc: tuple[float, float] | None
+    mean_jaccard: float | None
+
+
+@dataclass(frozen=True)
+class OtherNormalsFinding:
+    """What other normal images would have changed.
+
+    Attributes:
+        n_normals: Normal images.
+        n_images: Test images.
+        auroc: Image AUROC with all normal images; None without both labels.
+        refits: For each kind of refits; empty with a single normal image.
+    """
+
+    n_normals: int
+    n_images: int
+    auroc: float | None
+    refits: tuple[RefitsFinding, ...]
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,12 @@ from lake_core.findings import (
     LayerAblated,
     LayerLeftOut,
     OcclusionFinding,
+    OtherNormalsFinding,
     PerturbationFinding,
     PromptSensitivityFinding,
     RankFinding,
-    StabilityFinding,
+    RefitsFinding,
+    SelectionOverlapFinding,
     TextLeftOut,
 )
 
@@ -186,20 +188,49 @@ def _(finding: ContaminationFinding) -> str:
 
 
 @sentence.register
-def _(finding: StabilityFinding) -> str:
+def _(finding: SelectionOverlapFinding) -> str:
     if not finding.reads_images:
         return f"The criterion {finding.criterion!r} does not look at the images: another one changes no neuron."
     if finding.mean_jaccard is None:
         return "One normal image cannot tell whether another would change the selection; add a second one."
-    outcome = {
-        "hardly": "The selection hardly depends on any one normal image",
-        "partly": "The selection depends in part on which normal images were given",
-        "much": "The selection depends heavily on which normal images were given: add some before trusting it",
-    }[finding.dependence]
     return (
-        f"{outcome}. Whichever of the {finding.n_normals} is left out, {finding.n_always} of the {finding.n_selected} "
-        f"selected neurons stay; the mean overlap (Jaccard) is {finding.mean_jaccard:.2f}."
+        f"Whichever of the {finding.n_normals} normal images is left out, {finding.n_always} of the "
+        f"{finding.n_selected} selected neurons stay; the mean overlap with the selection from all (Jaccard) is "
+        f"{finding.mean_jaccard:.2f}."
     )
+
+
+@sentence.register
+def _(finding: OtherNormalsFinding) -> str:
+    if not finding.refits:
+        return "One normal image cannot tell what others would have changed; add a second one."
+    said = [_refits(one, finding) for one in finding.refits]
+    if finding.auroc is not None:
+        ranges = [
+            f"{one.auroc[0]:.3f} to {one.auroc[1]:.3f} {_REFITS[one.kind]}" for one in finding.refits if one.auroc
+        ]
+        said.append(f"The image AUROC is {', '.join([f'{finding.auroc:.3f} with all normal images', *ranges])}.")
+    return " ".join(said)
+
+
+_REFITS = {"leave one out": "without one normal image", "bootstrap": "on bootstrap draws of the normal images"}
+
+
+def _refits(one: RefitsFinding, all_of: OtherNormalsFinding) -> str:
+    refits = f"{quantity(one.n_refits, 'refit')} {_REFITS[one.kind]}"
+    if not one.n_refits:
+        return f"No refit {_REFITS[one.kind]} learned anything: nothing varies in what they were given."
+    images, n_decisions = quantity(all_of.n_images, "test image"), one.n_refits * all_of.n_images
+    if one.n_changed:
+        outcome = f"In {one.n_with_change} of {refits}, decisions change: {one.n_changed} of {n_decisions} "
+        outcome += f"({one.n_changed / n_decisions:.0%}), on {one.n_images_changed} of {images}"
+    else:
+        outcome = f"In none of {refits} does a decision on the {images} change"
+    outcome += f"; at the threshold from all normal images, {one.n_changed_at_kept or 'none'}."
+    if one.n_failed:
+        given = "what it was given" if one.n_failed == 1 else "what they were given"
+        outcome += f" {one.n_failed} more learned nothing: nothing varies in {given}."
+    return outcome
 
 
 @sentence.register

@@ -17,11 +17,13 @@ from lake_core.findings import (
     LayerAblated,
     LayerLeftOut,
     OcclusionFinding,
+    OtherNormalsFinding,
     PerturbationFinding,
     PromptSensitivityFinding,
     Rank,
     RankFinding,
-    StabilityFinding,
+    RefitsFinding,
+    SelectionOverlapFinding,
     TextLeftOut,
 )
 from lake_core.sentences import sentence
@@ -32,13 +34,16 @@ DELETION = DeletionFinding("deletion", "blurred", 5, 4, 0.25, image_score=2.0, r
 OCCLUSION = OcclusionFinding("score", 36, rank=1, importance=0.5, correlation=0.25)
 PERTURBED = PerturbationFinding(1.5, True, 4, 0.75, 2.0, ())
 CONTAMINATION = ContaminationFinding(1, 3, 1.0, 1.5, 0.9, 0.8, 1)
-STABILITY = StabilityFinding("variance", True, 8, 100, 70, 0.75, "partly")
+OVERLAP = SelectionOverlapFinding("variance", True, 8, 100, 70, 0.75)
+LEFT_OUT = RefitsFinding("leave one out", 4, 0, 3, 5, 7, 2, (0.875, 1.0), 0.75)
+DRAWN = RefitsFinding("bootstrap", 20, 0, 0, 0, 0, 0, (0.9, 0.95), 0.5)
+OTHERS = OtherNormalsFinding(4, 20, 0.96, (LEFT_OUT, DRAWN))
 FORMATION = FormationFinding("variance", True, 15, 8, 7, 3, 100, 720)
 PROMPTS = PromptSensitivityFinding(0.3, PERTURBED, (), (1.25, 1.75), n_reworded=1, n_reworded_turned=0)
 
 
 def test_every_finding_has_a_sentence() -> None:
-    parts = {Rank, Dependence}
+    parts = {Rank, Dependence, RefitsFinding}
     kinds = {kind for kind in vars(findings).values() if is_dataclass(kind)} - parts
     assert kinds <= set(typing.cast(typing.Any, sentence).registry)
 
@@ -126,17 +131,38 @@ def test_what_is_no_finding_has_no_sentence() -> None:
             "With 2 more images among the normal ones, no selected neuron is new and the threshold stays 1.00.",
         ),
         (
-            STABILITY,
-            "The selection depends in part on which normal images were given. Whichever of the 8 is "
-            "left out, 70 of the 100 selected neurons stay; the mean overlap (Jaccard) is 0.75.",
+            OVERLAP,
+            "Whichever of the 8 normal images is left out, 70 of the 100 selected neurons stay; the mean overlap with "
+            "the selection from all (Jaccard) is 0.75.",
         ),
         (
-            replace(STABILITY, mean_jaccard=None, dependence="unknown"),
+            replace(OVERLAP, mean_jaccard=None),
             "One normal image cannot tell whether another would change the selection; add a second one.",
         ),
         (
-            replace(STABILITY, criterion="random", reads_images=False),
+            replace(OVERLAP, criterion="random", reads_images=False),
             "The criterion 'random' does not look at the images: another one changes no neuron.",
+        ),
+        (
+            OTHERS,
+            "In 3 of 4 refits without one normal image, decisions change: 5 of 80 (6%), on 2 of 20 test images; at the "
+            "threshold from all normal images, 7. In none of 20 refits on bootstrap draws of the normal images does a "
+            "decision on the 20 test images change; at the threshold from all normal images, none. The image AUROC is "
+            "0.960 with all normal images, 0.875 to 1.000 without one normal image, 0.900 to 0.950 on bootstrap draws "
+            "of the normal images.",
+        ),
+        (
+            replace(OTHERS, auroc=None, refits=(replace(LEFT_OUT, auroc=None, n_refits=3, n_failed=1),)),
+            "In 3 of 3 refits without one normal image, decisions change: 5 of 60 (8%), on 2 of 20 test images; at the "
+            "threshold from all normal images, 7. 1 more learned nothing: nothing varies in what it was given.",
+        ),
+        (
+            replace(OTHERS, auroc=None, refits=(RefitsFinding("leave one out", 0, 2, 0, 0, 0, 0, None, None),)),
+            "No refit without one normal image learned anything: nothing varies in what they were given.",
+        ),
+        (
+            replace(OTHERS, n_normals=1, refits=()),
+            "One normal image cannot tell what others would have changed; add a second one.",
         ),
         (
             FORMATION,
