@@ -45,7 +45,7 @@ from .metrics.image_metrics import auroc, average_precision, best_f1, f1_max
 from .metrics.pixel_metrics import aupro, pixel_auroc, pixel_metrics
 from .neurons.attribution import AttributionConfig, neuron_attribution
 from .neurons.concepts import load_concepts
-from .neurons.effects import label_concepts
+from .neurons.labels import label_concepts, label_with_control
 from .neurons.similarity import correlated_neurons, selected_together, sites_overlap
 from .neurons.statistics import neuron_table
 from .prompts import PromptEnsemble
@@ -117,6 +117,7 @@ __all__ = [
     "is_anomalous",
     "jaccard",
     "label_concepts",
+    "label_with_control",
     "load_concepts",
     "load_sample",
     "max_scoring_patches",

@@ -12,6 +12,7 @@ from lake_core.findings import (
     FormationFinding,
     LayerAblated,
     LayerLeftOut,
+    NonsenseFinding,
     OcclusionFinding,
     OtherNormalsFinding,
     PerturbationFinding,
@@ -279,6 +280,20 @@ def _(finding: PromptSensitivityFinding) -> str:
         low, high = finding.without_one_prompt
         spread = f"without any one prompt it is between {low:.3f} and {high:.3f}, {spread}"
     return f"{outcome}. The score is {scores.score:.3f}, {_side(scores.is_anomalous)}; {spread}."
+
+
+@sentence.register
+def _(finding: NonsenseFinding) -> str:
+    get = "gets" if finding.n_real == 1 else "get"
+    counted = (
+        f"Of {quantity(finding.n_neurons, 'neuron')}, {finding.n_real or 'none'} {get} a label with real words and "
+        f"{finding.n_nonsense or 'none'} with as many nonsense words; up to {finding.n_by_chance:.3g} are expected by "
+        f"chance (level {finding.level:.0%})."
+    )
+    test = f"(exact one-sided McNemar test, p = {finding.p_value:.2g})"
+    if finding.real_words_win:
+        return f"{counted} Real words give a label more often than nonsense {test}."
+    return f"{counted} Real words are not shown to do better than nonsense {test}: take no label for a meaning."
 
 
 _MOST = 3

@@ -18,7 +18,7 @@ from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.reselection import would_select
 from lake_core.detector.selection import Selection
 from lake_core.neurons.concepts import ConceptLabels
-from lake_core.neurons.effects import label_concepts
+from lake_core.neurons.labels import label_concepts
 from lake_core.types import Label, Progress, Site
 
 if TYPE_CHECKING:

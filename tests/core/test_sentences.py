@@ -16,6 +16,7 @@ from lake_core.findings import (
     FormationFinding,
     LayerAblated,
     LayerLeftOut,
+    NonsenseFinding,
     OcclusionFinding,
     OtherNormalsFinding,
     PerturbationFinding,
@@ -38,6 +39,7 @@ OVERLAP = SelectionOverlapFinding("variance", True, 8, 100, 70, 0.75)
 LEFT_OUT = RefitsFinding("leave one out", 4, 0, 3, 5, 7, 2, (0.875, 1.0), 0.75)
 DRAWN = RefitsFinding("bootstrap", 20, 0, 0, 0, 0, 0, (0.9, 0.95), 0.5)
 OTHERS = OtherNormalsFinding(4, 20, 0.96, (LEFT_OUT, DRAWN))
+NONSENSE = NonsenseFinding(100, 12, 11, 6, 5, 0.5, 0.05)
 FORMATION = FormationFinding("variance", True, 15, 8, 7, 3, 100, 720)
 PROMPTS = PromptSensitivityFinding(0.3, PERTURBED, (), (1.25, 1.75), n_reworded=1, n_reworded_turned=0)
 
@@ -163,6 +165,18 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         (
             replace(OTHERS, n_normals=1, refits=()),
             "One normal image cannot tell what others would have changed; add a second one.",
+        ),
+        (
+            NONSENSE,
+            "Of 100 neurons, 12 get a label with real words and 11 with as many nonsense words; up to 5 are expected "
+            "by chance (level 5%). Real words are not shown to do better than nonsense (exact one-sided McNemar test, "
+            "p = 0.5): take no label for a meaning.",
+        ),
+        (
+            replace(NONSENSE, n_neurons=50, n_real=1, n_nonsense=0, p_value=0.03125),
+            "Of 50 neurons, 1 gets a label with real words and none with as many nonsense words; up to 2.5 are "
+            "expected by chance (level 5%). Real words give a label more often than nonsense (exact one-sided McNemar "
+            "test, p = 0.031).",
         ),
         (
             FORMATION,
