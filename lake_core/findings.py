@@ -166,7 +166,8 @@ class OcclusionFinding:
         target: What was watched.
         rank: Of the region with the max-scoring patch by importance, from 1.
         importance: What the target loses when that region is covered.
-        correlation: Rank correlation of importance and map over the regions, or None where either is constant.
+        correlation: Rank correlation of importance and map over the regions, or None where fewer than three regions
+            differ from the others in either.
     """
 
     target: Literal["score", "map"]

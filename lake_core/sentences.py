@@ -151,9 +151,10 @@ def _(finding: OcclusionFinding) -> str:
         effect = f"{covering} is number {finding.rank} of {finding.n_regions} regions in lowering {target}"
     else:
         effect = f"{covering} lowers {target} more than covering any other"
-    correlation = finding.correlation
-    agree = "cannot be ranked" if correlation is None else f"have a rank correlation of {correlation:.2f}"
-    return f"{effect}; map and occlusion {agree} over {quantity(finding.n_regions, 'region')}."
+    regions = quantity(finding.n_regions, "region")
+    if finding.correlation is None:
+        return f"{effect}; too few of {regions} differ in map and occlusion to correlate their ranks."
+    return f"{effect}; map and occlusion have a rank correlation of {finding.correlation:.2f} over {regions}."
 
 
 @sentence.register

@@ -115,8 +115,8 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             replace(OCCLUSION, target="map", rank=4, correlation=None),
-            "Covering the region of the max-scoring patch is number 4 of 36 regions in lowering the map; map and "
-            "occlusion cannot be ranked over 36 regions.",
+            "Covering the region of the max-scoring patch is number 4 of 36 regions in lowering the map; too few of 36 "
+            "regions differ in map and occlusion to correlate their ranks.",
         ),
         (
             PERTURBED,

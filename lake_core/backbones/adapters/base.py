@@ -33,9 +33,11 @@ class Adapter(ABC):
         n_layers: Number of blocks.
         sizes: "any" if the tower takes other input sizes as it is, "at loading" if only when weights are loaded,
             "fixed" if never.
+        has_tokens: Whether patches are tokens that attend to each other, as in a ViT.
     """
 
     family: str
+    has_tokens: bool = False
     sizes: Literal["any", "at loading", "fixed"]
 
     def __init__(self, visual: Any) -> None:
@@ -111,6 +113,8 @@ class Adapter(ABC):
 
 class TokenAdapter(Adapter):
     """Towers whose activations are (batch, prefix + patches, neurons)."""
+
+    has_tokens = True
 
     def maps(self, raw: Tensor, hook_point: HookPoint) -> Tensor:
         return self.spread(raw)
