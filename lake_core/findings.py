@@ -316,18 +316,19 @@ class FormationFinding:
 
 
 @dataclass(frozen=True)
-class Dependence:
-    """Single prompts or phrases on which a decision depends.
+class Wordings:
+    """An image's score in wordings of one sort, each with its own threshold.
 
     Attributes:
-        of: What was left out, one at a time.
-        n: How many there are.
-        turning: Those without which the decision turns.
+        n: How many there are, at least 1.
+        turned: Those that turn the decision, as "family: what".
+        lowest, highest: Score over them.
     """
 
-    of: Literal["prompt", "phrase"]
     n: int
-    turning: tuple[str, ...]
+    turned: tuple[str, ...]
+    lowest: float
+    highest: float
 
 
 @dataclass(frozen=True)
@@ -336,19 +337,16 @@ class PromptSensitivityFinding:
 
     Attributes:
         fusion_weight: 0 where no wording can matter.
-        scores: Under all wordings that were tried: rewordings, and the prompts with something left out.
-        depends_on: What the decision depends on.
-        without_one_prompt: Lowest and highest score without one single prompt, or None where there is only one.
-        n_reworded, n_reworded_turned: Rewordings (other state words, other object names), and those of them that turn
-            the decision.
+        score, is_anomalous: In the wording as it is.
+        reworded: In other words for the same (other state words, other object names); None if none was tried.
+        left_out: With a single prompt, phrase or template left out, which changes little of the wording; likewise.
     """
 
     fusion_weight: float
-    scores: PerturbationFinding
-    depends_on: tuple[Dependence, ...]
-    without_one_prompt: tuple[float, float] | None
-    n_reworded: int
-    n_reworded_turned: int
+    score: float
+    is_anomalous: bool
+    reworded: Wordings | None
+    left_out: Wordings | None
 
 
 # Concept labels ------------------------------------------------------------------------------------------------------

@@ -252,35 +252,29 @@ def _(finding: FormationFinding) -> str:
 
 @sentence.register
 def _(finding: PromptSensitivityFinding) -> str:
-    scores = finding.scores
     if finding.fusion_weight == 0:
         return "The fusion weight is 0, so no wording can change the score."
-    if not scores.n_changes:
+    sorts = (
+        (finding.reworded, "rewording", " (other state words, other object names)", "reworded"),
+        (finding.left_out, "wording", " with one prompt, phrase or template left out", "with one left out"),
+    )
+    tried = [(one, noun, which, where) for one, noun, which, where in sorts if one is not None]
+    if not tried:
         return "There is no other wording to try."
-    n_left_out = scores.n_changes - finding.n_reworded
-    if finding.depends_on:
-        each = [
-            f"single {one.of}s: leaving out one turns it for {len(one.turning)} of {one.n} ({_some(one.turning)})"
-            for one in finding.depends_on
-        ]
-        outcome = f"The decision depends on {', and on '.join(each)}"
-    elif scores.turned:
-        outcome = (
-            "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns "
-            f"in {finding.n_reworded_turned} of {quantity(finding.n_reworded, 'rewording')} and for "
-            f"{len(scores.turned) - finding.n_reworded_turned} of {n_left_out} prompts, phrases and templates left out "
-            f"({_some(scores.turned)})"
-        )
-    else:
-        outcome = (
-            f"The decision is the same in all {quantity(finding.n_reworded, 'rewording')} (other state words and "
-            f"object names), and with each of {n_left_out} prompts, phrases and templates left out"
-        )
-    spread = f"in all wordings between {scores.lowest:.3f} and {scores.highest:.3f}"
-    if finding.without_one_prompt is not None:
-        low, high = finding.without_one_prompt
-        spread = f"without any one prompt it is between {low:.3f} and {high:.3f}, {spread}"
-    return f"{outcome}. The score is {scores.score:.3f}, {_side(scores.is_anomalous)}; {spread}."
+    outcomes = [f"of {quantity(one.n, noun)}{which}, {_turning(one.turned)}" for one, noun, which, _ in tried]
+    spreads = [f"{where} between {one.lowest:.3f} and {one.highest:.3f}" for one, _, _, where in tried]
+    outcome = "; ".join(outcomes)
+    return (
+        f"{outcome[0].upper()}{outcome[1:]}. The score is {finding.score:.3f}, {_side(finding.is_anomalous)}; "
+        f"{', '.join(spreads)}."
+    )
+
+
+def _turning(turned: Sequence[str]) -> str:
+    """How many wordings turn the decision, and the first of them."""
+    if not turned:
+        return "none turns the decision"
+    return f"{len(turned)} {'turns' if len(turned) == 1 else 'turn'} the decision ({_some(turned)})"
 
 
 @sentence.register

@@ -11,7 +11,6 @@ from lake_core.findings import (
     ContaminationFinding,
     ControlFinding,
     DeletionFinding,
-    Dependence,
     FaithfulnessFinding,
     FormationFinding,
     LayerAblated,
@@ -26,6 +25,7 @@ from lake_core.findings import (
     RefitsFinding,
     SelectionOverlapFinding,
     TextLeftOut,
+    Wordings,
 )
 from lake_core.sentences import sentence
 
@@ -41,11 +41,11 @@ DRAWN = RefitsFinding("bootstrap", 20, 0, 0, 0, 0, 0, (0.9, 0.95), 0.5)
 OTHERS = OtherNormalsFinding(4, 20, 0.96, (LEFT_OUT, DRAWN))
 NONSENSE = NonsenseFinding(100, 12, 11, 6, 5, 0.5, 0.05)
 FORMATION = FormationFinding("variance", True, 15, 8, 7, 3, 100, 720)
-PROMPTS = PromptSensitivityFinding(0.3, PERTURBED, (), (1.25, 1.75), n_reworded=1, n_reworded_turned=0)
+PROMPTS = PromptSensitivityFinding(0.3, 1.5, True, Wordings(11, (), 0.75, 2.0), Wordings(111, (), 1.25, 1.75))
 
 
 def test_every_finding_has_a_sentence() -> None:
-    parts = {Rank, Dependence, RefitsFinding}
+    parts = {Rank, Wordings, RefitsFinding}
     kinds = {kind for kind in vars(findings).values() if is_dataclass(kind)} - parts
     assert kinds <= set(typing.cast(typing.Any, sentence).registry)
 
@@ -194,10 +194,11 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             PROMPTS,
-            "The decision is the same in all 1 rewording (other state words and object names), and with each of 3 "
-            "prompts, phrases and templates left out. The score is 1.500, above its threshold; "
-            "without any one prompt it is between 1.250 and 1.750, in all wordings between 0.750 and 2.000.",
+            "Of 11 rewordings (other state words, other object names), none turns the decision; of 111 wordings with "
+            "one prompt, phrase or template left out, none turns the decision. The score is 1.500, above its "
+            "threshold; reworded between 0.750 and 2.000, with one left out between 1.250 and 1.750.",
         ),
+        (replace(PROMPTS, reworded=None, left_out=None), "There is no other wording to try."),
         (replace(PROMPTS, fusion_weight=0.0), "The fusion weight is 0, so no wording can change the score."),
     ],
 )
@@ -231,13 +232,16 @@ def test_only_the_first_turned_decisions_are_named() -> None:
     )
 
 
-def test_a_decision_that_depends_on_one_prompt_names_it() -> None:
-    scores = replace(PERTURBED, turned=("without one prompt: a bad plate",))
-    found = replace(PROMPTS, scores=scores, depends_on=(Dependence("prompt", 90, ("a bad plate",)),))
-    assert sentence(found).startswith(
-        "The decision depends on single prompts: leaving out one turns it for 1 of 90 (a bad plate). "
+def test_rewordings_are_counted_apart_from_what_is_left_out() -> None:
+    left_out = Wordings(111, ("without one prompt: a bad plate",), 1.25, 1.75)
+    assert sentence(replace(PROMPTS, left_out=left_out)) == (
+        "Of 11 rewordings (other state words, other object names), none turns the decision; of 111 wordings with one "
+        "prompt, phrase or template left out, 1 turns the decision (without one prompt: a bad plate). The score is "
+        "1.500, above its threshold; reworded between 0.750 and 2.000, with one left out between 1.250 and 1.750."
     )
-    assert sentence(replace(found, depends_on=())).startswith(
-        "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns in 0 "
-        "of 1 rewording and for 1 of 3 prompts, phrases and templates left out (without one prompt: a bad plate). "
+    turned = Wordings(11, ("other object name: part", "other state words: good / bad"), 0.5, 2.0)
+    assert sentence(replace(PROMPTS, reworded=turned, left_out=None)).startswith(
+        "Of 11 rewordings (other state words, other object names), 2 turn the decision (other object name: part; other "
+        "state words: good / bad). "
     )
+    assert sentence(replace(PROMPTS, reworded=None)).startswith("Of 111 wordings with one prompt, phrase or template")

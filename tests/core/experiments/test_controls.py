@@ -235,6 +235,13 @@ def test_the_participation_ratio_counts_neurons_that_share_the_sensitivity() -> 
     assert participation_ratio(np.zeros(4)) == 0
 
 
+def test_the_participation_ratio_is_of_variances_and_no_dimension() -> None:
+    """Four copies of one neuron span one dimension, and count as four neurons."""
+    copies = np.repeat(np.random.default_rng(0).normal(size=(50, 1)), 4, axis=1)
+    assert participation_ratio(copies.var(0)) == pytest.approx(4)
+    assert np.linalg.matrix_rank(np.cov(copies.T)) == 1
+
+
 def test_the_elbow_is_farthest_above_the_chord() -> None:
     assert elbow(np.array([1, 10, 1, 9, 1, 8], np.float32)) == 3
     values = np.random.default_rng(0).pareto(2, 500)
