@@ -75,8 +75,8 @@ def other_normals(
     """Fits again without each one of the normal images, and with bootstrap draws of them, and scores test images.
 
     A draw takes as many images as there are, with replacement (Efron, 1979), by the configuration's seed; an image that
-    is drawn twice counts once, as it does when fitting. So a draw learns from about 63% of the images, and also shows
-    what fewer images do. Of a single normal image nothing can be said, and both tables are empty.
+    is drawn twice counts once, as it does when fitting. So a draw learns from about two thirds of the images, and also
+    shows what fewer images do. Of a single normal image nothing can be said, and both tables are empty.
 
     Args:
         lake: Fitted; one with ablated neurons is fitted again with all of them.

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from lake_core.data.samples import assets_folder
 from lake_core.errors import ConfigError
+from lake_core.types import Progress, counted
 
 NO_CONCEPT = "no concept label"
 LEVEL = 0.05
@@ -139,6 +140,7 @@ def agreement(
     shapes: Sequence[tuple[int, int]],
     n_draws: int = 199,
     seed: int = 0,
+    on_progress: Progress | None = None,
 ) -> list[Scores]:
     """How each neuron's maps correlate with each concept's similarity maps, against two nulls; both must be beaten.
 
@@ -155,6 +157,7 @@ def agreement(
         shapes: (rows, cols) of each image's map; their areas add up to n_patches.
         n_draws: Draws of either null.
         seed: Of both nulls.
+        on_progress: Called with neurons done and in all; may raise to cancel.
     Returns:
         For each vocabulary Pearson correlations, and the greater of both nulls' p-values.
     """
@@ -169,8 +172,8 @@ def agreement(
     covariances_nj = neurons @ joint
     moves = _shuffles(shapes, n_draws, rng)
     beaten_by = np.empty((len(vocabularies), 2, n_draws, len(neurons)))
-    for row, neuron in enumerate(neurons):
-        shuffled_dj = neuron[moves] @ joint
+    for row in counted(range(len(neurons)), on_progress):
+        shuffled_dj = neurons[row][moves] @ joint
         for i, directions_cj in enumerate(vocabularies):
             beaten_by[i, 0, :, row] = _correlations(shuffled_dj, directions_cj, spread_jj).max(1)
     for draw in range(n_draws):

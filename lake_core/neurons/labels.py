@@ -91,7 +91,7 @@ def label_concepts(
         images: Over which maps are compared: normal ones and, better, others too.
         concepts: The vocabulary; None takes the one that comes with the program.
         config: How labels are tested.
-        on_progress: Called with steps done and in all while ablating; may raise to cancel.
+        on_progress: Called with neurons done and in all, by agreement and then while ablating; may raise to cancel.
     Returns:
         One for each of `neurons`, in that order.
     """
@@ -153,7 +153,7 @@ def _labels(
     hook_point = lake.backbone.hook_point(layer, lake.config.site)
     directions = [concept_directions(lake.backbone.encode_text, words) for words in vocabularies]
     chosen = np.asarray(neurons, dtype=np.int64)
-    by_agreement = _agreement(lake, hook_point, chosen, images, directions, config)
+    by_agreement = _agreement(lake, hook_point, chosen, images, directions, config, on_progress)
     by_effect: list[Scores] | None = None
     effect_by = None
     if config.with_effect:
@@ -204,6 +204,7 @@ def _agreement(
     images: Sequence[InputImage],
     directions: Sequence[np.ndarray],
     config: LabelConfig,
+    on_progress: Progress | None,
 ) -> list[Scores] | None:
     """The route by agreement, or None where the backbone's head does not act on single patches."""
     backbone, store = lake.backbone, lake.store
@@ -220,7 +221,7 @@ def _agreement(
     inside = np.stack([grid.inside(backbone.placement(image)) for image in images])
     shapes = [_shape(grid, row) for row in inside]
     maps_np, joint_pj = inside_maps(acts, inside), inside_maps(joint, inside).T
-    return agreement(maps_np, joint_pj, directions, shapes, config.n_draws, config.seed)
+    return agreement(maps_np, joint_pj, directions, shapes, config.n_draws, config.seed, on_progress)
 
 
 def _shape(grid: PatchGrid, inside: np.ndarray) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from lake_core.neurons.concepts import agreement, load_concepts
 from lake_core.neurons.labels import LabelConfig, label_concepts, label_with_control
 from lake_core.neurons.nonsense import nonsense_finding, nonsense_words
 from tests.core.neurons.planted import LAYER, PLANTED, WORDS, RedBackbone, fitted
+from tests.core.running import Cancelled
 
 
 def test_nonsense_words_have_the_shape_of_the_concepts_and_are_none() -> None:
@@ -99,4 +100,20 @@ def test_the_control_costs_no_further_pass_of_the_network(
     n_forwards = lake.store.n_forwards
     label_with_control(lake, LAYER, [PLANTED], mosaics, WORDS, on_progress=lambda *step: steps.append(step))
     assert lake.store.n_forwards == n_forwards
+    assert steps[0] == (1, 1)  # by agreement
     assert steps[-1] in [(44, 44), (45, 45)]  # the neuron and 44 random ones, of which it may be one
+
+
+def test_labelling_can_be_cancelled_by_either_route(
+    planted: RedBackbone, mosaics: list[InputImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lake_core.neurons.labels.written_directions", lambda *_: None)
+    lake = fitted(planted, mosaics)
+    for n_all in (3, 40):
+
+        def stop(done: int, total: int, n_all: int = n_all) -> None:
+            if total >= n_all and done == 2:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            label_with_control(lake, LAYER, [PLANTED, 3, 40], mosaics, WORDS, on_progress=stop)
