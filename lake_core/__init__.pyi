@@ -32,11 +32,12 @@ from .experiments.deletion import CurveConfig, curve, faithfulness
 from .experiments.formation import formation
 from .experiments.neuron_sets import RandomDraws, all_selected, selected_among, top_contributing_neurons, whole_layer
 from .experiments.occlusion import occlusion
+from .experiments.other_normals import other_normals
 from .experiments.patching import activation_patching, causal_ablation, evidence_sources, max_scoring_patches
 from .experiments.prompt_sensitivity import prompt_sensitivity
 from .experiments.replacing import Targets
 from .experiments.robustness import score_stability
-from .experiments.stability import stability
+from .experiments.selection_overlap import selection_overlap
 from .experiments.text_similarity import anomalous_probability, phrase_map, prompt_table
 from .metrics.auroc_interval import auroc_interval
 from .metrics.decision import is_anomalous
@@ -44,7 +45,7 @@ from .metrics.image_metrics import auroc, average_precision, best_f1, f1_max
 from .metrics.pixel_metrics import aupro, pixel_auroc, pixel_metrics
 from .neurons.attribution import AttributionConfig, neuron_attribution
 from .neurons.concepts import load_concepts
-from .neurons.effects import label_concepts
+from .neurons.labels import label_concepts, label_with_control
 from .neurons.similarity import correlated_neurons, selected_together, sites_overlap
 from .neurons.statistics import neuron_table
 from .prompts import PromptEnsemble
@@ -116,6 +117,7 @@ __all__ = [
     "is_anomalous",
     "jaccard",
     "label_concepts",
+    "label_with_control",
     "load_concepts",
     "load_sample",
     "max_scoring_patches",
@@ -123,6 +125,7 @@ __all__ = [
     "neuron_table",
     "occlusion",
     "open_backbone",
+    "other_normals",
     "overlaps",
     "participation_ratio",
     "phrase_map",
@@ -138,10 +141,10 @@ __all__ = [
     "score_stability",
     "selected_among",
     "selected_together",
+    "selection_overlap",
     "sentence",
     "separation",
     "sites_overlap",
-    "stability",
     "sweep_k",
     "top_contributing_neurons",
     "weight_curve",

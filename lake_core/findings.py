@@ -193,7 +193,8 @@ class OcclusionFinding:
         target: What was watched.
         rank: Of the region with the max-scoring patch by importance, from 1.
         importance: What the target loses when that region is covered.
-        correlation: Rank correlation of importance and map over the regions, or None where either is constant.
+        correlation: Rank correlation of importance and map over the regions, or None where fewer than three regions
+            differ from the others in either.
     """
 
     target: Literal["score", "map"]
@@ -244,12 +245,9 @@ class ContaminationFinding:
     n_missed: int
 
 
-Verdict = Literal["hardly", "partly", "much", "unknown"]
-
-
 @dataclass(frozen=True)
-class StabilityFinding:
-    """How much the selection depends on which normal images there are.
+class SelectionOverlapFinding:
+    """How much of the selection stays when a normal image is left out.
 
     Attributes:
         criterion: The ranking criterion.
@@ -257,7 +255,6 @@ class StabilityFinding:
         n_normals: Normal images.
         n_selected, n_always: Selected neurons, and those selected whichever normal image is left out.
         mean_jaccard: Mean overlap with the full selection when one is left out; None with a single normal image.
-        dependence: How much the selection depends on single normal images, by leaving each out.
     """
 
     criterion: str
@@ -266,7 +263,54 @@ class StabilityFinding:
     n_selected: int
     n_always: int
     mean_jaccard: float | None
-    dependence: Verdict
+
+
+Refits = Literal["leave one out", "bootstrap"]
+"""Detectors fitted again: without each one of the normal images, or on bootstrap draws of them."""
+
+
+@dataclass(frozen=True)
+class RefitsFinding:
+    """How the decisions on test images change when a detector is fitted on other normal images.
+
+    Attributes:
+        kind: Which refits.
+        n_refits: Detectors that were fitted.
+        n_failed: Further ones that could not be, since nothing varies in their normal images.
+        n_with_change: Those of the fitted ones that change the decision on at least one test image.
+        n_changed: Decisions that change, over all refits, each by its own threshold.
+        n_changed_at_kept: The same by the threshold from all normal images.
+        n_images_changed: Test images whose decision changes in at least one refit.
+        auroc: Lowest and highest image AUROC over the refits; None without both labels.
+        mean_jaccard: Mean overlap of their selections with that from all normal images; None if none was fitted.
+    """
+
+    kind: Refits
+    n_refits: int
+    n_failed: int
+    n_with_change: int
+    n_changed: int
+    n_changed_at_kept: int
+    n_images_changed: int
+    auroc: tuple[float, float] | None
+    mean_jaccard: float | None
+
+
+@dataclass(frozen=True)
+class OtherNormalsFinding:
+    """What other normal images would have changed.
+
+    Attributes:
+        n_normals: Normal images.
+        n_images: Test images.
+        auroc: Image AUROC with all normal images; None without both labels.
+        refits: For each kind of refits; empty with a single normal image.
+    """
+
+    n_normals: int
+    n_images: int
+    auroc: float | None
+    refits: tuple[RefitsFinding, ...]
 
 
 @dataclass(frozen=True)
@@ -299,18 +343,19 @@ class FormationFinding:
 
 
 @dataclass(frozen=True)
-class Dependence:
-    """Single prompts or phrases on which a decision depends.
+class Wordings:
+    """An image's score in wordings of one sort, each with its own threshold.
 
     Attributes:
-        of: What was left out, one at a time.
-        n: How many there are.
-        turning: Those without which the decision turns.
+        n: How many there are, at least 1.
+        turned: Those that turn the decision, as "family: what".
+        lowest, highest: Score over them.
     """
 
-    of: Literal["prompt", "phrase"]
     n: int
-    turning: tuple[str, ...]
+    turned: tuple[str, ...]
+    lowest: float
+    highest: float
 
 
 @dataclass(frozen=True)
@@ -319,16 +364,47 @@ class PromptSensitivityFinding:
 
     Attributes:
         fusion_weight: 0 where no wording can matter.
-        scores: Under all wordings that were tried: rewordings, and the prompts with something left out.
-        depends_on: What the decision depends on.
-        without_one_prompt: Lowest and highest score without one single prompt, or None where there is only one.
-        n_reworded, n_reworded_turned: Rewordings (other state words, other object names), and those of them that turn
-            the decision.
+        score, is_anomalous: In the wording as it is.
+        reworded: In other words for the same (other state words, other object names); None if none was tried.
+        left_out: With a single prompt, phrase or template left out, which changes little of the wording; likewise.
     """
 
     fusion_weight: float
-    scores: PerturbationFinding
-    depends_on: tuple[Dependence, ...]
-    without_one_prompt: tuple[float, float] | None
-    n_reworded: int
-    n_reworded_turned: int
+    score: float
+    is_anomalous: bool
+    reworded: Wordings | None
+    left_out: Wordings | None
+
+
+# Concept labels ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NonsenseFinding:
+    """How many neurons get a concept label with real words, and with as many words that mean nothing.
+
+    Attributes:
+        n_neurons: Neurons that were tested.
+        n_real, n_nonsense: Those that get a label with real and with nonsense words.
+        n_real_only, n_nonsense_only: Those that get one with the one and not with the other.
+        p_value: Of the exact one-sided McNemar test that real words label more; 1 where no neuron tells them apart.
+        level: Share of neurons without meaning that may get a label.
+    """
+
+    n_neurons: int
+    n_real: int
+    n_nonsense: int
+    n_real_only: int
+    n_nonsense_only: int
+    p_value: float
+    level: float
+
+    @property
+    def n_by_chance(self) -> float:
+        """Labels to expect if no neuron had a meaning, at most."""
+        return self.level * self.n_neurons
+
+    @property
+    def real_words_win(self) -> bool:
+        """Whether real words label more neurons than nonsense does, at p < 0.05."""
+        return self.p_value < 0.05

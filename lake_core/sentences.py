@@ -12,12 +12,15 @@ from lake_core.findings import (
     FormationFinding,
     LayerAblated,
     LayerLeftOut,
+    NonsenseFinding,
     OcclusionFinding,
+    OtherNormalsFinding,
     PerturbationFinding,
     PromptSensitivityFinding,
     RandomControlFinding,
     RankFinding,
-    StabilityFinding,
+    RefitsFinding,
+    SelectionOverlapFinding,
     TextLeftOut,
 )
 
@@ -163,9 +166,10 @@ def _(finding: OcclusionFinding) -> str:
         effect = f"{covering} is number {finding.rank} of {finding.n_regions} regions in lowering {target}"
     else:
         effect = f"{covering} lowers {target} more than covering any other"
-    correlation = finding.correlation
-    agree = "cannot be ranked" if correlation is None else f"have a rank correlation of {correlation:.2f}"
-    return f"{effect}; map and occlusion {agree} over {quantity(finding.n_regions, 'region')}."
+    regions = quantity(finding.n_regions, "region")
+    if finding.correlation is None:
+        return f"{effect}; too few of {regions} differ in map and occlusion to correlate their ranks."
+    return f"{effect}; map and occlusion have a rank correlation of {finding.correlation:.2f} over {regions}."
 
 
 @sentence.register
@@ -201,20 +205,49 @@ def _(finding: ContaminationFinding) -> str:
 
 
 @sentence.register
-def _(finding: StabilityFinding) -> str:
+def _(finding: SelectionOverlapFinding) -> str:
     if not finding.reads_images:
         return f"The criterion {finding.criterion!r} does not look at the images: another one changes no neuron."
     if finding.mean_jaccard is None:
         return "One normal image cannot tell whether another would change the selection; add a second one."
-    outcome = {
-        "hardly": "The selection hardly depends on any one normal image",
-        "partly": "The selection depends in part on which normal images were given",
-        "much": "The selection depends heavily on which normal images were given: add some before trusting it",
-    }[finding.dependence]
     return (
-        f"{outcome}. Whichever of the {finding.n_normals} is left out, {finding.n_always} of the {finding.n_selected} "
-        f"selected neurons stay; the mean overlap (Jaccard) is {finding.mean_jaccard:.2f}."
+        f"Whichever of the {finding.n_normals} normal images is left out, {finding.n_always} of the "
+        f"{finding.n_selected} selected neurons stay; the mean overlap with the selection from all (Jaccard) is "
+        f"{finding.mean_jaccard:.2f}."
     )
+
+
+@sentence.register
+def _(finding: OtherNormalsFinding) -> str:
+    if not finding.refits:
+        return "One normal image cannot tell what others would have changed; add a second one."
+    said = [_refits(one, finding) for one in finding.refits]
+    if finding.auroc is not None:
+        ranges = [
+            f"{one.auroc[0]:.3f} to {one.auroc[1]:.3f} {_REFITS[one.kind]}" for one in finding.refits if one.auroc
+        ]
+        said.append(f"The image AUROC is {', '.join([f'{finding.auroc:.3f} with all normal images', *ranges])}.")
+    return " ".join(said)
+
+
+_REFITS = {"leave one out": "without one normal image", "bootstrap": "on bootstrap draws of the normal images"}
+
+
+def _refits(one: RefitsFinding, all_of: OtherNormalsFinding) -> str:
+    refits = f"{quantity(one.n_refits, 'refit')} {_REFITS[one.kind]}"
+    if not one.n_refits:
+        return f"No refit {_REFITS[one.kind]} learned anything: nothing varies in what they were given."
+    images, n_decisions = quantity(all_of.n_images, "test image"), one.n_refits * all_of.n_images
+    if one.n_changed:
+        outcome = f"In {one.n_with_change} of {refits}, decisions change: {one.n_changed} of {n_decisions} "
+        outcome += f"({one.n_changed / n_decisions:.0%}), on {one.n_images_changed} of {images}"
+    else:
+        outcome = f"In none of {refits} does a decision on the {images} change"
+    outcome += f"; at the threshold from all normal images, {one.n_changed_at_kept or 'none'}."
+    if one.n_failed:
+        given = "what it was given" if one.n_failed == 1 else "what they were given"
+        outcome += f" {one.n_failed} more learned nothing: nothing varies in {given}."
+    return outcome
 
 
 @sentence.register
@@ -234,35 +267,43 @@ def _(finding: FormationFinding) -> str:
 
 @sentence.register
 def _(finding: PromptSensitivityFinding) -> str:
-    scores = finding.scores
     if finding.fusion_weight == 0:
         return "The fusion weight is 0, so no wording can change the score."
-    if not scores.n_changes:
+    sorts = (
+        (finding.reworded, "rewording", " (other state words, other object names)", "reworded"),
+        (finding.left_out, "wording", " with one prompt, phrase or template left out", "with one left out"),
+    )
+    tried = [(one, noun, which, where) for one, noun, which, where in sorts if one is not None]
+    if not tried:
         return "There is no other wording to try."
-    n_left_out = scores.n_changes - finding.n_reworded
-    if finding.depends_on:
-        each = [
-            f"single {one.of}s: leaving out one turns it for {len(one.turning)} of {one.n} ({_some(one.turning)})"
-            for one in finding.depends_on
-        ]
-        outcome = f"The decision depends on {', and on '.join(each)}"
-    elif scores.turned:
-        outcome = (
-            "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns "
-            f"in {finding.n_reworded_turned} of {quantity(finding.n_reworded, 'rewording')} and for "
-            f"{len(scores.turned) - finding.n_reworded_turned} of {n_left_out} prompts, phrases and templates left out "
-            f"({_some(scores.turned)})"
-        )
-    else:
-        outcome = (
-            f"The decision is the same in all {quantity(finding.n_reworded, 'rewording')} (other state words and "
-            f"object names), and with each of {n_left_out} prompts, phrases and templates left out"
-        )
-    spread = f"in all wordings between {scores.lowest:.3f} and {scores.highest:.3f}"
-    if finding.without_one_prompt is not None:
-        low, high = finding.without_one_prompt
-        spread = f"without any one prompt it is between {low:.3f} and {high:.3f}, {spread}"
-    return f"{outcome}. The score is {scores.score:.3f}, {_side(scores.is_anomalous)}; {spread}."
+    outcomes = [f"of {quantity(one.n, noun)}{which}, {_turning(one.turned)}" for one, noun, which, _ in tried]
+    spreads = [f"{where} between {one.lowest:.3f} and {one.highest:.3f}" for one, _, _, where in tried]
+    outcome = "; ".join(outcomes)
+    return (
+        f"{outcome[0].upper()}{outcome[1:]}. The score is {finding.score:.3f}, {_side(finding.is_anomalous)}; "
+        f"{', '.join(spreads)}."
+    )
+
+
+def _turning(turned: Sequence[str]) -> str:
+    """How many wordings turn the decision, and the first of them."""
+    if not turned:
+        return "none turns the decision"
+    return f"{len(turned)} {'turns' if len(turned) == 1 else 'turn'} the decision ({_some(turned)})"
+
+
+@sentence.register
+def _(finding: NonsenseFinding) -> str:
+    get = "gets" if finding.n_real == 1 else "get"
+    counted = (
+        f"Of {quantity(finding.n_neurons, 'neuron')}, {finding.n_real or 'none'} {get} a label with real words and "
+        f"{finding.n_nonsense or 'none'} with as many nonsense words; up to {finding.n_by_chance:.3g} are expected by "
+        f"chance (level {finding.level:.0%})."
+    )
+    test = f"(exact one-sided McNemar test, p = {finding.p_value:.2g})"
+    if finding.real_words_win:
+        return f"{counted} Real words give a label more often than nonsense {test}."
+    return f"{counted} Real words are not shown to do better than nonsense {test}: take no label for a meaning."
 
 
 _MOST = 3

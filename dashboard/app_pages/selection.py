@@ -5,10 +5,10 @@ from dashboard.components.page import heading
 from dashboard.components.pickers import pick_one
 from dashboard.services.analysis import all_selections, resolved
 from dashboard.session import current
-from dashboard.views.selection import checks, forming, overview
+from dashboard.views.selection import checks, forming, other_normals, overview
 
-GLANCE, FORMING = "Layers at a glance", "Watch it form"
-VIEWS = (GLANCE, "Ranking", FORMING, "Criteria", "Stability", "Sweep over K")
+GLANCE, FORMING, OTHER_NORMALS = "Layers at a glance", "Watch it form", "Other normal images"
+VIEWS = (GLANCE, "Ranking", FORMING, "Criteria", OTHER_NORMALS, "Sweep over K")
 
 heading(
     "Selection",
@@ -34,7 +34,8 @@ else:
         overview.against_random(found)
     elif view == "Criteria":
         checks.criteria(found)
-    elif view == "Stability":
-        checks.stable(found)
+    elif view == OTHER_NORMALS:
+        other_normals.decisions(found)
+        other_normals.selections(found)
     else:
         checks.over_k(found)

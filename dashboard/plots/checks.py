@@ -1,4 +1,4 @@
-"""Figures of the page Selection's checks: criteria, sites, stability, and the sweep over K."""
+"""Figures of the page Selection's checks: criteria, sites, and the sweep over K."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,6 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.plots.template import (
-    RANDOM,
     RANDOM_BAND,
     REFERENCE_LINE,
     REST,
@@ -61,32 +60,6 @@ def overlap(table: pd.DataFrame) -> go.Figure:
     )
     figure = go.Figure([heat, written(shares, names, list(table.index), np.vectorize("{:.2f}".format)(shares))])
     figure.update_layout(height=100 + 44 * len(names), template=TEMPLATE, yaxis={"autorange": "reversed"})
-    return figure
-
-
-def overlaps_by_count(runs: pd.DataFrame) -> go.Figure:
-    """Overlap with the full selection against the number of normal images, one dot per subset."""
-    figure = go.Figure()
-    styles = {
-        "fewer": ("circle-open", RANDOM, "random choices"),
-        "leave one out": ("diamond", SELECTED, "one left out"),
-    }
-    for what, (symbol, colour, name) in styles.items():
-        rows = runs[runs["what"] == what]
-        figure.add_scatter(
-            x=rows["n_normals"],
-            y=rows["jaccard"],
-            mode="markers",
-            name=name,
-            marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 2}},
-            hovertemplate="normal images: %{x}, overlap %{y:.3f}<extra></extra>",
-        )
-    figure.update_layout(
-        xaxis={"title": "normal images used", "dtick": 1},
-        yaxis={"title": "Jaccard with the full selection", "range": [0, 1.05]},
-        height=320,
-        template=TEMPLATE,
-    )
     return figure
 
 

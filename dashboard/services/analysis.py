@@ -275,8 +275,10 @@ def neuron_values(analysis: Analysis, layer: int, neuron: int) -> tuple[list[np.
 
 def neuron_flags(analysis: Analysis, layer: int) -> Flags:
     """What is odd about the neurons of a layer."""
-    key = "flags", analysis.key.visual, layer
-    return results().made(key, lambda: flags(*analysis.lake.normal_patches(layer).numpy()))
+    key, lake = ("flags", analysis.key.visual, layer), analysis.lake
+    return results().made(
+        key, lambda: flags(*lake.normal_patches(layer).numpy(), has_tokens=lake.backbone.adapter.has_tokens)
+    )
 
 
 def neuron_notes(analysis: Analysis) -> dict[tuple[int, int], NeuronNote]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,8 +18,9 @@ from lake_core.data.labels import label_of
 from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
 from lake_core.neurons.concepts import ConceptLabels, load_concepts
-from lake_core.neurons.effects import label_concepts
+from lake_core.neurons.labels import ControlledLabels, label_with_control
 from lake_core.neurons.statistics import neuron_table, with_concepts
+from lake_core.sentences import sentence
 
 _PRINTED = 20
 
@@ -60,12 +61,12 @@ def run(request: Request) -> None:
     lake = Lake(backbone, LakeConfig(**request.parameters))
     layer = request.layer if request.layer is not None else lake.config.layers[-1]
     backbone.hook_point(layer, lake.config.site)
-    labels: list[ConceptLabels] = []
+    found: ControlledLabels | None = None
     with reporter.progress:
         lake.fit([one.image for one in normals], reporter.bar("Learning what is normal", len(normals)))
         table = neuron_table(lake, layer, tests, top=request.top)
         if request.describe:
-            labels = label_concepts(
+            found = label_with_control(
                 lake,
                 layer,
                 table.loc[table["selected"], "neuron"].tolist(),
@@ -73,7 +74,7 @@ def run(request: Request) -> None:
                 concepts,
                 on_progress=reporter.bar("Finding concept labels"),
             )
-            table = with_concepts(table, labels)
+            table = with_concepts(table, found.labels)
     document = {
         "model": backbone.spec,
         "image_size": backbone.input_size[0],
@@ -86,13 +87,16 @@ def run(request: Request) -> None:
         "normals": [image.name for image in lake.normals_],
         "tests": [one.image.name for one in tests],
         "neurons": rows(table),
-        "concept_labels": [_plain(one) for one in labels],
+        "concept_labels": [] if found is None else [_plain(one) for one in found.labels],
+        "nonsense_control": None if found is None else _control(found),
         "problems": [one.reason for one in reporter.skipped],
     }
     write_json(request.json_out, document)
     typer.echo(table.head(_PRINTED).to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     if len(table) > _PRINTED:
         typer.echo(f"... and {len(table) - _PRINTED} more.")
+    if found is not None:
+        typer.echo(sentence(found.finding))
     typer.echo(f"Written to {request.json_out}")
 
 
@@ -119,6 +123,17 @@ def _plain(one: ConceptLabels) -> Mapping[str, Any]:
         "agreement": scores(one.agreement),
         "effect": scores(one.effect),
         "effect_by": one.effect_by,
+    }
+
+
+def _control(found: ControlledLabels) -> Mapping[str, Any]:
+    """What the same tests give with nonsense words: the counts, the words, and the labels that neurons get of them."""
+    finding = found.finding
+    return asdict(finding) | {
+        "n_by_chance": finding.n_by_chance,
+        "real_words_win": finding.real_words_win,
+        "words": list(found.words),
+        "labels": [{"neuron": one.neuron, "concepts": list(one.concepts)} for one in found.nonsense],
     }
 
 

@@ -24,7 +24,11 @@ from lake_core.types import Progress
 
 Target = Literal["score", "map"]
 N_REGIONS = 64
+FEWEST_RANKED = 3
+"""Regions that must differ from the commonest value before ranks mean anything."""
 _BATCH = 2
+_TIE = 1e-5
+"""In units of the score, of which 1 is the calibration quantile: what is nearer is equal but for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +42,8 @@ class Occlusion:
         region: (n_patches,) int64, region of each patch, from 0; -1 off the image. Regions are squares of patches.
         importance: (n_regions,) float64, the target for the image less the target with the region covered.
         by_map: (n_regions,) float64, the fused map's greatest value in the region for "score", its mean for "map".
-        correlation: Spearman's rank correlation of the two, -1 to 1; None where either is constant.
+        correlation: Spearman's rank correlation of the two, -1 to 1; None where fewer than three regions differ from
+            the others (see `rank_correlation`).
         max_scoring_region: Region of the max-scoring patch.
     """
 
@@ -111,11 +116,25 @@ def occlusion(
     fused = result.map.reshape(-1).astype(np.float64)
     pool = np.max if target == "score" else np.mean
     by_map = np.array([pool(fused[region == number]) for number in range(len(importance))])
-    is_ranked = np.ptp(importance) > 0 and np.ptp(by_map) > 0
-    correlation = float(spearmanr(importance, by_map).statistic) if is_ranked else None
+    correlation = rank_correlation(importance, by_map)
     return Occlusion(
         image, target, replacement, grid, region, importance, by_map, correlation, int(region[result.patch])
     )
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Spearman's rank correlation, -1 to 1, or None where there is too little to rank.
+
+    Values that differ by rounding are tied. In each of the two, at least three values must differ from the commonest
+    one: covering most regions may leave a score as it is, and one or two that change it have no order to speak of.
+
+    Args:
+        first, second: (n,) float64, n >= 1, in units of the score.
+    """
+    ours, theirs = np.round(first / _TIE), np.round(second / _TIE)
+    if any(len(own) - np.unique(own, return_counts=True)[1].max() < FEWEST_RANKED for own in (ours, theirs)):
+        return None
+    return float(spearmanr(ours, theirs).statistic)
 
 
 def _importance(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,9 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import coarse_under, fused_maps, pooled
 from lake_core.detector.text import calibrated, margin_range, text_directions
-from lake_core.experiments.perturbation_table import (
-    AS_IS,
-    COLUMNS,
-    PerturbationTable,
-    perturbation_finding,
-    turned_rows,
-)
+from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable
 from lake_core.experiments.text_similarity import joint_hook_point
-from lake_core.findings import Dependence, PromptSensitivityFinding
+from lake_core.findings import PromptSensitivityFinding, Wordings
 from lake_core.metrics.decision import is_anomalous
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import Progress
@@ -131,24 +125,24 @@ def _row(family: str, what: str, result: ImageResult | WithoutPrompt) -> tuple[s
 
 
 def _finding(lake: Lake, table: pd.DataFrame) -> PromptSensitivityFinding:
-    turned = turned_rows(table)
-    families: tuple[tuple[Literal["prompt", "phrase"], str], ...] = (
-        ("prompt", WITHOUT_PROMPT),
-        ("phrase", WITHOUT_PHRASE),
-    )
-    each = (
-        Dependence(of, int((table["family"] == family).sum()), tuple(turned["what"][turned["family"] == family]))
-        for of, family in families
-    )
-    one_less = table["score"][table["family"] == WITHOUT_PROMPT]
+    first, others = table.iloc[0], table.iloc[1:]
+    is_reworded = others["family"].isin(REWORDINGS)
     return PromptSensitivityFinding(
         lake.config.fusion_weight,
-        perturbation_finding(table),
-        tuple(one for one in each if one.turning),
-        (float(one_less.min()), float(one_less.max())) if len(one_less) else None,
-        n_reworded=int(table["family"].isin(REWORDINGS).sum()),
-        n_reworded_turned=int(turned["family"].isin(REWORDINGS).sum()),
+        float(first["score"]),
+        bool(first["is_anomalous"]),
+        reworded=_of_sort(others[is_reworded], first["is_anomalous"]),
+        left_out=_of_sort(others[~is_reworded], first["is_anomalous"]),
     )
+
+
+def _of_sort(rows: pd.DataFrame, was_anomalous: bool) -> Wordings | None:
+    """What wordings of one sort do, or None without any."""
+    if rows.empty:
+        return None
+    turned = rows[rows["is_anomalous"] != was_anomalous]
+    names = tuple(f"{row.family}: {row.what}" for row in turned.itertuples())
+    return Wordings(len(rows), names, float(rows["score"].min()), float(rows["score"].max()))
 
 
 def without_each_prompt(lake: Lake, before: ImageResult) -> list[WithoutPrompt]:

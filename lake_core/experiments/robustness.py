@@ -13,7 +13,7 @@ from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable, perturbation_finding
-from lake_core.experiments.stability import fewer_normals
+from lake_core.experiments.selection_overlap import fewer_normals
 from lake_core.sentences import quantity
 from lake_core.types import Progress, counted
 

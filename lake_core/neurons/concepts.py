@@ -25,6 +25,7 @@ from torch import Tensor
 
 from lake_core.data.samples import assets_folder
 from lake_core.errors import ConfigError
+from lake_core.types import Progress, counted
 
 NO_CONCEPT = "no concept label"
 LEVEL = 0.05
@@ -135,11 +136,12 @@ def concept_directions(encode_text: Callable[[Sequence[str]], Tensor], concepts:
 def agreement(
     maps_np: np.ndarray,
     joint_pj: np.ndarray,
-    directions_cj: np.ndarray,
+    vocabularies: Sequence[np.ndarray],
     shapes: Sequence[tuple[int, int]],
     n_draws: int = 199,
     seed: int = 0,
-) -> Scores:
+    on_progress: Progress | None = None,
+) -> list[Scores]:
     """How each neuron's maps correlate with each concept's similarity maps, against two nulls; both must be beaten.
 
     The map of a concept is patch direction times concept direction. *Shuffled maps*: the neuron's maps are shifted,
@@ -151,12 +153,13 @@ def agreement(
     Args:
         maps_np: (n_neurons, n_patches) maps of neurons, all patches of all images, image by image, row by row.
         joint_pj: (n_patches, joint) patch directions at the same patches.
-        directions_cj: (n_concepts, joint) from `concept_directions`.
+        vocabularies: Of each (n_concepts, joint) from `concept_directions`; all are tested against the same draws.
         shapes: (rows, cols) of each image's map; their areas add up to n_patches.
         n_draws: Draws of either null.
         seed: Of both nulls.
+        on_progress: Called with neurons done and in all; may raise to cancel.
     Returns:
-        Pearson correlations, and the greater of both nulls' p-values.
+        For each vocabulary Pearson correlations, and the greater of both nulls' p-values.
     """
     rng = np.random.default_rng(seed)
     joint = joint_pj.astype(np.float64) - joint_pj.mean(0, dtype=np.float64)
@@ -167,16 +170,21 @@ def agreement(
     )
     spread_jj = joint.T @ joint
     covariances_nj = neurons @ joint
-    score = _correlations(covariances_nj, directions_cj, spread_jj)
-
     moves = _shuffles(shapes, n_draws, rng)
-    beaten_by = np.empty((2, n_draws, len(neurons)))
-    for row, neuron in enumerate(neurons):
-        beaten_by[0, :, row] = _correlations(neuron[moves] @ joint, directions_cj, spread_jj).max(1)
+    beaten_by = np.empty((len(vocabularies), 2, n_draws, len(neurons)))
+    for row in counted(range(len(neurons)), on_progress):
+        shuffled_dj = neurons[row][moves] @ joint
+        for i, directions_cj in enumerate(vocabularies):
+            beaten_by[i, 0, :, row] = _correlations(shuffled_dj, directions_cj, spread_jj).max(1)
     for draw in range(n_draws):
-        turned = directions_cj @ _rotation(joint.shape[1], rng)
-        beaten_by[1, draw] = _correlations(covariances_nj, turned, spread_jj).max(1)
-    return Scores(score, np.maximum(_p_values(score, beaten_by[0]), _p_values(score, beaten_by[1])))
+        rotation = _rotation(joint.shape[1], rng)
+        for i, directions_cj in enumerate(vocabularies):
+            beaten_by[i, 1, draw] = _correlations(covariances_nj, directions_cj @ rotation, spread_jj).max(1)
+    found = []
+    for (shuffled, rotated), directions_cj in zip(beaten_by, vocabularies, strict=True):
+        score = _correlations(covariances_nj, directions_cj, spread_jj)
+        found.append(Scores(score, np.maximum(_p_values(score, shuffled), _p_values(score, rotated))))
+    return found
 
 
 def effect(effects_nj: np.ndarray, null_rj: np.ndarray, is_own_nr: np.ndarray, directions_cj: np.ndarray) -> Scores:

@@ -18,7 +18,7 @@ from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.reselection import would_select
 from lake_core.detector.selection import Selection
 from lake_core.neurons.concepts import ConceptLabels
-from lake_core.neurons.effects import label_concepts
+from lake_core.neurons.labels import label_concepts
 from lake_core.types import Label, Progress, Site
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Flags:
     """What is odd about the neurons of a layer, each (n_neurons,) bool.
 
     Attributes:
-        register_like: An outlying maximum sits on the same few patches of all normal images.
+        register_like: An outlying maximum sits on the same few patches of all normal images; only in a ViT.
         dead: Never varies over the normal patches.
         saturated: A large share of the normal patches is at the neuron's greatest value, such as the ceiling of ReLU6.
     """
@@ -67,17 +67,25 @@ def peaks(acts_ipn: np.ndarray, inside_ip: np.ndarray) -> np.ndarray:
     return np.asarray(_on_image(acts_ipn, inside_ip).max(1))
 
 
-def flags(acts_ipn: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 0.2, outlying: float = 4.0) -> Flags:
+def flags(
+    acts_ipn: np.ndarray,
+    inside_ip: np.ndarray,
+    has_tokens: bool,
+    saturated_share: float = 0.2,
+    outlying: float = 4.0,
+) -> Flags:
     """Flags of neurons over the normal images.
 
     A neuron counts as register-like (arXiv 2506.08010) if its maxima on n normal images sit on at most min(3, n // 2)
     different patches (never with a single image), and each of them lies at least `outlying` times as far above the
     neuron's median as its 0.95 quantile does. Where more patches than that share the maximum of an image, its
-    position is unknown and the neuron is not register-like. A flag is a hint: a neuron that follows a small bright part
-    in images taken from one stand looks the same.
+    position is unknown and the neuron is not register-like. Registers are tokens in which a ViT keeps something else
+    than their place in the image: a convolutional tower has no tokens, and none of its neurons is register-like. A flag
+    is a hint: a neuron that follows a small bright part in images taken from one stand looks the same.
 
     Args:
         acts_ipn, inside_ip: Of the normal images.
+        has_tokens: Whether patches are tokens that attend to each other (`Adapter.has_tokens`).
         saturated_share: Share of patches at the greatest value from which a neuron that varies counts as saturated.
         outlying: 4 was set by looking at the built-in samples, where images are aligned and a rule by place alone
             flags up to a third of a layer.
@@ -93,7 +101,7 @@ def flags(acts_ipn: np.ndarray, inside_ip: np.ndarray, saturated_share: float = 
     n_places = at_peak_ipn.any(0).sum(0)
     median, usually_below = np.quantile(values_pn, [0.5, 0.95], axis=0)
     is_outlying = on_image.max(1).min(0) - median >= outlying * (usually_below - median)
-    return Flags((n_places <= few) & is_outlying & ~dead, dead, saturated)
+    return Flags(has_tokens & (n_places <= few) & is_outlying & ~dead, dead, saturated)
 
 
 def neuron_aurocs(peaks_in: np.ndarray, labels: ArrayLike) -> np.ndarray:
@@ -189,7 +197,7 @@ def neuron_table(
     hook_point = lake.backbone.hook_point(layer, lake.config.site)
     patches = lake.store.patches(lake.normals_, hook_point)
     values_pn = patches.on_image().numpy().astype(np.float64)
-    flagged = flags(*patches.numpy())
+    flagged = flags(*patches.numpy(), lake.backbone.adapter.has_tokens)
     aurocs = np.full(selection.n_neurons, np.nan)
     labelled = [i for i, label in enumerate(labels) if label is not None]
     if labelled:

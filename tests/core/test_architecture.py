@@ -123,7 +123,7 @@ WRONG_WAY = {
     "metrics/decision": "data.images",
     "backbones/hooks": "detector.lake",
     "criteria/base": "config",
-    "neurons/concepts": "experiments.stability",
+    "neurons/concepts": "experiments.selection_overlap",
     "types": "prompts",
 }
 """Modules, and what they must not import."""

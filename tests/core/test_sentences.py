@@ -11,19 +11,22 @@ from lake_core.findings import (
     ContaminationFinding,
     ControlFinding,
     DeletionFinding,
-    Dependence,
     FaithfulnessFinding,
     FormationFinding,
     LayerAblated,
     LayerLeftOut,
+    NonsenseFinding,
     OcclusionFinding,
+    OtherNormalsFinding,
     PerturbationFinding,
     PromptSensitivityFinding,
     RandomControlFinding,
     Rank,
     RankFinding,
-    StabilityFinding,
+    RefitsFinding,
+    SelectionOverlapFinding,
     TextLeftOut,
+    Wordings,
 )
 from lake_core.sentences import sentence
 
@@ -33,13 +36,17 @@ DELETION = DeletionFinding("deletion", "blurred", 5, 4, 0.25, image_score=2.0, r
 OCCLUSION = OcclusionFinding("score", 36, rank=1, importance=0.5, correlation=0.25)
 PERTURBED = PerturbationFinding(1.5, True, 4, 0.75, 2.0, ())
 CONTAMINATION = ContaminationFinding(1, 3, 1.0, 1.5, 0.9, 0.8, 1)
-STABILITY = StabilityFinding("variance", True, 8, 100, 70, 0.75, "partly")
+OVERLAP = SelectionOverlapFinding("variance", True, 8, 100, 70, 0.75)
+LEFT_OUT = RefitsFinding("leave one out", 4, 0, 3, 5, 7, 2, (0.875, 1.0), 0.75)
+DRAWN = RefitsFinding("bootstrap", 20, 0, 0, 0, 0, 0, (0.9, 0.95), 0.5)
+OTHERS = OtherNormalsFinding(4, 20, 0.96, (LEFT_OUT, DRAWN))
+NONSENSE = NonsenseFinding(100, 12, 11, 6, 5, 0.5, 0.05)
 FORMATION = FormationFinding("variance", True, 15, 8, 7, 3, 100, 720)
-PROMPTS = PromptSensitivityFinding(0.3, PERTURBED, (), (1.25, 1.75), n_reworded=1, n_reworded_turned=0)
+PROMPTS = PromptSensitivityFinding(0.3, 1.5, True, Wordings(11, (), 0.75, 2.0), Wordings(111, (), 1.25, 1.75))
 
 
 def test_every_finding_has_a_sentence() -> None:
-    parts = {Rank, Dependence}
+    parts = {Rank, Wordings, RefitsFinding}
     kinds = {kind for kind in vars(findings).values() if is_dataclass(kind)} - parts
     assert kinds <= set(typing.cast(typing.Any, sentence).registry)
 
@@ -125,8 +132,8 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             replace(OCCLUSION, target="map", rank=4, correlation=None),
-            "Covering the region of the max-scoring patch is number 4 of 36 regions in lowering the map; map and "
-            "occlusion cannot be ranked over 36 regions.",
+            "Covering the region of the max-scoring patch is number 4 of 36 regions in lowering the map; too few of 36 "
+            "regions differ in map and occlusion to correlate their ranks.",
         ),
         (
             PERTURBED,
@@ -143,17 +150,50 @@ def test_what_is_no_finding_has_no_sentence() -> None:
             "With 2 more images among the normal ones, no selected neuron is new and the threshold stays 1.00.",
         ),
         (
-            STABILITY,
-            "The selection depends in part on which normal images were given. Whichever of the 8 is "
-            "left out, 70 of the 100 selected neurons stay; the mean overlap (Jaccard) is 0.75.",
+            OVERLAP,
+            "Whichever of the 8 normal images is left out, 70 of the 100 selected neurons stay; the mean overlap with "
+            "the selection from all (Jaccard) is 0.75.",
         ),
         (
-            replace(STABILITY, mean_jaccard=None, dependence="unknown"),
+            replace(OVERLAP, mean_jaccard=None),
             "One normal image cannot tell whether another would change the selection; add a second one.",
         ),
         (
-            replace(STABILITY, criterion="random", reads_images=False),
+            replace(OVERLAP, criterion="random", reads_images=False),
             "The criterion 'random' does not look at the images: another one changes no neuron.",
+        ),
+        (
+            OTHERS,
+            "In 3 of 4 refits without one normal image, decisions change: 5 of 80 (6%), on 2 of 20 test images; at the "
+            "threshold from all normal images, 7. In none of 20 refits on bootstrap draws of the normal images does a "
+            "decision on the 20 test images change; at the threshold from all normal images, none. The image AUROC is "
+            "0.960 with all normal images, 0.875 to 1.000 without one normal image, 0.900 to 0.950 on bootstrap draws "
+            "of the normal images.",
+        ),
+        (
+            replace(OTHERS, auroc=None, refits=(replace(LEFT_OUT, auroc=None, n_refits=3, n_failed=1),)),
+            "In 3 of 3 refits without one normal image, decisions change: 5 of 60 (8%), on 2 of 20 test images; at the "
+            "threshold from all normal images, 7. 1 more learned nothing: nothing varies in what it was given.",
+        ),
+        (
+            replace(OTHERS, auroc=None, refits=(RefitsFinding("leave one out", 0, 2, 0, 0, 0, 0, None, None),)),
+            "No refit without one normal image learned anything: nothing varies in what they were given.",
+        ),
+        (
+            replace(OTHERS, n_normals=1, refits=()),
+            "One normal image cannot tell what others would have changed; add a second one.",
+        ),
+        (
+            NONSENSE,
+            "Of 100 neurons, 12 get a label with real words and 11 with as many nonsense words; up to 5 are expected "
+            "by chance (level 5%). Real words are not shown to do better than nonsense (exact one-sided McNemar test, "
+            "p = 0.5): take no label for a meaning.",
+        ),
+        (
+            replace(NONSENSE, n_neurons=50, n_real=1, n_nonsense=0, p_value=0.03125),
+            "Of 50 neurons, 1 gets a label with real words and none with as many nonsense words; up to 2.5 are "
+            "expected by chance (level 5%). Real words give a label more often than nonsense (exact one-sided McNemar "
+            "test, p = 0.031).",
         ),
         (
             FORMATION,
@@ -171,10 +211,11 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             PROMPTS,
-            "The decision is the same in all 1 rewording (other state words and object names), and with each of 3 "
-            "prompts, phrases and templates left out. The score is 1.500, above its threshold; "
-            "without any one prompt it is between 1.250 and 1.750, in all wordings between 0.750 and 2.000.",
+            "Of 11 rewordings (other state words, other object names), none turns the decision; of 111 wordings with "
+            "one prompt, phrase or template left out, none turns the decision. The score is 1.500, above its "
+            "threshold; reworded between 0.750 and 2.000, with one left out between 1.250 and 1.750.",
         ),
+        (replace(PROMPTS, reworded=None, left_out=None), "There is no other wording to try."),
         (replace(PROMPTS, fusion_weight=0.0), "The fusion weight is 0, so no wording can change the score."),
     ],
 )
@@ -208,13 +249,16 @@ def test_only_the_first_turned_decisions_are_named() -> None:
     )
 
 
-def test_a_decision_that_depends_on_one_prompt_names_it() -> None:
-    scores = replace(PERTURBED, turned=("without one prompt: a bad plate",))
-    found = replace(PROMPTS, scores=scores, depends_on=(Dependence("prompt", 90, ("a bad plate",)),))
-    assert sentence(found).startswith(
-        "The decision depends on single prompts: leaving out one turns it for 1 of 90 (a bad plate). "
+def test_rewordings_are_counted_apart_from_what_is_left_out() -> None:
+    left_out = Wordings(111, ("without one prompt: a bad plate",), 1.25, 1.75)
+    assert sentence(replace(PROMPTS, left_out=left_out)) == (
+        "Of 11 rewordings (other state words, other object names), none turns the decision; of 111 wordings with one "
+        "prompt, phrase or template left out, 1 turns the decision (without one prompt: a bad plate). The score is "
+        "1.500, above its threshold; reworded between 0.750 and 2.000, with one left out between 1.250 and 1.750."
     )
-    assert sentence(replace(found, depends_on=())).startswith(
-        "The decision depends on no single prompt or phrase, but it does depend on the choice of words: it turns in 0 "
-        "of 1 rewording and for 1 of 3 prompts, phrases and templates left out (without one prompt: a bad plate). "
+    turned = Wordings(11, ("other object name: part", "other state words: good / bad"), 0.5, 2.0)
+    assert sentence(replace(PROMPTS, reworded=turned, left_out=None)).startswith(
+        "Of 11 rewordings (other state words, other object names), 2 turn the decision (other object name: part; other "
+        "state words: good / bad). "
     )
+    assert sentence(replace(PROMPTS, reworded=None)).startswith("Of 111 wordings with one prompt, phrase or template")

@@ -11,6 +11,7 @@ from dashboard.services.analysis import Analysis, analyse
 from dashboard.services.models import model
 from dashboard.session import Focus
 from dashboard.settings import ModelKey, Pin, Settings
+from dashboard.text import escaped
 from dashboard.views.neurons.meaning import in_squares
 from dashboard.views.neurons.sheet import sheet
 from dashboard.views.neurons.view import NeuronView
@@ -21,9 +22,12 @@ from lake_core.data.datasets import Dataset
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.neurons.concepts import ConceptLabels, ConceptScore
+from lake_core.neurons.labels import ControlledLabels
+from lake_core.neurons.nonsense import nonsense_finding
 from lake_core.neurons.similarity import correlated_neurons
 from lake_core.neurons.statistics import neuron_table
-from tests.dashboard.visit import full, highest, opened, put, texts
+from lake_core.sentences import sentence
+from tests.dashboard.visit import full, highest, opened, press, put, texts, when_done
 
 
 def drawn(app: AppTest, **session: Any) -> AppTest:
@@ -225,6 +229,34 @@ def test_own_words_are_the_only_ones_asked_about_and_chance_gives_none(
     assert asked == [(15, [276], everything, words)]
     assert [one.value for one in page.success] == ([] if says is None else [says])
     assert any("No concept label" in one.value for one in page.info) is (says is None)
+
+
+@pytest.mark.usefixtures("nothing_at_once")
+@pytest.mark.parametrize(("n_real", "n_nonsense", "wins"), [(9, 1, True), (3, 3, False)])
+def test_beside_a_label_stands_what_nonsense_words_get(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, n_real: int, n_nonsense: int, wins: bool
+) -> None:
+    has_real = np.arange(100) < n_real
+    finding = nonsense_finding(has_real, np.arange(100) >= 100 - n_nonsense, 0.05)
+    words, asked = ("bolt hole", "rust", f"a scratch {n_real}"), []
+
+    def told(lake: Lake, layer: int, neurons: list[int], *_: Any, **__: Any) -> Any:
+        return [ConceptLabels(neurons[0], agreement=(ConceptScore("rust", 0.4, 0.001),))]
+
+    def controlled(lake: Lake, layer: int, neurons: list[int], images: Any, vocabulary: Any, **_: Any) -> Any:
+        asked.append((layer, neurons, vocabulary))
+        return ControlledLabels((), (), (), finding)
+
+    monkeypatch.setattr("dashboard.views.neurons.meaning.label_concepts", told)
+    monkeypatch.setattr("dashboard.views.neurons.meaning.label_with_control", controlled)
+    drawn(page, vocabulary="\n".join(words))
+    press(page, "Find concept labels")
+    assert "selected neurons up to 5 get one by chance" in texts(page)
+    when_done(press(page, "Compare with nonsense words"))
+    ((layer, neurons, vocabulary),) = asked
+    assert (layer, len(neurons), vocabulary) == (15, 100, words)
+    boxes = page.info if wins else page.warning
+    assert [one.value for one in boxes if "nonsense" in one.value] == [escaped(sentence(finding))]
 
 
 @pytest.mark.usefixtures("nothing_at_once")

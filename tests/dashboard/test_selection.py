@@ -41,7 +41,7 @@ def view(app: AppTest, name: str) -> AppTest:
             "neurons that both criteria",
             "neurons that both criteria",
         ),
-        ("Stability", "always selected, whichever", "always selected, whichever"),
+        ("Other normal images", "always selected, whichever", "Add test images to see whether their scores"),
         ("Sweep over K", "three random draws", "Add test images to see what each K is worth."),
     ],
 )

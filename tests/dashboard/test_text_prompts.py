@@ -51,8 +51,11 @@ def test_the_prompt_is_changed_prompt_by_prompt_and_summarised(small: Dataset) -
     summary = next(one.value for one in app.dataframe if "changes" in one.value).set_index("family")
     n_prompts = (len(NORMAL_STATES) + len(ANOMALOUS_STATES)) * len(TEMPLATES)
     assert summary.loc["without one prompt", "changes"] == n_prompts == 90
-    one_less = summary.loc["without one prompt"]
-    said = f"without any one prompt it is between {one_less['lowest']:.3f} and {one_less['highest']:.3f}"
+    reworded = summary.loc[["other state words", "other object name"]]
+    left_out = summary.drop(index=reworded.index)
+    assert f"Of {reworded['changes'].sum()} rewordings (other state words, other object names), " in texts(app)
+    assert f"of {left_out['changes'].sum()} wordings with one prompt, phrase or template left out, " in texts(app)
+    said = f"reworded between {reworded['lowest'].min():.3f} and {reworded['highest'].max():.3f}"
     assert said in texts(app)
 
 

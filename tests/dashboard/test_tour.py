@@ -73,7 +73,7 @@ def test_next_goes_to_the_page_of_the_next_step_and_to_what_it_speaks_of(small: 
     assert session(app).tour.step == 2
     assert [title.value for title in app.title] == ["Explain"]
     app.switch_page("app_pages/selection.py").run()
-    run(app, selection_view="Stability")
+    run(app, selection_view="Other normal images")
     press(app, "Go there")
     press(app, "Next")
     assert [title.value for title in app.title] == ["Selection"]

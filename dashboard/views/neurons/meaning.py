@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard.components.legends import legend
 from dashboard.components.pickers import pick_one
-from dashboard.components.progress import Estimate, computed_on_demand
+from dashboard.components.progress import Estimate, asked_beside, computed_beside, computed_on_demand
 from dashboard.services.estimates import Steps, seconds_of
 from dashboard.session import current
 from dashboard.text import escaped
@@ -16,8 +16,9 @@ from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.data.images import InputImage
 from lake_core.errors import ConfigError
 from lake_core.neurons.attribution import Attribution, AttributionConfig, Method, neuron_attribution
-from lake_core.neurons.concepts import ConceptLabels, checked_concepts
-from lake_core.neurons.effects import label_concepts, n_label_passes
+from lake_core.neurons.concepts import LEVEL, ConceptLabels, checked_concepts
+from lake_core.neurons.labels import label_concepts, label_with_control, n_label_passes
+from lake_core.sentences import quantity, sentence
 from lake_core.visualization.colours import ValueScale, symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay
 
@@ -66,6 +67,36 @@ def words(view: NeuronView) -> None:
     )
     if described is not None:
         _description(described[0])
+        _nonsense(view, images, vocabulary)
+
+
+def _nonsense(view: NeuronView, images: list[InputImage], vocabulary: tuple[str, ...] | None) -> None:
+    """The control: labels of the layer's selected neurons with words that mean nothing, on demand."""
+    lake, hook_point, neurons = view.found.lake, view.hook_point, view.selection.neurons
+    key = "nonsense", view.found.key, view.found.tests_key, hook_point, vocabulary
+    n_neurons = len(neurons)
+    st.caption(
+        f"The level holds for this neuron, whatever the number of words: a neuron without meaning gets a label with a "
+        f"probability of up to {LEVEL:.0%}. So of the layer's {quantity(n_neurons, 'selected neuron')} up to "
+        f"{LEVEL * n_neurons:.3g} get one by chance. Nonsense words, put through the same tests, show what labels are "
+        "worth here."
+    )
+    estimate = Estimate(
+        seconds_of(view.found, Steps(n_label_passes(lake.backbone, hook_point, len(images), n_neurons))),
+        "Real words may turn out no better than nonsense.",
+    )
+    if not asked_beside(key, "Compare with nonsense words", ":material/shuffle:", estimate):
+        return
+    result = computed_beside(
+        key,
+        "Concept labels of the selected neurons",
+        lambda show: (
+            label_with_control(lake, hook_point.layer, neurons.tolist(), images, vocabulary, on_progress=show).finding
+        ),
+    )
+    if result is not None:
+        box = st.info if result.real_words_win else st.warning
+        box(escaped(sentence(result)), icon=":material/shuffle:")
 
 
 def _description(description: ConceptLabels) -> None:

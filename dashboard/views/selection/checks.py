@@ -1,4 +1,4 @@
-"""Selection, whether it holds: other criteria, the two activation sites, fewer normal images, and other values of K."""
+"""Selection, whether it holds: other criteria, the two activation sites, and other values of K."""
 
 import streamlit as st
 
@@ -6,12 +6,10 @@ from dashboard.components.progress import computed
 from dashboard.components.tables import download_table
 from dashboard.plots import checks
 from dashboard.services.analysis import Analysis
-from dashboard.text import escaped
 from dashboard.words import SEPARATION_NAMES
 from lake_core.experiments.controls import compare_criteria, separation_measure, sweep_k
-from lake_core.experiments.stability import stability
 from lake_core.neurons.similarity import CORRELATED, sites_overlap
-from lake_core.sentences import quantity, sentence
+from lake_core.sentences import quantity
 from lake_core.types import SITES
 
 
@@ -77,37 +75,6 @@ def sites_of_layer(found: Analysis, layer: int) -> None:
         f" residual channel ({CORRELATED:g} or more). The best match correlates by {overlap.strength:.2f} on average"
         + ("." if chance is None else f"; {chance:.2f} for random neurons that are not selected.")
     )
-
-
-def stable(found: Analysis) -> None:
-    """Whether another normal photo would change the selection."""
-    result = computed(
-        ("stability", found.key), "Leave-one-out selections", lambda show: stability(found.lake, on_progress=show)
-    )
-    if result is None:
-        return
-    st.markdown(f"**{escaped(sentence(result.finding))}**")
-    if len(result.runs):
-        st.plotly_chart(checks.overlaps_by_count(result.runs), alt="Overlap of selections by number of normal images")
-    if len(result.neurons):
-        for layer, neurons in result.neurons.groupby("layer"):
-            always, sometimes = neurons[neurons["always"]], neurons[~neurons["always"]]
-            st.markdown(
-                f"**Layer {layer}**: always selected, whichever image is left out: {quantity(len(always), 'neuron')}; "
-                f"sometimes: {len(sometimes)}"
-                + (f" ({', '.join(str(neuron) for neuron in sometimes['neuron'])})." if len(sometimes) else ".")
-            )
-        with st.expander("Neuron by neuron"):
-            st.dataframe(
-                result.neurons,
-                hide_index=True,
-                column_config={
-                    "selected": "selected with all images",
-                    "share": st.column_config.NumberColumn("share of leave-one-out selections", format="percent"),
-                    "always": "always selected",
-                },
-                alt="How often each neuron is selected",
-            )
 
 
 def over_k(found: Analysis) -> None:

@@ -119,7 +119,7 @@ def ranking(chosen: Selection, n_layers: int) -> None:
             (
                 "Sensitivity spread over",
                 f"{participation_ratio(chosen.sensitivity):.0f} neurons",
-                "participation ratio",
+                "participation ratio of the sensitivities",
             ),
             ("Elbow", f"K = {suggested}", "a suggestion"),
         ]

@@ -34,11 +34,13 @@ class Adapter(ABC):
         n_layers: Number of blocks.
         sizes: "any" if the tower takes other input sizes as it is, "at loading" if only when weights are loaded,
             "fixed" if never.
+        has_tokens: Whether patches are tokens that attend to each other, as in a ViT.
         memory_format: In which the tower computes fastest. Convolutions take half the time where the channels of a
             location lie side by side.
     """
 
     family: str
+    has_tokens: bool = False
     sizes: Literal["any", "at loading", "fixed"]
     memory_format: torch.memory_format = torch.contiguous_format
 
@@ -115,6 +117,8 @@ class Adapter(ABC):
 
 class TokenAdapter(Adapter):
     """Towers whose activations are (batch, prefix + patches, neurons)."""
+
+    has_tokens = True
 
     def maps(self, raw: Tensor, hook_point: HookPoint) -> Tensor:
         return self.spread(raw)

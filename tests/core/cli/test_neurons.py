@@ -12,7 +12,9 @@ import lake_core as lk
 from lake_core.cli import app
 from lake_core.data.datasets import Example
 from lake_core.neurons.concepts import NO_CONCEPT
+from lake_core.neurons.nonsense import nonsense_finding, nonsense_words
 from lake_core.neurons.statistics import COLUMNS, neuron_table
+from lake_core.sentences import sentence
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,22 @@ def test_describes_the_top_neurons_with_words_of_ones_own(parts: Path, tmp_path:
         assert row["concepts"] == (", ".join(one["concepts"]) or NO_CONCEPT)
         assert one["effect_by"] == "ablation"
         assert {score["concept"] for score in one["agreement"]} == {"red", "blue", "green"}
+    control = document["nonsense_control"]
+    assert control["words"] == list(nonsense_words(("red", "blue", "green")))
+    assert [one["neuron"] for one in control["labels"]] == [row["neuron"] for row in document["neurons"]]
+    labelled = [bool(one["concepts"]) for one in document["concept_labels"]]
+    nonsense = [bool(one["concepts"]) for one in control["labels"]]
+    finding = nonsense_finding(np.array(labelled), np.array(nonsense), 0.05)
+    assert {name: control[name] for name in vars(finding)} == vars(finding)
+    assert (control["n_by_chance"], control["real_words_win"]) == (0.1, False)
+    assert sentence(finding) in result.output.replace("\n", " ")
+
+
+def test_without_labels_there_is_no_control(parts: Path, tmp_path: Path) -> None:
+    out = tmp_path / "neurons.json"
+    assert neurons(parts, out, "--top", 1).exit_code == 0
+    document = json.loads(out.read_text())
+    assert (document["concept_labels"], document["nonsense_control"]) == ([], None)
 
 
 @pytest.mark.parametrize(

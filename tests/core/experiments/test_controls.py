@@ -28,7 +28,7 @@ from lake_core.experiments.controls import (
     separation_measure,
     sweep_k,
 )
-from lake_core.experiments.stability import stability
+from lake_core.experiments.selection_overlap import selection_overlap
 from lake_core.findings import RandomControlFinding
 from lake_core.metrics.bootstrap import times_drawn
 from tests.core.images import spotted
@@ -210,7 +210,7 @@ def test_nothing_runs_the_network_again(lake: Lake, tests: list[InputImage]) -> 
     n_forwards = lake.store.n_forwards
     random_control(lake, tests, LABELS, n_draws=2)
     compare_criteria(lake)
-    stability(lake)
+    selection_overlap(lake)
     sweep_k(lake, tests, LABELS, ks=[2, 9], n_draws=1)
     assert lake.store.n_forwards == n_forwards
 
@@ -219,7 +219,7 @@ def test_long_work_can_be_cancelled(lake: Lake, tests: list[InputImage]) -> None
     for work in (
         lambda stop: random_control(lake, tests, LABELS, n_draws=9, on_progress=stop),
         lambda stop: sweep_k(lake, tests, LABELS, ks=range(2, 11), n_draws=1, on_progress=stop),
-        lambda stop: stability(lake, n_seeds=3, on_progress=stop),
+        lambda stop: selection_overlap(lake, n_seeds=3, on_progress=stop),
     ):
         seen: list[tuple[int, int]] = []
 
@@ -235,7 +235,7 @@ def test_long_work_can_be_cancelled(lake: Lake, tests: list[InputImage]) -> None
 
 
 def test_an_unfitted_detector_is_refused(small_cnn: Backbone) -> None:
-    for work in (stability, compare_criteria, lambda lake: sweep_k(lake, [], None)):
+    for work in (selection_overlap, compare_criteria, lambda lake: sweep_k(lake, [], None)):
         with pytest.raises(NotFittedError):
             work(Lake(small_cnn))
 
@@ -296,7 +296,7 @@ def test_controls_keep_as_many_neurons_in_each_layer_as_the_selection(lake: Lake
     )
     expected = separation(random, [random.explain(image).score for image in tests], LABELS)
     assert random_control(uneven, tests, LABELS, n_draws=1).draws.tolist() == pytest.approx([expected])
-    runs = stability(uneven).runs
+    runs = selection_overlap(uneven).runs
     one = select(*uneven.normal_patches(12).of([1, 2, 3]), 12, "mlp_hidden", top_k=5).neurons
     found = runs[(runs["layer"] == 12) & (runs["left_out"] == 0)]["jaccard"].item()
     assert found == pytest.approx(jaccard(one, uneven.selection_[12].neurons))
@@ -317,6 +317,13 @@ def test_the_participation_ratio_counts_neurons_that_share_the_sensitivity() -> 
     assert participation_ratio(np.zeros(4)) == 0
 
 
+def test_the_participation_ratio_is_of_variances_and_no_dimension() -> None:
+    """Four copies of one neuron span one dimension, and count as four neurons."""
+    copies = np.repeat(np.random.default_rng(0).normal(size=(50, 1)), 4, axis=1)
+    assert participation_ratio(copies.var(0)) == pytest.approx(4)
+    assert np.linalg.matrix_rank(np.cov(copies.T)) == 1
+
+
 def test_the_elbow_is_farthest_above_the_chord() -> None:
     assert elbow(np.array([1, 10, 1, 9, 1, 8], np.float32)) == 3
     values = np.random.default_rng(0).pareto(2, 500)
@@ -326,11 +333,11 @@ def test_the_elbow_is_farthest_above_the_chord() -> None:
     assert elbow(np.zeros(7)) == 7
 
 
-# Stability -----------------------------------------------------------------------------------------------------------
+# Overlap of selections -----------------------------------------------------------------------------------------------
 
 
-def test_stability_equals_selections_made_by_hand(lake: Lake) -> None:
-    found = stability(lake, n_seeds=2)
+def test_overlaps_are_those_of_selections_made_by_hand(lake: Lake) -> None:
+    found = selection_overlap(lake, n_seeds=2)
     assert len(found.runs) == 2 * (4 + 2 * 2)
     overlaps = []
     for layer in (12, 15):
@@ -353,12 +360,12 @@ def test_stability_equals_selections_made_by_hand(lake: Lake) -> None:
     assert found.mean_jaccard == pytest.approx(np.mean(overlaps))
     fewer = found.runs[found.runs["what"] == "fewer"]
     assert sorted(set(fewer["n_normals"])) == [1, 2]
-    pd.testing.assert_frame_equal(found.runs, stability(lake, n_seeds=2).runs)
+    pd.testing.assert_frame_equal(found.runs, selection_overlap(lake, n_seeds=2).runs)
 
 
-@pytest.mark.parametrize(("n_odd", "verdict"), [(0, "hardly"), (2, "hardly"), (4, "partly"), (8, "much")])
-def test_says_how_much_the_selection_depends_on_single_normal_images(
-    open_tiny: OpenTiny, noise_images: list[InputImage], n_odd: int, verdict: str
+@pytest.mark.parametrize("n_odd", [0, 2, 8])
+def test_counts_the_neurons_that_stay_whichever_image_is_left_out(
+    open_tiny: OpenTiny, noise_images: list[InputImage], n_odd: int
 ) -> None:
     """Of 10 selected neurons, some per image owe their place to that image alone; others stand ready."""
     backbone, n_normals = open_tiny("native-vit"), 2
@@ -371,20 +378,18 @@ def test_says_how_much_the_selection_depends_on_single_normal_images(
         acts[image, :, mine] *= 100
         acts[1 - image, :, 40 + image * 10 : 40 + image * 10 + n_odd] *= 50
     lake = planted(backbone, noise_images[:2], acts, top_k=10)
-    found = stability(lake, n_seeds=1)
+    found = selection_overlap(lake, n_seeds=1)
     assert set(lake.selection_[2].neurons) == set(range(10))
     assert found.mean_jaccard == pytest.approx((10 - n_odd // 2) / (10 + n_odd // 2))
-    assert found.finding.dependence == verdict
     assert (found.finding.n_always, found.finding.n_selected, found.finding.n_normals) == (steady, 10, 2)
     assert found.finding.mean_jaccard == found.mean_jaccard
     assert int(found.neurons["always"].sum()) == steady
 
 
-def test_with_one_normal_image_the_verdict_is_unknown(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
+def test_one_normal_image_has_no_other_to_compare(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:
     lake = Lake(open_tiny("native-vit"), LakeConfig(layers=(2,), top_k=10)).fit(noise_images[:1])
-    found = stability(lake)
-    assert found.finding.dependence == "unknown"
-    assert found.mean_jaccard is None
+    found = selection_overlap(lake)
+    assert found.finding.mean_jaccard is found.mean_jaccard is None
     assert len(found.runs) == len(found.neurons) == 0
 
 
@@ -392,7 +397,6 @@ def test_a_random_selection_does_not_claim_to_depend_on_the_images(
     open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
     config = LakeConfig(layers=(2,), top_k=10, criterion="random")
-    found = stability(Lake(open_tiny("native-vit"), config).fit(noise_images[:3]))
+    found = selection_overlap(Lake(open_tiny("native-vit"), config).fit(noise_images[:3]))
     assert found.mean_jaccard == 1
     assert not found.finding.reads_images
-    assert found.finding.dependence == "hardly"

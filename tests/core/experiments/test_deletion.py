@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.patch_grid import PatchGrid, placement_in
@@ -23,7 +24,7 @@ from lake_core.experiments.deletion import (
     replacement_of,
     scored,
 )
-from lake_core.experiments.occlusion import occlusion, regions
+from lake_core.experiments.occlusion import occlusion, rank_correlation, regions
 from lake_core.neurons.attribution import baseline_of
 from tests.core.images import spotted
 from tests.core.method import layers_of, site_of
@@ -268,6 +269,28 @@ def test_covering_a_drawn_spot_matters_most(spots: Lake) -> None:
     finding = found.finding
     assert (finding.rank, finding.importance, finding.n_regions) == (1, found.importance[own], n)
     assert -1 <= found.correlation <= 1  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("n_different", "is_ranked"), [(0, False), (1, False), (2, False), (3, True), (12, True)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_ranks_are_correlated_only_where_three_regions_differ(n_different: int, is_ranked: bool, swapped: bool) -> None:
+    rng = np.random.default_rng(n_different)
+    importance, by_map = rng.normal(size=12) * 1e-9, rng.normal(size=12)
+    importance[:n_different] = rng.normal(size=n_different)
+    found = rank_correlation(*((by_map, importance) if swapped else (importance, by_map)))
+    if not is_ranked:
+        assert found is None
+        return
+    importance[n_different:] = 0  # rounding is a tie
+    assert found == pytest.approx(spearmanr(importance, by_map).statistic)
+
+
+def test_an_image_with_one_region_that_matters_has_no_rank_correlation(
+    spots: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lake_core.experiments.occlusion._importance", lambda *_: np.eye(1, 16)[0])
+    found = occlusion(spots, spotted(30), n_regions=16)
+    assert found.correlation is found.finding.correlation is None
 
 
 def test_the_finding_keeps_the_sign_of_an_importance(spots: Lake) -> None:

@@ -1,7 +1,5 @@
 """Words for neurons: a planted one is found by both routes, and chance gets no more words than it is allowed."""
 
-import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import open_backbone
-from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
-from lake_core.detector.lake import Lake
 from lake_core.errors import ConfigError
 from lake_core.neurons.concepts import (
     NO_CONCEPT,
@@ -27,92 +22,11 @@ from lake_core.neurons.concepts import (
     effect,
     load_concepts,
 )
-from lake_core.neurons.effects import (
-    LabelConfig,
-    ablation_effects,
-    clipped,
-    label_concepts,
-    n_label_passes,
-    written_directions,
-)
+from lake_core.neurons.effects import ablation_effects, clipped
+from lake_core.neurons.labels import LabelConfig, label_concepts, n_label_passes
 from lake_core.types import HookPoint
-from tests.core.tiny import Tiny, write
-
-WORDS = ("red", "blue", "rust", "scratch", "hole", "wood", "steel", "stripes", "shadow", "screw")
-PALETTE = np.array([(120, 120, 120), (40, 60, 200), (50, 170, 60), (200, 190, 60), (150, 90, 170), (220, 30, 30)])
-PLANTED, LAYER = 17, 2
-
-
-def random_text(text: str) -> Tensor:
-    """A direction for a text, the same at every call."""
-    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
-    return F.normalize(torch.randn(24, generator=torch.Generator().manual_seed(seed)), dim=0)
-
-
-class RedBackbone(Backbone):
-    """The tiny ViT, with a text side that knows what "red" is."""
-
-    red: Tensor
-
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        rows = [self.red if " red." in text else random_text(text.split()[-1]) for text in texts]
-        return F.normalize(torch.stack(rows), dim=1)
-
-
-@pytest.fixture(scope="module")
-def mosaics() -> list[InputImage]:
-    """Eight images of 5 x 5 patches of coloured grain; one colour in six is red."""
-    rng = np.random.default_rng(3)
-    found = []
-    for i in range(8):
-        colours = PALETTE[rng.integers(0, len(PALETTE), (5, 5))].repeat(8, 0).repeat(8, 1)
-        rgb = (colours + rng.normal(0, 60, colours.shape)).clip(0, 255).astype(np.uint8)
-        found.append(read_image(rgb, f"mosaic {i}"))
-    return found
-
-
-def is_red(image: InputImage) -> np.ndarray:
-    mean = image.rgb.reshape(5, 8, 5, 8, 3).mean((1, 3)).reshape(25, 3)
-    return np.asarray((mean[:, 0] > 190) & (mean[:, 1] < 80))
-
-
-@pytest.fixture
-def planted(tmp_path: Path, mosaics: list[InputImage]) -> RedBackbone:
-    """Hidden neuron 17 of layer 2 fires on red patches and writes what its text side calls "red".
-
-    Channel 0 of the stem is redness. "red" is the direction of the joint space that tells red patches from others best.
-    """
-    backbone = open_backbone(f"local-dir:{write('native-vit', tmp_path / 'red')}")
-    backbone.__class__ = RedBackbone
-    assert isinstance(backbone, RedBackbone)
-    visual = backbone.adapter.visual
-    mlp = visual.transformer.resblocks[LAYER - 1].mlp
-    with torch.no_grad():
-        visual.positional_embedding.mul_(0.1)
-        visual.conv1.weight[0] = torch.tensor([1.0, -0.5, -0.5])[:, None, None] / 64
-        for block in visual.transformer.resblocks:
-            block.attn.out_proj.weight.mul_(0.3)
-            block.mlp.c_proj.weight.mul_(0.2)
-        mlp.c_fc.weight[PLANTED] = 0
-        mlp.c_fc.weight[PLANTED, 0], mlp.c_fc.bias[PLANTED] = 8.0, -8.0
-        mlp.c_proj.weight[:, PLANTED] = 0
-        joint_hook_point = backbone.joint_hook_point
-        assert joint_hook_point is not None
-        pixels = torch.stack([backbone.prepare(image) for image in mosaics])
-        directions = backbone.forward(pixels, {joint_hook_point})[joint_hook_point].flatten(0, 1)
-        red = torch.from_numpy(np.concatenate([is_red(image) for image in mosaics]))
-        centred = directions - directions.mean(0)
-        backbone.red = F.normalize(
-            torch.linalg.lstsq(centred, (red.float() - red.float().mean())[:, None]).solution[:, 0], dim=0
-        )
-        channel_writes = written_directions(backbone, HookPoint(LAYER, "residual_channel"))
-        assert channel_writes is not None
-        mlp.c_proj.weight[:, PLANTED] = 0.2 * F.normalize(torch.linalg.pinv(channel_writes.T) @ backbone.red, dim=0)
-    return backbone
-
-
-def fitted(backbone: Backbone, images: Sequence[InputImage]) -> Lake:
-    return Lake(backbone, LakeConfig(layers=(LAYER,), site="mlp_hidden", top_k=20)).fit(images)
+from tests.core.neurons.planted import LAYER, PLANTED, WORDS, RedBackbone, fitted, is_red, random_text
+from tests.core.tiny import Tiny
 
 
 def test_a_planted_neuron_gets_its_word_by_both_routes(planted: RedBackbone, mosaics: list[InputImage]) -> None:
@@ -172,7 +86,7 @@ def test_where_the_write_is_not_linear_the_effect_is_measured(
         passed.append(len(pixels))
         return forward(pixels, *args, **options)
 
-    monkeypatch.setattr("lake_core.neurons.effects.written_directions", lambda *_: None)
+    monkeypatch.setattr("lake_core.neurons.labels.written_directions", lambda *_: None)
     monkeypatch.setattr(planted, "forward", counted)
     one = label_concepts(lake, LAYER, [PLANTED], mosaics, WORDS)[0]
     most = n_label_passes(planted, hook_point, len(mosaics))
@@ -234,7 +148,7 @@ def test_random_maps_get_a_word_no_more_often_than_allowed(aligned: bool) -> Non
     for draw in range(4):
         neurons, joint = smooth_maps(rng, 60, 6, aligned), smooth_maps(rng, 16, 6, aligned).T
         words = F.normalize(torch.from_numpy(rng.normal(size=(40, 16))), dim=1).numpy()
-        found = agreement(neurons, joint, words, [(12, 12)] * 6, 99, draw)
+        found = agreement(neurons, joint, [words], [(12, 12)] * 6, 99, draw)[0]
         n_labelled += int((found.p_value.min(1) <= 0.05).sum())
         n_neurons += 60
     assert n_labelled / n_neurons <= 0.1
@@ -253,7 +167,7 @@ def test_scores_are_correlations_with_the_words_maps() -> None:
     rng = np.random.default_rng(2)
     neurons, joint = smooth_maps(rng, 5, 3, False), rng.normal(size=(3 * 144, 8))
     words = F.normalize(torch.from_numpy(rng.normal(size=(7, 8))), dim=1).numpy()
-    found = agreement(neurons, joint, words, [(12, 12)] * 3, 9)
+    found = agreement(neurons, joint, [words], [(12, 12)] * 3, 9)[0]
     np.testing.assert_allclose(found.score, np.corrcoef(neurons, words @ joint.T)[:5, 5:], atol=1e-9)
     assert found.p_value.min() >= 0.1
 
@@ -263,7 +177,7 @@ def test_a_dead_neuron_and_a_word_that_no_patch_hears_say_nothing() -> None:
     joint = rng.normal(size=(50, 8))
     joint[:, 0] = 1
     words = np.eye(8)[:3]
-    found = agreement(np.stack([np.ones(50), rng.normal(size=50)]), joint, words, [(5, 5)] * 2, 9)
+    found = agreement(np.stack([np.ones(50), rng.normal(size=50)]), joint, [words], [(5, 5)] * 2, 9)[0]
     assert found.best(0, WORDS) == ()
     assert found.score[1, 0] == 0
 

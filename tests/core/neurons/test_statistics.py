@@ -26,26 +26,42 @@ def test_a_neuron_that_peaks_on_the_same_patches_of_all_images_is_register_like(
     acts[:, 7, 1] = 50
     acts[np.arange(N_IMAGES), np.array([3, 4, 5, 3, 4, 5]), 2] = 50
     acts[np.arange(N_IMAGES), np.arange(N_IMAGES), 3] = 50
-    assert flags(acts, EVERYWHERE).register_like.tolist() == [False, True, True, False]
+    assert flags(acts, EVERYWHERE, True).register_like.tolist() == [False, True, True, False]
 
 
 def test_a_neuron_that_follows_a_part_that_stays_in_place_is_no_register() -> None:
     acts = noise(2)
     acts[:, 7, :] = 3.5
-    assert not flags(acts, EVERYWHERE).register_like.any()
+    assert not flags(acts, EVERYWHERE, True).register_like.any()
     acts[:, 7, 1] = 12
-    assert flags(acts, EVERYWHERE).register_like.tolist() == [False, True]
+    assert flags(acts, EVERYWHERE, True).register_like.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("family", "is_flagged"), [("native-vit", True), ("convnext", False)])
+def test_only_a_tower_of_tokens_has_registers(
+    family: str, is_flagged: bool, open_tiny: OpenTiny, noise_images: list[InputImage]
+) -> None:
+    lake = Lake(open_tiny(family)).fit(noise_images[:4])
+    layer = lake.config.layers[-1]
+    hook_point = lake.backbone.hook_point(layer, lake.config.site)
+    for image in noise_images[:4]:
+        held = lake.store.held(image.sha256, {hook_point})
+        assert held is not None
+        held[hook_point][3, 1] = 1000
+    found = neuron_table(lake, layer).set_index("neuron")["flags"]
+    assert (found.loc[1] == "register_like") is is_flagged
+    assert found.str.contains("register_like").any() == is_flagged
 
 
 def test_one_image_tells_no_register() -> None:
-    assert not flags(noise(3)[:1], EVERYWHERE[:1]).register_like.any()
+    assert not flags(noise(3)[:1], EVERYWHERE[:1], True).register_like.any()
 
 
 def test_a_peak_off_the_image_does_not_count() -> None:
     acts, inside = noise(1), EVERYWHERE.copy()
     acts[:, 24] = 99
     inside[:, 24] = False
-    assert not flags(acts, inside).register_like.any()
+    assert not flags(acts, inside, True).register_like.any()
     assert peaks(acts, inside).max() < 99
     found = extreme_patches(acts[:, :, 0], inside, 1000)
     assert len(found) == N_IMAGES * (N_PATCHES - 1)
@@ -56,7 +72,7 @@ def test_dead_and_saturated() -> None:
     acts = noise(4).clip(0, 6)
     acts[:, :, 1] = 3.5
     acts[:, :, 2] = (8 * acts[:, :, 2]).clip(0, 6)
-    found = flags(acts, EVERYWHERE)
+    found = flags(acts, EVERYWHERE, True)
     assert found.dead.tolist() == [False, True, False, False]
     assert found.saturated.tolist() == [False, False, True, False]
     assert found.of(1) == ("dead",)

@@ -1,6 +1,7 @@
-"""Stability of the selection: how much it depends on single normal images, by selecting from fewer of them.
+"""Overlap of selections: how many neurons stay when the selection is made from fewer of the normal images.
 
-Selections depend on the normal images' activations alone, so nothing is scored here and no network runs.
+Selections depend on the normal images' activations alone, so nothing is scored here and no network
+runs. What becomes of scores and decisions is another question: see `lake_core.experiments.other_normals`.
 """
 
 from collections.abc import Iterator
@@ -13,21 +14,16 @@ from lake_core.backbones.feature_store import Patches
 from lake_core.criteria import criteria
 from lake_core.detector.lake import Lake
 from lake_core.detector.selection import Selection, jaccard, select
-from lake_core.findings import StabilityFinding, Verdict
+from lake_core.findings import SelectionOverlapFinding
 from lake_core.types import Progress, counted
 
-STEADY = 0.8
-"""Mean Jaccard from which a selection counts as steady: of two selections of one size, 89% of the neurons are
-shared."""
-SHAKY = 0.5
-"""Mean Jaccard below which it counts as shaky: 67% of the neurons are shared, or fewer."""
 COUNTS = (1, 2, 4)
 """Numbers of normal images that are tried, beside all of them."""
 
 
 @dataclass(frozen=True, eq=False)
-class Stability:
-    """How much the selection depends on which normal images there were.
+class SelectionOverlap:
+    """How selections from fewer normal images overlap with that from all.
 
     Attributes:
         runs: One row per run and layer: what ("leave one out" or "fewer"), n_normals used, left_out (index of the
@@ -37,22 +33,21 @@ class Stability:
             layer, neuron, selected (from all images), share (of the leave-one-out runs that select it), always (share
             is 1; the others are in sometimes). Greatest share first within a layer. Empty with one normal image.
         mean_jaccard: Mean of the leave-one-out overlaps over layers and runs; None with a single normal image.
-        finding: The same in numbers, with a verdict.
+        finding: The same in few numbers.
     """
 
     runs: pd.DataFrame = field(repr=False)
     neurons: pd.DataFrame = field(repr=False)
     mean_jaccard: float | None
-    finding: StabilityFinding
+    finding: SelectionOverlapFinding
 
 
-def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None) -> Stability:
+def selection_overlap(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None) -> SelectionOverlap:
     """Selects neurons again from fewer of the fitted normal images and compares with the full selection.
 
     Each normal image is left out in turn; and for 1, 2 and 4 images (as far as there are more than that),
-    `n_seeds` random choices are made, the same at every call. The comparison of n - 1 with n images stands for that
-    of n with n + 1: another image would change the selection "hardly" at a mean Jaccard of at least 0.8 and "much"
-    below 0.5. Controls such as "random" and "all" do not look at the images and are always "hardly".
+    `n_seeds` random choices are made, the same at every call. Controls such as "random" and "all" do not look at the
+    images: their overlap is always 1. A great overlap does not say that scores or decisions stay.
 
     Args:
         lake: Fitted.
@@ -85,7 +80,7 @@ def stability(lake: Lake, n_seeds: int = 3, on_progress: Progress | None = None)
     neurons = _shares(lake.selection_, left_out_neurons)
     overlaps = runs.loc[runs["what"] == "leave one out", "jaccard"]
     mean = float(overlaps.mean()) if len(overlaps) else None
-    return Stability(runs, neurons, mean, _finding(lake, mean, neurons))
+    return SelectionOverlap(runs, neurons, mean, _finding(lake, mean, neurons))
 
 
 def _select(lake: Lake, patches: Patches, full: Selection) -> np.ndarray:
@@ -128,21 +123,13 @@ def _shares(selections: dict[int, Selection], found: dict[int, list[np.ndarray]]
     return table.astype({"layer": int, "neuron": int, "selected": bool, "share": float, "always": bool})
 
 
-def _finding(lake: Lake, mean: float | None, neurons: pd.DataFrame) -> StabilityFinding:
+def _finding(lake: Lake, mean: float | None, neurons: pd.DataFrame) -> SelectionOverlapFinding:
     criterion = lake.config.criterion
-    reads_images = not criteria()[criterion].is_control
-    return StabilityFinding(
+    return SelectionOverlapFinding(
         criterion,
-        reads_images,
+        not criteria()[criterion].is_control,
         len(lake.normals_),
         int(neurons["selected"].sum()),
         int((neurons["always"] & neurons["selected"]).sum()),
         mean,
-        _verdict(mean) if reads_images else "hardly",
     )
-
-
-def _verdict(mean: float | None) -> Verdict:
-    if mean is None:
-        return "unknown"
-    return "hardly" if mean >= STEADY else "partly" if mean >= SHAKY else "much"
