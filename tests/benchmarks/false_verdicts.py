@@ -1,9 +1,10 @@
-"""How often the random control gives a verdict on selections that are random themselves; prints a table in Markdown.
+"""How often the random control gives a verdict: on random selections, and on selections by variance; prints Markdown.
 
     python -m tests.benchmarks.false_verdicts DATA
 
-For each data set and choice of normal images, 100 random selections are scored; each in turn stands for the detector's
-own and is compared with the other 99. docs/results.md has what this printed.
+For each data set and choice of 4 normal images, 100 random selections are scored. Each in turn stands for the
+detector's own and is compared with the other 99, where a verdict is false; then the selection by variance is compared
+with the first 99. docs/results.md has what this printed.
 """
 
 import sys
@@ -13,15 +14,15 @@ from pathlib import Path
 import numpy as np
 
 import lake_core as lk
-from lake_core.data.datasets import Dataset, read_folder
+from lake_core.data.datasets import read_folder
 from lake_core.data.folders import categories
 from lake_core.detector.image_scores import image_scores
 from lake_core.detector.reselection import with_neurons
 from lake_core.evaluation.protocol import seeded_order
 from lake_core.experiments.controls import RandomControl
+from lake_core.findings import RandomControlFinding
 
-N_SELECTIONS = 100
-OLD_DRAWS, OLD_CUT = 10, 0.9
+N_SELECTIONS, N_NORMALS, SEEDS = 100, 4, (0, 1, 2)
 
 
 def scores_by_chance(lake: lk.Lake, images: Sequence[lk.InputImage]) -> list[np.ndarray]:
@@ -36,48 +37,44 @@ def scores_by_chance(lake: lk.Lake, images: Sequence[lk.InputImage]) -> list[np.
     return found
 
 
-def shares(labels: list[bool | None], scores: Sequence[np.ndarray]) -> tuple[float, float, float]:
-    """Share of selections with a verdict: by the old rule, by the p-value alone, and by p-value and interval."""
-    old, by_rank, verdicts = [], [], []
-    for i, own in enumerate(scores):
-        others = [*scores[:i], *scores[i + 1 :]]
-        control = RandomControl.of_scores(labels, own, others)
-        finding = control.finding
-        assert finding is not None
-        by_rank.append(control.p_value < 0.05)
-        verdicts.append(finding.verdict != "no difference")
-        few = RandomControl.of_scores(labels, own, others[:OLD_DRAWS])
-        as_good, as_bad = (few.draws >= few.selected).mean(), (few.draws <= few.selected).mean()
-        old.append(min(as_good, as_bad) <= 1 - OLD_CUT)
-    return float(np.mean(old)), float(np.mean(by_rank)), float(np.mean(verdicts))
+def compared(labels: list[bool | None], own: np.ndarray, others: Sequence[np.ndarray]) -> RandomControlFinding:
+    """What the control finds of some scores beside those of other selections."""
+    finding = RandomControl.of_scores(labels, own, others).finding
+    assert finding is not None
+    return finding
 
 
-def rows(folder: Path) -> Iterator[tuple[str, int, tuple[float, float, float]]]:
-    """Category, seed of the choice of normal images, and the shares."""
+def rows(folder: Path) -> Iterator[tuple[str, int, float, float, RandomControlFinding]]:
+    """Data set, seed, shares of random selections with p < 0.05 and with a verdict, and what is found of LAKE's own."""
     backbone = lk.open_backbone("lake-cnn")
     for path in categories(folder):
-        dataset: Dataset = read_folder(path)
+        dataset = read_folder(path)
         tests = [example for example in dataset.tests if example.label is not None]
-        images = [example.image for example in tests]
+        images, labels = [one.image for one in tests], [one.label == "defective" for one in tests]
         store = lk.FeatureStore(backbone)
-        for seed in range(3):
-            chosen = [dataset.normals[i].image for i in seeded_order(len(dataset.normals), seed)[:4]]
-            lake = lk.Lake(backbone, store=store).fit(chosen)
-            yield (
-                dataset.name,
-                seed,
-                shares([example.label == "defective" for example in tests], scores_by_chance(lake, images)),
-            )
+        for seed in SEEDS:
+            order = seeded_order(len(dataset.normals), seed)[:N_NORMALS]
+            lake = lk.Lake(backbone, store=store).fit([dataset.normals[i].image for i in order])
+            scores = scores_by_chance(lake, images)
+            by_chance = [compared([*labels], own, scores[:i] + scores[i + 1 :]) for i, own in enumerate(scores)]
+            is_rare = float(np.mean([one.p_value < 0.05 for one in by_chance]))
+            has_verdict = float(np.mean([one.verdict != "no difference" for one in by_chance]))
+            yield dataset.name, seed, is_rare, has_verdict, compared([*labels], image_scores(lake, images), scores[:99])
 
 
 def main() -> None:
-    print(f"| data set | seed | {OLD_DRAWS} draws, {OLD_CUT:.0%} cut | p < 0.05 alone | p < 0.05 and interval |")
-    print("|---|---|---|---|---|")
+    print("| data set | seed | random: p < 0.05 | random: verdict | by variance: difference | interval | p | verdict |")
+    print("|---|---|---|---|---|---|---|---|")
     found = []
-    for name, seed, own in rows(Path(sys.argv[1])):
-        found.append(own)
-        print(f"| {name} | {seed} | " + " | ".join(f"{share:.0%}" for share in own) + " |", flush=True)
-    print("| mean | | " + " | ".join(f"{share:.1%}" for share in np.mean(found, axis=0)) + " |")
+    for name, seed, is_rare, has_verdict, own in rows(Path(sys.argv[1])):
+        found.append((is_rare, has_verdict))
+        print(
+            f"| {name} | {seed} | {is_rare:.0%} | {has_verdict:.0%} | {own.difference:+.3f} | {own.low:+.3f} to "
+            f"{own.high:+.3f} | {own.p_value:.2f} | {own.verdict} |",
+            flush=True,
+        )
+    is_rare, has_verdict = np.mean(found, axis=0)
+    print(f"| mean | | {is_rare:.1%} | {has_verdict:.1%} | | | | |")
 
 
 if __name__ == "__main__":

@@ -59,12 +59,12 @@ def test_a_batch_scorer_says_what_its_detectors_say_of_the_same_activations(
             np.testing.assert_allclose(one.maps[i].cpu().numpy(), alone.map.ravel(), rtol=10 * rtol, atol=rtol)
 
 
-@pytest.mark.parametrize(("precision", "rtol"), [("fp32", 1e-3), ("bf16", 3e-2)])
+@pytest.mark.parametrize(("precision", "rtol"), [("fp32", 1e-3), ("bf16", 1e-1)])
 @pytest.mark.parametrize("name", ["native-vit", "efficientnet"])
 def test_a_baseline_scores_as_on_the_cpu(
     name: str, precision: str, rtol: float, open_tiny: OpenTiny, noise_images: list[InputImage]
 ) -> None:
-    config = LakeConfig(layers=(1, 3))
+    config = LakeConfig(layers=(2, 3))
     for kind in baselines().values():
         scores = []
         for backbone in (open_tiny(name), open_tiny(name, device="cuda", precision=precision)):
