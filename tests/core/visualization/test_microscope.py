@@ -328,7 +328,7 @@ def test_names_cannot_become_markup(result: ImageResult, tmp_path: Path) -> None
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(result: ImageResult, tmp_path: Path) -> None:
-    with pytest.raises(LakeError, match="give another path"):
+    with pytest.raises(LakeError, match="give another place"):
         result.save_html(tmp_path / "missing" / "defect.html")
 
 
