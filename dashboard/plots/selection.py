@@ -15,13 +15,12 @@ from dashboard.plots.template import (
     SEQUENTIAL,
     TEMPLATE,
     TOTAL,
-    circles,
-    diamond,
 )
 from lake_core.criteria import criteria
 from lake_core.detector.selection import Selection
 
 N_BINS = 60
+N_COLUMNS = 30
 
 
 class Square(NamedTuple):
@@ -190,32 +189,35 @@ def ranking(selection: Selection, highlighted: int | None = None, elbow: int | N
 
 
 def control(selected: float, draws: Sequence[float], measure: str) -> go.Figure:
-    """The selection beside random draws of the same size: one dot per draw, close ones above each other."""
-    figure, column = go.Figure(), _columns(draws)
-    tallest = max(column.count(one) for one in column)
-    heights = [column[:i].count(one) / tallest for i, one in enumerate(column)]
-    figure.add_scatter(
-        x=list(draws),
-        y=heights,
-        mode="markers",
-        name="random draw",
-        marker=circles(),
-        hovertemplate="random draw: %{x:.3f}<extra></extra>",
+    """How many random selections reach which value, and where the selection lies among them."""
+    low, high = min([selected, *draws]), max([selected, *draws])
+    edges = np.linspace(low, high, N_COLUMNS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+    counts = np.histogram(draws, edges)[0]
+    figure = go.Figure(
+        go.Bar(
+            x=(edges[1:] + edges[:-1]) / 2,
+            y=counts,
+            width=np.diff(edges),
+            marker={"color": REST},
+            hovertemplate="%{y} random selections around %{x:.3f}<extra></extra>",
+        )
     )
-    figure.add_scatter(
-        x=[selected],
-        y=[-1],
-        mode="markers",
-        name="selected",
-        marker=diamond(),
-        hovertemplate="selected: %{x:.3f}<extra></extra>",
+    is_left = selected < (low + high) / 2
+    figure.add_vline(
+        x=selected,
+        line={"color": SELECTED, "width": 3},
+        annotation={
+            "text": f"selected neurons: {selected:.3f}",
+            "font": {"color": SELECTED},
+            "xanchor": "left" if is_left else "right",
+        },
     )
-    names = {"tickvals": [-1, 0], "ticktext": ["selected neurons", "random neurons"], "range": [-1.5, 1.1]}
-    figure.update_layout(xaxis_title=measure, yaxis=names, height=220, template=TEMPLATE, showlegend=False)
+    figure.update_layout(
+        xaxis_title=measure,
+        yaxis_title=f"random selections (of {len(draws)})",
+        height=260,
+        template=TEMPLATE,
+        showlegend=False,
+        bargap=0,
+    )
     return figure
-
-
-def _columns(draws: Sequence[float]) -> list[int]:
-    """Which of about 40 columns each draw stands in."""
-    width = (max(draws) - min(draws)) / 40 or 1.0
-    return [int((draw - min(draws)) / width) for draw in draws]

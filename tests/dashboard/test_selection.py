@@ -236,8 +236,10 @@ def test_squares_of_the_x_ray_hold_every_neuron_once(small: Dataset) -> None:
         np.testing.assert_array_equal(np.concatenate(selection.bins(chosen)), chosen.order)
 
 
-def test_equal_random_draws_stand_above_each_other() -> None:
-    draws, selected = selection.control(0.97, [1.0, 0.93, 1.0, 1.0], "image AUROC").data
-    assert list(draws.x) == [1.0, 0.93, 1.0, 1.0]
-    assert list(draws.y) == pytest.approx([0, 0, 1 / 3, 2 / 3])
-    assert max(selected.y) < min(draws.y)
+def test_random_draws_are_counted_beside_the_selection() -> None:
+    figure = selection.control(0.97, [1.0, 0.93, 1.0, 1.0], "image AUROC")
+    (bars,) = figure.data
+    assert sum(bars.y) == 4
+    assert (bars.y[0], bars.y[-1]) == (1, 3)
+    assert figure.layout.shapes[0].x0 == 0.97
+    assert selection.control(1.0, [1.0, 1.0], "image AUROC").data[0].y.tolist() == [2]

@@ -24,6 +24,8 @@ from lake_core.experiments import controls
 from lake_core.experiments.controls import RandomControl, elbow, participation_ratio, random_control
 from lake_core.sentences import quantity, sentence
 
+VERDICTS = {"better": "better than", "worse": "worse than", "no difference": "no difference shown from"}
+
 
 def pick_k(selections: Mapping[int, Selection]) -> None:
     """The sidebar's K, moved from the page."""
@@ -186,19 +188,20 @@ def selected_neurons(chosen: Selection) -> None:
 def control_in_a_line(found: Analysis) -> str | None:
     """What the control says, as far as it is known: of the images that are open, else of the sample they are from."""
     control: RandomControl | None = results().get(control_key(found))
-    if control is not None and control.finding is not None:
-        return f"The control: {sentence(control.finding)}"
     if control is not None:
+        n_draws = len(control.draws)
+        if control.finding is None:
+            return f"Control: {control.n_as_good} of {n_draws} random selections reach as large a gap to normal images."
         return (
-            f"The control: {control.n_as_good} of {len(control.draws)} random selections reach as large a gap to the "
-            "normal images or a larger one."
+            f"Control: {VERDICTS[control.finding.verdict]} {n_draws} random selections on these images (AUROC "
+            f"{control.difference:+.2f}, p = {control.p_value:.2f})."
         )
     measured = measured_sample(found.workspace.sample)
     if measured is None:
         return None
     lake, random, every = (measured.methods[method].mean for method in ("lake", "random", "all"))
     return (
-        f"The control on this sample: image AUROC {lake:.2f} with selected neurons, {random:.2f} with random ones, "
+        f"Control on this sample: image AUROC {lake:.2f} with selected neurons, {random:.2f} with random ones, "
         f"{every:.2f} with all."
     )
 
