@@ -19,15 +19,7 @@ from .evaluation.runner import LocalEngine, evaluate, evaluate_dataset
 from .experiments.ablation import ablate, ablate_tests, ablated, ablation_control
 from .experiments.comparison import auroc_difference, compare_contributions, overlaps
 from .experiments.contamination import contaminate
-from .experiments.controls import (
-    compare_criteria,
-    elbow,
-    participation_ratio,
-    random_control,
-    separation,
-    sweep_k,
-    weight_curve,
-)
+from .experiments.controls import random_control, separation, sweep_k, weight_curve
 from .experiments.deletion import CurveConfig, curve, faithfulness
 from .experiments.formation import formation
 from .experiments.neuron_sets import RandomDraws, all_selected, selected_among, top_contributing_neurons, whole_layer
@@ -35,6 +27,7 @@ from .experiments.occlusion import occlusion
 from .experiments.other_normals import other_normals
 from .experiments.patching import activation_patching, causal_ablation, evidence_sources, max_scoring_patches
 from .experiments.prompt_sensitivity import prompt_sensitivity
+from .experiments.ranking import compare_criteria, elbow, participation_ratio
 from .experiments.replacing import Targets
 from .experiments.robustness import score_stability
 from .experiments.selection_overlap import selection_overlap

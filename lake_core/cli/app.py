@@ -11,45 +11,28 @@ import typer
 from typer.core import TyperGroup
 
 from lake_core.cli.lists import LIST, ListsCommand, layer_numbers, numbers, words
+from lake_core.cli.options import (
+    Address,
+    BatchSize,
+    Criterion,
+    DataFolder,
+    Device,
+    Engine,
+    ImageSize,
+    Model,
+    Normal,
+    ObjectName,
+    Precision,
+    Seed,
+    SiteName,
+)
 from lake_core.cli.presets import Preset, TopK, given_parameters
 from lake_core.config import PAPER_BACKBONE
-from lake_core.criteria import criteria
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, UnavailableError
 from lake_core.evaluation.protocol import DEFAULT_METHODS, METHODS
-from lake_core.types import SITES
 from lake_core.version import package_version
 
 _WRONG_USAGE = (BackboneError, ConfigError, DatasetError)
-
-Normal = Annotated[Path, typer.Option(metavar="DIR", help="Normal images: a folder, or one image.")]
-Model = Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models list` lists them.")]
-ImageSize = Annotated[
-    int | None, typer.Option(metavar="N", help="Side of the model's input in pixels; default: what suits the model.")
-]
-Device = Annotated[
-    str, typer.Option(metavar="cpu|cuda[:N]|auto", help="Where the model runs; auto: a GPU if there is one.")
-]
-Criterion = Annotated[
-    str | None, typer.Option(metavar="|".join(criteria()), help="How neurons are ranked; default variance.")
-]
-ObjectName = Annotated[
-    str | None, typer.Option("--object", metavar="NAME", help="What the images show, for the prompts.")
-]
-SiteName = Annotated[
-    str | None, typer.Option(metavar="|".join(SITES), help="Activation site; default: what suits the model.")
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of the random criterion; default 0.")]
-Precision = Annotated[
-    str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the image tower; half precision is for GPUs.")
-]
-BatchSize = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Images in a forward pass; default: 4, on a GPU 64.")
-]
-Engine = Annotated[str, typer.Option(metavar="local|ray", help="Run in this process, or on a Ray cluster.")]
-Address = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Of a running Ray cluster; default: one on this machine.")
-]
-DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set, a folder of data sets, or: samples.")]
 
 
 class _Group(TyperGroup):

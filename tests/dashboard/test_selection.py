@@ -14,7 +14,8 @@ from dashboard.services.jobs import Jobs, jobs
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
-from lake_core.experiments.controls import elbow, random_control
+from lake_core.experiments.controls import random_control
+from lake_core.experiments.ranking import elbow
 from lake_core.sentences import sentence
 from lake_core.types import Progress
 from tests.dashboard.visit import full, over, press, run, texts, when_done

@@ -7,7 +7,8 @@ from dashboard.components.tables import download_table
 from dashboard.plots import checks
 from dashboard.services.analysis import Analysis
 from dashboard.words import SEPARATION_NAMES
-from lake_core.experiments.controls import compare_criteria, separation_measure, sweep_k
+from lake_core.experiments.controls import separation_measure, sweep_k
+from lake_core.experiments.ranking import compare_criteria
 from lake_core.neurons.similarity import CORRELATED, sites_overlap
 from lake_core.sentences import quantity
 from lake_core.types import SITES

@@ -21,7 +21,8 @@ from dashboard.words import SEPARATION_NAMES
 from lake_core.data.samples import measured_sample
 from lake_core.detector.selection import Selection
 from lake_core.experiments import controls
-from lake_core.experiments.controls import RandomControl, elbow, participation_ratio, random_control
+from lake_core.experiments.controls import RandomControl, random_control
+from lake_core.experiments.ranking import elbow, participation_ratio
 from lake_core.sentences import quantity, sentence
 
 VERDICTS = {"better": "better than", "worse": "worse than", "no difference": "no difference shown from"}
