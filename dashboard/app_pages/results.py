@@ -15,6 +15,7 @@ from dashboard.plots.scores import score_histogram
 from dashboard.services.analysis import Analysis
 from dashboard.services.images import score_image
 from dashboard.session import current
+from dashboard.views.results.beside_baselines import beside_baselines
 from dashboard.words import LABEL_NAMES, max_scoring, verdict
 from lake_core.metrics.image_metrics import best_f1
 from lake_core.sentences import quantity
@@ -169,7 +170,7 @@ def histogram(found: Analysis) -> None:
     )
 
 
-SECTIONS = {"Images": image_cards, "Table": table, "Histogram": histogram}
+SECTIONS = {"Images": image_cards, "Table": table, "Histogram": histogram, "Baselines": beside_baselines}
 
 heading(
     "Results",

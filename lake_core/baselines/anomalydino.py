@@ -23,8 +23,8 @@ class AnomalyDino(Baseline):
 
     The image score is the mean of the top 1 % of the patches.
 
-    Departures: the backbone is this project's, not DINOv2; the normal images are not rotated and the background is not
-    masked, as each would need passes of the network that no other method here has.
+    Departures: the backbone is this project's, not DINOv2; the normal images are turned only where it is asked for, and
+    then by quarters, not by steps of 45 degrees; the background is not masked.
 
     Attributes:
         bank_: (m, n_features) float32, vectors of length 1.
@@ -32,6 +32,7 @@ class AnomalyDino(Baseline):
 
     name = "anomalydino"
     title = "AnomalyDINO"
+    learns_turned = True
     bank_: Tensor
 
     def fit(self, store: FeatureStore, normals: Sequence[InputImage], on_progress: Progress | None = None) -> Self:

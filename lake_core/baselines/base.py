@@ -37,11 +37,13 @@ class Baseline(ABC):
         name: As in `--methods`; also the name of the file.
         title: As shown on screen.
         smooth: Side of the square of patches over which features are averaged, odd; 1 takes them as they are.
+        learns_turned: Whether its paper learns from the normal images turned round as well, which is an option here.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     smooth: ClassVar[int] = 1
+    learns_turned: ClassVar[bool] = False
 
     def __init__(self, backbone: Backbone, config: LakeConfig | None = None) -> None:
         self.backbone = backbone

@@ -26,8 +26,8 @@ class SubspaceAd(Baseline):
     A patch is scored by its squared distance from that subspace, an image by the mean of the top 1 % of its patches.
 
     Departures: the backbone is this project's, not DINOv2; several layers are concatenated, not averaged, as they may
-    differ in width; the normal images are not augmented by rotations, which would need further passes of the network;
-    maps are not blurred.
+    differ in width; the normal images are turned only where it is asked for, by quarters, not by 30 random angles; maps
+    are not blurred.
 
     Args:
         backbone, config: As for `Baseline`.
@@ -40,6 +40,7 @@ class SubspaceAd(Baseline):
 
     name = "subspacead"
     title = "SubspaceAD"
+    learns_turned = True
     mean_: Tensor
     components_: Tensor
 

@@ -177,6 +177,9 @@ def evaluate(
     methods: Annotated[
         str, typer.Option(metavar="M,M", help=f"Methods to compare, {LIST}: {', '.join(METHODS)}.")
     ] = ",".join(DEFAULT_METHODS),
+    turn_normals: Annotated[
+        bool, typer.Option("--turn-normals", help="anomalydino and subspacead also learn from turned normal images.")
+    ] = False,
     object_name: Annotated[
         str, typer.Option("--object", metavar="NAME", help="What the images show; default: each data set's name.")
     ] = "",
@@ -211,7 +214,12 @@ def evaluate(
     from lake_core.evaluation.protocol import FewShotProtocol, checked_methods
 
     protocol = FewShotProtocol(
-        numbers("--shots", shots), numbers("--seeds", seeds), checked_methods(words(methods)), pixel, leakage_check
+        numbers("--shots", shots),
+        numbers("--seeds", seeds),
+        checked_methods(words(methods)),
+        pixel,
+        leakage_check,
+        turn_normals,
     )
     given = given_parameters(preset, top_k=top_k, object_name=object_name or None, criterion=criterion)
     run(

@@ -107,6 +107,14 @@ def read_images(sources: Iterable[ImageSource | tuple[str, ImageSource]]) -> tup
     return images, errors
 
 
+def quarter_turns(image: InputImage) -> list[InputImage]:
+    """The image turned by 90, 180 and 270 degrees counterclockwise."""
+    return [
+        read_image(np.ascontiguousarray(np.rot90(image.rgb, n)), f"{image.name}, turned by {90 * n}°")
+        for n in (1, 2, 3)
+    ]
+
+
 def duplicates(images: Iterable[InputImage]) -> list[list[InputImage]]:
     """Groups of two and more images with the same bytes, in the order of their first member."""
     groups: dict[str, list[InputImage]] = {}

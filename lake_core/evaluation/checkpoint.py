@@ -34,6 +34,7 @@ class Fingerprint(FrozenModel):
     methods: tuple[Method, ...]
     pixel: bool = Field(title="pixel metrics")
     leakage_check: bool = Field(title="leakage check")
+    turn_normals: bool = Field(title="turned normal images")
     categories: tuple[str, ...]
     configuration: str
     files: str = Field(title="files of the data sets")
@@ -61,6 +62,7 @@ class Fingerprint(FrozenModel):
             methods=tuple(protocol.methods),
             pixel=protocol.pixel,
             leakage_check=protocol.leakage_check,
+            turn_normals=protocol.turn_normals,
             categories=tuple(sorted(task.category for task in tasks)),
             configuration=hashlib.sha256(configs.encode()).hexdigest(),
             files=files.hexdigest(),

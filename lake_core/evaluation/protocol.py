@@ -90,6 +90,8 @@ class FewShotProtocol:
             any mask the pixel metrics are None.
         leakage_check: Also score all images with the defects covered, in a second pass; see
             `lake_core.evaluation.leakage`.
+        turn_normals: Baselines whose papers do so (anomalydino, subspacead) also learn from the normal images turned
+            by 90, 180 and 270 degrees, which takes three more passes of the network for each.
 
     Raises:
         ConfigError: if shots, seeds or methods are empty or hold a value that is not allowed.
@@ -100,6 +102,7 @@ class FewShotProtocol:
     methods: Sequence[Method] = DEFAULT_METHODS
     pixel: bool = True
     leakage_check: bool = False
+    turn_normals: bool = False
 
     def __post_init__(self) -> None:
         if not self.shots or min(self.shots) < 1:

@@ -17,7 +17,7 @@ from lake_core.backbones.feature_store import FeatureStore
 from lake_core.baselines import baselines
 from lake_core.baselines.base import Baseline
 from lake_core.config import LakeConfig
-from lake_core.data.images import InputImage
+from lake_core.data.images import InputImage, quarter_turns
 from lake_core.detector.batch import Variant
 from lake_core.detector.lake import Lake
 from lake_core.errors import DatasetError
@@ -179,8 +179,12 @@ def _fitted_baselines(
 ) -> Iterator[Run]:
     """The baselines' runs of one choice of normal images."""
     for name, kind in _possible(store.backbone, protocol).items():
+        baseline, learned = kind(store.backbone, replace(config, seed=seed)), list(images)
+        if protocol.turn_normals and kind.learns_turned:
+            learned += [turned for image in images for turned in quarter_turns(image)]
+            store.ensure(learned, baseline.hook_points)
         with Timed(store.backbone.device) as timed:
-            baseline = kind(store.backbone, replace(config, seed=seed)).fit(store, images)
+            baseline.fit(store, learned)
         yield Run(RunKey(n_shots, seed, name), baseline, timed.seconds)
 
 

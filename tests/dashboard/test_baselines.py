@@ -48,6 +48,25 @@ def test_scores_stand_beside_lakes_with_both_aurocs(small: Dataset, found: Analy
         assert row[f"rank, {title}"] == 1 + (expected.scores > score).sum()
 
 
+def test_results_has_all_baselines_in_one_table(small: Dataset, found: Analysis) -> None:
+    table = when_done(run(full(small, "results"), results_section="Baselines")).dataframe[0].value
+    assert table["method"].tolist() == [METHOD_NAMES[name] for name in ("lake", *BASELINES)]
+    labels = [example.label == "defective" for example in small.tests]
+    scores = [[one.score for one in found.scores]]
+    scores += [baseline_scores(found, name, lambda *_: None).scores.tolist() for name in BASELINES]
+    aurocs = [auroc(labels, own) for own in scores]
+    assert table["image AUROC"].astype(float).tolist() == pytest.approx(aurocs, abs=6e-4)
+    assert table["LAKE less this"].tolist()[0] == "–"
+    differences = [float(one.split()[0]) for one in table["LAKE less this"].tolist()[1:]]
+    assert differences == pytest.approx([(aurocs[0] or 0) - (one or 0) for one in aurocs[1:]], abs=6e-4)
+
+
+def test_results_needs_labels_of_both_classes_for_baselines(small: Dataset) -> None:
+    defective = tuple(example for example in small.tests if example.label == "defective")
+    app = run(full(Dataset("metal", small.normals, defective), "results"), results_section="Baselines")
+    assert "Label good and defective test images" in texts(app)
+
+
 def test_what_lake_alone_decides_computes_no_baseline_anew(found: Analysis) -> None:
     key = baseline_key(found, "patchcore")
     changed: tuple[dict[str, Any], ...] = ({"top_k": 7, "criterion": "robust"}, {"layers": (12,)})

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lake_core.data.decoding import MAX_SIDE
-from lake_core.data.images import duplicates, read_image, read_images
+from lake_core.data.images import duplicates, quarter_turns, read_image, read_images
 from tests.core.data.files import NOISE, encoded
 
 
@@ -67,3 +67,14 @@ def test_duplicates_are_grouped() -> None:
     arrays = {"a": NOISE, "b": NOISE[::-1], "c": NOISE, "d": NOISE[:, ::-1]}
     images = [read_image(array, name) for name, array in arrays.items()]
     assert [[p.name for p in group] for group in duplicates(images)] == [["a", "c"]]
+
+
+def test_quarter_turns_are_the_image_turned() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (18, 20, 3), dtype=np.uint8)
+    image = read_image(rgb, "a.png")
+    turned = quarter_turns(image)
+    assert [one.name for one in turned] == [f"a.png, turned by {degrees}°" for degrees in (90, 180, 270)]
+    np.testing.assert_array_equal(turned[0].rgb[0], rgb[:, -1])
+    np.testing.assert_array_equal(turned[1].rgb, rgb[::-1, ::-1])
+    np.testing.assert_array_equal(turned[2].rgb[0], rgb[::-1, 0])
+    assert len({one.sha256 for one in (image, *turned)}) == 4

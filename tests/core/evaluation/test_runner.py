@@ -13,7 +13,7 @@ from lake_core.baselines import BASELINES, baselines
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import read_folder
 from lake_core.data.folders import index_folder
-from lake_core.data.images import read_image
+from lake_core.data.images import quarter_turns, read_image
 from lake_core.detector.lake import Lake
 from lake_core.evaluation import tasks
 from lake_core.evaluation.protocol import METHODS, METRICS, FewShotProtocol, choose_normals
@@ -63,6 +63,24 @@ def test_scores_of_a_baseline_are_its_own(stained: list[Path], small_cnn: Backbo
         for image, score in zip(tests, expected, strict=True):
             row = one(document["scores"], category="red_stain", shots=3, seed=1, method=name, path=image.name)
             assert row["score"] == pytest.approx(score, rel=1e-3)
+
+
+def test_turned_normal_images_are_learned_by_those_whose_papers_do_so(stained: list[Path], small_cnn: Backbone) -> None:
+    methods = ("patchcore", "anomalydino", "subspacead")
+    protocol = FewShotProtocol((2,), (0,), methods, pixel=False, turn_normals=True)
+    found = evaluate(stained[:1], small_cnn, LakeConfig(), protocol)
+    normals = [read_image(entry.path) for entry in choose_normals(index_folder(stained[0]), seed=0)[:2]]
+    turned = [one for image in normals for one in quarter_turns(image)]
+    tests = [example.image for example in read_folder(stained[0]).tests]
+    store, rows = FeatureStore(small_cnn), found.rows("scores")
+    for name in methods:
+        baseline = baselines()[name](small_cnn, LakeConfig())
+        baseline.fit(store, normals if name == "patchcore" else normals + turned)
+        scores = dict(zip([image.name for image in tests], baseline.score_images(store, tests).scores, strict=True))
+        own = [row for row in rows if row["method"] == name]
+        assert len(own) == len(tests)
+        for row in own:
+            assert row["score"] == pytest.approx(float(scores[str(row["path"])]), rel=1e-3)
 
 
 def test_a_baseline_alone_reads_what_it_needs_and_no_more(
