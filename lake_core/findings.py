@@ -51,6 +51,7 @@ class RandomControlFinding:
         difference: Image AUROC of the selection less the mean of the random ones.
         low, high: Its 95% bootstrap interval over test images.
         p_value: Two-sided permutation p-value of the selection among the random ones.
+        is_high: Whether more random selections do as badly or worse than do as well or better.
     """
 
     n_draws: int
@@ -58,13 +59,14 @@ class RandomControlFinding:
     low: float
     high: float
     p_value: float
+    is_high: bool
 
     @property
     def verdict(self) -> Literal["better", "worse", "no difference"]:
-        """A difference only if the p-value is below 0.05 and the interval excludes 0, on the side of the difference."""
-        if self.p_value < 0.05 and self.low > 0:
+        """A difference only if the p-value is below 0.05 and the interval excludes 0, both on the same side."""
+        if self.p_value < 0.05 and self.low > 0 and self.is_high:
             return "better"
-        return "worse" if self.p_value < 0.05 and self.high < 0 else "no difference"
+        return "worse" if self.p_value < 0.05 and self.high < 0 and not self.is_high else "no difference"
 
 
 # Ablation and patching -----------------------------------------------------------------------------------------------
@@ -398,6 +400,11 @@ class NonsenseFinding:
     n_nonsense_only: int
     p_value: float
     level: float
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether there are neurons enough: with fewer than five no p-value of the test is below 0.05."""
+        return self.n_neurons >= 5
 
     @property
     def n_by_chance(self) -> float:

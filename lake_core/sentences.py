@@ -73,12 +73,12 @@ def _(finding: RandomControlFinding) -> str:
     says = {
         "better": "On these images the selection does better than random neurons",
         "worse": "On these images random neurons do better than the selection",
-        "no difference": "No difference between selected and random neurons that these images can show",
+        "no difference": "These images show no reliable difference between selected and random neurons",
     }
     return (
-        f"{says[finding.verdict]}: image AUROC {finding.difference:+.3f} against the mean of {finding.n_draws} random "
-        f"selections (95% interval over test images {finding.low:+.3f} to {finding.high:+.3f}; permutation "
-        f"p = {finding.p_value:.2f}, two-sided)."
+        f"{says[finding.verdict]}: the selection's image AUROC less the mean of {finding.n_draws} random selections is "
+        f"{finding.difference:+.3f} (95% interval over test images {finding.low:+.3f} to {finding.high:+.3f}; "
+        f"permutation p = {finding.p_value:.2f}, two-sided)."
     )
 
 
@@ -211,8 +211,8 @@ def _(finding: SelectionOverlapFinding) -> str:
     if finding.mean_jaccard is None:
         return "One normal image cannot tell whether another would change the selection; add a second one."
     return (
-        f"Whichever of the {finding.n_normals} normal images is left out, {finding.n_always} of the "
-        f"{finding.n_selected} selected neurons stay; the mean overlap with the selection from all (Jaccard) is "
+        f"{finding.n_always} of the {finding.n_selected} selected neurons are selected in all {finding.n_normals} fits "
+        f"without one of the normal images; the mean overlap with the selection from all (Jaccard) is "
         f"{finding.mean_jaccard:.2f}."
     )
 
@@ -301,6 +301,8 @@ def _(finding: NonsenseFinding) -> str:
         f"chance (level {finding.level:.0%})."
     )
     test = f"(exact one-sided McNemar test, p = {finding.p_value:.2g})"
+    if not finding.can_tell:
+        return f"{counted} These are too few neurons to tell real words from nonsense."
     if finding.real_words_win:
         return f"{counted} Real words give a label more often than nonsense {test}."
     return f"{counted} Real words are not shown to do better than nonsense {test}: take no label for a meaning."

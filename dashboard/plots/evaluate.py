@@ -34,7 +34,7 @@ METRIC_NAMES = {
     "image_f1_max": "best image F1",
     "pixel_auroc": "pixel AUROC",
     "pixel_aupro": "pixel AUPRO (up to FPR 0.3)",
-    "pointing_game": "pointing game (highest patch on the defect)",
+    "pointing_game": "pointing game (max-scoring patch on the defect)",
 }
 STYLES: dict[str, dict[str, str]] = {
     "lake": {"color": VISUAL, "symbol": "diamond", "dash": "solid"},

@@ -22,7 +22,7 @@ from lake_core.errors import ConfigError, DatasetError, writing
 from lake_core.evaluation.checkpoint import Checkpoint
 from lake_core.evaluation.protocol import FewShotProtocol, Metric
 from lake_core.evaluation.ray_engine import RayEngine
-from lake_core.evaluation.report import MEAN, Cell, EvaluationReport, Spread
+from lake_core.evaluation.report import Cell, EvaluationReport, Spread
 from lake_core.evaluation.runner import Engine, LocalEngine, evaluate
 
 TITLES: dict[Metric, str] = {
@@ -176,11 +176,10 @@ def tables(report: EvaluationReport) -> list[Table]:
 
 
 def _chance(report: EvaluationReport, shots: int) -> str:
-    """How often a patch drawn at random lies on the defect: from the coarsest to the finest grid of the methods."""
-    found = {
-        row.metrics["pointing_chance"].mean for row in report.summary if (row.category, row.shots) == (MEAN, shots)
-    }
-    return " to ".join(f"{chance:.3f}" for chance in sorted(chance for chance in found if chance is not None))
+    """How often a patch drawn at random lies on the defect, from the least to the most by category and grid."""
+    own = [row.metrics["pointing_chance"].mean for row in report.summary if row.shots == shots]
+    known = sorted(chance for chance in own if chance is not None)
+    return f"{known[0]:.3f} to {known[-1]:.3f}, by data set and grid"
 
 
 def _cell(spread: Spread, marks_chance: bool) -> str:

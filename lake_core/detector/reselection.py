@@ -19,7 +19,8 @@ from lake_core.types import Neurons, Site
 def with_neurons(lake: Lake, neurons: Neurons) -> Lake:
     """The detector with other neurons in place of the selected ones; equal to one fitted with that selection.
 
-    The text part is shared. A layer whose neurons do not vary over the normal images is left out, with a warning.
+    The text part is shared, and layers that do not take part stay out. A layer whose neurons do not vary over the
+    normal images is left out, with a warning.
 
     Args:
         lake: Fitted.
@@ -32,7 +33,8 @@ def with_neurons(lake: Lake, neurons: Neurons) -> Lake:
     for layer in memory_bank.layers:
         number = layer.selection.layer
         selection = replace(layer.selection, neurons=np.asarray(neurons[number]))
-        again[number] = fit_layer(*lake.normal_patches(number), selection, layer.geometry, quantile)
+        acts_ipn, inside_ip = (values.to(lake.backbone.device) for values in lake.normal_patches(number))
+        again[number] = fit_layer(acts_ipn, inside_ip, selection, layer.geometry, quantile)
     layers = tuple(layer for layer in again.values() if layer.tau > 0)
     if not layers:
         raise LakeError("These neurons do not vary over the normal images; choose others.")

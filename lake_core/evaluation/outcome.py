@@ -47,8 +47,8 @@ class RunResult(FrozenModel):
     """The metrics of one method with one choice of normal images; of random neurons, the mean over the draws.
 
     Attributes:
-        pointing_game: Share of the defective images with a mask whose highest patch touches it; `pointing_chance` is
-            that of a patch drawn at random.
+        pointing_game: Share of the defective images with a mask whose max-scoring patch touches it;
+            `pointing_chance` is that of a patch drawn at random.
         covered_auroc: Image AUROC with the defects covered; None without the leakage check.
         n_normal, n_test, n_defective: Numbers of images: learned from, scored, and defective among the latter.
         seconds: Fitting and searching, without the network; 0 where the method gives no scores for want of what it

@@ -1,4 +1,4 @@
-"""The pointing game: how often the highest patch of a map lies on the defect (after Zhang et al., arXiv 1608.00507)."""
+"""The pointing game: how often the max-scoring patch lies on the defect (after Zhang et al., arXiv 1608.00507)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Pointing:
     """One run's game.
 
     Attributes:
-        hits: (n_masked,) bool, for each defective image with a mask: whether the highest patch touches the mask.
+        hits: (n_masked,) bool, for each defective image with a mask: whether the max-scoring patch touches the mask.
         chance: How often a patch drawn at random from the image would, on average over the images, in [0, 1].
     """
 
@@ -36,8 +36,8 @@ class PointingGame:
     """
 
     def __init__(self, images: Sequence[Loaded]) -> None:
-        self.rows = [i for i, one in enumerate(images) if one.mask is not None and one.mask.defects.n_defect]
-        self._masks = [mask for one in images if (mask := one.mask) is not None and mask.defects.n_defect]
+        self.rows = [i for i, image in enumerate(images) if image.has_defect]
+        self._masks = [mask for i in self.rows if (mask := images[i].mask) is not None]
         self._touching: dict[PatchGrid, np.ndarray] = {}
 
     def played(self, maps: MapFile, grids: Mapping[int, PatchGrid]) -> dict[int, Pointing]:

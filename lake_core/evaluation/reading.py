@@ -36,6 +36,11 @@ class Loaded:
     placement: Placement
     mask: Mask | None = None
 
+    @property
+    def has_defect(self) -> bool:
+        """Whether it has a mask that marks at least one pixel."""
+        return self.mask is not None and self.mask.defects.n_defect > 0
+
 
 @dataclass(frozen=True)
 class SharedRows:

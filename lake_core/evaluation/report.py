@@ -98,6 +98,7 @@ class EvaluationReport(FrozenModel):
         summary: One row for each category, and for "mean", with each number of shots and method.
         normals: One row for each category, number of shots and seed.
         seconds: Category -> time in all, with the network.
+        leakage_check, turn_normals: As in the protocol.
         problems: What was left out or should be known, one sentence each.
         environment: Versions, and what computed.
         scores: One row for each category, number of shots, seed, method and test image, none for a method without
@@ -115,6 +116,8 @@ class EvaluationReport(FrozenModel):
     summary: tuple[SummaryRow, ...]
     normals: tuple[NormalsRow, ...]
     seconds: dict[str, float]
+    leakage_check: bool = False
+    turn_normals: bool = False
     problems: tuple[str, ...]
     environment: dict[str, str]
     scores: tuple[ScoreRow, ...] | None = None
@@ -172,6 +175,8 @@ def report_of(outcomes: Sequence[CategoryOutcome], protocol: FewShotProtocol) ->
         summary=(*_by_category(outcomes, protocol), *_over_categories(outcomes, protocol)),
         normals=tuple(row for one in outcomes for row in one.normals),
         seconds={one.category: one.seconds for one in outcomes},
+        leakage_check=protocol.leakage_check,
+        turn_normals=protocol.turn_normals,
         problems=tuple(problem for one in outcomes for problem in one.problems),
         environment=_environment() | {"device": ", ".join(sorted({one.device for one in outcomes}))},
         scores=tuple(row for one in outcomes for row in _score_rows(one, protocol)),

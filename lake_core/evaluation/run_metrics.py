@@ -79,7 +79,7 @@ def measure_runs(
     Args:
         runs: All that scored.
         test_scores: Of these, in their order.
-        maps: The maps of all test images; None leaves the pixel metrics out.
+        maps: The maps of all test images; None leaves the pixel metrics and the pointing game out.
         device: Where maps are compared with masks, and draws with labels.
         covered: The scores with the defects covered; None without the leakage check.
     """

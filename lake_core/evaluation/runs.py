@@ -94,8 +94,8 @@ def run_category(
             scorers, images.batches(), hook_points, maps, lambda done: report(len(distinct) + done)
         )
         covered = None
-        if protocol.leakage_check:
-            again = covered_batches(images.batches(), test_scores.images, next(iter(distinct.values())), backbone)
+        if protocol.leakage_check and any(image.has_defect for image in test_scores.images):
+            again = covered_batches(images.batches(), test_scores.images, next(iter(distinct.values())))
             covered = score_tests(scorers, again, hook_points, None, lambda done: report(n_once + done))
         metrics = list(measure_runs(runs, test_scores, maps, backbone.device, covered)) if test_scores.images else []
     found = (*test_scores.problems, *_remarks(test_scores, distinct, protocol), *_left_out(backbone, protocol))
@@ -138,8 +138,8 @@ def _remarks(test_scores: TestScores, learned: Container[str], protocol: FewShot
     masks = [image.mask for image in test_scores.images if image.entry.label == "defective"]
     if protocol.needs_masks and None in masks:
         n_bare = masks.count(None)
-        yield f"{n_bare} of {len(masks)} defective images have no usable mask: pixel metrics leave them out."
-    if protocol.leakage_check and masks and not any(mask is not None and mask.defects.n_defect for mask in masks):
+        yield f"{n_bare} of {len(masks)} defective images have no usable mask: what needs masks leaves them out."
+    if protocol.leakage_check and not any(image.has_defect for image in test_scores.images):
         yield "the leakage check needs masks: without one nothing can be covered."
     n_blank = sum(mask is not None and not mask.defects.n_defect for mask in masks)
     if n_blank:
@@ -195,7 +195,9 @@ def _possible(backbone: Backbone, protocol: FewShotProtocol) -> dict[Method, typ
 
 
 def _left_out(backbone: Backbone, protocol: FewShotProtocol) -> Iterator[str]:
-    """Why the other baselines give no scores."""
+    """Why the other baselines give no scores, or an option does nothing."""
+    if protocol.turn_normals and not any(baselines()[name].learns_turned for name in protocol.baselines):
+        yield "none of these methods learns from turned normal images."
     for name in protocol.baselines:
         reason = baselines()[name].why_not(backbone)
         if reason is not None:

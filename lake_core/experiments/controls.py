@@ -91,7 +91,9 @@ class RandomControl:
             own: (n_images,) scores by the detector's own selection.
             drawn: Those by each random selection, at least one.
         """
-        is_defective, is_good = (np.array([label is side for label in labels]) for side in (True, False))
+        is_defective, is_good = (
+            np.array([label is not None and bool(label) is side for label in labels]) for side in (True, False)
+        )
         if not (is_defective.any() and is_good.any()):
             raise ValueError("labels are of one class only")
 
@@ -100,13 +102,16 @@ class RandomControl:
             defective, good = scores[is_defective, None], scores[is_good]
             return np.asarray((defective > good) + 0.5 * (defective == good), dtype=np.float64)
 
-        every = np.array([wins(scores) for scores in drawn])
-        ahead = wins(own) - every.mean(0)
+        ahead, draws = wins(own), []
+        for scores in drawn:
+            theirs = wins(scores)
+            draws.append(float(theirs.mean()))
+            ahead = ahead - theirs / len(drawn)
         known = is_defective | is_good
         times = times_drawn(is_defective[known])
         defective, good = times[:, is_defective[known]], times[:, is_good[known]]
         differences = ((defective @ ahead) * good).sum(1) / ahead.size
-        return cls(float(wins(own).mean()), every.mean((1, 2)), "auroc", interval(differences))
+        return cls(float(wins(own).mean()), np.array(draws), "auroc", interval(differences))
 
     @property
     def difference(self) -> float:
@@ -119,21 +124,26 @@ class RandomControl:
         return int(np.count_nonzero(self.draws >= self.selected))
 
     @property
+    def n_as_bad(self) -> int:
+        """Random selections that do as badly as the detector's own, or worse."""
+        return int(np.count_nonzero(self.draws <= self.selected))
+
+    @property
     def p_value(self) -> float:
         """Two-sided permutation p-value, in (0, 1], of the null that the selection is one of the random ones.
 
         Twice the smaller of (1 + #{draws >= selected}) / (1 + n_draws) and the same with <=, 1 at the most. It is
         about these test images alone.
         """
-        n_as_bad = int(np.count_nonzero(self.draws <= self.selected))
-        return min(1.0, 2 * (1 + min(self.n_as_good, n_as_bad)) / (1 + len(self.draws)))
+        return min(1.0, 2 * (1 + min(self.n_as_good, self.n_as_bad)) / (1 + len(self.draws)))
 
     @property
     def finding(self) -> RandomControlFinding | None:
         """The comparison in numbers, with a verdict; None without labels of both classes."""
         if self.bounds is None:
             return None
-        return RandomControlFinding(len(self.draws), self.difference, *self.bounds, self.p_value)
+        is_high = self.n_as_good < self.n_as_bad
+        return RandomControlFinding(len(self.draws), self.difference, *self.bounds, self.p_value, is_high)
 
 
 def random_control(
@@ -145,9 +155,9 @@ def random_control(
 ) -> RandomControl:
     """Compares the detector's selection with random ones of the same size (docs/method.md, section 6).
 
-    The same pipeline (memory bank, calibration, weights) is fitted again with as many random neurons in each layer,
-    with the seeds `config.seed + 1`, `+ 2` ...; so a detector is always compared with the same draws. A draw in which
-    nothing varies over the normal images gives every image the same score: 0.5, or a gap of 0.
+    The same pipeline (memory bank, calibration, weights) is fitted again with as many random neurons in each layer that
+    takes part, with the seeds `config.seed + 1`, `+ 2` ...; so a detector is always compared with the same draws. A
+    draw in which nothing varies over the normal images gives every image the same score: 0.5, or a gap of 0.
 
     Args:
         lake: Fitted.
@@ -181,8 +191,8 @@ def sweep_k(
         lake: Fitted.
         images: Test images, at least one.
         labels: One per image, or None.
-        ks: Numbers of neurons per layer; by default about nine from 1 to all on a log scale. More than a layer has
-            means all of them, where every draw equals the selection.
+        ks: Numbers of neurons per layer that takes part; by default about nine from 1 to all on a log scale. More than
+            a layer has means all of them, where every draw equals the selection.
         n_draws: Random selections per K, at least 1.
         on_progress: Called after each K.
     Returns:

@@ -1,4 +1,4 @@
-"""Concept labels for a neuron by two independent routes, each tested against chance; many neurons get no label.
+"""Concept labels for a neuron by two routes, each tested against chance; many neurons get no label.
 
 *Agreement*: which concept is similar to the patches where the neuron is active? After CLIP-Dissect (Oikarinen and Weng,
 ICLR 2023, arXiv 2204.10965), which compares a neuron's activations with the similarities of images to words; here the

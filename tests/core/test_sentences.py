@@ -60,20 +60,22 @@ def test_what_is_no_finding_has_no_sentence() -> None:
     ("finding", "expected"),
     [
         (
-            RandomControlFinding(99, 0.08, 0.02, 0.14, 0.02),
-            "On these images the selection does better than random neurons: image AUROC +0.080 against the mean of 99 "
-            "random selections (95% interval over test images +0.020 to +0.140; permutation p = 0.02, two-sided).",
-        ),
-        (
-            RandomControlFinding(99, -0.08, -0.14, -0.02, 0.04),
-            "On these images random neurons do better than the selection: image AUROC -0.080 against the mean of 99 "
-            "random selections (95% interval over test images -0.140 to -0.020; permutation p = 0.04, two-sided).",
-        ),
-        (
-            RandomControlFinding(99, 0.01, -0.03, 0.05, 0.6),
-            "No difference between selected and random neurons that these images can show: image AUROC +0.010 against "
-            "the mean of 99 random selections (95% interval over test images -0.030 to +0.050; permutation p = 0.60, "
+            RandomControlFinding(99, 0.08, 0.02, 0.14, 0.02, True),
+            "On these images the selection does better than random neurons: the selection's image AUROC less the mean "
+            "of 99 random selections is +0.080 (95% interval over test images +0.020 to +0.140; permutation p = 0.02, "
             "two-sided).",
+        ),
+        (
+            RandomControlFinding(99, -0.08, -0.14, -0.02, 0.04, False),
+            "On these images random neurons do better than the selection: the selection's image AUROC less the mean of "
+            "99 random selections is -0.080 (95% interval over test images -0.140 to -0.020; permutation p = 0.04, "
+            "two-sided).",
+        ),
+        (
+            RandomControlFinding(99, 0.01, -0.03, 0.05, 0.6, True),
+            "These images show no reliable difference between selected and random neurons: the selection's image AUROC "
+            "less the mean of 99 random selections is +0.010 (95% interval over test images -0.030 to +0.050; "
+            "permutation p = 0.60, two-sided).",
         ),
         (LayerLeftOut(3), "Layer 3 is left out: its neurons do not vary over the normal images."),
         (

@@ -54,7 +54,7 @@ def in_numbers(analyses: list[Analysis], names: list[str]) -> None:
     elif n_labelled < n_tests:
         st.caption(f"Rates and AUROC are over the {n_labelled} of {n_tests} test images that are labelled.")
     if any(settings.config.criterion == "random" for settings in current().configurations):
-        st.caption("“Random” is a single draw of random neurons; the page Selection compares with ten.")
+        st.caption("“Random” is a single draw of random neurons; the page Selection compares with 99.")
 
 
 def difference_sentence(difference: Difference, first: str, second: str) -> str:

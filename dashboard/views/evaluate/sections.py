@@ -66,7 +66,7 @@ def charts(summary: pd.DataFrame, number: int) -> None:
     if metric == "pointing_game":
         chance = summary["pointing_chance_mean"].dropna().round(3)
         st.caption(
-            "The share of defective images whose highest patch touches the mask. A patch drawn at random does in "
+            "The share of defective images whose max-scoring patch touches the mask. A patch drawn at random does in "
             f"{chance.min():.1%} to {chance.max():.1%} of them, by category and grid."
         )
     all_shots = sorted(set(summary["shots"]))

@@ -33,7 +33,7 @@ def words(view: NeuronView) -> None:
     """What the neuron could be called, on demand, with its p-value."""
     st.markdown("##### Concept label")
     st.caption(
-        "Words for it by two independent routes: those whose similarity to the patches correlates with this neuron's "
+        "Words for it by two routes: those whose similarity to the patches correlates with this neuron's "
         "maps, and those towards which it moves the whole image's embedding. A word is shown only if its p-value, "
         "corrected for the number of words tried, is small. The text side of a small model is weak: labels can be "
         "wrong."

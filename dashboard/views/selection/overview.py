@@ -25,7 +25,11 @@ from lake_core.experiments.controls import RandomControl, random_control
 from lake_core.experiments.ranking import elbow, participation_ratio
 from lake_core.sentences import quantity, sentence
 
-VERDICTS = {"better": "better than", "worse": "worse than", "no difference": "no difference shown from"}
+VERDICTS = {
+    "better": "better than the mean of",
+    "worse": "worse than the mean of",
+    "no difference": "no reliable difference from the mean of",
+}
 
 
 def pick_k(selections: Mapping[int, Selection]) -> None:
@@ -194,7 +198,7 @@ def control_in_a_line(found: Analysis) -> str | None:
         if control.finding is None:
             return f"Control: {control.n_as_good} of {n_draws} random selections reach as large a gap to normal images."
         return (
-            f"Control: {VERDICTS[control.finding.verdict]} {n_draws} random selections on these images (AUROC "
+            f"Control: {VERDICTS[control.finding.verdict]} {n_draws} random selections (AUROC "
             f"{control.difference:+.2f}, p = {control.p_value:.2f})."
         )
     measured = measured_sample(found.workspace.sample)

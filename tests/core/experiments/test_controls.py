@@ -154,14 +154,29 @@ def test_a_random_selection_hardly_ever_gets_a_verdict_and_a_better_one_often_do
 
 
 def test_a_verdict_needs_both_a_rare_rank_and_images_enough() -> None:
-    for p_value, low, high, verdict in [
-        (0.02, 0.01, 0.2, "better"),
-        (0.02, -0.2, -0.01, "worse"),
-        (0.02, -0.01, 0.2, "no difference"),
-        (0.06, 0.01, 0.2, "no difference"),
-        (0.02, 0.0, 0.0, "no difference"),
+    for p_value, low, high, is_high, verdict in [
+        (0.02, 0.01, 0.2, True, "better"),
+        (0.02, -0.2, -0.01, False, "worse"),
+        (0.02, -0.01, 0.2, True, "no difference"),
+        (0.06, 0.01, 0.2, True, "no difference"),
+        (0.02, 0.0, 0.0, True, "no difference"),
+        (0.02, 0.01, 0.2, False, "no difference"),
+        (0.02, -0.2, -0.01, True, "no difference"),
     ]:
-        assert RandomControlFinding(99, (low + high) / 2, low, high, p_value).verdict == verdict
+        assert RandomControlFinding(99, (low + high) / 2, low, high, p_value, is_high).verdict == verdict
+
+
+def test_a_selection_that_nearly_all_random_ones_beat_is_not_called_better_for_one_that_fails() -> None:
+    labels = np.arange(80) >= 40
+    perfect = np.arange(80.0)
+    own = perfect.copy()
+    own[[39, 40]] = own[[40, 39]]
+    control = RandomControl.of_scores(list(labels), own, [perfect] * 98 + [np.zeros(80)])
+    assert control.n_as_good == 98
+    assert control.p_value < 0.05
+    assert control.difference > 0
+    assert control.finding is not None
+    assert control.finding.verdict == "no difference"
 
 
 def test_the_interval_is_of_the_difference_on_the_same_images() -> None:
