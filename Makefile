@@ -23,7 +23,8 @@ dashboard: $(VENV)/installed
 # The computing tests fill both cores; walks through a browser mostly wait, beside them. Ray starts processes that each need a
 # core and are given a time, so its tests have the machine to themselves.
 RAY = tests/core/evaluation/test_ray_engine.py
-PYTEST = OMP_NUM_THREADS=1 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov --cov-report=
+# Few arenas: each thread of a page's run would leave one behind, gigabytes in all.
+PYTEST = OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov --cov-report=
 
 test: lint chromium
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-computing test-walks

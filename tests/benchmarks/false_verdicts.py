@@ -54,8 +54,7 @@ def rows(folder: Path) -> Iterator[tuple[str, int, float, float, RandomControlFi
         store = lk.FeatureStore(backbone)
         for seed in SEEDS:
             order = seeded_order(len(dataset.normals), seed)[:N_NORMALS]
-            config = lk.LakeConfig(object_name=dataset.name.replace("_", " "))
-            lake = lk.Lake(backbone, config, store).fit([dataset.normals[i].image for i in order])
+            lake = lk.Lake(backbone, store=store).fit([dataset.normals[i].image for i in order])
             scores = scores_by_chance(lake, images)
             by_chance = [compared([*labels], own, scores[:i] + scores[i + 1 :]) for i, own in enumerate(scores)]
             is_rare = float(np.mean([one.p_value < 0.05 for one in by_chance]))
