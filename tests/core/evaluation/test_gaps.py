@@ -41,7 +41,7 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_told(tmp_path
     assert found["problems"] == [
         "set: test/stain/000.png is compared without its mask: ground_truth/stain/000_mask.png is "
         "192 x 96 pixels, another aspect than its image of 96 x 96: use the mask that was drawn on this image.",
-        "set: 1 of 5 defective images have no usable mask: pixel metrics leave them out.",
+        "set: 1 of 5 defective images have no usable mask: what needs masks leaves them out.",
     ]
     Image.new("L", (SIDE, SIDE)).save(masks / "001_mask.png")
     problems = evaluated([folder], small_cnn, **options)["problems"]

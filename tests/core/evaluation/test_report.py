@@ -26,7 +26,7 @@ def test_the_document_is_complete(document: dict[str, Any]) -> None:
     assert LakeConfig.from_dict(document["config"]).top_k == 20
     assert document["object_names"] == {"red_stain": "red stain", "unmasked": "unmasked"}
     assert document["problems"] == [
-        "unmasked: 5 of 5 defective images have no usable mask: pixel metrics leave them out."
+        "unmasked: 5 of 5 defective images have no usable mask: what needs masks leaves them out."
     ]
     assert "torch" in document["environment"]
     assert document["environment"]["device"] == "cpu"
