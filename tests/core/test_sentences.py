@@ -153,8 +153,8 @@ def test_what_is_no_finding_has_no_sentence() -> None:
         ),
         (
             OVERLAP,
-            "70 of the 100 selected neurons are selected in all 8 fits without one of the normal images; the mean overlap "
-            "with the selection from all (Jaccard) is 0.75.",
+            "70 of the 100 selected neurons are selected in all 8 fits without one of the normal images; the mean "
+            "overlap with the selection from all (Jaccard) is 0.75.",
         ),
         (
             replace(OVERLAP, mean_jaccard=None),
