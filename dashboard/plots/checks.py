@@ -94,26 +94,7 @@ def sweep(rows: pd.DataFrame, ks: Sequence[int], measure: str) -> go.Figure:
     low, high = _drawn_range(rows)
     room = 0.15 * max(high - low, 0.05)
     figure = go.Figure()
-    upper, lower = rows["random_mean"] + rows["random_std"], rows["random_mean"] - rows["random_std"]
-    figure.add_scatter(
-        x=[*rows["k"], *rows["k"][::-1]],
-        y=[*upper, *lower[::-1]],
-        fill="toself",
-        fillcolor=RANDOM_BAND,
-        mode="lines",
-        line={"width": 0},
-        name="random ± std",
-        hoverinfo="skip",
-    )
-    figure.add_scatter(
-        x=rows["k"],
-        y=rows["random_mean"],
-        name="random neurons",
-        mode="lines+markers",
-        line=REFERENCE_LINE,
-        marker={"symbol": "circle-open", "size": 8},
-        hovertemplate="K = %{x}: %{y:.3f}<extra>random</extra>",
-    )
+    _add_random(figure, rows)
     figure.add_scatter(
         x=rows["k"],
         y=rows["selected"],
@@ -150,6 +131,30 @@ def sweep(rows: pd.DataFrame, ks: Sequence[int], measure: str) -> go.Figure:
         template=TEMPLATE,
     )
     return figure
+
+
+def _add_random(figure: go.Figure, rows: pd.DataFrame) -> None:
+    """The mean of random neurons against K, in a band of one standard deviation."""
+    upper, lower = rows["random_mean"] + rows["random_std"], rows["random_mean"] - rows["random_std"]
+    figure.add_scatter(
+        x=[*rows["k"], *rows["k"][::-1]],
+        y=[*upper, *lower[::-1]],
+        fill="toself",
+        fillcolor=RANDOM_BAND,
+        mode="lines",
+        line={"width": 0},
+        name="random ± std",
+        hoverinfo="skip",
+    )
+    figure.add_scatter(
+        x=rows["k"],
+        y=rows["random_mean"],
+        name="random neurons",
+        mode="lines+markers",
+        line=REFERENCE_LINE,
+        marker={"symbol": "circle-open", "size": 8},
+        hovertemplate="K = %{x}: %{y:.3f}<extra>random</extra>",
+    )
 
 
 def best_matches(matches: pd.DataFrame, correlated: float) -> go.Figure:

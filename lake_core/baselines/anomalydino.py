@@ -24,7 +24,8 @@ class AnomalyDino(Baseline):
     The image score is the mean of the top 1 % of the patches.
 
     Departures: the backbone is this project's, not DINOv2; the normal images are turned only where it is asked for, and
-    then by quarters, not by steps of 45 degrees; the background is not masked.
+    then by quarters, not by steps of 45 degrees, before they are fitted into the model's input; the background is not
+    masked.
 
     Attributes:
         bank_: (m, n_features) float32, vectors of length 1.

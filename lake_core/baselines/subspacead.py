@@ -26,8 +26,8 @@ class SubspaceAd(Baseline):
     A patch is scored by its squared distance from that subspace, an image by the mean of the top 1 % of its patches.
 
     Departures: the backbone is this project's, not DINOv2; several layers are concatenated, not averaged, as they may
-    differ in width; the normal images are turned only where it is asked for, by quarters, not by 30 random angles; maps
-    are not blurred.
+    differ in width; the normal images are turned only where it is asked for, by quarters, not by 30 random angles,
+    before they are fitted into the model's input; maps are not blurred.
 
     Args:
         backbone, config: As for `Baseline`.

@@ -15,24 +15,33 @@ from lake_core.cli.options import (
     Address,
     BatchSize,
     Criterion,
+    CsvOut,
     DataFolder,
     Device,
     Engine,
     ImageSize,
+    JsonOut,
+    LeakageCheck,
+    Methods,
     Model,
     Normal,
     ObjectName,
     Precision,
+    Resume,
     Seed,
+    Seeds,
+    Shots,
     SiteName,
+    TurnNormals,
 )
 from lake_core.cli.presets import Preset, TopK, given_parameters
 from lake_core.config import PAPER_BACKBONE
 from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, UnavailableError
-from lake_core.evaluation.protocol import DEFAULT_METHODS, METHODS
+from lake_core.evaluation.protocol import DEFAULT_METHODS
 from lake_core.version import package_version
 
 _WRONG_USAGE = (BackboneError, ConfigError, DatasetError)
+_DEFAULT_METHODS = ",".join(DEFAULT_METHODS)
 
 
 class _Group(TyperGroup):
@@ -171,15 +180,11 @@ def neurons(
 def evaluate(
     folder: DataFolder,
     categories: Annotated[str, typer.Option(metavar="A,B", help=f"Data sets in DIR, {LIST}; default: all.")] = "",
-    shots: Annotated[str, typer.Option(metavar="N,N", help=f"Numbers of normal images to learn from, {LIST}.")] = "4",
-    seeds: Annotated[str, typer.Option(metavar="N,N", help=f"Random seeds for choosing them, {LIST}.")] = "0,1,2",
+    shots: Shots = "4",
+    seeds: Seeds = "0,1,2",
     model: Model = "lake-cnn",
-    methods: Annotated[
-        str, typer.Option(metavar="M,M", help=f"Methods to compare, {LIST}: {', '.join(METHODS)}.")
-    ] = ",".join(DEFAULT_METHODS),
-    turn_normals: Annotated[
-        bool, typer.Option("--turn-normals", help="anomalydino and subspacead also learn from turned normal images.")
-    ] = False,
+    methods: Methods = _DEFAULT_METHODS,
+    turn_normals: TurnNormals = False,
     object_name: Annotated[
         str, typer.Option("--object", metavar="NAME", help="What the images show; default: each data set's name.")
     ] = "",
@@ -187,20 +192,15 @@ def evaluate(
     top_k: TopK = None,
     criterion: Criterion = None,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
-    leakage_check: Annotated[
-        bool, typer.Option("--leakage-check", help="Also score the images with their defects covered; needs masks.")
-    ] = False,
+    leakage_check: LeakageCheck = False,
     device: Device = "auto",
     precision: Precision = "fp32",
     batch: BatchSize = None,
     engine: Engine = "local",
     address: Address = None,
-    json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
-    csv_out: Annotated[
-        Path | None,
-        typer.Option("--csv", metavar="[OUT]", help="Write the rows of results here; default: beside --json's."),
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run to the same --json OUT.")] = False,
+    json_out: JsonOut = None,
+    csv_out: CsvOut = None,
+    resume: Resume = False,
     with_scores: Annotated[
         bool, typer.Option("--scores", help="Also write the score of each test image to the JSON.")
     ] = False,
@@ -248,10 +248,10 @@ def reproduce(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where its categories lie on this machine.")],
     model: Model = PAPER_BACKBONE,
     shots: Annotated[str, typer.Option(metavar="N,N", help=f"Numbers of normal images, {LIST}; 4 is ours.")] = "4",
-    seeds: Annotated[str, typer.Option(metavar="N,N", help=f"Random seeds for choosing them, {LIST}.")] = "0,1,2",
+    seeds: Seeds = "0,1,2",
     device: Device = "auto",
-    json_out: Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run to the same --json OUT.")] = False,
+    json_out: JsonOut = None,
+    resume: Resume = False,
 ) -> None:
     """Run what is known of the paper's protocol on a public data set, and print it beside the paper's figures.
 

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from lake_core.cli.lists import LIST
 from lake_core.criteria import criteria
+from lake_core.evaluation.protocol import METHODS
 from lake_core.types import SITES
 
 Normal = Annotated[Path, typer.Option(metavar="DIR", help="Normal images: a folder, or one image.")]
@@ -37,3 +39,18 @@ Address = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Of a running Ray cluster; default: one on this machine.")
 ]
 DataFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A data set, a folder of data sets, or: samples.")]
+Shots = Annotated[str, typer.Option(metavar="N,N", help=f"Numbers of normal images to learn from, {LIST}.")]
+Seeds = Annotated[str, typer.Option(metavar="N,N", help=f"Random seeds for choosing them, {LIST}.")]
+Methods = Annotated[str, typer.Option(metavar="M,M", help=f"Methods to compare, {LIST}: {', '.join(METHODS)}.")]
+TurnNormals = Annotated[
+    bool, typer.Option("--turn-normals", help="anomalydino and subspacead also learn from turned normal images.")
+]
+LeakageCheck = Annotated[
+    bool, typer.Option("--leakage-check", help="Also score the images with their defects covered; needs masks.")
+]
+JsonOut = Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write the whole result here.")]
+CsvOut = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="[OUT]", help="Write the rows of results here; default: beside --json's."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run to the same --json OUT.")]

@@ -36,14 +36,13 @@ def scored_image(
         watched: The same image's maps by other layers, learned from the same normal images. Their layers are shown
             beside those of the score and marked as outside of it; a layer that takes part in the score is never
             replaced.
-        notes: (layer, neuron) -> AUROC and concept label, where they are known.
+        notes: (layer, neuron) -> AUROC and concept label, where known.
         fixed: The patch that is fixed from the start, or None.
         other: Result of a second image by the same detector, to see the neurons of the score on both; or None.
         pending: Numbers of layers that are still being computed: room is kept for them.
         vmax: Where the colours of scores end; None takes a round number above three thresholds.
     Raises:
-        LakeError: if the other result is by another detector, if a watched map is of another image, or if all neurons
-            of the score are ablated.
+        LakeError: for another detector's result, another image's map, or if all neurons of the score are ablated.
     """
     scores = result.patch_scores
     for one in watched:

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import Any
+from itertools import chain, product
+from typing import Any, NamedTuple
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.devices import device_name
@@ -74,7 +74,9 @@ def run_category(
     started = time.perf_counter()
     backbone, most = store.backbone, protocol.shots[-1]
     distinct = {image.sha256: image for normals in chosen.values() for image in normals[:most]}
-    n_once = len(distinct) + n_tests
+    turned = {sha256: quarter_turns(image) for sha256, image in distinct.items()} if _turns(protocol) else {}
+    learned = [*distinct.values(), *chain.from_iterable(turned.values())]
+    n_once = len(learned) + n_tests
     n_all = n_once + n_tests * protocol.leakage_check
 
     def report(n_done: int) -> None:
@@ -82,41 +84,49 @@ def run_category(
             on_progress(category, min(n_done, n_all), n_all)
 
     hook_points = _hook_points(backbone, config, protocol)
-    store.ensure(list(distinct.values()), hook_points, lambda done, _: report(done))
+    store.ensure(learned, hook_points, lambda done, _: report(done))
     runs: list[Run] = []
     for n, seed in product(protocol.shots, protocol.seeds):
-        runs.extend(_fitted(chosen[seed][:n], n, seed, store, config, protocol))
-        runs.extend(_fitted_baselines(chosen[seed][:n], n, seed, store, config, protocol))
-        report(len(distinct))
+        choice = _Choice(chosen[seed][:n], seed, turned)
+        runs.extend(_fitted(choice, store, config, protocol))
+        runs.extend(_fitted_baselines(choice, store, config, protocol))
+        report(len(learned))
     scorers = Scorers([run.scored for run in runs], store)
     with MapFile([run.scored.grid.n_patches for run in runs]) if protocol.pixel and runs else nullcontext() as maps:
-        test_scores = score_tests(
-            scorers, images.batches(), hook_points, maps, lambda done: report(len(distinct) + done)
-        )
+        test_scores = score_tests(scorers, images.batches(), hook_points, maps, lambda n: report(len(learned) + n))
         covered = None
         if protocol.leakage_check and any(image.has_defect for image in test_scores.images):
             again = covered_batches(images.batches(), test_scores.images, next(iter(distinct.values())))
-            covered = score_tests(scorers, again, hook_points, None, lambda done: report(n_once + done))
+            covered = score_tests(scorers, again, hook_points, None, lambda n: report(n_once + n))
         metrics = list(measure_runs(runs, test_scores, maps, backbone.device, covered)) if test_scores.images else []
     found = (*test_scores.problems, *_remarks(test_scores, distinct, protocol), *_left_out(backbone, protocol))
     remarks = [*images.problems, *(f"{category}: {one}" for one in found)]
     if not test_scores.images:
         raise DatasetError(f"None of the {n_tests} test images of {category} can be read: {remarks[-1]}")
     return CategoryOutcome(
-        category=category,
-        backbone=BackboneInfo(
-            model=backbone.spec, input_size=backbone.input_size, resize=backbone.resize, precision=backbone.precision
-        ),
-        config=config.resolved(backbone.recommended),
-        normals=tuple(_normals_rows(images, protocol)),
+        **_what_was_run(images, backbone, config, protocol),
         paths=tuple(image.entry.name for image in test_scores.images),
         labels=tuple("defective" if is_defective else "good" for is_defective in test_scores.is_defective),
         runs=tuple(run_outcomes(category, metrics, test_scores.is_defective, protocol)),
         draws=tuple(mean_draws(category, metrics, protocol)),
         problems=tuple(dict.fromkeys(remarks)),
-        device=device_name(backbone.device),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _what_was_run(
+    images: CategoryImages, backbone: Backbone, config: LakeConfig, protocol: FewShotProtocol
+) -> dict[str, Any]:
+    """The part of an outcome that was known before anything ran."""
+    return {
+        "category": images.category,
+        "backbone": BackboneInfo(
+            model=backbone.spec, input_size=backbone.input_size, resize=backbone.resize, precision=backbone.precision
+        ),
+        "config": config.resolved(backbone.recommended),
+        "normals": tuple(_normals_rows(images, protocol)),
+        "device": device_name(backbone.device),
+    }
 
 
 def _normals_rows(images: CategoryImages, protocol: FewShotProtocol) -> Iterator[NormalsRow]:
@@ -146,46 +156,48 @@ def _remarks(test_scores: TestScores, learned: Container[str], protocol: FewShot
         yield f"{n_blank} of {len(masks)} defective images have an empty mask: all their pixels count as good."
 
 
-def _fitted(
-    images: Sequence[InputImage],
-    n_shots: int,
-    seed: int,
-    store: FeatureStore,
-    config: LakeConfig,
-    protocol: FewShotProtocol,
-) -> Iterator[Run]:
+class _Choice(NamedTuple):
+    """One choice of normal images: its seed, and all distinct normal images turned, by hash, if that is asked for."""
+
+    images: Sequence[InputImage]
+    seed: int
+    turned: Mapping[str, Sequence[InputImage]]
+
+    def key(self, method: Method) -> RunKey:
+        return RunKey(len(self.images), self.seed, method)
+
+
+def _fitted(choice: _Choice, store: FeatureStore, config: LakeConfig, protocol: FewShotProtocol) -> Iterator[Run]:
     """LAKE's runs of one choice of normal images; lake, visual and text share a detector."""
     own_weights: dict[Method, float | None] = {"lake": None, "visual": 0.0, "text": None}
     for fitted, draw in protocol.detectors():
         changes: dict[str, Any] = {"lake": {}, "all": {"criterion": "all"}}.get(
-            fitted, {"criterion": "random", "seed": N_RANDOM_DRAWS * seed + draw}
+            fitted, {"criterion": "random", "seed": N_RANDOM_DRAWS * choice.seed + draw}
         )
         with Timed(store.backbone.device) as timed:
-            detector = Lake(store.backbone, replace(config, **changes), store).fit(images)
+            detector = Lake(store.backbone, replace(config, **changes), store).fit(choice.images)
         weights = own_weights if fitted == "lake" else {fitted: None}
         for method, weight in weights.items():
             if method in protocol.methods:
                 variant = Variant(detector, weight, zero_shot=method == "text")
-                yield Run(RunKey(n_shots, seed, method), variant, timed.seconds)
+                yield Run(choice.key(method), variant, timed.seconds)
 
 
 def _fitted_baselines(
-    images: Sequence[InputImage],
-    n_shots: int,
-    seed: int,
-    store: FeatureStore,
-    config: LakeConfig,
-    protocol: FewShotProtocol,
+    choice: _Choice, store: FeatureStore, config: LakeConfig, protocol: FewShotProtocol
 ) -> Iterator[Run]:
     """The baselines' runs of one choice of normal images."""
+    turned = [one for image in choice.images for one in choice.turned.get(image.sha256, ())]
     for name, kind in _possible(store.backbone, protocol).items():
-        baseline, learned = kind(store.backbone, replace(config, seed=seed)), list(images)
-        if protocol.turn_normals and kind.learns_turned:
-            learned += [turned for image in images for turned in quarter_turns(image)]
-            store.ensure(learned, baseline.hook_points)
         with Timed(store.backbone.device) as timed:
-            baseline.fit(store, learned)
-        yield Run(RunKey(n_shots, seed, name), baseline, timed.seconds)
+            baseline = kind(store.backbone, replace(config, seed=choice.seed))
+            baseline.fit(store, [*choice.images, *(turned if kind.learns_turned else ())])
+        yield Run(choice.key(name), baseline, timed.seconds)
+
+
+def _turns(protocol: FewShotProtocol) -> bool:
+    """Whether turned normal images are asked for and some method learns from them."""
+    return protocol.turn_normals and any(baselines()[name].learns_turned for name in protocol.baselines)
 
 
 def _possible(backbone: Backbone, protocol: FewShotProtocol) -> dict[Method, type[Baseline]]:
@@ -196,7 +208,7 @@ def _possible(backbone: Backbone, protocol: FewShotProtocol) -> dict[Method, typ
 
 def _left_out(backbone: Backbone, protocol: FewShotProtocol) -> Iterator[str]:
     """Why the other baselines give no scores, or an option does nothing."""
-    if protocol.turn_normals and not any(baselines()[name].learns_turned for name in protocol.baselines):
+    if protocol.turn_normals and not _turns(protocol):
         yield "none of these methods learns from turned normal images."
     for name in protocol.baselines:
         reason = baselines()[name].why_not(backbone)
