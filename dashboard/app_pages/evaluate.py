@@ -172,7 +172,7 @@ def start(work: Work, asked: EvaluationRequest) -> None:
 heading(
     "Evaluate",
     "How well defects are found: few-shot evaluation on labelled test images, beside random neurons, all neurons and "
-    "published methods on the same features.",
+    "published methods on the same backbone.",
 )
 job = jobs().latest(current().number, "evaluation")
 if job is not None and job.is_running:

@@ -57,11 +57,7 @@ def separation(found: Analysis, result: BaselineScores, title: str) -> None:
         (f"{LAKE} (sidebar)", np.array(known.scores), lake_seconds),
         (title, theirs, (result.fit_seconds, result.score_seconds)),
     ):
-        row: dict[str, object] = {"method": name}
-        bounds = auroc_interval(labels, values) if known.has_both else None
-        if bounds is not None:
-            row["image AUROC"] = f"{auroc(labels, values):.3f}"
-            row["95% interval"] = f"{bounds.low:.3f} to {bounds.high:.3f}"
+        row: dict[str, object] = {"method": name, **auroc_cells(labels, values)}
         row["fitting, s"] = f"{fit_seconds:.2f}"
         row["scoring, ms per image"] = f"{1000 * score_seconds / n_tests:.1f}"
         rows.append(row)
@@ -73,6 +69,14 @@ def separation(found: Analysis, result: BaselineScores, title: str) -> None:
             st.caption(f"AUROC is over the {len(labels)} of {n_tests} test images that are labelled.")
     else:
         st.caption("Label good and defective test images to see how well each separates them.")
+
+
+def auroc_cells(labels: np.ndarray, scores: np.ndarray) -> dict[str, str]:
+    """A method's cells of a table: its image AUROC with the interval; none without labels of both classes."""
+    bounds = auroc_interval(labels, scores)
+    if bounds is None:
+        return {}
+    return {"image AUROC": f"{auroc(labels, scores):.3f}", "95% interval": f"{bounds.low:.3f} to {bounds.high:.3f}"}
 
 
 def maps(found: Analysis, result: BaselineScores, name: str) -> None:

@@ -9,11 +9,10 @@ from dashboard.components.progress import computed_beside
 from dashboard.services.analysis import Analysis
 from dashboard.services.baselines import baseline_key, baseline_scores
 from dashboard.services.cache import results
+from dashboard.views.compare.baselines import auroc_cells
 from dashboard.words import METHOD_NAMES
 from lake_core.baselines import baselines
 from lake_core.experiments.comparison import auroc_difference
-from lake_core.metrics.auroc_interval import auroc_interval
-from lake_core.metrics.image_metrics import auroc
 from lake_core.types import Progress
 
 
@@ -56,10 +55,8 @@ def _table(found: Analysis, scores: dict[str, np.ndarray]) -> pd.DataFrame:
     labels, own = np.array(found.labelled.labels, dtype=bool), np.array(found.labelled.scores)
     rows = []
     for name, values in {"lake": own, **scores}.items():
-        bounds, difference = auroc_interval(labels, values), auroc_difference(labels, own, values)
-        row = {"method": METHOD_NAMES[name], "image AUROC": f"{auroc(labels, values):.3f}"}
-        row["95% interval"] = "–" if bounds is None else f"{bounds.low:.3f} to {bounds.high:.3f}"
-        row["LAKE less this"] = "–"
+        difference = auroc_difference(labels, own, values)
+        row = {"method": METHOD_NAMES[name], **auroc_cells(labels, values), "LAKE less this": "–"}
         if name != "lake" and difference is not None:
             low, high = difference.bounds
             row["LAKE less this"] = f"{difference.value:+.3f} ({low:+.3f} to {high:+.3f})"
