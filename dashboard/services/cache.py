@@ -4,6 +4,8 @@ Keys are made of sha256 sums and frozen settings, never of pixels: Streamlit's o
 sample and would take two images that differ in a small defect for the same one.
 """
 
+import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
@@ -22,6 +24,7 @@ from lake_core.data.images import InputImage
 
 T = TypeVar("T")
 MAX_BYTES = 4 * 1024**3
+MAX_DISK_BYTES = 16 * 1024**3
 OVERHEAD = 200
 """Bytes counted for a value that holds no array, so that even very many small ones are bounded."""
 
@@ -103,6 +106,12 @@ def _size_of(value: Any, seen: set[int]) -> int:
 def budget() -> MemoryBudget:
     """The memory that this server's activations and results share."""
     return MemoryBudget(MAX_BYTES)
+
+
+@st.cache_resource
+def disk() -> MemoryBudget:
+    """What this server's activations take of the folder for temporary files, besides the memory."""
+    return MemoryBudget(min(MAX_DISK_BYTES, shutil.disk_usage(tempfile.gettempdir()).free // 2))
 
 
 @st.cache_resource
