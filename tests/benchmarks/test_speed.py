@@ -188,7 +188,7 @@ def test_memory_of_a_seen_image(backbone: Backbone, images: list[InputImage], ra
         time.sleep(0.01)  # until the last ones are written
     in_memory, in_all = store.n_bytes / 8, store.bytes_per_image(everything)
     ratios.append(
-        f"a seen image: {in_memory / 1e6:.1f} MB in memory, {in_all / 1e6:.1f} MB in the file for all {len(everything)} "
+        f"a seen image: {in_memory / 1e6:.1f} MB in memory, {in_all / 1e6:.1f} MB in the file for {len(everything)} "
         f"places; the image itself is {images[0].rgb.nbytes / 1e6:.1f} MB"
     )
     assert in_memory < 10e6
