@@ -99,13 +99,13 @@ def _size_of(value: Any, seen: set[int]) -> int:
     return sum(_size_of(one, seen) for one in getattr(value, "__dict__", {}).values())
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def budget() -> MemoryBudget:
     """The memory that this server's activations and results share."""
     return MemoryBudget(MAX_BYTES)
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def results() -> ResultCache:
     """The results of this server."""
     return ResultCache(budget())

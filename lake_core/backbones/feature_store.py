@@ -72,6 +72,7 @@ class FeatureStore:
         self._on_device = on_device
         self._images: BoundedStore[str, dict[HookPoint, Tensor]] = BoundedStore(self.budget)
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
 
     @property
     def n_bytes(self) -> int:
@@ -110,7 +111,10 @@ class FeatureStore:
         wanted = frozenset(hook_points)
         todo = self.missing(images, wanted)
         for start in range(0, len(todo), self.batch_size):
-            self._compute(todo[start : start + self.batch_size], wanted)
+            with self._turn:  # what another thread has computed by then is not computed again
+                batch = self.missing(todo[start : start + self.batch_size], wanted)
+                if batch:
+                    self._compute(batch, wanted)
             if on_progress is not None:
                 on_progress(min(start + self.batch_size, len(todo)), len(todo))
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -218,9 +219,13 @@ def tokenizer(spec: str, model_cfg: dict[str, Any], folder: Path | None) -> Toke
     with _tokenizer_errors(spec):
         if name:
             mode = text_cfg.get("tokenizer_mode")
-            tokenize: Tokenize = open_clip.tokenizer.HFTokenizer(folder or name, context_length=length, tokenizer_mode=mode, **options)
-        else:
+            tokenize: Tokenize = open_clip.tokenizer.HFTokenizer(
+                folder or name, context_length=length, tokenizer_mode=mode, **options
+            )
+        elif options:
             tokenize = open_clip.SimpleTokenizer(context_length=length, **options)
+        else:
+            tokenize = partial(open_clip.tokenize, context_length=length)  # the one that open_clip has made for itself
     return tokenize
 
 

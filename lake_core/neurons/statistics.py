@@ -118,11 +118,12 @@ def neuron_aurocs(peaks_in: np.ndarray, labels: ArrayLike) -> np.ndarray:
     if not n_defective or not n_good:
         return np.full(peaks_in.shape[1], np.nan)
     good, defective = np.sort(peaks_in[~truth], axis=0), peaks_in[truth]
-    below, up_to = (
-        np.array([np.searchsorted(g, d, side).sum() for g, d in zip(good.T, defective.T, strict=True)], dtype=np.float64)
+    # Good images below each defective one, and those that are not above it: their mean counts ties half.
+    n_below, n_up_to = (
+        np.array([np.searchsorted(below, peak, side).sum() for below, peak in zip(good.T, defective.T, strict=True)])
         for side in ("left", "right")
     )
-    return (below + up_to) / (2 * n_defective * n_good)
+    return np.asarray((n_below + n_up_to) / (2 * n_defective * n_good))
 
 
 def extreme_patches(

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -114,7 +114,8 @@ def test_the_first_page_comes_soon(chromium: Browser, tmp_path: Path, ratios: li
         for t in [Times(*np.median(rounds, axis=0))]
     ]
     ratios.append(
-        f"start with {SAMPLE}, settled: {ratio:.2f} x (Streamlit with one heading + libraries, network and images alone, "
-        f"{np.median(network):.1f} s, of which libraries {np.median(libraries):.1f}); load {os.getloadavg()[0]:.1f}"
+        f"start with {SAMPLE}, settled: {ratio:.2f} x (Streamlit with one heading + libraries, network and images "
+        f"alone, {np.median(network):.1f} s, of which libraries {np.median(libraries):.1f}); "
+        f"load {os.getloadavg()[0]:.1f}"
     )
     assert ratio < 2
