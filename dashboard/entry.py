@@ -10,6 +10,7 @@ from dashboard.components import address, sidebar, tour
 from dashboard.components.page import credit
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
+from dashboard.services.cache import pinned
 from dashboard.services.warm_up import launch_sample
 from dashboard.session import current, start
 from dashboard.views.explain import alone
@@ -112,4 +113,5 @@ def _draw(page: StreamlitPage) -> None:
     credit()
     tour.way_back(shown)
     tour.draw(shown)
-    page.run()
+    with pinned(here.workspace):
+        page.run()

@@ -24,7 +24,8 @@ def prepare(name: str | None, report: Progress) -> None:
     workspace, _ = Workspace(sample=name).with_added(sample(name))
     facts = sample_facts(name)
     settings = filled(Settings(config=LakeConfig(object_name=facts.object_name if facts else name)))
-    store.ensure(workspace.images, hook_points_to_compute(settings, workspace), report)
+    to_compute = hook_points_to_compute(settings, workspace)
+    store.ensure(workspace.images, to_compute.needed, report, besides=to_compute.all)
     found = analyse(settings, workspace)
     report(1, 1)
     order = found.by_score
