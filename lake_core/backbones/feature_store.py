@@ -84,16 +84,14 @@ class FeatureStore:
         self._batch_size = batch_size
         self._on_device = on_device
         self._lock = threading.Lock()
-        needed = frozenset(hook_points)
-        wanted = needed.union(besides)
-        todo, done = self.missing(images, wanted), 0
-        while done < len(todo):
-            with self._turn:  # what another thread has computed by then is not computed again
-                batch = todo[done : done + self.batch_size]
-                lacking = self.missing(batch, wanted)
-                if lacking:
-                    self._compute(lacking, wanted, wanted - needed)
-            done += len(batch)
+        self._turn = threading.Lock()
+        self._images: BoundedStore[str, dict[HookPoint, Tensor]] = BoundedStore(self.budget)
+        self._file = None if disk is None else _BehindFile(self._images, Spill(_shapes(backbone), disk), self._lock)
+
+    @property
+    def batch_size(self) -> int:
+        """Images in the next forward pass."""
+        return self.backbone.batch_size.next() if self._batch_size is None else self._batch_size
 
     @property
     def n_bytes(self) -> int:
@@ -132,23 +130,16 @@ class FeatureStore:
             on_progress: Called after each batch; whatever it raises ends the work, what is done stays.
             besides: Further hook points, which are not read soon.
         """
-<<<<<<< HEAD
-        wanted = frozenset(hook_points)
-        todo = self.missing(images, wanted)
-        for start in range(0, len(todo), self.batch_size):
-            with self._turn:  # what another thread has computed by then is not computed again
-                batch = self.missing(todo[start : start + self.batch_size], wanted)
-                if batch:
-                    self._compute(batch, wanted)
-=======
         needed = frozenset(hook_points)
         wanted = needed.union(besides)
         todo, done = self.missing(images, wanted), 0
         while done < len(todo):
-            batch = todo[done : done + self.batch_size]
-            self._compute(batch, wanted, wanted - needed)
+            with self._turn:  # what another thread has computed by then is not computed again
+                batch = todo[done : done + self.batch_size]
+                lacking = self.missing(batch, wanted)
+                if lacking:
+                    self._compute(lacking, wanted, wanted - needed)
             done += len(batch)
->>>>>>> main
             if on_progress is not None:
                 on_progress(done, len(todo))
 
