@@ -117,6 +117,9 @@ def score(
     html: Annotated[
         bool, typer.Option("--html", help="Also write html/: the microscope of each image, to open in a browser.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run with the same options and --out.")
+    ] = False,
 ) -> None:
     """Score images against a few normal ones; write scores, maps and the configuration.
 
@@ -134,7 +137,7 @@ def score(
         criterion=criterion,
         seed=seed,
     )
-    run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html))
+    run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html, resume))
 
 
 @app.command()

@@ -85,7 +85,9 @@ class PartFile:
 
     def damaged(self, number: int, what: str) -> ConfigError:
         """The error for a line that cannot be read; `what` is done again without it."""
-        return ConfigError(f"{self.path} is damaged in line {number}: remove that line, and --resume runs {what} again.")
+        return ConfigError(
+            f"{self.path} is damaged in line {number}: remove that line, and --resume runs {what} again."
+        )
 
     def append(self, work: str) -> None:
         """Keeps finished work; it is on the disk when this returns."""

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import Result
 
 import lake_core as lk
-from lake_core.cli.score import file_names
+from lake_core.cli.score_maps import file_names
 from lake_core.visualization.colours import ScoreScale
 from lake_core.visualization.overlays import overlay
 from tests.core.cli.commands import COLUMNS, error_line, lake, part, rows_of, score
