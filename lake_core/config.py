@@ -64,7 +64,7 @@ class FitConfig:
         smooth: Side of the square of patches that activations are averaged over, odd; 1 switches it off; None takes
             the backbone's recommendation.
         calibration_quantile: Quantile of the normal patches' leave-one-out distances that becomes tau, in (0, 1].
-        memory_bank_size: Normal patches kept in each layer, >= 2, far apart from each other (a coreset); None keeps all.
+        memory_bank_size: Normal patches kept in each layer, >= 2, far from each other (a coreset); None keeps all.
     """
 
     layers: tuple[int, ...] | None = None

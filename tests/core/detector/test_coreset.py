@@ -85,5 +85,5 @@ def test_one_normal_image_can_have_a_coreset_of_two_patches(
 
 @pytest.mark.parametrize("size", [0, 1, 2.5])
 def test_a_memory_bank_needs_two_patches(size: float) -> None:
-    with pytest.raises(ConfigError, match="memory_bank_size is .* at least 2"):
+    with pytest.raises(ConfigError, match=r"memory_bank_size is .* at least 2"):
         LakeConfig(memory_bank_size=size)  # type: ignore[arg-type]
