@@ -2,15 +2,61 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from PIL import Image
 
+from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import open_backbone
+from lake_core.config import LakeConfig
+from lake_core.data.images import InputImage, read_image
+from lake_core.detector.lake import Lake
+from tests.benchmarks.test_speed import texture
 from tests.core.tiny import write
 
 FEW, MANY = 200, 2000
 SIDE = 128
+N_NORMALS = 128
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def normals() -> list[InputImage]:
+    return [read_image(texture(seed), f"texture {seed}") for seed in range(N_NORMALS)]
+
+
+@pytest.mark.parametrize("size", [None, 1000])
+def test_learning_from_many_normal_images_costs_no_more_than_three_times_the_network(
+    one_thread: None, normals: list[InputImage], size: int | None, ratios: list[str]
+) -> None:
+    """All pairs of 128 x 576 patches; with a coreset all of them with a thousand."""
+    backbone = open_backbone("lake-cnn")
+    store = FeatureStore(backbone)
+    lake = Lake(backbone, LakeConfig(memory_bank_size=size), store)
+    forward = processor_seconds(lambda: store.ensure(normals, lake.hook_points))
+    learning = processor_seconds(lambda: lake.fit(normals))
+    assert store.n_forwards == N_NORMALS
+    what = "all patches kept" if size is None else f"{size} patches kept"
+    ratios.append(f"learning from {N_NORMALS} normal images, {what}: {learning / forward:.2f} x their forward passes")
+    assert learning < 3 * forward
+
+
+def processor_seconds(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
 
 
 def test_memory_of_score_does_not_grow_with_the_images(tmp_path: Path, ratios: list[str]) -> None:
