@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-from dashboard.services.analysis import Analysis
+from dashboard.services.analysis import Analysis, ensure_every_layer
 from dashboard.services.cache import results
 from dashboard.services.images import microscope_payload
 from dashboard.services.jobs import Job, jobs
@@ -89,6 +89,7 @@ def look_ahead(found: Analysis, ahead: Ahead, owner: str) -> Job:
 
 def _maps(found: Analysis, image: InputImage, show: Progress) -> tuple[PatchScores, ...]:
     lake, maps = found.lake, []
+    ensure_every_layer(lake.store, [*lake.normals_, image])
     for layer in counted(layers_outside(found), show):
         (learned,) = _learned(found, layer)
         if learned is not None:
