@@ -31,7 +31,8 @@ def coreset(rows: Tensor, image: Tensor, size: int, seed: int) -> Tensor:
         # Without its own image, that image's patches would have nothing to be compared with.
         distance = torch.cdist(rows[others], rows[kept[:-1]]).amin(1)
         kept[-1] = others[distance.argmax()]
-    return kept.unique()
+    distinct: Tensor = kept.unique()
+    return distinct
 
 
 def k_center(points: Tensor, n: int, first: int, on_progress: Progress | None = None) -> Tensor:
