@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2] / "dashboard"
 SINGLETONS = {
     ("services/registry.py", "registry"): "the visitors' images and settings, bounded by number",
     ("services/cache.py", "budget"): "the memory budget",
+    ("services/cache.py", "disk"): "the bound on temporary files",
     ("services/cache.py", "results"): "the cache of results",
     ("services/jobs.py", "jobs"): "the jobs that run, and the latest of each session",
     ("services/models.py", "_model"): "backbones with their stores of activations, at most six",
