@@ -339,7 +339,7 @@ def ensure_every_layer(store: FeatureStore, images: Sequence[InputImage]) -> Non
 
     Without it each layer would run the network again, if so many test images are held that only some layers are.
     """
-    store.ensure(images, store.hook_points_that_fit(len(images), ()))
+    store.ensure(images, (), besides=store.hook_points_that_fit(len(images), ()))
 
 
 def neuron_key(neurons: Neurons) -> NeuronKey:

@@ -19,6 +19,7 @@ import typer
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.devices import checked_device
+from lake_core.backbones.feature_store import FeatureStore
 from lake_core.backbones.opening import Opening
 from lake_core.backbones.patch_grid import Resize
 from lake_core.backbones.process import limit_threads
@@ -37,6 +38,9 @@ from lake_core.evaluation.loading import ahead
 from lake_core.sentences import sentence
 from lake_core.version import package_version
 from lake_core.visualization.colours import ScoreScale
+
+_AT_ONCE = 4
+"""Images in a forward pass: always as many, so that a resumed run computes what the interrupted one would have."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,12 @@ def run(request: Request) -> None:
     normals = list_sources(request.normal, "--normal", request.out)
     tests = list_sources(request.test, "--test", request.out)
     opening = Opening(request.model, request.image_size, cast(Resize, request.resize), request.device)
-    lake = Lake(opening.open(), config)
+    backbone = opening.open()
+    lake = Lake(backbone, config, FeatureStore(backbone, batch_size=_AT_ONCE))
     _make_folder(request.out)
 
     reporter = Reporter()
-    for note in lake.backbone.notes:
+    for note in backbone.notes:
         reporter.note(note)
     with reporter.progress:
         _fit(lake, normals, reporter)
@@ -181,8 +186,7 @@ def _score(lake: Lake, tests: Sequence[Source], drawing: Drawing, files: ScoreFi
         on_progress(files.n_done, len(tests))
 
     with ThreadPoolExecutor(1, "lake-read") as readers, ThreadPoolExecutor(1, "lake-draw") as drawers:
-        todo = range(files.n_done, len(tests), lake.store.batch_size)
-        chunks = (tests[start : start + lake.store.batch_size] for start in todo)
+        chunks = (tests[start : start + _AT_ONCE] for start in range(files.n_done, len(tests), _AT_ONCE))
         before: tuple[Chunk, Future[None]] | None = None
         with closing(ahead(chunks, lambda chunk: readers.submit(_read, lake, chunk))) as begun:
             for reading in begun:
