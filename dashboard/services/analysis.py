@@ -12,10 +12,9 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from dashboard.services.cache import results
-from dashboard.services.models import model
+from dashboard.services.models import ensure_every_layer, model
 from dashboard.settings import ModelKey, Settings
 from dashboard.workspace import Contents, Workspace, identities
-from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import FitConfig, LakeConfig, ResolvedConfig, TextConfig, WeightConfig
 from lake_core.data.datasets import Example
 from lake_core.data.images import InputImage
@@ -332,14 +331,6 @@ def _rankings(key: ModelKey, config: LakeConfig, site: Site, workspace: Workspac
     lake, images = Lake(store.backbone, config, store), [example.image for example in workspace.normals]
     ensure_every_layer(store, images)
     return {layer: would_select(lake, layer, images) for layer in store.backbone.layers_with(site)}
-
-
-def ensure_every_layer(store: FeatureStore, images: Sequence[InputImage]) -> None:
-    """Runs the network once for the layers that are looked at next, where all of these images' activations fit.
-
-    Without it each layer would run the network again, if so many test images are held that only some layers are.
-    """
-    store.ensure(images, (), besides=store.hook_points_that_fit(len(images), ()))
 
 
 def neuron_key(neurons: Neurons) -> NeuronKey:

@@ -3,10 +3,11 @@
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-from dashboard.services.analysis import Analysis, ensure_every_layer
+from dashboard.services.analysis import Analysis
 from dashboard.services.cache import results
 from dashboard.services.images import microscope_payload
 from dashboard.services.jobs import Job, jobs
+from dashboard.services.models import ensure_every_layer
 from lake_core.data.images import InputImage
 from lake_core.detector.memory_bank import LearnedLayer
 from lake_core.detector.reselection import layer_alone, scores_alone
