@@ -58,12 +58,13 @@ class FitConfig:
         top_k: Neurons kept per layer, >= 1; more than a layer has means all of them. One number for all layers, or one
             for each of `layers`; becomes a tuple in ascending order of the layers where they differ.
         criterion: Name of the criterion by which neurons are ranked; "random" and "all" are controls.
-        seed: Seed of the "random" criterion, and of baselines that draw at random.
+        seed: Seed of the "random" criterion, of a coreset, and of baselines that draw at random.
         normalise: "unit" scales vectors of selected neurons to length 1 before distances, "none" leaves them;
             None takes the backbone's recommendation.
         smooth: Side of the square of patches that activations are averaged over, odd; 1 switches it off; None takes
             the backbone's recommendation.
         calibration_quantile: Quantile of the normal patches' leave-one-out distances that becomes tau, in (0, 1].
+        memory_bank_size: Normal patches kept in each layer, >= 2, far from each other (a coreset); None keeps all.
     """
 
     layers: tuple[int, ...] | None = None
@@ -74,6 +75,7 @@ class FitConfig:
     normalise: Normalise | None = None
     smooth: int | None = None
     calibration_quantile: float = 0.99
+    memory_bank_size: int | None = None
 
     def __post_init__(self) -> None:
         given = self.layers
@@ -89,6 +91,8 @@ class FitConfig:
         is_odd = self.smooth is None or (_is_whole(self.smooth, 1) and self.smooth % 2 == 1)
         _require(is_odd, "smooth", self.smooth, "1, 3, 5 ...")
         _require(0 < self.calibration_quantile <= 1, "calibration_quantile", self.calibration_quantile, "in (0, 1]")
+        if self.memory_bank_size is not None:
+            require_whole("memory_bank_size", self.memory_bank_size, 2)
 
     @property
     def ks(self) -> tuple[int, ...]:

@@ -14,6 +14,8 @@ from lake_core.types import SITES, Site
 SIZES = (224, 256, 288, 320, 384, 448, 512)
 DEFAULTS = LakeConfig()
 SCALINGS: dict[Normalise, str] = {"unit": "scaled to unit length", "none": "not scaled"}
+ALL_PATCHES = 0
+BANK_SIZES = (ALL_PATCHES, 250, 500, 1000, 2000, 5000)
 SQUARES = {1: "single patches", 3: "3 × 3 patches", 5: "5 × 5 patches"}
 
 
@@ -83,6 +85,7 @@ def _defaults(native: Backbone, backbone: Backbone, site: Site) -> dict[str, Any
         f"normalise_{spec}": suits.normalise,
         f"smooth_{spec}": suits.smooth,
         "top_q": DEFAULTS.top_q,
+        "memory_bank_size": ALL_PATCHES,
     }
 
 
@@ -99,6 +102,7 @@ def _controls(
         f"normalise_{spec}": (_pick_scaling, SCALINGS.__getitem__),
         f"smooth_{spec}": (_pick_smooth, SQUARES.__getitem__),
         "top_q": (_pick_top_q, str),
+        "memory_bank_size": (_pick_bank_size, _bank_size),
     }
 
 
@@ -160,3 +164,18 @@ def _pick_smooth(key: str) -> None:
 
 def _pick_top_q(key: str) -> None:
     st.slider("Image score: mean of the top … patches", 1, 20, key=key, help="1 is the maximum.")
+
+
+def _pick_bank_size(key: str) -> None:
+    st.selectbox(
+        "Memory bank",
+        sorted({*BANK_SIZES, st.session_state[key]}),
+        key=key,
+        format_func=_bank_size,
+        help="Normal patches kept in each layer, as far from each other as can be (a coreset). Fewer need less memory "
+        "and are searched faster; with a few normal images there is no need.",
+    )
+
+
+def _bank_size(size: int) -> str:
+    return "all normal patches" if size == ALL_PATCHES else f"{size} patches a layer"

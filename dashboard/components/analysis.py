@@ -3,10 +3,10 @@
 import streamlit as st
 
 from dashboard.components.page import error, warn
-from dashboard.components.progress import progress_frame
+from dashboard.components.progress import computed, progress_frame
 from dashboard.components.samples import sample_cards
 from dashboard.services import analysis
-from dashboard.services.analysis import Analysis, hook_points_to_compute
+from dashboard.services.analysis import Analysis, hook_points_to_compute, patch_scores, patch_scores_key
 from dashboard.services.models import model
 from dashboard.session import current
 from dashboard.settings import Settings
@@ -14,6 +14,9 @@ from dashboard.text import escaped
 from dashboard.workspace import shas
 from lake_core.errors import LakeError
 from lake_core.sentences import quantity, sentence
+
+MANY_TESTS = 40
+"""More test images take long enough to score that a page says how far it is."""
 
 
 def current_analysis(tests_needed: bool = True) -> Analysis:
@@ -24,6 +27,8 @@ def current_analysis(tests_needed: bool = True) -> Analysis:
     need_images(tests_needed)
     here = current()
     found = analysis_with(here.settings, here.own_threshold)
+    if tests_needed and len(found.workspace.tests) > MANY_TESTS:
+        _score(found)
     memory_bank = found.lake.memory_bank_
     here.follow_grid(memory_bank.grid.rows, memory_bank.grid.cols)
     for warning in memory_bank.warnings:
@@ -46,6 +51,14 @@ def analysis_with(settings: Settings, threshold: float | None = None) -> Analysi
         return analysis.analyse(settings, current().workspace, threshold)
     except LakeError as reason:
         error(str(reason))
+        st.stop()
+
+
+def _score(found: Analysis) -> None:
+    """Scores the test images with progress, so that the page can be used meanwhile; if cancelled, the page ends."""
+    key = patch_scores_key(found.key, found.workspace)
+    scores = computed(key, "Test images scored", lambda show: patch_scores(found.key, found.workspace, show))
+    if scores is None:
         st.stop()
 
 

@@ -51,6 +51,7 @@ def _values(config: LakeConfig, backbone: Backbone) -> dict[str, Any]:
         f"normalise_{spec}": chosen.normalise,
         f"smooth_{spec}": chosen.smooth,
         "top_q": chosen.top_q,
+        "memory_bank_size": chosen.memory_bank_size or advanced.ALL_PATCHES,
     }
 
 

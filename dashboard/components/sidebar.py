@@ -69,6 +69,7 @@ def draw() -> Settings | None:
         normalise=state[f"normalise_{spec}"],
         smooth=state[f"smooth_{spec}"],
         top_q=state.top_q,
+        memory_bank_size=state.memory_bank_size or None,
     )
     return Settings(spec, image_size, config)
 
@@ -99,6 +100,7 @@ def _set_widgets(kept: Settings, anew: bool = False) -> None:
         "criterion": config.criterion,
         "fusion_weight": config.fusion_weight,
         "top_q": config.top_q,
+        "memory_bank_size": config.memory_bank_size or advanced.ALL_PATCHES,
         "object_name": "" if config.object_name == NO_NAME else config.object_name,
         f"size_{kept.spec}": kept.image_size,
         f"site_{kept.spec}": config.site,

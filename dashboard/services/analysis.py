@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from dashboard.services.cache import results
-from dashboard.services.models import model
+from dashboard.services.models import ensure_every_layer, model
 from dashboard.settings import ModelKey, Settings
 from dashboard.workspace import Contents, Workspace, identities
 from lake_core.config import FitConfig, LakeConfig, ResolvedConfig, TextConfig, WeightConfig
@@ -27,7 +27,7 @@ from lake_core.detector.text import text_directions
 from lake_core.experiments.ablation import ablated
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.neurons.statistics import Flags, flags, neuron_aurocs, peaks
-from lake_core.types import HookPoint, Neurons, Site
+from lake_core.types import HookPoint, Neurons, Progress, Site, counted
 from lake_core.visualization.colours import ScoreScale, score_scale
 from lake_core.visualization.microscope.view import NeuronNote
 
@@ -233,19 +233,23 @@ def _fit(key: FitKey, normals: Sequence[Example]) -> Timed[Lake]:
     return Timed(lake, visual.seconds + time.perf_counter() - started)
 
 
-def patch_scores(key: FitKey, workspace: Workspace) -> Timed[list[PatchScores]]:
+def patch_scores_key(key: FitKey, workspace: Workspace) -> Hashable:
+    """Of the cache's."""
+    return "patch scores", key, identities(workspace.tests)
+
+
+def patch_scores(key: FitKey, workspace: Workspace, on_progress: Progress | None = None) -> Timed[list[PatchScores]]:
     """Of each test image; with other prompts the visual part is taken over."""
-    cache_key = "patch scores", key, identities(workspace.tests)
-    return results().made(cache_key, lambda: _patch_scores(key, workspace))
+    return results().made(patch_scores_key(key, workspace), lambda: _patch_scores(key, workspace, on_progress))
 
 
-def _patch_scores(key: FitKey, workspace: Workspace) -> Timed[list[PatchScores]]:
+def _patch_scores(key: FitKey, workspace: Workspace, on_progress: Progress | None) -> Timed[list[PatchScores]]:
     lake = fitted(key, workspace).result
     if key.text is None:
         started = time.perf_counter()
-        found = [lake.compute_maps(example.image) for example in workspace.tests]
+        found = [lake.compute_maps(example.image) for example in counted(workspace.tests, on_progress)]
         return Timed(found, time.perf_counter() - started)
-    visual = patch_scores(key.visual, workspace)
+    visual = patch_scores(key.visual, workspace, on_progress)
     if lake is fitted(key.visual, workspace).result:
         return visual
     started = time.perf_counter()
@@ -325,6 +329,7 @@ def _rankings(key: ModelKey, config: LakeConfig, site: Site, workspace: Workspac
     """Every layer's ranking, which depends on the criterion alone."""
     store = model(key)
     lake, images = Lake(store.backbone, config, store), [example.image for example in workspace.normals]
+    ensure_every_layer(store, images)
     return {layer: would_select(lake, layer, images) for layer in store.backbone.layers_with(site)}
 
 

@@ -45,6 +45,7 @@ def parts(settings: Settings) -> dict[str, str]:
         "prompts": "built-in prompts" if config.prompts == DEFAULTS.prompts else "own prompts",
         "normalise": "not scaled" if config.normalise == "none" else "unit length",
         "smooth": f"averaged {config.smooth} × {config.smooth}" if config.smooth != 1 else "not averaged",
+        "memory_bank": f"{config.memory_bank_size} patches kept" if config.memory_bank_size else "",
         "top_q": f"mean of top {config.top_q}" if config.top_q > 1 else "maximum",
     }
 

@@ -7,6 +7,7 @@ from dashboard.services.analysis import Analysis
 from dashboard.services.cache import results
 from dashboard.services.images import microscope_payload
 from dashboard.services.jobs import Job, jobs
+from dashboard.services.models import ensure_every_layer
 from lake_core.data.images import InputImage
 from lake_core.detector.memory_bank import LearnedLayer
 from lake_core.detector.reselection import layer_alone, scores_alone
@@ -89,6 +90,7 @@ def look_ahead(found: Analysis, ahead: Ahead, owner: str) -> Job:
 
 def _maps(found: Analysis, image: InputImage, show: Progress) -> tuple[PatchScores, ...]:
     lake, maps = found.lake, []
+    ensure_every_layer(lake.store, [*lake.normals_, image])
     for layer in counted(layers_outside(found), show):
         (learned,) = _learned(found, layer)
         if learned is not None:

@@ -1,6 +1,7 @@
 """Backbones with their stores of activations, and the built-in samples: opened once for all sessions."""
 
 import time
+from collections.abc import Sequence
 
 import streamlit as st
 from PIL import Image
@@ -14,6 +15,7 @@ from lake_core.backbones.fetching import fetch, is_here
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.registry import SHIPPED, cached_pretrained
 from lake_core.data.datasets import Dataset
+from lake_core.data.images import InputImage
 from lake_core.data.samples import load_sample
 from lake_core.errors import BackboneError
 from lake_core.types import Progress
@@ -91,3 +93,11 @@ def sample_cover(name: str) -> Image.Image:
         return thumbnail(defective[-1].image, COVER_SIDE)
 
     return results().made(("cover", name), cover)
+
+
+def ensure_every_layer(store: FeatureStore, images: Sequence[InputImage]) -> None:
+    """Runs the network once for the layers that are looked at next, where all of these images' activations fit.
+
+    Without it each layer would run the network again, if so many test images are held that only some layers are.
+    """
+    store.ensure(images, (), besides=store.hook_points_that_fit(len(images), ()))

@@ -16,8 +16,9 @@ from lake_core.baselines.base import Baseline
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.batch import BatchScores
+from lake_core.detector.coreset import k_center
 from lake_core.detector.search import FloatBank, Geometry
-from lake_core.types import HookPoint, Progress, counted
+from lake_core.types import HookPoint, Progress
 
 
 class PatchCore(Baseline):
@@ -84,27 +85,3 @@ class PatchCore(Baseline):
         distances = torch.linalg.vector_norm(patches[:, None] - around, dim=2)
         weight: Tensor = 1 - (distance - distances.logsumexp(1)).exp()
         return weight
-
-
-def k_center(points: Tensor, n: int, first: int, on_progress: Progress | None = None) -> Tensor:
-    """A greedy coreset: from the first point on, always the point farthest from those chosen so far.
-
-    Args:
-        points: (m, k) float32.
-        n: How many to choose, 1 to m.
-        first: Index of the first one.
-        on_progress: Called after each choice.
-    Returns:
-        (n,) int64, in the order of choice; of points equally far the one with the lower index.
-    """
-    centred = points - points.mean(0)
-    squared = centred.square().sum(1)
-    least = torch.full_like(squared, torch.inf)
-    newest = torch.tensor([first], device=points.device)
-    chosen = []
-    for _ in counted(range(n), on_progress):
-        chosen.append(newest)
-        distance = torch.addmv(squared, centred, centred.index_select(0, newest)[0], alpha=-2.0) + squared[newest]
-        least = torch.minimum(least, distance)
-        newest = least.argmax(0, keepdim=True)
-    return torch.cat(chosen)

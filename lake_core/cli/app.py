@@ -22,6 +22,7 @@ from lake_core.cli.options import (
     ImageSize,
     JsonOut,
     LeakageCheck,
+    MemoryBankSize,
     Methods,
     Model,
     Normal,
@@ -105,6 +106,7 @@ def score(
     ] = None,
     site: SiteName = None,
     criterion: Criterion = None,
+    memory_bank_size: MemoryBankSize = None,
     seed: Seed = None,
     image_size: ImageSize = None,
     resize: Annotated[
@@ -116,6 +118,9 @@ def score(
     ] = False,
     html: Annotated[
         bool, typer.Option("--html", help="Also write html/: the microscope of each image, to open in a browser.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run with the same options and --out.")
     ] = False,
 ) -> None:
     """Score images against a few normal ones; write scores, maps and the configuration.
@@ -132,9 +137,10 @@ def score(
         layers=layer_numbers(layers),
         site=site,
         criterion=criterion,
+        memory_bank_size=memory_bank_size,
         seed=seed,
     )
-    run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html))
+    run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html, resume))
 
 
 @app.command()
@@ -191,6 +197,7 @@ def evaluate(
     preset: Preset = None,
     top_k: TopK = None,
     criterion: Criterion = None,
+    memory_bank_size: MemoryBankSize = None,
     pixel: Annotated[bool, typer.Option(help="Also compare maps with masks.")] = True,
     leakage_check: LeakageCheck = False,
     device: Device = "auto",
@@ -221,7 +228,13 @@ def evaluate(
         leakage_check,
         turn_normals,
     )
-    given = given_parameters(preset, top_k=top_k, object_name=object_name or None, criterion=criterion)
+    given = given_parameters(
+        preset,
+        top_k=top_k,
+        object_name=object_name or None,
+        criterion=criterion,
+        memory_bank_size=memory_bank_size,
+    )
     run(
         Request(
             folder=folder,

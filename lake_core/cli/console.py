@@ -64,14 +64,26 @@ class Reporter:
 
     def read(self, sources: Iterable[Source], side: str) -> list[tuple[Source, InputImage]]:
         """The images that can be read; the others are skipped with a line each."""
-        found = []
-        for source in sources:
-            try:
-                found.append((source, read_image(source.path, source.name)))
-            except ImageError as error:
-                self.skipped.append(Skipped(side, source.name, str(error)))
-                self.say(f"Skipped: {error}")
-        return found
+        images, skipped = read_sources(sources, side)
+        self.skip(skipped)
+        return images
+
+    def skip(self, skipped: Iterable[Skipped]) -> None:
+        """Remembers files that could not be read, with a line each."""
+        for one in skipped:
+            self.skipped.append(one)
+            self.say(f"Skipped: {one.reason}")
+
+
+def read_sources(sources: Iterable[Source], side: str) -> tuple[list[tuple[Source, InputImage]], list[Skipped]]:
+    """The images that can be read, and the files that cannot, each in the order given."""
+    found, skipped = [], []
+    for source in sources:
+        try:
+            found.append((source, read_image(source.path, source.name)))
+        except ImageError as error:
+            skipped.append(Skipped(side, source.name, _printable(str(error))))
+    return found, skipped
 
 
 @contextmanager
@@ -105,11 +117,11 @@ def list_sources(given: Path, option: str, out: Path | None = None) -> list[Sour
         LakeError: if the folder holds no image.
     """
     if given.is_file():
-        return [Source(given, given.name)]
+        return [Source(given, _printable(given.name))]
     if not given.is_dir():
         raise ConfigError(f"{option} {given} does not exist; give a folder of images, or one image.")
     written = set() if out is None else {(out / "maps").resolve(), (out / "scale.png").resolve()}
-    found = [Source(path, path.relative_to(given).as_posix()) for path in list_images(given)]
+    found = [Source(path, _printable(path.relative_to(given).as_posix())) for path in list_images(given)]
     found = [
         source
         for source in found
@@ -143,3 +155,8 @@ def write_json(path: Path, document: Mapping[str, object]) -> None:
     """
     with writing(path):
         path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _printable(text: str) -> str:
+    """The same with the bytes of a file's name that are no UTF-8 written out."""
+    return os.fsencode(text).decode("utf-8", "backslashreplace")

@@ -28,6 +28,9 @@ SiteName = Annotated[
     str | None, typer.Option(metavar="|".join(SITES), help="Activation site; default: what suits the model.")
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the random criterion; default 0.")]
+MemoryBankSize = Annotated[
+    int | None, typer.Option(metavar="N", help="Normal patches kept in each layer, far from each other; default: all.")
+]
 Precision = Annotated[
     str, typer.Option(metavar="fp32|bf16|fp16", help="Precision of the image tower; half precision is for GPUs.")
 ]

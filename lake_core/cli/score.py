@@ -1,44 +1,46 @@
 """What `lake score` does: learn from a few normal images, score any number of others, write tables and maps.
 
-Only a few test images are held at once: scores and maps are kept, and images are read again to be drawn.
+Images are read a few at a time beside the network, scored, drawn and let go, so that memory does not grow with their
+number. What is finished is kept on the way: `--resume` goes on from there.
 """
 
-import csv
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 import typer
-from PIL import Image
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.devices import checked_device
-from lake_core.backbones.opening import open_backbone
-from lake_core.backbones.patch_grid import PatchGrid, Placement, Resize
+from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.opening import Opening
+from lake_core.backbones.patch_grid import Resize
 from lake_core.backbones.process import limit_threads
-from lake_core.cli.console import Reporter, Source, list_sources, write_json
+from lake_core.cli.console import Reporter, Skipped, Source, list_sources, read_sources
+from lake_core.cli.score_files import Chunk, ScoredImage, ScoreFiles, ScoreFingerprint
+from lake_core.cli.score_maps import Drawing, legend, scale_beforehand
 from lake_core.config import LakeConfig
-from lake_core.data.images import read_image
+from lake_core.data.images import InputImage
 from lake_core.data.labels import label_of
-from lake_core.detector.contributions import SCHEMA, contributions_document
+from lake_core.detector.contributions import contributions_document
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
-from lake_core.errors import ConfigError, ImageError, LakeError, writing
+from lake_core.detector.streaming import explain_once
+from lake_core.errors import ConfigError, LakeError, writing
+from lake_core.evaluation.loading import ahead
 from lake_core.sentences import sentence
 from lake_core.version import package_version
-from lake_core.visualization.colours import ScoreScale, score_scale
-from lake_core.visualization.legends import colour_bar
-from lake_core.visualization.overlays import Style, overlay
+from lake_core.visualization.colours import ScoreScale
 
-COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous")
-_CHUNK = 8
-_MAP_SIDE = 768
+_AT_ONCE = 4
+"""Images in a forward pass: always as many, so that a resumed run computes what the interrupted one would have."""
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,15 @@ class Request:
     parameters: Mapping[str, Any]
     contributions: bool = False
     html: bool = False
+    resume: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Scored:
-    """What is kept of a test image."""
+class _Read(NamedTuple):
+    """A few test images, also as the model's input, (3, height, width) each, and what could not be read."""
 
-    source: Source
-    sha256: str
-    score: float
-    visual: float
-    text: float
-    is_anomalous: bool
-    map: np.ndarray
-    grid: PatchGrid
-    placement: Placement
-    contributions_document: dict[str, Any] | None
+    images: list[tuple[Source, InputImage]]
+    pixels: list[torch.Tensor]
+    skipped: list[Skipped]
 
 
 def run(request: Request) -> None:
@@ -82,13 +77,14 @@ def run(request: Request) -> None:
     """
     limit_threads()
     _check(request)
+    files = ScoreFiles(request.out, request.resume)
+    files.check()
     config = LakeConfig(**request.parameters)
     normals = list_sources(request.normal, "--normal", request.out)
     tests = list_sources(request.test, "--test", request.out)
-    backbone = open_backbone(
-        request.model, image_size=request.image_size, resize=cast(Resize, request.resize), device=request.device
-    )
-    lake = Lake(backbone, config)
+    opening = Opening(request.model, request.image_size, cast(Resize, request.resize), request.device)
+    backbone = opening.open()
+    lake = Lake(backbone, config, FeatureStore(backbone, batch_size=_AT_ONCE))
     _make_folder(request.out)
 
     reporter = Reporter()
@@ -96,32 +92,23 @@ def run(request: Request) -> None:
         reporter.note(note)
     with reporter.progress:
         _fit(lake, normals, reporter)
-        scored = _score(lake, tests, reporter, request)
-        scale = score_scale([item.map for item in scored], lake.threshold_)
+        files.begin(ScoreFingerprint.of(opening, lake, tests, request.contributions, request.html), lake)
+        reporter.skipped.extend(files.skipped)
+        if files.n_done:
+            reporter.say(f"{files.n_done} of {len(tests)} test images are done already.")
+        scale = scale_beforehand(lake)
+        drawing = Drawing.of([source.name for source in tests], request.out, scale, with_pages=request.html)
+        _score(lake, tests, drawing, files, reporter)
+        scale = replace(scale, is_open=files.greatest > scale.vmax)
         with writing(request.out):
-            write_scores(request.out / "scores.csv", scored, lake.threshold_)
-            write_json(request.out / "config.json", settings(request, lake, scale, reporter))
-            if request.contributions:
-                documents = [{"path": item.source.name} | (item.contributions_document or {}) for item in scored]
-                write_json(request.out / "contributions.json", {"schema": SCHEMA, "images": documents})
-            _legend(scale).save(request.out / "scale.png")
-            _draw(request.out / "maps", scored, scale, reporter)
+            legend(scale).save(request.out / "scale.png")
+        files.finish(settings(request, lake, scale, reporter))
 
-    n_above = sum(item.is_anomalous for item in scored)
     skipped = f", {len(reporter.skipped)} skipped" if reporter.skipped else ""
-    typer.echo(f"{len(scored)} of {len(tests)} images scored, {n_above} above {lake.threshold_:.4g}{skipped}.")
+    typer.echo(f"{files.n_scored} of {len(tests)} images scored, {files.n_above} above {lake.threshold_:.4g}{skipped}.")
     asked_for = {"contributions.json": request.contributions, "html": request.html}
     written = ["scores.csv", "maps", "config.json", *(name for name, is_asked in asked_for.items() if is_asked)]
     typer.echo(f"Results: {', '.join(str(request.out / name) for name in written)}")
-
-
-def write_scores(path: Path, scored: Sequence[Scored], threshold: float) -> None:
-    """One row for each image."""
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for item in scored:
-            table.writerow((item.source.name, item.score, item.visual, item.text, threshold, item.is_anomalous))
 
 
 def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter) -> dict[str, Any]:
@@ -129,7 +116,7 @@ def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter
     backbone: Backbone = lake.backbone
     packages = ("open_clip_torch", "timm")
     return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *(word for word in sys.argv[1:] if word != "--resume")],
         "versions": {
             "lake-explorer": package_version(),
             **{name: version(name) for name in packages},
@@ -151,19 +138,6 @@ def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter
         "skipped": [one._asdict() for one in reporter.skipped],
         "notes": reporter.notes,
     }
-
-
-def file_names(names: Sequence[str], suffix: str) -> list[str]:
-    """The path below maps/ or html/ for each image: its own with that suffix.
-
-    Where two would be one, the suffix is added to their whole names.
-    """
-    replaced = [PurePosixPath(name).with_suffix(suffix).as_posix() for name in names]
-    n_of = Counter(name.casefold() for name in replaced)
-    return [
-        new if n_of[new.casefold()] == 1 or name == new else f"{name}{suffix}"
-        for name, new in zip(names, replaced, strict=True)
-    ]
 
 
 def _check(request: Request) -> None:
@@ -201,72 +175,57 @@ def _fit(lake: Lake, normals: Sequence[Source], reporter: Reporter) -> None:
         reporter.note("With a single normal image the threshold is a rough guess; give at least four.")
 
 
-def _score(lake: Lake, tests: Sequence[Source], reporter: Reporter, request: Request) -> list[Scored]:
+def _score(lake: Lake, tests: Sequence[Source], drawing: Drawing, files: ScoreFiles, reporter: Reporter) -> None:
+    """Scores the images that are not done yet; those before and after are read and drawn beside the network."""
     on_progress = reporter.bar("Scoring", len(tests))
-    names = [source.name for source in tests]
-    pages = dict(zip(names, file_names(names, ".html"), strict=True))
-    normals = {image.sha256: image.name for image in lake.normals_}
-    scored: list[Scored] = []
-    for start in range(0, len(tests), _CHUNK):
-        chunk = tests[start : start + _CHUNK]
-        pairs = reporter.read(chunk, "test")
-        results = lake.explain_all([image for _, image in pairs])
-        for (source, _), result in zip(pairs, results, strict=True):
-            scored.append(_kept(source, result, request.contributions))
-            if request.html:
-                _write_page(result, request.out / "html" / pages[source.name])
-        on_progress(start + len(chunk), len(tests))
-    if not scored:
+    on_progress(files.n_done, len(tests))
+
+    def keep(chunk: Chunk, drawn: Future[None]) -> None:
+        drawn.result()
+        files.add(chunk)
+        on_progress(files.n_done, len(tests))
+
+    with ThreadPoolExecutor(1, "lake-read") as readers, ThreadPoolExecutor(1, "lake-draw") as drawers:
+        chunks = (tests[start : start + _AT_ONCE] for start in range(files.n_done, len(tests), _AT_ONCE))
+        before: tuple[Chunk, Future[None]] | None = None
+        with closing(ahead(chunks, lambda chunk: readers.submit(_read, lake, chunk))) as begun:
+            for reading in begun:
+                read = reading.result()
+                reporter.skip(read.skipped)
+                results = explain_once(lake, [image for _, image in read.images], read.pixels)
+                if before is not None:
+                    keep(*before)
+                chunk = _chunk(read, results, files.keeps_contributions)
+                before = chunk, drawers.submit(drawing.draw, [source.name for source, _ in read.images], results)
+            if before is not None:
+                keep(*before)
+    if not files.n_scored:
+        files.abandon()
         raise LakeError("None of the test images can be read, so there is nothing to score.")
-    seen = [item.source.name for item in scored if item.sha256 in normals]
-    if seen:
+    if files.n_seen:
         reporter.note(
-            f"{len(seen)} of the test images are also among the normal ones, as {seen[0]}: "
+            f"{files.n_seen} of the test images are also among the normal ones, as {files.first_seen}: "
             "their scores say nothing about new images."
         )
-    return scored
 
 
-def _write_page(result: ImageResult, path: Path) -> None:
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    result.save_html(path)
+def _read(lake: Lake, sources: Sequence[Source]) -> _Read:
+    images, skipped = read_sources(sources, "test")
+    return _Read(images, [lake.backbone.prepare(image) for _, image in images], skipped)
 
 
-def _kept(source: Source, result: ImageResult, with_contributions: bool) -> Scored:
-    patch_scores = result.patch_scores
-    return Scored(
-        source,
-        result.image.sha256,
-        result.score,
-        result.visual,
-        result.text,
-        result.is_anomalous,
-        result.map,
-        patch_scores.grid,
-        patch_scores.placement,
-        contributions_document(result) if with_contributions else None,
-    )
-
-
-def _draw(folder: Path, scored: Sequence[Scored], scale: ScoreScale, reporter: Reporter) -> None:
-    on_progress = reporter.bar("Drawing maps", len(scored))
-    names = file_names([item.source.name for item in scored], ".png")
-    for n_drawn, (item, name) in enumerate(zip(scored, names, strict=True), start=1):
-        path = folder / name
-        try:
-            image = read_image(item.source.path, item.source.name)
-        except ImageError as error:
-            reporter.say(f"No map drawn: {error}")
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            overlay(image, item.map, item.grid, item.placement, scale, Style(max_side=_MAP_SIDE)).save(path)
-        on_progress(n_drawn, len(scored))
-
-
-def _legend(scale: ScoreScale) -> Image.Image:
-    """The maps' legend on white, with a margin, as a file of its own."""
-    bar = colour_bar(scale)
-    legend = Image.new("RGB", (bar.width + 24, bar.height + 24), "white")
-    legend.paste(bar, (12, 12), bar)
-    return legend
+def _chunk(read: _Read, results: Sequence[ImageResult], with_contributions: bool) -> Chunk:
+    scored = [
+        ScoredImage(
+            path=source.name,
+            sha256=result.image.sha256,
+            score=result.score,
+            visual=result.visual,
+            text=result.text,
+            is_anomalous=result.is_anomalous,
+            greatest=float(np.nanmax(result.map)),
+            contributions=contributions_document(result) if with_contributions else None,
+        )
+        for (source, _), result in zip(read.images, results, strict=True)
+    ]
+    return Chunk(scored=tuple(scored), skipped=tuple(read.skipped))

@@ -74,13 +74,14 @@ class BatchScorer:
         self.store = store
         self.detectors = list(dict.fromkeys(variant.detector for variant in variants))
         self._backbone = store.backbone
-        members: dict[tuple[HookPoint, bytes], list[tuple[Lake, LayerMemoryBank]]] = {}
+        members: dict[tuple[HookPoint, bytes, Lake | None], list[tuple[Lake, LayerMemoryBank]]] = {}
         for detector in self.detectors:
             for layer in detector.memory_bank_.layers:
                 hook_point = self._backbone.hook_point(layer.selection.layer, detector.config.site)
                 neurons = np.sort(layer.selection.neurons).tobytes()
-                members.setdefault((hook_point, neurons), []).append((detector, layer))
-        self._searches = [_Search(hook_point, own, store) for (hook_point, _), own in members.items()]
+                alone = None if detector.config.memory_bank_size is None else detector  # no two have the same coreset
+                members.setdefault((hook_point, neurons, alone), []).append((detector, layer))
+        self._searches = [_Search(hook_point, own, store) for (hook_point, *_), own in members.items()]
         self._direction: Tensor | None = None  # the same for all detectors, which have one object name and one backbone
         texts = [text for detector in self.detectors if (text := detector.memory_bank_.text) is not None]
         if texts:
@@ -140,27 +141,33 @@ class _Search:
 
     Args:
         hook_point: Of the activations.
-        members: Detectors with what they learned there; their selections hold the same neurons.
+        members: Detectors with what they learned there; their selections hold the same neurons. One with a coreset is
+            alone.
         store: Holds the normal images' activations.
     """
 
     def __init__(
         self, hook_point: HookPoint, members: Sequence[tuple[Lake, LayerMemoryBank]], store: FeatureStore
     ) -> None:
-        backbone, geometry = store.backbone, members[0][1].geometry
+        backbone, (detector, layer) = store.backbone, members[0]
         self.hook_point = hook_point
         self._members = members
-        neurons, device = np.sort(members[0][1].selection.neurons), backbone.device
+        order, device = np.argsort(layer.selection.neurons), backbone.device
+        neurons = layer.selection.neurons[order]
         self._neurons = torch.from_numpy(neurons).to(device)
-        images = {image.sha256: image for detector, _ in members for image in detector.normals_}
-        order = {sha256: i for i, sha256 in enumerate(images)}
-        self._groups = [
-            torch.tensor([order[image.sha256] for image in detector.normals_], device=device) for detector, _ in members
-        ]
-        acts_ipn, inside_ip = (values.to(device) for values in store.patches(list(images.values()), hook_point))
-        self._lengths = inside_ip.sum(1).tolist()
+        if detector.config.memory_bank_size is None:
+            images = {image.sha256: image for detector, _ in members for image in detector.normals_}
+            position = {sha256: i for i, sha256 in enumerate(images)}
+            of_members = [[position[image.sha256] for image in detector.normals_] for detector, _ in members]
+            acts_ipn, inside_ip = (values.to(device) for values in store.patches(list(images.values()), hook_point))
+            self._lengths = inside_ip.sum(1).tolist()
+            rows = subspace(acts_ipn, neurons, layer.geometry)[inside_ip]
+        else:  # its own bank as it is, as if of one image
+            of_members, self._lengths = [[0]], [len(layer.bank)]
+            rows = layer.bank[:, torch.from_numpy(order)].to(device)
+        self._groups = [torch.tensor(own, device=device) for own in of_members]
         kind = HalfPrecisionBank if device.type == "cuda" and backbone.precision != "fp32" else FloatBank
-        self._bank: SearchBank = kind(subspace(acts_ipn, neurons, geometry)[inside_ip], geometry)
+        self._bank: SearchBank = kind(rows, layer.geometry)
 
     def distances(self, acts_ipn: Tensor) -> list[tuple[Lake, LayerMemoryBank, Tensor]]:
         """Squared distance of each patch to each member's nearest normal patch, (n_images, n_patches) float32."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from lake_core.backbones.feature_store import FeatureStore
-from lake_core.config import ResolvedConfig, TextConfig
+from lake_core.config import FitConfig, ResolvedConfig, TextConfig
 from lake_core.criteria import criteria
 from lake_core.data.images import InputImage
 from lake_core.detector.memory_bank import LearnedLayer, MemoryBank, finest, fit_layer, learn_layer
@@ -69,7 +69,7 @@ def _layer(
     config: ResolvedConfig,
     images: Sequence[InputImage],
     hook_point: HookPoint,
-    learn: Callable[[Tensor, Tensor, Selection, Geometry, float], Layer],
+    learn: Callable[[Tensor, Tensor, Selection, Geometry, FitConfig], Layer],
 ) -> Layer | None:
     """What is learned of a layer, or None where its selected neurons do not vary."""
     backbone = store.backbone
@@ -77,7 +77,7 @@ def _layer(
     number, top_k = hook_point.layer, config.k_of(hook_point.layer)
     selection = select(acts_ipn, inside_ip, number, config.site, config.criterion, top_k, config.seed)
     geometry = Geometry(backbone.grid(hook_point), config.smooth, config.normalise)
-    layer = learn(acts_ipn, inside_ip, selection, geometry, config.calibration_quantile)
+    layer = learn(acts_ipn, inside_ip, selection, geometry, config)
     return layer if layer.tau > 0 else None
 
 

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid
+from lake_core.config import FitConfig
+from lake_core.detector.coreset import coreset
+from lake_core.detector.leave_one_out import distance_to_others
 from lake_core.detector.search import FloatBank, Geometry, most_compared, subspace
 from lake_core.detector.selection import Selection
 from lake_core.detector.text import TextCalibration
@@ -36,7 +39,7 @@ class LearnedLayer:
     Attributes:
         selection: Its selected neurons.
         geometry: How its patch vectors are made.
-        bank: (m, k) float32, normal patches as distances see them.
+        bank: (m, k) float32, normal patches as distances see them: all, or a coreset of them.
         bank_image: (m,) int64, which normal image each came from.
         bank_patch: (m,) int64, which patch of it.
         tau: Calibration: a high quantile of the normal patches' own distances; 0 where nothing but rounding differs,
@@ -78,7 +81,7 @@ class LayerMemoryBank(LearnedLayer):
 
 
 def fit_layer(
-    acts_ipn: Tensor, inside_ip: Tensor, selection: Selection, geometry: Geometry, calibration_quantile: float
+    acts_ipn: Tensor, inside_ip: Tensor, selection: Selection, geometry: Geometry, config: FitConfig
 ) -> LayerMemoryBank:
     """Learns one layer's memory bank and calibration.
 
@@ -92,31 +95,35 @@ def fit_layer(
             normal patches.
         selection: The neurons to keep.
         geometry: How patch vectors are made of their activations.
-        calibration_quantile: Quantile of the distances that becomes tau.
+        config: Of its parameters the quantile of the distances that becomes tau, and the coreset's size and seed.
     """
     patches_ipk = subspace(acts_ipn, selection.neurons, geometry)
     bank_image, bank_patch = inside_ip.nonzero(as_tuple=True)
-    bank = FloatBank(patches_ipk[inside_ip], geometry)
-    own = _own_distances(bank, patches_ipk, inside_ip.sum(1).tolist(), bank_patch)
-    tau = _tau(own[inside_ip], bank.rows, calibration_quantile)
-    rows = bank.rows.cpu()
-    return LayerMemoryBank(selection, geometry, rows, bank_image.cpu(), bank_patch.cpu(), tau, own.cpu())
+    rows = patches_ipk[inside_ip]
+    if config.memory_bank_size is not None:
+        kept = coreset(rows, bank_image, config.memory_bank_size, config.seed)
+        rows, bank_image, bank_patch = rows[kept], bank_image[kept], bank_patch[kept]
+    bank = FloatBank(rows, geometry)
+    own = _own_distances(bank, patches_ipk, inside_ip, bank_image, bank_patch)
+    tau = _tau(own[inside_ip], bank.rows, config.calibration_quantile)
+    return LayerMemoryBank(selection, geometry, rows.cpu(), bank_image.cpu(), bank_patch.cpu(), tau, own.cpu())
 
 
 def learn_layer(
-    acts_ipn: Tensor, inside_ip: Tensor, selection: Selection, geometry: Geometry, calibration_quantile: float
+    acts_ipn: Tensor, inside_ip: Tensor, selection: Selection, geometry: Geometry, config: FitConfig
 ) -> LearnedLayer:
     """The same memory bank and tau as of `fit_layer`, several times faster with many patches.
 
     For a quantile only the greatest of the normal patches' own distances need to be known.
     """
-    if len(acts_ipn) == 1 or int(inside_ip.sum()) < _FEW_PATCHES:
-        return fit_layer(acts_ipn, inside_ip, selection, geometry, calibration_quantile)
+    is_small = len(acts_ipn) == 1 or int(inside_ip.sum()) < _FEW_PATCHES
+    if is_small or config.memory_bank_size is not None:
+        return fit_layer(acts_ipn, inside_ip, selection, geometry, config)
     bank_image, bank_patch = inside_ip.nonzero(as_tuple=True)
     bank = FloatBank(subspace(acts_ipn, selection.neurons, geometry)[inside_ip], geometry)
-    m = len(bank.rows)
-    own = _greatest_own(bank, inside_ip.sum(1).tolist(), m - int(calibration_quantile * (m - 1)))
-    tau = _tau(own, bank.rows, calibration_quantile)
+    m, quantile = len(bank.rows), config.calibration_quantile
+    own = _greatest_own(bank, inside_ip.sum(1).tolist(), m - int(quantile * (m - 1)))
+    tau = _tau(own, bank.rows, quantile)
     return LearnedLayer(selection, geometry, bank.rows.cpu(), bank_image.cpu(), bank_patch.cpu(), tau)
 
 
@@ -126,19 +133,20 @@ def _tau(own: Tensor, rows: Tensor, quantile: float) -> float:
     return 0.0 if tau <= _ROUNDING**2 * float(rows.square().sum(1).mean()) else tau
 
 
-def _own_distances(bank: FloatBank, patches_ipk: Tensor, lengths: Sequence[int], bank_patch: Tensor) -> Tensor:
+def _own_distances(
+    bank: FloatBank, patches_ipk: Tensor, inside_ip: Tensor, bank_image: Tensor, bank_patch: Tensor
+) -> Tensor:
     """(n_images, n_patches) float32: squared distance of each normal image's patches to the bank without the image."""
-    n_images = len(patches_ipk)
-    if n_images == 1:
+    if len(patches_ipk) == 1:
         close = _close_by(bank.geometry, bank_patch)
         return bank.nearest(bank.as_vectors(patches_ipk[0]), close).distance[None]
-    everyone = torch.arange(n_images, device=patches_ipk.device)
-    return torch.stack(
-        [
-            bank.nearest_among(bank.as_vectors(patches), lengths, [everyone[everyone != image]])[0]
-            for image, patches in enumerate(patches_ipk)
-        ]
-    )
+    own = torch.empty(inside_ip.shape, device=inside_ip.device)
+    # Patches off the image too: a coarse one may lie under a fine one that is on it.
+    for some in (inside_ip, ~inside_ip):
+        image = some.nonzero()[:, 0]
+        are_the_bank = some is inside_ip and len(image) == len(bank.rows)
+        own[some] = distance_to_others(bank.rows if are_the_bank else patches_ipk[some], image, bank, bank_image)
+    return own
 
 
 def _greatest_own(bank: FloatBank, lengths: Sequence[int], n: int) -> Tensor:

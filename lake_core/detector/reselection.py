@@ -28,13 +28,13 @@ def with_neurons(lake: Lake, neurons: Neurons) -> Lake:
     Raises:
         LakeError: if nothing varies in any layer.
     """
-    memory_bank, quantile = lake.fitted(), lake.config.calibration_quantile
+    memory_bank = lake.fitted()
     again = {}
     for layer in memory_bank.layers:
         number = layer.selection.layer
         selection = replace(layer.selection, neurons=np.asarray(neurons[number]))
         acts_ipn, inside_ip = (values.to(lake.backbone.device) for values in lake.normal_patches(number))
-        again[number] = fit_layer(acts_ipn, inside_ip, selection, layer.geometry, quantile)
+        again[number] = fit_layer(acts_ipn, inside_ip, selection, layer.geometry, lake.config)
     layers = tuple(layer for layer in again.values() if layer.tau > 0)
     if not layers:
         raise LakeError("These neurons do not vary over the normal images; choose others.")

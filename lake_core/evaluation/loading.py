@@ -5,12 +5,13 @@ done by one thread at a time, and the thread that feeds the GPU waits for it too
 """
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,35 @@ N_AHEAD = 3
 _MAX_READERS = 16
 _IDLE_SECONDS = 30
 """After which processes that read end themselves; until then the next data set finds them."""
+
+
+class Begun(Protocol):
+    """Work that goes on elsewhere."""
+
+    def cancel(self) -> object:
+        """Leaves it, if it waits still."""
+
+
+Item = TypeVar("Item")
+Job = TypeVar("Job", bound=Begun)
+
+
+def ahead(items: Iterable[Item], begin: Callable[[Item], Job]) -> Generator[Job, None, None]:
+    """What `begin` makes of the items, in order; up to N_AHEAD are begun before the caller takes the first.
+
+    What still waits when the generator is closed is cancelled.
+    """
+    waiting: deque[Job] = deque()
+    try:
+        for item in items:
+            waiting.append(begin(item))
+            if len(waiting) == N_AHEAD:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        for job in waiting:
+            job.cancel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,41 +94,38 @@ def load_ahead(
             GPU. LOKY_MAX_CPU_COUNT in the environment sets fewer.
     """
     on_gpu = backbone.device.type == "cuda"
-    starts = deque(range(0, len(entries), batch_size))
-    waiting: deque[_Ahead] = deque()
     with (
         _readers(on_gpu if in_processes is None else in_processes) as readers,
         _Slots((max(1, min(batch_size, len(entries))), *backbone.input_size, 3), readers.shared) as slots,
     ):
 
-        def submit() -> None:
-            of_batch = entries[(start := starts.popleft()) : start + batch_size]
+        def begin(start: int) -> _Reading:
+            of_batch = entries[start : start + batch_size]
             slot = (start // batch_size) % N_AHEAD
             size = -(-len(of_batch) // readers.n)
-            waiting.append(_Ahead(len(of_batch), []))
+            reading = _Reading(len(of_batch), [])
             for first in range(0, len(of_batch), size):
                 part = of_batch[first : first + size]
                 rows = slots.rows(slot, first, len(part))
                 job = readers.pool.submit(read_part, part, backbone.frame, with_masks, rows)
-                waiting[-1].parts.append((slots.array[slot, first : first + len(part)], job))
+                reading.parts.append((slots.array[slot, first : first + len(part)], job))
+            return reading
 
-        try:
-            while starts or waiting:
-                while starts and len(waiting) < N_AHEAD:
-                    submit()
-                yield waiting.popleft().joined(pinned=on_gpu)
-        finally:
-            for ahead in waiting:
-                for _, job in ahead.parts:
-                    job.cancel()
+        with closing(ahead(range(0, len(entries), batch_size), begin)) as begun:
+            for reading in begun:
+                yield reading.joined(pinned=on_gpu)
 
 
 @dataclass(frozen=True, eq=False)
-class _Ahead:
+class _Reading:
     """A batch that is being read: its parts, each with the canvases that it is written to."""
 
     n_entries: int
     parts: list[tuple[np.ndarray, Future[Part]]]
+
+    def cancel(self) -> None:
+        for _, job in self.parts:
+            job.cancel()
 
     def joined(self, pinned: bool) -> Batch:
         """The batch, when all of it is there; its slot is free again."""

@@ -69,7 +69,7 @@ def _without(lake: Lake, layer: LayerMemoryBank, neurons: np.ndarray, warnings: 
             *lake.normal_patches(number),
             replace(layer.selection, neurons=left),
             layer.geometry,
-            lake.config.calibration_quantile,
+            lake.config,
         )
         if again.tau > 0:
             return again

@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.components.progress import Estimate
 from dashboard.services import models
-from dashboard.services.analysis import Analysis, fitted, patch_scores
+from dashboard.services.analysis import Analysis, analyse, fitted, patch_scores, patch_scores_key
 from dashboard.services.cache import results
 from dashboard.services.estimates import Steps, seconds_of
 from dashboard.services.jobs import EvaluationRequest, Job, Jobs, jobs
@@ -149,3 +149,31 @@ def test_two_windows_of_a_session_do_not_take_turns_in_cancelling(
     press(first, "Start again")
     assert jobs().latest(number, "page") is not other
     go.set()
+
+
+def test_many_test_images_are_scored_with_progress_and_can_be_cancelled(
+    small: Dataset, fresh: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.components.analysis.MANY_TESTS", 2)
+    shown: list[tuple[int, int]] = []
+
+    def count(done: int, total: int) -> None:
+        shown.append((done, total))
+        if len(shown) == 2:
+            raise KeyboardInterrupt
+
+    app = full(small, "images")
+    found = analyse(app.session_state.session.settings, app.session_state.session.workspace)
+    with pytest.raises(KeyboardInterrupt):
+        patch_scores(found.key, found.workspace, count)
+    assert shown == [(1, 3), (2, 3)]
+    key = patch_scores_key(found.key, found.workspace)
+    assert results().get(key) is None
+    app.session_state.session.stopped = key
+    app.switch_page("app_pages/results.py").run()
+    assert "Stopped." in texts(app)
+    assert not [button for button in app.button if button.label == "Why this score?"]
+    press(app, "Start again")
+    assert len([button for button in app.button if button.label == "Why this score?"]) == 3
+    assert results().get(key) is not None
+    assert not app.exception

@@ -27,7 +27,7 @@ def test_five_controls_are_shown_at_once_and_the_others_under_advanced() -> None
     assert advanced(app).label == "Advanced"
     assert not advanced(app).button
     assert set(widgets(app.sidebar)) - set(under) == set(AT_ONCE)
-    assert len(under) == 7
+    assert len(under) == 8
 
 
 def test_what_differs_from_the_default_is_counted_marked_and_reset_at_once() -> None:
@@ -46,6 +46,18 @@ def test_what_differs_from_the_default_is_counted_marked_and_reset_at_once() -> 
     assert app.sidebar.multiselect(key="layers_lake-cnn_mlp_hidden").value == [15]
     assert app.sidebar.slider(key="top_k").value == 30, "K is not among them"
     assert app.session_state.session.settings.config.top_q == 1
+
+
+def test_a_memory_bank_can_be_a_coreset() -> None:
+    app = opened()
+    bank = app.sidebar.selectbox(key="memory_bank_size")
+    assert bank.options[:2] == ["all normal patches", "250 patches a layer"]
+    bank.set_value(250).run()
+    assert app.session_state.session.settings.config.memory_bank_size == 250
+    assert ":primary[●] changed; default: all normal patches" in [one.value for one in advanced(app).caption]
+    press(app, "Reset these")
+    assert app.session_state.session.settings.config.memory_bank_size is None
+    assert not app.exception
 
 
 def test_the_papers_preset_sets_what_is_known_and_the_defaults_come_back() -> None:

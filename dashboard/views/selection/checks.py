@@ -9,9 +9,9 @@ from dashboard.services.analysis import Analysis
 from dashboard.words import SEPARATION_NAMES
 from lake_core.experiments.controls import separation_measure, sweep_k
 from lake_core.experiments.ranking import compare_criteria
-from lake_core.neurons.similarity import CORRELATED, sites_overlap
+from lake_core.neurons.similarity import CORRELATED, SitesOverlap, sites_overlap
 from lake_core.sentences import quantity
-from lake_core.types import SITES
+from lake_core.types import SITES, Progress
 
 
 def criteria(found: Analysis) -> None:
@@ -58,11 +58,13 @@ def sites(found: Analysis) -> None:
 
 def sites_of_layer(found: Analysis, layer: int) -> None:
     """The best match of each selected hidden neuron of a layer."""
-    overlap = computed(
-        ("sites", found.key, found.tests_key, layer),
-        f"Sites of layer {layer}",
-        lambda _: sites_overlap(found.lake, layer, found.workspace.images),
-    )
+    lake, images = found.lake, found.workspace.images
+
+    def work(show: Progress) -> SitesOverlap:
+        lake.store.ensure(images, [lake.backbone.hook_point(layer, site) for site in SITES], show)
+        return sites_overlap(lake, layer, images)
+
+    overlap = computed(("sites", found.key, found.tests_key, layer), f"Sites of layer {layer}, images", work)
     if overlap is None:
         return
     st.plotly_chart(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lake_core.baselines.patchcore import PatchCore, k_center
+from lake_core.baselines.patchcore import PatchCore
 from lake_core.data.images import InputImage
 from tests.core.baselines.cases import CASES, case, same_on_images
 from tests.core.tiny import OpenTiny
@@ -51,13 +51,6 @@ def test_a_bank_of_one_patch_leaves_the_score_unweighed(open_tiny: OpenTiny, noi
     assert len(baseline.bank_.rows) == 1
     found = baseline.score_images(given.store, given.tests)
     np.testing.assert_allclose(found.scores.numpy(), found.maps.amax(1).numpy(), rtol=1e-6)
-
-
-def test_a_coreset_takes_far_points_first_and_none_twice() -> None:
-    points = torch.tensor([[0.0, 0.0], [0.1, 0.0], [9.0, 0.0], [0.0, 5.0], [9.1, 0.0]])
-    assert k_center(points, 3, first=0).tolist() == [0, 4, 3]
-    everything = k_center(torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), 40, first=7)
-    assert sorted(everything.tolist()) == list(range(40))
 
 
 def test_the_seed_picks_the_first_patch(open_tiny: OpenTiny, noise_images: list[InputImage]) -> None:

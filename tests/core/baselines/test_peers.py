@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lake_core.baselines.patchcore import PatchCore, k_center
+from lake_core.baselines.patchcore import PatchCore
 from lake_core.data.images import InputImage
+from lake_core.detector.coreset import k_center
 from tests.core.baselines.cases import case
 from tests.core.tiny import OpenTiny
 

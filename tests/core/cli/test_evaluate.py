@@ -56,9 +56,11 @@ def test_help_lists_every_method() -> None:
 def test_the_criterion_and_the_scores_reach_the_document(stained: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     options = ["--shots", "1", "--seeds", "0", "--methods", "visual", "--no-pixel", "--json", out]
-    assert lake_evaluate(stained[0], *options, "--criterion", "robust", "--scores").exit_code == 0
+    options += ["--criterion", "robust", "--memory-bank-size", 40]
+    assert lake_evaluate(stained[0], *options, "--scores").exit_code == 0
     written = json.loads(out.read_text(encoding="utf-8"))
     assert written["config"]["criterion"] == "robust"
+    assert written["config"]["memory_bank_size"] == 40
     assert len(written["scores"]) == written["results"][0]["n_test"]
 
 

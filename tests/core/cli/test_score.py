@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import Result
 
 import lake_core as lk
-from lake_core.cli.score import file_names
+from lake_core.cli.score_maps import file_names
 from lake_core.visualization.colours import ScoreScale
 from lake_core.visualization.overlays import overlay
 from tests.core.cli.commands import COLUMNS, error_line, lake, part, rows_of, score
@@ -83,9 +83,10 @@ def refit(document: dict[str, Any]) -> lk.Lake:
 
 def test_a_preset_gives_way_to_what_is_typed_and_each_layer_has_its_k(woven_parts: Path, tmp_path: Path) -> None:
     options = ["--preset", "paper", "--layers", "15,12", "--top-k", "20,10", "--fusion-weight", "0.1"]
+    options += ["--memory-bank-size", "30"]
     assert score(woven_parts, tmp_path / "out", *options).exit_code == 0
     config = json.loads((tmp_path / "out/config.json").read_text())["config"]
-    expected = lk.LakeConfig.preset("paper", layers=(12, 15), top_k=(10, 20), fusion_weight=0.1)
+    expected = lk.LakeConfig.preset("paper", layers=(12, 15), top_k=(10, 20), fusion_weight=0.1, memory_bank_size=30)
     assert lk.LakeConfig.from_dict(config) == expected
 
 

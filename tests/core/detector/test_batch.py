@@ -17,7 +17,7 @@ from lake_core.errors import BackboneError
 from tests.core.method import layers_of
 from tests.core.tiny import OpenTiny, Tiny
 
-CHANGES: tuple[dict[str, Any], ...] = ({}, {"criterion": "all"}, {"criterion": "random"})
+CHANGES: tuple[dict[str, Any], ...] = ({}, {"criterion": "all"}, {"criterion": "random"}, {"memory_bank_size": 7})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lake_core.backbones.patch_grid import PatchGrid
-from lake_core.config import Normalise
+from lake_core.config import FitConfig, Normalise
 from lake_core.detector import memory_bank, search
 from lake_core.detector.memory_bank import LayerMemoryBank, finest, fit_layer, learn_layer
 from lake_core.detector.search import FloatBank, Geometry, Neighbours, subspace
@@ -118,7 +118,7 @@ def fitted(
     acts: torch.Tensor, inside: torch.Tensor, quantile: float = 0.99, smooth: int = 1, grid: PatchGrid = GRID
 ) -> LayerMemoryBank:
     selection = select(acts, inside, 3, "mlp_hidden", "variance", 6)
-    return fit_layer(acts, inside, selection, Geometry(grid, smooth, "none"), quantile)
+    return fit_layer(acts, inside, selection, Geometry(grid, smooth, "none"), FitConfig(calibration_quantile=quantile))
 
 
 @pytest.mark.parametrize("n_images", [2, 3, 5])
@@ -278,7 +278,8 @@ def test_tau_without_all_distances_is_the_same(monkeypatch: pytest.MonkeyPatch, 
         acts = acts[:1].expand(4, -1, -1)
     selection = select(acts, inside, 3, "mlp_hidden", "variance", 9)
     geometry = Geometry(grid, 1 if kind == "noise" else 5, "unit")
-    whole, quick = (learn(acts, inside, selection, geometry, quantile) for learn in (fit_layer, learn_layer))
+    config = FitConfig(calibration_quantile=quantile)
+    whole, quick = (learn(acts, inside, selection, geometry, config) for learn in (fit_layer, learn_layer))
     assert quick.tau == pytest.approx(whole.tau, rel=1e-6)
     assert (whole.tau == 0) is (kind == "the same")
     torch.testing.assert_close(quick.bank, whole.bank, rtol=0, atol=0)
@@ -302,7 +303,7 @@ def test_for_tau_a_fraction_of_the_distances_is_computed(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(memory_bank._OwnSearch, "_tables", counting)
     inside = torch.ones(n_images, side * side, dtype=torch.bool)
-    learn_layer(acts, inside, selection, Geometry(PatchGrid(side, side, 512, 512), 7, "unit"), 0.99)
+    learn_layer(acts, inside, selection, Geometry(PatchGrid(side, side, 512, 512), 7, "unit"), FitConfig())
     assert 0 < sum(compared) < 0.6 * (n_images * side * side) ** 2
 
 
