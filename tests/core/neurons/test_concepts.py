@@ -78,7 +78,8 @@ def test_ablation_at_zero_is_what_taking_the_neurons_weights_away_does(
 def test_where_the_write_is_not_linear_the_effect_is_measured(
     planted: RedBackbone, mosaics: list[InputImage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hook_point, passed = HookPoint(LAYER, "mlp_hidden"), []
+    hook_point = HookPoint(LAYER, "mlp_hidden")
+    passed: list[int] = []
     assert n_label_passes(planted, hook_point, len(mosaics)) == 0
     lake, forward = fitted(planted, mosaics), Tail.forward
     lake.store.ensure(mosaics, planted.hook_points)
