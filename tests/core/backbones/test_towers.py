@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lake_core.backbones.backbone import Backbone, Change
 from lake_core.backbones.towers import Tail, private_copy
@@ -34,16 +35,21 @@ def test_the_tail_gives_what_the_whole_tower_gives_from_any_layer_on(tiny: Tiny)
 def test_the_tail_runs_no_block_before_its_layer(lake_cnn: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = torch.randn(1, 3, *lake_cnn.input_size, generator=torch.Generator().manual_seed(0))
     image, layer = lake_cnn.image_hook_point, 15
-    tail, n_run = Tail(lake_cnn, layer, pixels, batch_size=1), []
-    block = type(lake_cnn.adapter.blocks()[layer - 1])
+    tail = Tail(lake_cnn, layer, pixels, batch_size=1)
+    block, n_run = type(lake_cnn.adapter.blocks()[layer - 1]), []
     forward = block.forward
-    monkeypatch.setattr(block, "forward", lambda self, tokens: (n_run.append(1), forward(self, tokens))[1])
+
+    def counted(self: nn.Module, tokens: Tensor) -> Tensor:
+        n_run.append(1)
+        return forward(self, tokens)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(block, "forward", counted)
     tail.forward({image})
     assert len(n_run) == len(lake_cnn.layers) - layer + 1
 
 
 def _without(neuron: int) -> Change:
-    def change(maps: torch.Tensor) -> None:
+    def change(maps: Tensor) -> None:
         maps[:, neuron] = 0
 
     return change
