@@ -146,18 +146,22 @@ def ablate(lake: Lake, neurons: Neurons, image: InputImage) -> ScoreAblation:
     Raises:
         ConfigError: if a neuron is not selected.
     """
-    return compare_ablated(lake, ablated(lake, neurons), image)
+    return compare_ablated(lake, ablated(lake, neurons), lake.explain(image))
 
 
-def compare_ablated(lake: Lake, reduced: Lake, image: InputImage) -> ScoreAblation:
-    """One image's score by a detector and by the same without some neurons, `ablated(lake, ...)`."""
+def compare_ablated(lake: Lake, reduced: Lake, before: ImageResult) -> ScoreAblation:
+    """One image's score by a detector, and by the same without some neurons, `ablated(lake, ...)`.
+
+    Args:
+        before: What `lake` found on the image.
+    """
     gone = {
         layer: np.setdiff1d(selection.neurons, reduced.selection_[layer].neurons)
         for layer, selection in lake.selection_.items()
     }
     warnings = tuple(found for found in reduced.memory_bank_.warnings if found not in lake.memory_bank_.warnings)
     neurons = {layer: chosen for layer, chosen in gone.items() if len(chosen)}
-    return ScoreAblation(neurons, lake.explain(image), reduced.explain(image), warnings)
+    return ScoreAblation(neurons, before, reduced.explain(before.image), warnings)
 
 
 def ablate_tests(
