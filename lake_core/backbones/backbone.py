@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lake_core.backbones.adapters import adapter_of
-from lake_core.backbones.adapters.base import Ceiling
+from lake_core.backbones.adapters.base import Adapter, Ceiling
 from lake_core.backbones.batch_size import BatchSize
 from lake_core.backbones.devices import checked_precision, convert_weights, exact_convolutions
 from lake_core.backbones.folding import fold_batch_norms
@@ -287,6 +288,12 @@ class Backbone:
                 maps[self.image_hook_point] = F.normalize(image.float(), dim=1)[:, :, None, None]
             rows = {key: value.flatten(2).transpose(1, 2).contiguous() for key, value in maps.items()}
             return rows if stay else {key: value.float().cpu() for key, value in rows.items()}
+
+    def with_tower(self, adapter: Adapter) -> "Backbone":
+        """The same backbone that computes with another copy of its image tower, which gets hooks of its own."""
+        other = copy(self)
+        other.adapter, other._hooks = adapter, Hooks(adapter.hooks(), adapter.patches)
+        return other
 
     def _replacement(self, hook_point: HookPoint, change: Change) -> Callable[[Tensor], Tensor]:
         def replacement(raw: Tensor) -> Tensor:

@@ -4,7 +4,7 @@
 `ImageResult`. Another weight makes a new `ImageResult` of the same `PatchScores`, which costs next to nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -69,11 +69,15 @@ def visual_maps(memory_bank: MemoryBank, distances: Mapping[int, Tensor]) -> Ten
     Returns:
         (..., n_patches of the fused grid) float32.
     """
+    return mean_over_layers(memory_bank.layers, memory_bank.grid, distances)
+
+
+def mean_over_layers(layers: Sequence[LearnedLayer], grid: PatchGrid, distances: Mapping[int, Tensor]) -> Tensor:
+    """The same for the layers of any memory bank, and the grid to bring them to."""
     total: Tensor | None = None
-    for layer in memory_bank.layers:
+    for layer in layers:
         distance = distances[layer.selection.layer]
-        share = distance[..., coarse_under(memory_bank.grid, layer.grid, distance.device)]
-        share = share / (layer.tau * len(memory_bank.layers))
+        share = distance[..., coarse_under(grid, layer.grid, distance.device)] / (layer.tau * len(layers))
         total = share if total is None else total + share
     if total is None:
         raise ValueError("no layer takes part")

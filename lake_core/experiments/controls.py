@@ -16,7 +16,7 @@ from lake_core.criteria import criteria
 from lake_core.data.images import InputImage
 from lake_core.detector.image_scores import image_scores
 from lake_core.detector.lake import Lake
-from lake_core.detector.reselection import with_neurons
+from lake_core.detector.neuron_choices import scores_by_choice
 from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.errors import LakeError
@@ -29,6 +29,7 @@ from lake_core.types import Labels, Neurons, Progress, counted
 Measure = Literal["auroc", "gap"]
 N_DRAWS = 99
 """Random selections that a selection is compared with: then the least two-sided p-value is 0.02."""
+_NO_TESTS = "There is no test image to tell from the normal ones; add at least one."
 
 
 # Separation ----------------------------------------------------------------------------------------------------------
@@ -54,16 +55,21 @@ def separation(lake: Lake, scores: Sequence[float] | np.ndarray, labels: Labels 
     Raises:
         LakeError: if there is no image.
     """
-    values = np.asarray(scores, dtype=np.float64)
-    if labels is not None and len(labels) != len(values):
-        raise ValueError(f"{len(labels)} labels for {len(values)} scores")
-    if len(values) == 0:
-        raise LakeError("There is no test image to tell from the normal ones; add at least one.")
+    return _separation(np.asarray(scores, dtype=np.float64), labels, float(lake.normal_scores_.mean()))
+
+
+def _separation(scores: np.ndarray, labels: Labels | None, normal_mean: float | None) -> float:
+    """The same from the normal images' mean score, which only the gap needs."""
+    if labels is not None and len(labels) != len(scores):
+        raise ValueError(f"{len(labels)} labels for {len(scores)} scores")
+    if len(scores) == 0:
+        raise LakeError(_NO_TESTS)
     if separation_measure(labels) == "auroc" and labels is not None:
-        area = known_auroc(labels, values)
+        area = known_auroc(labels, scores)
         assert area is not None
         return area
-    return float(values.mean() - lake.normal_scores_.mean())
+    assert normal_mean is not None
+    return float(scores.mean()) - normal_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +177,7 @@ def random_control(
     own = image_scores(lake, images)
     sizes = {layer: len(selection.neurons) for layer, selection in lake.selection_.items()}
     seeds = range(lake.config.seed + 1, lake.config.seed + n_draws + 1)
-    drawn = [_with(lake, _random(lake, sizes, seed), images, labels) for seed in counted(seeds, on_progress)]
+    drawn = _outcomes(lake, [_random(lake, sizes, seed) for seed in seeds], images, labels, on_progress)
     if labels is not None and separation_measure(labels) == "auroc":
         return RandomControl.of_scores(labels, own, [one.scores for one in drawn])
     return RandomControl(separation(lake, own, labels), np.array([one.separation for one in drawn]), "gap")
@@ -194,7 +200,7 @@ def sweep_k(
         ks: Numbers of neurons per layer that takes part; by default about nine from 1 to all on a log scale. More than
             a layer has means all of them, where every draw equals the selection.
         n_draws: Random selections per K, at least 1.
-        on_progress: Called after each K.
+        on_progress: Called after each selection.
     Returns:
         One row per K, ascending: k, selected, random_mean, random_std (over the draws, ddof 0), memory_bank_bytes
         (float32 memory banks of all layers).
@@ -205,15 +211,20 @@ def sweep_k(
     n_neurons = max(map(len, ranked.values()))
     wanted = sorted(set(log_scale(n_neurons) if ks is None else ks))
     seeds = range(lake.config.seed + 1, lake.config.seed + n_draws + 1)
+    # Where all neurons are kept, each draw would be the selection again.
+    draws = [(k, seed) for k in wanted for seed in (None, *seeds) if seed is None or k < n_neurons]
+    choices = [
+        {layer: order[:k] for layer, order in ranked.items()}
+        if seed is None
+        else _random(lake, dict.fromkeys(ranked, k), seed)
+        for k, seed in draws
+    ]
+    outcomes = _outcomes(lake, choices, images, labels, on_progress)
     rows = []
-    for k in counted(wanted, on_progress):
-        highest = {layer: order[:k] for layer, order in ranked.items()}
-        selected = _with(lake, highest, images, labels).separation
-        draws = [selected]
-        if k < n_neurons:
-            drawn = [_random(lake, dict.fromkeys(ranked, k), seed) for seed in seeds]
-            draws = [_with(lake, neurons, images, labels).separation for neurons in drawn]
-        rows.append((k, selected, float(np.mean(draws)), float(np.std(draws)), memory_bank_bytes(lake, k)))
+    for k in wanted:
+        selected, *drawn = [one.separation for (own, _), one in zip(draws, outcomes, strict=True) if own == k]
+        drawn = drawn or [selected]
+        rows.append((k, selected, float(np.mean(drawn)), float(np.std(drawn)), memory_bank_bytes(lake, k)))
     return pd.DataFrame(rows, columns=["k", "selected", "random_mean", "random_std", "memory_bank_bytes"])
 
 
@@ -267,14 +278,25 @@ class _Outcome(NamedTuple):
     scores: np.ndarray
 
 
-def _with(lake: Lake, neurons: Neurons, images: Sequence[InputImage], labels: Labels | None) -> _Outcome:
+def _outcomes(
+    lake: Lake,
+    choices: Sequence[Neurons],
+    images: Sequence[InputImage],
+    labels: Labels | None,
+    on_progress: Progress | None,
+) -> list[_Outcome]:
     """The same pipeline with other neurons; at chance level, with scores of 0, where nothing varies in them."""
-    try:
-        other = with_neurons(lake, neurons)
-    except LakeError:
-        return _Outcome(0.5 if separation_measure(labels) == "auroc" else 0.0, np.zeros(len(images)))
-    scores = image_scores(other, images)
-    return _Outcome(separation(other, scores, labels), scores)
+    if not images:
+        raise LakeError(_NO_TESTS)
+    is_gap = separation_measure(labels) == "gap"
+    scored = scores_by_choice(lake, images, choices, with_normals=is_gap, on_progress=on_progress)
+    outcomes = []
+    for one in scored:
+        if one is None:
+            outcomes.append(_Outcome(0.0 if is_gap else 0.5, np.zeros(len(images))))
+        else:
+            outcomes.append(_Outcome(_separation(one.scores, labels, one.normal_mean), one.scores))
+    return outcomes
 
 
 def _random(lake: Lake, sizes: Mapping[int, int], seed: int) -> dict[int, np.ndarray]:

@@ -9,7 +9,6 @@ parameters that share the weights' memory and only read it, so that no other hoo
 passes take turns with those of the backbone, one batch at a time.
 """
 
-import copy
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from lake_core.backbones.adapters.base import Adapter
 from lake_core.backbones.backbone import FORWARD_LOCK, Backbone
 from lake_core.backbones.hooks import Hook
 from lake_core.backbones.patch_grid import Placement
+from lake_core.backbones.towers import private_copy
 from lake_core.config import require_one_of, require_whole
 from lake_core.data.images import InputImage
 from lake_core.types import HookPoint, Progress
@@ -137,7 +137,7 @@ def neuron_attribution(
             return (map_brc * weights_rc).sum((1, 2))
 
         _stop_after(adapter, hook_point.layer)
-        pixels = backbone.prepare(image)[None].clone()
+        pixels = backbone.prepare(image)[None].clone(memory_format=adapter.memory_format)
         output = NeuronOutput(adapter.visual, adapter.hooks()[hook_point], activation)
         if method == "gradient":
             value, found = gradient(output, pixels.to(backbone.device), on_progress)
@@ -243,18 +243,6 @@ def baseline_of(pixels: Tensor, placement: Placement, baseline: Baseline) -> Ten
         sigma = BLUR * max(placement.height, placement.width)
         start[where] = torch.from_numpy(gaussian_filter(box.numpy(), (0, sigma, sigma), mode="reflect"))
     return start
-
-
-def private_copy(adapter: Adapter) -> Adapter:
-    """The tower again, with its own modules, hooks and parameters; the weights' memory is shared and only read."""
-    memo: dict[int, Any] = {
-        id(own): nn.Parameter(own.detach(), requires_grad=False) for own in adapter.visual.parameters()
-    }
-    visual = copy.deepcopy(adapter.visual, memo)
-    for module in visual.modules():
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
-    return type(adapter)(visual)
 
 
 class _Reached(Exception):

@@ -227,16 +227,21 @@ def _shuffles(shapes: Sequence[tuple[int, int]], n_draws: int, rng: np.random.Ge
     for draw in draws:
         shift, mirror, turns = rng.random(2), rng.integers(2), rng.integers(4)
         source = np.arange(len(shapes))
-        for shape in set(shapes):
+        moved = {shape: _moved(shape, shift, bool(mirror), int(turns)) for shape in set(shapes)}
+        for shape in moved:
             alike = np.array([i for i, other in enumerate(shapes) if other == shape])
             source[alike] = rng.permutation(alike)
-        for i, (rows, cols) in enumerate(shapes):
-            cells = np.arange(rows * cols).reshape(rows, cols)
-            cells = np.roll(cells, (int(shift[0] * rows), int(shift[1] * cols)), axis=(0, 1))
-            cells = cells[:, ::-1] if mirror else cells
-            cells = np.rot90(cells, int(turns) if rows == cols else 2 * int(turns % 2))
-            draw[starts[i] : starts[i + 1]] = starts[source[i]] + cells.reshape(-1)
+        for i, shape in enumerate(shapes):
+            draw[starts[i] : starts[i + 1]] = starts[source[i]] + moved[shape]
     return draws
+
+
+def _moved(shape: tuple[int, int], shift: np.ndarray, mirror: bool, turns: int) -> np.ndarray:
+    """(rows * cols,) int64: from where each patch of a map of that shape takes its value."""
+    rows, cols = shape
+    cells = np.roll(np.arange(rows * cols).reshape(shape), (int(shift[0] * rows), int(shift[1] * cols)), axis=(0, 1))
+    cells = cells[:, ::-1] if mirror else cells
+    return np.rot90(cells, turns if rows == cols else 2 * (turns % 2)).reshape(-1)
 
 
 def _rotation(width: int, rng: np.random.Generator) -> np.ndarray:

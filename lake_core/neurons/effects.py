@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lake_core.backbones.adapters.native_vit import NativeViT
 from lake_core.backbones.backbone import Backbone, Change
+from lake_core.backbones.towers import Tail
 from lake_core.data.images import InputImage
 from lake_core.types import HookPoint, Progress, counted
 
@@ -73,17 +74,15 @@ def ablation_effects(
     Returns:
         (len(neurons), joint) float32; all but zero where a neuron is never above its mean.
     """
-    batches = [
-        torch.stack([backbone.prepare(image) for image in images[start : start + _BATCH]])
-        for start in range(0, len(images), _BATCH)
-    ]
     whole_image = backbone.image_hook_point
-    whole = [backbone.forward(batch, {whole_image})[whole_image][:, 0] for batch in batches]
+    pixels = torch.stack([backbone.prepare(image) for image in images])
+    tail = Tail(backbone, hook_point.layer, pixels, _BATCH)
+    whole = tail.forward({whole_image})[whole_image][:, 0]
     effects = np.zeros((len(neurons), backbone.joint_width), dtype=np.float32)
     for row, neuron in enumerate(counted(neurons, on_progress)):
         changes = {hook_point: clipped(int(neuron), float(ceilings[neuron]))}
-        ablated = [backbone.forward(batch, {whole_image}, changes)[whole_image][:, 0] for batch in batches]
-        effects[row] = (torch.cat(whole) - torch.cat(ablated)).mean(0).numpy()
+        ablated = tail.forward({whole_image}, changes)[whole_image][:, 0]
+        effects[row] = (whole - ablated).mean(0).numpy()
     return effects
 
 

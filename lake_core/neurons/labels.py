@@ -36,7 +36,8 @@ class LabelConfig:
     """How concept labels are tested.
 
     Attributes:
-        with_effect: Also take the route by effect. By ablation it costs one forward pass for each image and neuron.
+        with_effect: Also take the route by effect. By ablation it costs a pass through the rest of the
+            network for each image and neuron.
         n_draws: Draws of the nulls of the agreement.
         n_random: Random neurons of the layer that make the null of an effect by ablation, among those that vary over
             the normal images; 39 besides the neuron itself must have an effect, or p-values cannot reach 0.05 / 2.
@@ -133,11 +134,15 @@ def n_label_passes(
     n_images: int,
     n_neurons: int = 1,
     config: LabelConfig = DEFAULT_LABELS,
-) -> int:
-    """Images that go through the network to label so many neurons of a hook point, at most; the control costs none."""
+) -> float:
+    """About how many whole passes of an image it takes to label so many neurons of a hook point, at most.
+
+    A pass from the hook point's layer on counts by its share of the layers; the control costs none.
+    """
     if not config.with_effect or written_directions(backbone, hook_point) is not None:
-        return 0
-    return (1 + n_neurons + config.n_random) * min(n_images, config.n_ablated_images)
+        return 0.0
+    share = 1 - (hook_point.layer - 1) / len(backbone.layers)
+    return (1 + share * (1 + n_neurons + config.n_random)) * min(n_images, config.n_ablated_images)
 
 
 def _labels(

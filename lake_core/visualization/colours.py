@@ -120,13 +120,13 @@ def value_colours(values: np.ndarray, scale: ValueScale) -> ByteArray:
 
 def _colours(name: str, shares: np.ndarray) -> ByteArray:
     table = _colour_table(name)
-    index: NDArray[np.intp] = np.minimum((shares * len(table)).astype(np.intp), len(table) - 1)
-    return np.asarray(table[index])
+    index: NDArray[np.uint8] = np.minimum(shares * len(table), len(table) - 1).astype(np.uint8)
+    return table.take(index, axis=0)
 
 
 @cache
 def _colour_table(name: str) -> ByteArray:
-    """(n_colours, 3) uint8 of a colour map, which Matplotlib looks up far more slowly."""
+    """(at most 256, 3) uint8 of a colour map, which Matplotlib looks up far more slowly."""
     import matplotlib  # takes half a second
 
     colours = matplotlib.colormaps[name]

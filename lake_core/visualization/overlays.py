@@ -125,9 +125,10 @@ def _spread(
 
 def _smoothstep(x: np.ndarray, start: float, end: float) -> FloatArray:
     """From 0 at start to 1 at end, 0 for NaN."""
-    t: np.ndarray = np.clip((np.nan_to_num(x, nan=start) - start) / (end - start), 0, 1)
-    eased: np.ndarray = t * t * (3 - 2 * t)
-    return eased.astype(np.float32)
+    t = np.asarray((x - start) / (end - start), dtype=np.float32)
+    np.clip(t, 0, 1, out=t)
+    t[np.isnan(t)] = 0
+    return t * t * (3 - 2 * t)
 
 
 def _blend(base: Image.Image, colours: ByteArray, cover: FloatArray, opacity: float) -> Image.Image:

@@ -158,6 +158,18 @@ def test_opening_the_page_of_another_neuron(benchmark: Any, ratios: list[str], o
     measured(benchmark, ratios, "another neuron's page", another, app)
 
 
+def test_another_opacity_on_the_page_of_a_neuron(
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]
+) -> None:
+    """All maps are drawn anew: each opacity is met once."""
+    app, values = opened("neurons"), iter(np.arange(0.1, 0.7, 0.05).round(2))
+
+    def another() -> None:
+        app.slider(key="neuron_opacity").set_value(float(next(values)))
+
+    measured(benchmark, ratios, "overlay opacity on a neuron's page", another, app)
+
+
 def test_changing_k_on_the_x_ray(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
     app = opened("selection", selection_view="Layers at a glance")
     values = cycle(range(30, 130, 7))
@@ -180,6 +192,43 @@ def test_moving_the_weight_on_explain(
         next(one for one in app.sidebar.slider if one.label.startswith("Fusion weight")).set_value(next(values))
 
     measured(benchmark, ratios, f"fusion weight moved on Explain ({section})", another, app)
+
+
+def test_more_neurons_on_the_contact_sheet(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app, numbers = opened("explain", explain_section="Neurons of a layer"), cycle(range(12, 30, 3))
+
+    def another() -> None:
+        app.slider(key="sheet_n").set_value(next(numbers))
+
+    measured(benchmark, ratios, "another number of neurons on Explain's contact sheet", another, app)
+
+
+@pytest.mark.parametrize("section", ["Images", "Table", "Histogram"])
+def test_moving_the_threshold_on_results(
+    benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], section: str
+) -> None:
+    """All score maps are drawn anew: each threshold is met once."""
+    app, values = opened("results", results_section=section), iter(np.arange(0.8, 1.8, 0.1).round(2))
+
+    def another() -> None:
+        app.slider(key="threshold_slider").set_value(float(next(values)))
+
+    measured(benchmark, ratios, f"threshold moved on Results ({section})", another, app)
+
+
+def test_more_images_on_compare(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:
+    app, numbers = opened("compare"), cycle(range(3, 9))
+
+    def another() -> None:
+        app.slider(key="n_compared").set_value(next(numbers))
+
+    measured(benchmark, ratios, "another number of images on Compare", another, app)
+
+
+@pytest.mark.parametrize("page", ["images", "results", "selection", "compare", "evaluate", "interventions"])
+def test_a_page_again(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest], page: str) -> None:
+    """With nothing changed: what every click on it takes at least."""
+    measured(benchmark, ratios, f"the page {page} again", lambda: None, opened(page))
 
 
 def test_fixing_a_patch_on_explain(benchmark: Any, ratios: list[str], opened: Callable[..., AppTest]) -> None:

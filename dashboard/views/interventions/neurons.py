@@ -119,7 +119,7 @@ def ablate_from_score(found: Analysis, score: ImageResult) -> None:
     neurons = choose_neurons(found, score, "off")
     if not neurons:
         return
-    outcome = compare_ablated(found.lake, without(found, neurons), score.image)
+    outcome = compare_ablated(found.lake, without(found, neurons), score)
     st.markdown(f"**{escaped(sentence(outcome.finding))}**")
     for warning in outcome.warnings:
         warn(sentence(warning))

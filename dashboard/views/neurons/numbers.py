@@ -26,7 +26,7 @@ PAIRS = ((NORMAL, TEST), (INSIDE, OUTSIDE), (DEFECTIVE, GOOD))
 def groups_of(view: NeuronView) -> dict[str, np.ndarray]:
     """Values of patches by what they belong to: inside and outside of masks, and by label, where there are any."""
     groups = {NORMAL: flat(view.normals), TEST: flat(view.tests)}
-    masked = [found for example in view.found.workspace.tests if (found := view.by_mask(example)) is not None]
+    masked = [found for found in view.by_mask[len(view.normals) :] if found is not None]
     if masked:
         groups[INSIDE] = np.concatenate([inside for inside, _ in masked])
         groups[OUTSIDE] = np.concatenate([outside for _, outside in masked])
@@ -60,19 +60,20 @@ def distribution(view: NeuronView) -> None:
 def table_of(view: NeuronView) -> pd.DataFrame:
     """One row per image: what the neuron does on it."""
     n_normals = len(view.normals)
-    rows = []
-    for index, (example, own) in enumerate(zip(view.examples, view.values, strict=True)):
-        on_image = own[np.isfinite(own)]
-        levels = np.quantile(on_image, [0.0, 0.5, 0.99, 1.0])
-        masked = view.by_mask(example)
+    values, rows = np.stack(view.values), []
+    # NaN off the image; where there is none, all images are sorted at once.
+    quantile, mean = (np.nanquantile, np.nanmean) if np.isnan(values).any() else (np.quantile, np.mean)
+    levels_il, means_i = quantile(values, [0.0, 0.5, 0.99, 1.0], axis=1).T, mean(values, axis=1)
+    for index, example in enumerate(view.examples):
+        masked = view.by_mask[index]
         rows.append(
             {
                 "side": "normal" if index < n_normals else "test",
                 "path": example.image.name,
                 "label": example.label,
-                "mean": on_image.mean(),
+                "mean": means_i[index],
             }
-            | dict(zip(("min", "median", "q99", "max"), levels, strict=True))
+            | dict(zip(("min", "median", "q99", "max"), levels_il[index], strict=True))
             | ({} if masked is None else {"mean_inside_mask": masked[0].mean(), "mean_outside_mask": masked[1].mean()})
         )
     return pd.DataFrame(rows)

@@ -86,11 +86,14 @@ class NeuronView:
         )
         return self.values[position]
 
-    def by_mask(self, example: Example) -> tuple[np.ndarray, np.ndarray] | None:
-        """The values of patches that touch the defect's mask, and of the others; None without both."""
+    @cached_property
+    def by_mask(self) -> list[tuple[np.ndarray, np.ndarray] | None]:
+        """For each of `values` those of patches that touch the defect's mask, and the others; None without both."""
+        return [self._by_mask(example, own) for example, own in zip(self.examples, self.values, strict=True)]
+
+    def _by_mask(self, example: Example, own: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         if example.mask is None or not example.mask.any():
             return None
-        own = self.value_on(example)
         placement = self.found.lake.backbone.placement(example.image)
         defect, on_image = mask_to_patches(example.mask, self.grid, placement) > 0, np.isfinite(own)
         inside, outside = own[defect & on_image], own[~defect & on_image]

@@ -201,7 +201,7 @@ def test_a_detector_and_its_reduced_one_give_the_neurons_between_them(
 ) -> None:
     lake = lakes("native-vit")
     off = three_of_each(lake)
-    found = compare_ablated(lake, ablated(lake, off), noise_images[5])
+    found = compare_ablated(lake, ablated(lake, off), lake.explain(noise_images[5]))
     assert {layer: neurons.tolist() for layer, neurons in found.neurons.items()} == {
         layer: sorted(neurons) for layer, neurons in off.items()
     }

@@ -162,7 +162,7 @@ def test_long_work_can_be_cancelled(lake: Lake, tests: list[InputImage]) -> None
         with pytest.raises(Cancelled):
             work(stop)
         assert [done for done, _ in seen] == [1, 2]
-        assert seen[0][1] in (9, 10)
+        assert seen[0][1] in (9, 18, 10)
 
 
 def test_an_unfitted_detector_is_refused(small_cnn: Backbone) -> None:

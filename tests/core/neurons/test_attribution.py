@@ -26,7 +26,6 @@ from lake_core.neurons.attribution import (
     gradient,
     integrated_gradients,
     neuron_attribution,
-    private_copy,
 )
 from lake_core.types import HookPoint
 from tests.core.tiny import OpenTiny, Tiny
@@ -188,15 +187,6 @@ def test_half_precision_weights_are_explained_in_float32(open_tiny: OpenTiny, no
     found = [neuron_attribution(one, noise_images[0], HIDDEN, 1, 2, config=integrated(8)) for one in (half, whole)]
     np.testing.assert_allclose(found[0].map, found[1].map, atol=0.1 * np.abs(found[1].map).max())
     assert {parameter.dtype for parameter in half.adapter.visual.parameters()} == {torch.bfloat16}
-
-
-def test_the_private_copy_shares_weights_and_nothing_else(backbone: Backbone) -> None:
-    own, private = backbone.adapter.visual, private_copy(backbone.adapter).visual
-    assert not {id(m) for m in own.modules()} & {id(m) for m in private.modules()}
-    assert not {id(p) for p in own.parameters()} & {id(p) for p in private.parameters()}
-    assert [p.data_ptr() for p in own.parameters()] == [p.data_ptr() for p in private.parameters()]
-    assert not any(p.requires_grad for p in private.parameters())
-    assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in private.modules()) == 0
 
 
 def test_captures_of_another_thread_stay_right_meanwhile(backbone: Backbone, noise_images: list[InputImage]) -> None:
