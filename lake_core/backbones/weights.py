@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from huggingface_hub.errors import HFValidationError
+
 from lake_core.backbones.fetching import weights_of
-from lake_core.backbones.hub import CONFIG_NAME, cached_file
+from lake_core.backbones.hub import CONFIG_NAME, cached_file, no_repository
 from lake_core.backbones.registry import Source, parse_spec
 from lake_core.data.samples import assets_folder
 
@@ -21,7 +23,11 @@ def weights_digests(spec: str) -> dict[str, str]:
     Raises:
         BackboneError: if the spec names nothing that could be opened.
     """
-    return {name: _digest(path) for name, path in sorted(_files(parse_spec(spec)).items())}
+    source = parse_spec(spec)
+    try:
+        return {name: _digest(path) for name, path in sorted(_files(source).items())}
+    except HFValidationError:
+        raise no_repository(spec, source.name) from None
 
 
 def name_without_path(spec: str) -> str:

@@ -9,9 +9,10 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.devices import device_name
 from lake_core.backbones.registry import SHIPPED
 from lake_core.backbones.weights import name_without_path, weights_digests
+from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
-from lake_core.errors import ProjectError
+from lake_core.errors import LakeError, ProjectError
 from lake_core.projects.manifest import ImageScores, MadeWith, Manifest, SavedScores
 from lake_core.projects.project import Project
 from lake_core.types import Progress
@@ -49,19 +50,23 @@ class Verification:
     Attributes:
         n_numbers: Scores compared: the threshold, one of each normal image and three of each test image.
         differences: Those that differ by more than TOLERANCE, greatest first.
-        causes: What differs besides, one sentence each: weights, versions, device.
+        causes: What differs besides, one sentence each: backbone, weights, versions, device.
+        fault: Why the scores cannot be computed with this backbone; "" where they were.
     """
 
     n_numbers: int
     differences: tuple[Difference, ...]
     causes: tuple[str, ...]
+    fault: str = ""
 
     @property
     def agrees(self) -> bool:
-        return not self.differences
+        return not self.differences and not self.fault
 
     def sentences(self) -> list[str]:
         """What is said of it: whether the scores agree, and what differs."""
+        if self.fault:
+            return [f"The scores cannot be computed here: {self.fault}", *self.causes]
         if self.agrees:
             return [f"All {self.n_numbers} numbers agree to {TOLERANCE:g}.", *self.causes]
         worst = self.differences[0]
@@ -114,22 +119,21 @@ def check(project: Project, backbone: Backbone, on_progress: Progress | None = N
         on_progress: Called with images done and in all; may raise to cancel.
     Raises:
         ProjectError: if the project holds no scores, or an image in it cannot be decoded.
-        LakeError: if they cannot be computed with this backbone.
     """
     manifest = project.manifest
     if manifest.scores is None:
         raise ProjectError("The project holds no scores, so there is nothing to compare: run it and save it again.")
     dataset = project.dataset()
-    normals, tests = ([example.image for example in side] for side in (dataset.normals, dataset.tests))
-    lake = Lake(backbone, manifest.configuration.config())
-    lake.store.ensure([*normals, *tests], lake.hook_points, on_progress)
-    now = scores_of(lake.fit(normals), lake.explain_all(tests))
-    here = made_with(backbone.spec, device_name(backbone.device))
     saved, spec = manifest.configuration.spec, name_without_path(backbone.spec)
+    differs = [f"The backbone differs: {saved} in the project, {spec} here."] if saved != spec else []
+    differs += causes(manifest.made_with, made_with(backbone.spec, device_name(backbone.device)))
+    try:
+        now = _scores(Lake(backbone, manifest.configuration.config()), dataset, on_progress)
+    except LakeError as error:  # a layer that this backbone lacks, or nothing varies in it
+        return Verification(0, (), tuple(differs), str(error))
     compared = list(_compared(manifest, manifest.scores, now))
     differing = sorted((one for one in compared if one.relative > TOLERANCE), key=lambda one: -one.relative)
-    other = (f"The backbone differs: {saved} in the project, {spec} here.",) if saved != spec else ()
-    return Verification(len(compared), tuple(differing), (*other, *causes(manifest.made_with, here)))
+    return Verification(len(compared), tuple(differing), tuple(differs))
 
 
 def causes(then: MadeWith, now: MadeWith) -> Iterator[str]:
@@ -144,6 +148,12 @@ def causes(then: MadeWith, now: MadeWith) -> Iterator[str]:
             yield f"The version of {name} differs: {own} in the project, {other} here."
     if then.device != now.device:
         yield f"The device differs: {then.device} in the project, {now.device} here."
+
+
+def _scores(lake: Lake, dataset: Dataset, on_progress: Progress | None) -> SavedScores:
+    normals, tests = ([example.image for example in side] for side in (dataset.normals, dataset.tests))
+    lake.store.ensure([*normals, *tests], lake.hook_points, on_progress)
+    return scores_of(lake.fit(normals), lake.explain_all(tests))
 
 
 def _compared(manifest: Manifest, then: SavedScores, now: SavedScores) -> Iterator[Difference]:

@@ -1,6 +1,7 @@
 """`NAME.lake`: a project as one ZIP file, written whole or not at all and read strictly (docs/project-file.md)."""
 
 import os
+import re
 import secrets
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ FILES = "files/"
 """Folder of the files, each named by its sha256."""
 MAX_RATIO = 200
 """Of the unpacked bytes to those of the file; we do not compress, but who unpacks and packs one again may."""
+_FILE = re.compile(f"{FILES}[0-9a-f]{{64}}")
 _DATE = (1980, 1, 1, 0, 0, 0)
 _REMEDY = "save the project again"
 
@@ -56,8 +58,9 @@ def read_project(source: Path | bytes, name: str | None = None) -> Project:
         archive = Archive(data, name, _REMEDY)
         if archive.n_bytes > MAX_RATIO * len(data):
             raise ProjectError(f"{name} unpacks to more than {MAX_RATIO} times its size, as no project does.")
-        if archive.names.count(MANIFEST) != 1:
+        if MANIFEST not in archive.names:
             raise ProjectError(f"{name} is a ZIP archive, but no project: it holds no {MANIFEST}.")
+        _check_kinds(archive.names, name)
         manifest = read_manifest(archive.read(PurePosixPath(MANIFEST)), name)
         _check_names(archive.names, {MANIFEST, *(FILES + sha256 for sha256 in manifest.files)}, name)
         files = {sha256: archive.read(PurePosixPath(FILES + sha256)) for sha256 in sorted(manifest.files)}
@@ -85,6 +88,13 @@ def write_whole(path: Path, data: bytes) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _check_kinds(found: tuple[str, ...], name: str) -> None:
+    """Refuses what no project has, before anything is read: to an archive "../manifest.json" is a manifest, too."""
+    strange = [one for one in found if one != MANIFEST and not _FILE.fullmatch(one)]
+    if strange:
+        raise ProjectError(f"{name} holds {strange[0][:60]!r}, which does not belong to a project: {_REMEDY}.")
 
 
 def _check_names(found: tuple[str, ...], expected: set[str], name: str) -> None:
