@@ -1,5 +1,6 @@
 """Data sets of images: folders in MVTec's layout or plain ones, uploads and archives, and the built-in samples."""
 
+import os
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -213,9 +214,9 @@ def free_path(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosix
 
 
 def _mask_folders(root: Path) -> list[Path]:
-    """The folders of masks in a data set's folder."""
-    inside = [path for path in root.iterdir() if role_of(PurePosixPath(path.name, "x.png")).role == "mask"]
-    return [path for path in inside if path.is_dir()]
+    """The folders of masks in a data set's folder, if it may be read."""
+    found = [Path(entry) for entry in os.scandir(root) if entry.is_dir()] if os.access(root, os.R_OK) else []
+    return [folder for folder in found if role_of(PurePosixPath(folder.name, "x.png")).role == "mask"]
 
 
 def _remarks(placed: Iterable[Placed]) -> list[str]:
