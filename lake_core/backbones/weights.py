@@ -32,12 +32,10 @@ def weights_digests(spec: str) -> dict[str, str]:
 
 def name_without_path(spec: str) -> str:
     """A spec with only the last part of each path, for files that others read: they tell nothing of this machine."""
-    source = parse_spec(spec)
-    if source.scheme == "local-dir":
-        return f"local-dir:{_last(source.name)}"
-    if source.scheme == "checkpoint":
-        return f"checkpoint:{_last(source.name)}@{_last(source.detail)}"
-    return spec
+    scheme, _, rest = spec.partition(":")
+    if scheme not in ("local-dir", "checkpoint"):
+        return spec
+    return f"{scheme}:" + "@".join(_last(path) for path in rest.split("@"))
 
 
 def _files(source: Source) -> Mapping[str, Path]:

@@ -23,6 +23,7 @@ from lake_core.cli.options import (
     Host,
     ImageSize,
     JsonOut,
+    KeepDays,
     Layers,
     LeakageCheck,
     Methods,
@@ -38,6 +39,7 @@ from lake_core.cli.options import (
     Seeds,
     Shots,
     SiteName,
+    StoreFolder,
     Test,
     TurnNormals,
 )
@@ -347,12 +349,14 @@ def dashboard(
         Path | None,
         typer.Option(metavar="DIR", help="Folder with data sets that visitors may evaluate on; default: $LAKE_DATA."),
     ] = None,
+    store: StoreFolder = None,
+    keep_days: KeepDays = None,
     headless: NoBrowser = False,
 ) -> None:
     """Open the dashboard in the browser."""
     from lake_core.cli.dashboard import Begin, launch
 
-    launch(port, host, Begin(sample=sample, data=data), open_browser=not headless)
+    launch(port, host, Begin(sample=sample, data=data, store=store, keep_days=keep_days), open_browser=not headless)
 
 
 if __name__ == "__main__":

@@ -38,17 +38,23 @@ class Begin:
         sample: Built-in sample that is open.
         project: Project file that is open.
         data: The folder below which visitors may choose data sets to evaluate on; None leaves it to LAKE_DATA.
+        store: Where shared projects and visitors' work lie; None leaves it to LAKE_STORE, else to the user's data.
+        keep_days: Days after which the store forgets a project; None is the store's own limit.
     """
 
     sample: str | None = None
     project: Path | None = None
     data: Path | None = None
+    store: Path | None = None
+    keep_days: float | None = None
 
     def arguments(self) -> list[str]:
         """What the dashboard's script is given."""
-        data, project = (None if path is None else str(path.resolve()) for path in (self.data, self.project))
-        named = {"--sample": self.sample, "--project": project, "--data": data}
-        return [word for name, value in named.items() if value is not None for word in (name, value)]
+        paths = {"--project": self.project, "--data": self.data, "--store": self.store}
+        named = {name: str(path.resolve()) for name, path in paths.items() if path is not None}
+        named |= {} if self.sample is None else {"--sample": self.sample}
+        named |= {} if self.keep_days is None else {"--keep-days": f"{self.keep_days:g}"}
+        return [word for name_and_value in named.items() for word in name_and_value]
 
 
 def launch(

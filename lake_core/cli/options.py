@@ -74,5 +74,6 @@ StoreFolder = Annotated[
     ),
 ]
 KeepDays = Annotated[
-    float, typer.Option("--keep-days", min=0.01, metavar="N", help="Days after which the store forgets a project.")
+    float | None,
+    typer.Option("--keep-days", min=0.01, metavar="N", help="Days until the store forgets a project; default 90."),
 ]

@@ -55,13 +55,16 @@ class Dataset:
     problems: tuple[str, ...] = ()
 
 
-def read_example(entry: Entry) -> Example:
+def read_example(entry: Entry, *, keep_encoded: bool = False) -> Example:
     """Read an image and its mask.
 
+    Args:
+        entry: Of a data set's index.
+        keep_encoded: As for `read_image`.
     Raises:
         ImageError: if either cannot be used.
     """
-    image = read_image(entry.path, entry.name)
+    image = read_image(entry.path, entry.name, keep_encoded=keep_encoded)
     return Example(image, entry.label, entry.kind, united_mask(entry.masks, image.size))
 
 

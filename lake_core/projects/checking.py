@@ -1,7 +1,7 @@
 """Scores of a project computed again, and what differs where they do not agree."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from lake_core.version import METHOD_VERSION, package_version
 
 TOLERANCE = 1e-4
 """Relative difference up to which two scores agree: what float32 leaves open."""
+_NO_SCORES = "The project holds no scores, so there is nothing to compare: run it and save it again."
 _PACKAGES = ("torch", "open_clip_torch", "timm")
 
 
@@ -122,18 +123,34 @@ def check(project: Project, backbone: Backbone, on_progress: Progress | None = N
     """
     manifest = project.manifest
     if manifest.scores is None:
-        raise ProjectError("The project holds no scores, so there is nothing to compare: run it and save it again.")
+        raise ProjectError(_NO_SCORES)
     dataset = project.dataset()
-    saved, spec = manifest.configuration.spec, name_without_path(backbone.spec)
-    differs = [f"The backbone differs: {saved} in the project, {spec} here."] if saved != spec else []
-    differs += causes(manifest.made_with, made_with(backbone.spec, device_name(backbone.device)))
+    here = made_with(backbone.spec, device_name(backbone.device))
     try:
         now = _scores(Lake(backbone, manifest.configuration.config()), dataset, on_progress)
     except LakeError as error:  # a layer that this backbone lacks, or nothing varies in it
-        return Verification(0, (), tuple(differs), str(error))
+        found = Verification(0, (), tuple(causes(manifest.made_with, here)), str(error))
+    else:
+        found = compare(manifest, now, here)
+    saved, spec = manifest.configuration.spec, name_without_path(backbone.spec)
+    if saved != spec:
+        found = replace(found, causes=(f"The backbone differs: {saved} in the project, {spec} here.", *found.causes))
+    return found
+
+
+def compare(manifest: Manifest, now: SavedScores, here: MadeWith) -> Verification:
+    """Compares the scores of a project with others of the same images.
+
+    Args:
+        here: What these depend on.
+    Raises:
+        ProjectError: if the project holds no scores.
+    """
+    if manifest.scores is None:
+        raise ProjectError(_NO_SCORES)
     compared = list(_compared(manifest, manifest.scores, now))
     differing = sorted((one for one in compared if one.relative > TOLERANCE), key=lambda one: -one.relative)
-    return Verification(len(compared), tuple(differing), tuple(differs))
+    return Verification(len(compared), tuple(differing), tuple(causes(manifest.made_with, here)))
 
 
 def causes(then: MadeWith, now: MadeWith) -> Iterator[str]:

@@ -128,8 +128,13 @@ def _saved(examples: Sequence[Example], files: dict[str, bytes]) -> tuple[SavedI
     """The entries of images; their files are added to `files`."""
     saved = []
     for example, name in zip(examples, _names(example.image.name for example in examples), strict=True):
-        sha256 = _added(example.image.encoded or _png(example.image), files)
-        mask = None if example.mask is None or not example.mask.any() else _added(_mask_png(example.mask), files)
+        image = example.image
+        sha256, data = (image.sha256, image.encoded) if image.encoded is not None else _png(image)
+        files[sha256] = data
+        mask = None
+        if example.mask is not None and example.mask.any():
+            mask, data = _mask_png(example.mask)
+            files[mask] = data
         values = {"name": name, "sha256": sha256, "label": example.label, "mask": mask}
         kind = None if example.kind is None else printable(example.kind)
         saved.append(checked(SavedImage, values | {"kind": kind}))
@@ -147,21 +152,16 @@ def _names(names: Iterable[str]) -> list[str]:
     return found
 
 
-def _added(data: bytes, files: dict[str, bytes]) -> str:
-    sha256 = sha256_of(data)
-    files[sha256] = data
-    return sha256
-
-
-def _png(image: InputImage) -> bytes:
+def _png(image: InputImage) -> tuple[str, bytes]:
     return _encoded(Image.fromarray(image.rgb))
 
 
-def _mask_png(mask: np.ndarray) -> bytes:
+def _mask_png(mask: np.ndarray) -> tuple[str, bytes]:
     return _encoded(Image.fromarray(mask))
 
 
-def _encoded(image: Image.Image) -> bytes:
+def _encoded(image: Image.Image) -> tuple[str, bytes]:
+    """sha256 and bytes of a PNG."""
     buffer = BytesIO()
     image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return sha256_of(buffer.getvalue()), buffer.getvalue()

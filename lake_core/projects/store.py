@@ -13,9 +13,10 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -47,7 +48,7 @@ class Limits:
     """
 
     max_bytes: int = 10_000_000_000
-    max_projects: int = 2000
+    max_projects: int = 10_000
     keep_days: float = 90.0
 
 
@@ -72,6 +73,14 @@ def store_folder(given: Path | None = None) -> Path:
     """The folder of --store, else of the environment's LAKE_STORE, else one of this user's data."""
     named = os.environ.get(VARIABLE, "").strip()
     return given or (Path(named) if named else Path(user_data_dir("lake-explorer", appauthor=False)) / "projects")
+
+
+def store_of(arguments: Sequence[str] = ()) -> "Store":
+    """The store that a program's arguments name: its folder after --store, and days after --keep-days."""
+    named = dict(pairwise(arguments))
+    folder, days = named.get("--store"), named.get("--keep-days")
+    limits = Limits() if days is None else Limits(keep_days=float(days))
+    return Store(store_folder(None if folder is None else Path(folder)), limits)
 
 
 def new_identity() -> str:

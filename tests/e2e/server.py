@@ -39,19 +39,28 @@ def running_dashboard(log: Path, *arguments: str) -> Iterator[str]:
         Its address.
     """
     port = free_port()
+    process = start_dashboard(log, port, *arguments)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def start_dashboard(log: Path, port: int, *arguments: str) -> subprocess.Popen[bytes]:
+    """Starts `lake dashboard` and waits until it answers; its store of projects lies beside the log."""
     lake = Path(sys.executable).with_name("lake")
     command = [str(lake), "dashboard", "--port", str(port), "--headless", *arguments]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "LAKE_STORE": str(log.with_name("store"))}
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_until_healthy(address, process, log)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    try:
+        _wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
+    except BaseException:
+        process.kill()
+        process.wait(timeout=20)
+        raise
+    return process
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -19,7 +19,7 @@ from lake_core.data.images import read_image
 from lake_core.errors import LakeError, ProjectError
 from lake_core.projects import manifest as limits
 from lake_core.projects.manifest import Configuration, Parameters
-from lake_core.projects.project import Project, project_of
+from lake_core.projects.project import Project, project_of, sha256_of
 from lake_core.projects.project_file import project_bytes, read_project, write_project
 from tests.core.data.folders import png
 from tests.core.projects.cases import CONFIG, MADE, entries, images, packed, project, with_manifest
@@ -222,7 +222,8 @@ def test_a_project_that_somebody_packed_again_is_read() -> None:
 def test_an_image_that_cannot_be_decoded_is_said() -> None:
     torn = png(7)[:60]
     dataset = images()
-    broken = replace(dataset.tests[0], image=replace(dataset.tests[0].image, encoded=torn))
+    image = replace(dataset.tests[0].image, encoded=torn, sha256=sha256_of(torn))
+    broken = replace(dataset.tests[0], image=image)
     given = replace(dataset, tests=(broken, *dataset.tests[1:]))
     data = project_bytes(project_of(given, Configuration.of("lake-cnn", None, LakeConfig()), MADE))
     assert "An image of the project cannot be used." in refusal(data)
