@@ -4,7 +4,7 @@ import sys
 
 import streamlit as st
 
-from dashboard.services.analysis import Analysis, analyse, hook_points_to_compute, resolved
+from dashboard.services.analysis import Analysis, analyse, filled, hook_points_to_compute, resolved
 from dashboard.services.models import known_specs, model, must_be_downloaded
 from dashboard.services.snapshot import Snapshot
 from dashboard.settings import ModelKey, Note, Pin, Settings
@@ -13,7 +13,8 @@ from lake_core.backbones.devices import device_name
 from lake_core.backbones.weights import name_without_path
 from lake_core.config import FitConfig, LakeConfig
 from lake_core.data.datasets import Dataset
-from lake_core.errors import LakeError
+from lake_core.data.samples import sample_names
+from lake_core.errors import LakeError, ProjectError
 from lake_core.projects.checking import Verification, compare, made_with, scores_of
 from lake_core.projects.manifest import Chosen, Configuration, Manifest, PinnedNeuron, SavedScores, checked
 from lake_core.projects.project import Project, State, project_of
@@ -71,17 +72,22 @@ def as_snapshot(project: Project, is_own: bool) -> tuple[Snapshot, list[str]]:
     Args:
         is_own: Whether it is this visitor's own session, which may name a model that they chose themselves.
     Raises:
-        LakeError: if an image cannot be decoded.
+        ProjectError: if an image cannot be decoded, or its model has no such layer, site or input size.
     """
     manifest = project.manifest
     dataset = project.dataset()
     settings, said = _settings(manifest.configuration, is_own)
+    try:
+        filled(settings)
+    except LakeError as error:
+        raise ProjectError(f"The project's configuration cannot be used here. {error}") from None
     if manifest.configuration.resize != "squash":
         said.append("The project was scored with letterboxed images; here images fill the input, so scores differ.")
     compared = [_settings(one, is_own) for one in manifest.compared]
+    sample = manifest.sample if manifest.sample in sample_names() else ""
     notes = {_pin(one): Note(one.in_list, one.note) for one in manifest.pins}
     held = Snapshot(
-        Workspace(dataset.normals, dataset.tests, manifest.name, manifest.sample),
+        Workspace(dataset.normals, dataset.tests, manifest.name, sample),
         settings=settings,
         configurations=tuple(dict.fromkeys(one for one, problems in compared if not problems)),
         pins=tuple(notes),
@@ -122,11 +128,14 @@ def _settings(saved: Configuration, is_own: bool) -> tuple[Settings, list[str]]:
 
 
 def _is_here(spec: str) -> bool:
+    """Whether a model opens without a download."""
+    if must_be_downloaded(spec):
+        return False
     try:
         model(ModelKey(spec, None))
     except LakeError:
         return False
-    return not must_be_downloaded(spec)
+    return True
 
 
 def check_configuration(settings: Settings) -> None:

@@ -182,6 +182,40 @@ def test_a_project_is_compared_only_with_its_own_images_and_configuration(small:
     assert agreement(manifest, analyse(here.settings, fewer)) is None
 
 
+def odd(small: Dataset, **parameters: Any) -> bytes:
+    """A project with parameters that the sidebar does not offer."""
+    settings = Settings("lake-cnn", parameters.pop("image_size", 384), LakeConfig(**parameters))
+    return project_bytes(as_project(snapshot(small, settings=settings, configurations=()), for_others=True))
+
+
+def test_parameters_that_the_sidebar_does_not_offer_are_shown_as_they_are(small: Dataset) -> None:
+    data = odd(small, image_size=128, smooth=7, top_q=33, fusion_weight=0.123, top_k=9999)
+    app = upload(opened(), "Open a project", [("a.lake", data, MIME)])
+    settings = session(app).settings
+    assert (settings.image_size, settings.config.smooth, settings.config.top_q) == (128, 7, 33)
+    assert settings.config.fusion_weight == 0.123
+
+
+@pytest.mark.parametrize("parameters", [{"layers": (9999,)}, {"image_size": 100}])
+def test_what_the_model_does_not_have_is_said_and_nothing_is_opened(small: Dataset, parameters: dict[str, Any]) -> None:
+    app = opened()
+    number = session(app).number
+    upload(app, "Open a project", [("a.lake", odd(small, **parameters), MIME)])
+    assert session(app).number == number
+    assert session(app).workspace.is_empty
+    assert "configuration cannot be used here" in texts(app)
+    assert [button for button in app.button if button.label == "Open metal"]
+
+
+def test_a_sample_that_is_none_is_not_looked_for(small: Dataset) -> None:
+    project = as_project(snapshot(small), for_others=True)
+    changed = project.manifest.model_copy(update={"sample": "../../etc"})
+    data = project_bytes(Project(changed, project.files))
+    app = upload(opened(), "Open a project", [("a.lake", data, MIME)])
+    assert session(app).workspace.sample == ""
+    assert session(app).workspace.n_images == 6
+
+
 def test_very_many_prompts_are_said_in_place_of_the_button(small: Dataset) -> None:
     many = PromptEnsemble(normal_states=("{}",) * 201)
     app = opened(Workspace(small.normals, small.tests, "metal"))
