@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import session
 from dashboard.components import address, arrival, sidebar, tour
 from dashboard.components.page import credit
-from dashboard.components.projects import look_at
+from dashboard.components.projects import in_sidebar, look_at
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
 from dashboard.views.explain import alone
@@ -88,7 +88,7 @@ if here.go_to is not None:
     st.switch_page(here.pages[target], query_params=address.written())
 settings = sidebar.unseen() if here.is_alone or here.is_read_only else sidebar.draw()
 if here.is_read_only and not here.is_alone:
-    sidebar.shared(here)
+    in_sidebar(here)
 if settings is not None and not here.is_read_only:
     here.set_settings(settings)
 address.write("address")  # before the page, which may stop early, and after it, since it may move the selection

@@ -11,7 +11,7 @@ from dashboard.services.models import model
 from dashboard.session import current
 from dashboard.views.images.adding import add_images
 from dashboard.views.images.gallery import normal_images, test_images
-from dashboard.views.images.project import project
+from dashboard.views.images.project import open_project, project
 from dashboard.views.images.question import ask, start_over
 from lake_core.errors import LakeError
 from lake_core.sentences import quantity
@@ -65,9 +65,11 @@ if not workspace.is_empty:
         with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
             st.markdown("This removes all images of this session, their object name and prompts.")
             st.button("Remove all images", type="primary", on_click=start_over)
+    project()
     normal_images()
     test_images()
     if not is_read_only:
         with st.expander("Replace them with a built-in sample"):
             sample_cards("explain")
-project()
+else:
+    open_project()

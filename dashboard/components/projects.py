@@ -52,8 +52,19 @@ def open_file(data: bytes, name: str) -> None:
         here.left_behind = before
 
 
-def copy_of_shared() -> None:
-    """Makes what is looked at the visitor's own, to be changed; only in a callback."""
+def in_sidebar(here: Session) -> None:
+    """In place of the sidebar's controls: what a shared project was made with, and the way to a copy."""
+    sidebar.shared(here)
+    with st.sidebar:
+        copy_button("copy_in_sidebar")
+
+
+def copy_button(key: str) -> None:
+    """Makes what is looked at the visitor's own, to be changed."""
+    st.button("Make a copy", icon=":material/content_copy:", on_click=_copy, type="primary", key=key)
+
+
+def _copy() -> None:
     here = current()
     own = here.registry.create()
     try:

@@ -96,7 +96,7 @@ def shared(here: Session) -> None:
             + (f"Layers: {layers}  \n" if layers else "")
             + f"K: {', '.join(map(str, config.ks))}  \nFusion weight: {config.fusion_weight:g}"
         )
-        st.caption("It stays as it is. Make a copy on the page Images to change something.")
+        st.caption("It stays as it is; a copy is yours to change.")
 
 
 def take(settings: Settings) -> None:

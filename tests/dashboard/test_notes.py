@@ -31,11 +31,11 @@ def test_the_list_that_is_chosen_is_shown(page: AppTest) -> None:
     page.selectbox(key=CHOSEN).set_value("Scratches").run()
     assert not page.exception
     assert shown(page) == [3, 448]
-    assert page.text_input(key="note_15_mlp_hidden_3").value == NOTES[PINS[0]].text
+    assert page.text_area(key="note_15_mlp_hidden_3").value == NOTES[PINS[0]].text
 
 
 def test_a_note_is_kept_and_a_list_gets_another_name(page: AppTest) -> None:
-    page.text_input(key="note_15_mlp_hidden_276").set_value("  The  rim.\n ").run()
+    page.text_area(key="note_15_mlp_hidden_276").set_value("  The  rim.\n ").run()
     page.text_input(key=f"rename_{UNNAMED}").set_value("Rims").run()
     here = page.session_state.session
     assert here.notes == {**NOTES, PINS[1]: Note("Rims", "The rim.")}

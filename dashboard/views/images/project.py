@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from dashboard.components.page import warn
-from dashboard.components.projects import copy_of_shared, file_of, open_file, share
+from dashboard.components.projects import copy_button, file_of, open_file, share
 from dashboard.services.autosave import autosave
 from dashboard.services.projects import check_configuration
 from dashboard.session import current
@@ -32,9 +32,9 @@ def project() -> None:
         st.markdown(f"What was open before is still at [its own address](?w={here.left_behind}).")
     for sentence in here.agreement:
         st.markdown(escaped(sentence))
-    if not here.workspace.is_empty:
-        _save_and_share()
-    _open()
+    _save_and_share()
+    with st.expander("Open another project"):
+        open_project()
 
 
 def _save_and_share() -> None:
@@ -56,7 +56,7 @@ def _save_and_share() -> None:
             on_click="ignore",
         )
         if here.is_read_only:
-            st.button("Make a copy", icon=":material/content_copy:", on_click=copy_of_shared, type="primary")
+            copy_button("copy_here")
         else:
             st.button(
                 "Share",
@@ -73,7 +73,8 @@ def _save_and_share() -> None:
         warn(f"Your work is not being kept for a restart of the server. {fault}")
 
 
-def _open() -> None:
+def open_project() -> None:
+    """A place for a project file."""
     key = f"project_{current().n_uploads}"
 
     def take() -> None:
@@ -90,4 +91,4 @@ def _link(identity: str) -> str:
     url = st.context.url
     parts = urlsplit(url) if isinstance(url, str) else None
     query = f"?project={identity}"
-    return query if parts is None or not parts.netloc else f"{parts.scheme}://{parts.netloc}{parts.path}{query}"
+    return query if parts is None or not parts.netloc else f"{parts.scheme}://{parts.netloc}{parts.path or '/'}{query}"

@@ -60,11 +60,12 @@ def edit_note(pin: Pin) -> None:
     """A sentence on a pinned neuron."""
     key = f"note_{pin.layer}_{pin.site}_{pin.neuron}"
     st.session_state[key] = _note(pin).text
-    st.text_input(
+    st.text_area(
         "Note",
         key=key,
         placeholder="what it responds to",
         max_chars=MAX_NOTE,
+        height=110,
         on_change=lambda: _set_text(pin, str(st.session_state[key])),
         disabled=current().is_read_only,
     )
