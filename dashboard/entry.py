@@ -1,21 +1,23 @@
 """One run of the app: the session, the shared sidebar, the navigation, and the page."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from dashboard.components import address, sidebar, tour
+from dashboard.components import address, arrival, sidebar, tour
 from dashboard.components.page import credit
+from dashboard.components.projects import in_sidebar, look_at
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
 from dashboard.services.cache import pinned
-from dashboard.services.warm_up import launch_sample
-from dashboard.session import current, start
+from dashboard.session import current
 from dashboard.views.explain import alone
 from lake_core.data.data_root import data_root
 from lake_core.errors import LakeError
+from lake_core.projects.project_file import read_project
 
 FOLDER = Path(__file__).parent
 LOGO, STYLE = FOLDER / "logo.svg", FOLDER / "style.css"
@@ -44,29 +46,32 @@ def run(arguments: Sequence[str]) -> None:
     Args:
         arguments: Of the script.
     """
-    sample = launch_sample(arguments)
-    _begin(sample, arguments)
+    named = dict(pairwise(arguments))
+    sample, project = named.get("--sample"), named.get("--project")
+    _begin(sample, project, arguments)
     here = current()
-    first = "images" if sample is None else "explain"
+    first = "images" if sample is None and project is None else "explain"
     groups = _pages(first)
     # The first page's address is "/". A link from a server that begins with another page calls it by its name.
-    named = st.Page(lambda: None, title=first, url_path=first, visibility="hidden")
+    by_name = st.Page(lambda: None, title=first, url_path=first, visibility="hidden")
     here.pages = {name: page for pages in groups.values() for name, page in pages.items()}
     address.follow()
     if not here.is_alone:
         st.logo(LOGO, size="large")
     st.html(STYLE)
     page = st.navigation(
-        {group: list(pages.values()) for group, pages in groups.items()} | {"": [named]},
+        {group: list(pages.values()) for group, pages in groups.items()} | {"": [by_name]},
         position="hidden" if here.is_alone else "sidebar",
     )
-    if page == named:
+    if page == by_name:
         st.switch_page(here.pages[first], query_params=st.query_params.to_dict())
     if here.go_to is not None:
         target, here.go_to = here.go_to, None
         st.switch_page(here.pages[target], query_params=address.written())
-    settings = sidebar.unseen() if here.is_alone else sidebar.draw()
-    if settings is not None:
+    settings = sidebar.unseen() if here.is_alone or here.is_read_only else sidebar.draw()
+    if here.is_read_only and not here.is_alone:
+        in_sidebar(here)
+    if settings is not None and not here.is_read_only:
         here.set_settings(settings)
     address.write("address")  # before the page, which may stop early, and after it, since it may move the selection
     if settings is not None:
@@ -75,14 +80,17 @@ def run(arguments: Sequence[str]) -> None:
         address.write("address_after", by_visitor=False)
 
 
-def _begin(sample: str | None, arguments: Sequence[str]) -> None:
-    """Finds the session, or begins one, with the sample's images where the command names one."""
-    is_new = start(registry.registry())
+def _begin(sample: str | None, project: str | None, arguments: Sequence[str]) -> None:
+    """Finds the session, or begins one, with the project or the sample that the command names."""
+    is_new = arrival.start(registry.registry())
     here = current()
     here.data_root = data_root(arguments)
-    if is_new and sample is not None and here.workspace.is_empty:
+    if is_new and here.workspace.is_empty:
         try:
-            take_sample(sample)
+            if project is not None:
+                look_at(here, read_project(Path(project)))
+            elif sample is not None:
+                take_sample(sample)
         except LakeError as error:
             here.say([str(error)])
 

@@ -1,30 +1,30 @@
 """What one browser session holds: a single typed object, and its ties to the address and to what the server keeps.
 
-Images and settings live on the server under an unguessable number that is part of the link, so that a reload, or the
-same link in another tab, finds them again. Streamlit's own state holds nothing else but the values of widgets.
+Images and settings live on the server under an unguessable number that is part of the address, so that a reload finds
+them again. Streamlit's own state holds nothing else but the values of widgets.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
 
 import numpy as np
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.services.jobs import EvaluationRequest, Job
-from dashboard.services.registry import Registry, Snapshot
-from dashboard.settings import Pin, Settings
+from dashboard.services.registry import Registry
+from dashboard.services.snapshot import Snapshot
+from dashboard.settings import Note, Pin, Settings
 from dashboard.workspace import Workspace, shas
 from lake_core.backbones.registry import SHIPPED
-from lake_core.config import LakeConfig
-from lake_core.types import SITES, HookPoint
+from lake_core.errors import LakeError
+from lake_core.projects.manifest import Manifest
+from lake_core.types import HookPoint
 
 KEY = "session"
-GONE = "Your images are no longer on the server: others needed the room while you were away. Add them again."
+READ_ONLY = "This is a shared project, which stays as it is. Make a copy to change it."
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,6 @@ class Session:
         data_root: The server's folder of data sets, or None.
         focus: The selection shared by all pages.
         grid: Rows and columns that the chosen patch belongs to.
-        own_threshold: The user's decision threshold; None is the one that the normal images give.
         is_paused: Whether the user has stopped the run of the network.
         stopped: Key of the computation that the user has stopped.
         asked_beside: Key of the work beside the page that was asked for last.
@@ -94,6 +93,10 @@ class Session:
         tour: Where the visitor is in the guided tour.
         presented_step: Of the presentation on screen, from 1, or None.
         is_embedded: Whether the microscope is shown alone, in another page's frame.
+        to_check: The manifest of the project that was opened, until its scores have been compared.
+        agreement: What came of it, in sentences.
+        shared_as: Identity of the project that was shared last.
+        left_behind: Number of the session that was open before a project was.
         written: The parameters of the address as they were last written.
         written_choice: What was chosen then.
     """
@@ -106,7 +109,6 @@ class Session:
     data_root: Path | None = None
     focus: Focus = field(default_factory=Focus)
     grid: tuple[int, int] | None = None
-    own_threshold: float | None = None
     is_paused: bool = False
     stopped: Hashable = None
     asked_beside: Hashable = None
@@ -128,6 +130,10 @@ class Session:
     tour: Tour = field(default_factory=Tour)
     presented_step: int | None = None
     is_embedded: bool = False
+    to_check: Manifest | None = None
+    agreement: tuple[str, ...] = ()
+    shared_as: str = ""
+    left_behind: str = ""
     written: str = ""
     written_choice: Hashable = None
 
@@ -141,13 +147,18 @@ class Session:
         return self.snapshot.workspace
 
     @property
+    def is_read_only(self) -> bool:
+        """Whether a shared project is looked at, which cannot be changed."""
+        return bool(self.snapshot.shared)
+
+    @property
     def arrived(self) -> Workspace:
         """Images that wait for an answer: in place of those in the workspace, or beside them."""
         return self.snapshot.arrived
 
     @arrived.setter
     def arrived(self, changed: Workspace) -> None:
-        self.registry.keep(self.number, arrived=changed)
+        self._keep(arrived=changed)
 
     @property
     def configurations(self) -> tuple[Settings, ...]:
@@ -161,28 +172,59 @@ class Session:
 
     @pins.setter
     def pins(self, changed: tuple[Pin, ...]) -> None:
-        self.registry.keep(self.number, pins=changed)
+        self._keep(pins=changed, notes={pin: note for pin, note in self.notes.items() if pin in changed})
+
+    @property
+    def notes(self) -> Mapping[Pin, Note]:
+        """What was noted on pinned neurons."""
+        return self.snapshot.notes
+
+    def set_notes(self, changed: Mapping[Pin, Note]) -> None:
+        """Keeps what was noted on some pinned neurons."""
+        self._keep(notes={**self.notes, **changed})
+
+    def pin(self, pinned: Pin, note: Note) -> None:
+        """Pins a neuron, in the list of the note."""
+        self._keep(pins=(*self.pins, pinned), notes={**self.notes, pinned: note})
+
+    @property
+    def own_threshold(self) -> float | None:
+        """The user's decision threshold; None is the one that the normal images give."""
+        return self.snapshot.own_threshold
+
+    @own_threshold.setter
+    def own_threshold(self, changed: float | None) -> None:
+        if changed != self.own_threshold:
+            self._keep(own_threshold=changed)
 
     def set_workspace(self, changed: Workspace) -> None:
         """Keeps a changed workspace; a threshold moved by hand belongs to the images it was moved for.
 
         Raises:
-            LakeError: if these are a visitor's first images and the server has no room for them.
+            LakeError: if these are a visitor's first images and the server has no room for them, or they would change a
+                shared project.
         """
+        if self.is_read_only:
+            raise LakeError(READ_ONLY)
         held = self.workspace
-        self.registry.keep(self.number, workspace=changed)
+        is_same = shas(changed.normals) == shas(held.normals) and shas(changed.tests) == shas(held.tests)
+        threshold = self.own_threshold if is_same else None
+        self.registry.keep(self.number, workspace=changed, own_threshold=threshold)
         self.has_images = not changed.is_empty
-        if shas(changed.normals) != shas(held.normals) or shas(changed.tests) != shas(held.tests):
-            self.own_threshold = None
 
     def set_settings(self, changed: Settings) -> None:
+        if self.is_read_only:
+            self.say([READ_ONLY])
+            return
         self.settings = changed
         if self.snapshot.settings != changed:
             self.registry.keep(self.number, settings=changed)
 
     def set_configurations(self, changed: Iterable[Settings]) -> None:
         """Keeps the configurations to compare, each once."""
-        self.registry.keep(self.number, configurations=tuple(dict.fromkeys(changed)))
+        kept = tuple(dict.fromkeys(changed))
+        if kept != self.configurations:
+            self._keep(configurations=kept)
 
     def set_focus(self, **changes: Any) -> None:
         """Changes the shared selection; another image forgets the patch."""
@@ -209,9 +251,15 @@ class Session:
         return taken
 
     @property
+    def place(self) -> tuple[str, str]:
+        """What the address calls the images: a shared project's identity, or the session's number."""
+        shared = self.snapshot.shared
+        return ("project", shared) if shared else ("w", self.number)
+
+    @property
     def link(self) -> dict[str, str]:
-        """What the address holds: the session's number, the backbone, and what is chosen."""
-        settings, found = self.snapshot.settings, {"w": self.number}
+        """What the address holds: the images, the backbone, and what is chosen."""
+        settings, found = self.snapshot.settings, dict([self.place])
         found |= {"model": settings.spec} if settings.spec in SHIPPED else {}
         found |= {"site": settings.config.site} if settings.config.site else {}
         found |= {"present": str(self.presented_step)} if self.presented_step is not None else {}
@@ -229,9 +277,17 @@ class Session:
 
     def follow_link(self) -> None:
         """Takes the shared selection from the address, if it is one of this session."""
-        if st.query_params.get("w") == self.number:
-            self.focus, self.presented_step = _focus_from_link(), _number_in_link("present") or None
+        name, identity = self.place
+        if st.query_params.get(name) == identity:
+            self.focus, self.presented_step = focus_in_link(), number_in_link("present") or None
             self.n_returns += 1
+
+    def _keep(self, **changes: Any) -> None:
+        """Keeps changes of the snapshot; of a shared project says that there are none."""
+        if self.is_read_only:
+            self.say([READ_ONLY])
+        else:
+            self.registry.keep(self.number, **changes)
 
 
 def current() -> Session:
@@ -240,60 +296,16 @@ def current() -> Session:
     return found
 
 
-def start(registry: Registry) -> bool:
-    """Ties this session to a snapshot: the one in the link if the server still has it, else a new one.
-
-    Returns:
-        Whether the session is new.
-    """
-    is_new = KEY not in st.session_state
-    if is_new:
-        st.session_state[KEY] = found = _from_link(registry)
-        found.presented_step, found.is_embedded = _number_in_link("present") or None, _asks_for_a_frame()
-    here = current()
-    if registry.find(here.number) is None:
-        registry.keep(here.number)
-        if here.has_images:
-            here.say([GONE])
-    context = get_script_run_ctx()
-    if context is not None:
-        registry.connect(here.number, context.session_id)
-        here.tab = context.session_id
-    here.has_images = not here.workspace.is_empty
-    return is_new
-
-
-def _from_link(registry: Registry) -> Session:
-    asked = st.query_params.get("w", "")
-    held = registry.find(asked) if asked else None
-    if held is not None:
-        return Session(registry, asked, held.settings, focus=_focus_from_link())
-    found = Session(registry, registry.create(), focus=_focus_from_link(), tour=Tour(is_offered=not asked))
-    spec, site = st.query_params.get("model", Settings.spec), st.query_params.get("site")
-    if spec not in SHIPPED:  # whoever sent the link need not be who opens it
-        spec = Settings.spec
-        found.say(["A link opens only the models that come with LAKE Explorer; enter any other under Backbone."])
-    found.set_settings(Settings(spec, config=LakeConfig(site=site if site in SITES else None)))
-    if asked:
-        found.say(["The images of this link are no longer on the server; add them again."])
-    return found
-
-
-def _focus_from_link() -> Focus:
-    numbers = {name: _number_in_link(name) for name in ("layer", "neuron", "patch")}
+def focus_in_link() -> Focus:
+    """What the address chooses."""
+    numbers = {name: number_in_link(name) for name in ("layer", "neuron", "patch")}
     return Focus(image=st.query_params.get("image"), **numbers)
 
 
-def _number_in_link(name: str) -> int | None:
+def number_in_link(name: str) -> int | None:
+    """A number of the address, or None."""
     text = st.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
-
-
-def _asks_for_a_frame() -> bool:
-    """Whether the address has embed=1 or embed=true; `st.query_params` leaves both out."""
-    context = get_script_run_ctx()
-    asked = parse_qs(context.query_string).get("embed", []) if context is not None else []
-    return any(value.lower() in ("1", "true") for value in asked)
 
 
 def _patch_under(grid: tuple[int, int], other: tuple[int, int]) -> np.ndarray:

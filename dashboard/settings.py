@@ -29,6 +29,18 @@ class Pin(NamedTuple):
     neuron: int
 
 
+class Note(NamedTuple):
+    """What was noted on a pinned neuron.
+
+    Attributes:
+        in_list: Name of the list that it was put into; "" is the list without a name.
+        text: A sentence.
+    """
+
+    in_list: str = ""
+    text: str = ""
+
+
 @dataclass(frozen=True)
 class Settings:
     """One configuration.

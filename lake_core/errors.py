@@ -33,6 +33,18 @@ class ConfigError(LakeError):
     """A parameter has a value that is not allowed."""
 
 
+class ProjectError(LakeError):
+    """A project file cannot be read or written."""
+
+
+class StoreError(LakeError):
+    """The store of projects cannot do what was asked of it."""
+
+
+class StoreFullError(StoreError):
+    """The store of projects is at one of its limits."""
+
+
 class NotFittedError(LakeError):
     """A detector was used before it was fitted."""
 

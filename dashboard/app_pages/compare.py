@@ -55,8 +55,9 @@ def chosen_configurations(present: Settings) -> list[Settings]:
         error(str(reason))
         st.button("Remove all configurations", on_click=current().set_configurations, args=((),))
         st.stop()
-    current().set_configurations(held)
-    held = list(current().configurations)
+    if not current().is_read_only:
+        current().set_configurations(held)
+        held = list(current().configurations)
     if held:
         places = cards(len(held), 250, "setup_cards", border=True)
         for card, letter, name, settings in zip(places, LETTERS, configurations.names(held), held, strict=False):
@@ -70,7 +71,7 @@ def chosen_configurations(present: Settings) -> list[Settings]:
                         help="Sets the sidebar, and with it all pages, to this configuration.",
                         on_click=sidebar.take,
                         args=(settings,),
-                        disabled=settings == present,
+                        disabled=settings == present or current().is_read_only,
                     )
                     st.button("Remove", key=f"remove_{letter}", on_click=remove, args=(settings,), type="tertiary")
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -11,6 +11,7 @@ from dashboard.services.models import model
 from dashboard.session import current
 from dashboard.views.images.adding import add_images
 from dashboard.views.images.gallery import normal_images, test_images
+from dashboard.views.images.project import open_project, project
 from dashboard.views.images.question import ask, start_over
 from lake_core.errors import LakeError
 from lake_core.sentences import quantity
@@ -21,14 +22,15 @@ heading(
     "network that are most sensitive over the good parts, and shows where and why a test image differs from them.",
 )
 ask()
-workspace = current().workspace
+workspace, is_read_only = current().workspace, current().is_read_only
 
 if workspace.is_empty:
     st.subheader("Start with a built-in sample", anchor=False)
     sample_cards("explain")
     st.subheader("Or with your own images", anchor=False)
 
-add_images()
+if not is_read_only:
+    add_images()
 if not workspace.is_empty:
     try:
         settings = current().settings
@@ -59,10 +61,15 @@ if not workspace.is_empty:
             see_page("results" if workspace.tests else "selection")
         if todo and workspace.normals and len(todo) < workspace.n_images:
             st.caption(f"{workspace.n_images - len(todo)} of {workspace.n_images} images are done and kept.")
-    with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
-        st.markdown("This removes all images of this session, their object name and prompts.")
-        st.button("Remove all images", type="primary", on_click=start_over)
+    if not is_read_only:
+        with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
+            st.markdown("This removes all images of this session, their object name and prompts.")
+            st.button("Remove all images", type="primary", on_click=start_over)
+    project()
     normal_images()
     test_images()
-    with st.expander("Replace them with a built-in sample"):
-        sample_cards("explain")
+    if not is_read_only:
+        with st.expander("Replace them with a built-in sample"):
+            sample_cards("explain")
+else:
+    open_project()

@@ -68,6 +68,7 @@ def threshold_control(found: Analysis) -> None:
             key="threshold_slider",
             format="%.2f",
             on_change=lambda: set_threshold(st.session_state.threshold_slider),
+            disabled=current().is_read_only,
             help="By default the 0.9 quantile of the normal images' own leave-one-out scores.",
         )
     with middle:
@@ -75,7 +76,7 @@ def threshold_control(found: Analysis) -> None:
             "Reset threshold",
             on_click=set_threshold,
             args=(None,),
-            disabled=current().own_threshold is None,
+            disabled=current().own_threshold is None or current().is_read_only,
             width="stretch",
             help="The threshold from the normal images alone; no test image is used.",
         )
@@ -86,7 +87,7 @@ def threshold_control(found: Analysis) -> None:
             "Best F1",
             on_click=set_threshold,
             args=(best.threshold if best else None,),
-            disabled=best is None,
+            disabled=best is None or current().is_read_only,
             width="stretch",
             help="The threshold with the best F1 on your labels. It uses the answers, so the result is optimistic.",
         )

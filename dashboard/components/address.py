@@ -17,7 +17,7 @@ def follow() -> None:
     here = current()
     if _is_back_or_forward():
         here.follow_link()
-    elif here.written and "w" in st.query_params and _query() != here.written:
+    elif here.written and here.place[0] in st.query_params and _query() != here.written:
         # What a browser says that has lost its connection: Streamlit does not see what the script wrote.
         st.query_params.from_dict(written())
 

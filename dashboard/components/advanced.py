@@ -100,7 +100,7 @@ def _controls(
         f"layers_{spec}_{site}": (lambda key: _pick_layers(key, backbone, site), lambda layers: str(layers)[1:-1]),
         "criterion": (_pick_criterion, lambda name: criteria()[name].title),
         f"normalise_{spec}": (_pick_scaling, SCALINGS.__getitem__),
-        f"smooth_{spec}": (_pick_smooth, SQUARES.__getitem__),
+        f"smooth_{spec}": (_pick_smooth, _square),
         "top_q": (_pick_top_q, str),
         "memory_bank_size": (_pick_bank_size, _bank_size),
     }
@@ -118,7 +118,7 @@ def _sites(backbone: Backbone) -> list[Site]:
 def _pick_size(key: str, native: Backbone) -> None:
     st.select_slider(
         "Input size (pixels)",
-        sorted({*SIZES, native.input_size[0]}),
+        sorted({*SIZES, native.input_size[0], st.session_state[key]}),
         key=key,
         help="A larger input shows finer defects and takes longer. Changing it runs the network again.",
     )
@@ -159,11 +159,16 @@ def _pick_scaling(key: str) -> None:
 
 
 def _pick_smooth(key: str) -> None:
-    st.selectbox("Averaged over", list(SQUARES), key=key, format_func=SQUARES.__getitem__)
+    st.selectbox("Averaged over", sorted({*SQUARES, st.session_state[key]}), key=key, format_func=_square)
+
+
+def _square(side: int) -> str:
+    return SQUARES.get(side, f"{side} × {side} patches")
 
 
 def _pick_top_q(key: str) -> None:
-    st.slider("Image score: mean of the top … patches", 1, 20, key=key, help="1 is the maximum.")
+    most = max(20, st.session_state[key])  # a project may have more
+    st.slider("Image score: mean of the top … patches", 1, most, key=key, help="1 is the maximum.")
 
 
 def _pick_bank_size(key: str) -> None:

@@ -8,6 +8,7 @@ from dashboard.components.samples import sample_cards
 from dashboard.services import analysis
 from dashboard.services.analysis import Analysis, hook_points_to_compute, patch_scores, patch_scores_key
 from dashboard.services.models import model
+from dashboard.services.projects import agreement
 from dashboard.session import current
 from dashboard.settings import Settings
 from dashboard.text import escaped
@@ -33,10 +34,28 @@ def current_analysis(tests_needed: bool = True) -> Analysis:
     here.follow_grid(memory_bank.grid.rows, memory_bank.grid.cols)
     for warning in memory_bank.warnings:
         warn(sentence(warning))
+    if found.workspace.tests:
+        _say_agreement(found)
     if found.workspace.tests and here.focus.image not in shas(found.workspace.tests):
         highest = max(found.scores, key=lambda score: score.score)
         here.set_focus(image=highest.image.sha256)
     return found
+
+
+def _say_agreement(found: Analysis) -> None:
+    """Of a project that was opened, once: whether its scores are those that came out here."""
+    here = current()
+    if here.to_check is None:
+        return
+    result, here.to_check = agreement(here.to_check, found), None
+    if result is None:
+        return
+    here.agreement = tuple(result.sentences())
+    if result.agrees:
+        st.toast(escaped(here.agreement[0]), icon=":material/verified:")
+    else:
+        for said in here.agreement:
+            warn(said)
 
 
 def analysis_with(settings: Settings, threshold: float | None = None) -> Analysis:

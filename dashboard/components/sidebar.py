@@ -9,8 +9,9 @@ from dashboard.components.downloads import arrived, begin, begin_anew, forget_en
 from dashboard.components.page import error
 from dashboard.services.analysis import filled
 from dashboard.services.models import known_specs, model, must_be_downloaded, offered_specs
-from dashboard.session import current
+from dashboard.session import Session, current
 from dashboard.settings import ModelKey, Settings
+from dashboard.text import escaped
 from lake_core.backbones.catalogue import UNTUNED, offered
 from lake_core.backbones.registry import DEFAULT_BACKBONE
 from lake_core.config import TextConfig
@@ -81,6 +82,22 @@ def unseen() -> Settings | None:
     except LakeError as reason:
         error(str(reason))
         return None
+
+
+def shared(here: Session) -> None:
+    """In place of the controls: what a shared project was made with."""
+    settings, config = here.settings, here.settings.config
+    _set_widgets(settings, anew=True)  # pages read some of them
+    with st.sidebar:
+        st.subheader("Shared project", anchor=False)
+        layers = ", ".join(map(str, config.layers or ()))
+        st.markdown(
+            f"**{escaped(here.workspace.name)}**  \nBackbone: {escaped(settings.spec)}  \nObject: "
+            f"{escaped(config.object_name)}  \n"
+            + (f"Layers: {layers}  \n" if layers else "")
+            + f"K: {', '.join(map(str, config.ks))}  \nFusion weight: {config.fusion_weight:g}"
+        )
+        st.caption("It stays as it is; a copy is yours to change.")
 
 
 def take(settings: Settings) -> None:

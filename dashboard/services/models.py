@@ -80,7 +80,8 @@ def sample(name: str) -> Dataset:
     """A built-in sample."""
 
     def n_bytes(dataset: Dataset) -> int:
-        return sum(example.image.rgb.nbytes for example in (*dataset.normals, *dataset.tests))
+        images = [example.image for example in (*dataset.normals, *dataset.tests)]
+        return sum(image.rgb.nbytes + len(image.encoded or b"") for image in images)
 
     return results().made(("sample", name), lambda: load_sample(name), n_bytes)
 

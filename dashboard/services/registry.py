@@ -1,40 +1,23 @@
 """What the server keeps for its visitors: each one's images and settings, under an unguessable number."""
 
-import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 from streamlit import runtime
 
-from dashboard.settings import Pin, Settings
-from dashboard.workspace import Workspace
+from dashboard.services.autosave import autosave
+from dashboard.services.snapshot import Snapshot
 from lake_core.errors import LakeError
+from lake_core.projects.store import new_identity
 
 FULL = (
     "The server has no room for more images: all places are taken by visitors who are here now. "
     "Nothing was added; try again when one of them has left."
 )
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What the server keeps under one number.
-
-    Attributes:
-        arrived: Images that wait for an answer: in place of those in the workspace, or beside them.
-        configurations: Kept for the page Compare: A, B, C ...
-        pins: Pinned neurons, in the order in which they were pinned.
-    """
-
-    workspace: Workspace = field(default_factory=Workspace)
-    arrived: Workspace = field(default_factory=Workspace)
-    settings: Settings = field(default_factory=Settings)
-    configurations: tuple[Settings, ...] = ()
-    pins: tuple[Pin, ...] = ()
 
 
 class Registry:
@@ -45,14 +28,21 @@ class Registry:
     kept, so that a reload finds them.
     """
 
-    def __init__(self, is_connected: Callable[[str], bool], max_with_images: int = 32, max_without: int = 1000) -> None:
+    def __init__(
+        self,
+        is_connected: Callable[[str], bool],
+        on_change: Callable[[str, Snapshot], None] = lambda number, snapshot: None,
+        max_with_images: int = 32,
+        max_without: int = 1000,
+    ) -> None:
         """
         Args:
             is_connected: Whether a browser still holds a session, by Streamlit's number of the session.
+            on_change: Told of each change of a snapshot.
             max_with_images: Snapshots with images held at once.
             max_without: Snapshots without images held at once.
         """
-        self._is_connected = is_connected
+        self._is_connected, self._on_change = is_connected, on_change
         self._max_with, self._max_without = max_with_images, max_without
         self._held: OrderedDict[str, Snapshot] = OrderedDict()
         self._shown: dict[str, str] = {}  # Streamlit's session -> number of the snapshot that it shows
@@ -67,7 +57,7 @@ class Registry:
 
     def create(self) -> str:
         """Begins a snapshot and returns its number."""
-        number = secrets.token_urlsafe(9)
+        number = new_identity()
         self.keep(number)
         return number
 
@@ -77,6 +67,12 @@ class Registry:
             if session not in self._shown:  # a good moment to drop those that are over
                 self._shown = {s: n for s, n in self._shown.items() if n in self._held or self._is_connected(s)}
             self._shown[session] = number
+
+    def is_shown_elsewhere(self, number: str, session: str) -> bool:
+        """Whether a browser shows this snapshot in another session of Streamlit."""
+        with self._lock:
+            others = [one for one, shown in self._shown.items() if shown == number and one != session]
+        return any(map(self._is_connected, others))
 
     def keep(self, number: str, **changes: Any) -> None:
         """Changes a snapshot, or begins it.
@@ -93,6 +89,8 @@ class Registry:
             without = [one for one, snapshot in self._held.items() if snapshot.workspace.is_empty]
             for one in without[: -self._max_without]:
                 del self._held[one]
+        if changes:
+            self._on_change(number, changed)
 
     def _make_room(self, number: str) -> None:
         """Forgets snapshots with images until there is room for the one of that number."""
@@ -111,7 +109,7 @@ class Registry:
 @st.cache_resource(show_spinner=False)
 def registry() -> Registry:
     """What this server keeps for its visitors."""
-    return Registry(is_connected)
+    return Registry(is_connected, autosave().note)
 
 
 def is_connected(session: str) -> bool:

@@ -23,7 +23,7 @@ def is_here(spec: str) -> bool:
     source = parse_spec(spec)
     if source.scheme not in ("pretrained", "hf-hub"):
         return True
-    repository, names = _weights(source)
+    repository, names = weights_of(source)
     try:
         return cached_file(repository, names) is not None
     except HFValidationError:
@@ -45,16 +45,16 @@ def fetch(spec: str, on_progress: Progress) -> None:
     if source.scheme == "pretrained":
         architecture = architecture_of(source.name, source.detail)[0]
         _check_packages(spec, open_clip.get_model_config(architecture))
-        hub_file(spec, *_weights(source), on_progress)
+        hub_file(spec, *weights_of(source), on_progress)
         tag_tokenizer(spec, architecture)
     elif source.scheme == "hf-hub":
         model_cfg = read_config(spec, hub_file(spec, source.name, (CONFIG_NAME,)))["model_cfg"]
         _check_packages(spec, model_cfg)
-        hub_file(spec, *_weights(source), on_progress)
+        hub_file(spec, *weights_of(source), on_progress)
         tokenizer(spec, model_cfg, None)
 
 
-def _weights(source: Source) -> tuple[str, tuple[str, ...]]:
+def weights_of(source: Source) -> tuple[str, tuple[str, ...]]:
     """Repository of a model of the hub, and the names that its weights may have there."""
     if source.scheme == "pretrained":
         return weights_on_hub(pretrained_cfg(source.name, source.detail))

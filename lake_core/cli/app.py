@@ -19,29 +19,39 @@ from lake_core.cli.options import (
     DataFolder,
     Device,
     Engine,
+    FusionWeight,
+    Host,
     ImageSize,
     JsonOut,
+    KeepDays,
+    Layers,
     LeakageCheck,
     MemoryBankSize,
     Methods,
     Model,
+    NoBrowser,
     Normal,
     ObjectName,
+    Port,
     Precision,
+    ResizeName,
     Resume,
     Seed,
     Seeds,
     Shots,
     SiteName,
+    StoreFolder,
+    Test,
     TurnNormals,
 )
 from lake_core.cli.presets import Preset, TopK, given_parameters
+from lake_core.cli.project_commands import projects
 from lake_core.config import PAPER_BACKBONE
-from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, UnavailableError
+from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, ProjectError, UnavailableError
 from lake_core.evaluation.protocol import DEFAULT_METHODS
 from lake_core.version import package_version
 
-_WRONG_USAGE = (BackboneError, ConfigError, DatasetError)
+_WRONG_USAGE = (BackboneError, ConfigError, DatasetError, ProjectError)
 _DEFAULT_METHODS = ",".join(DEFAULT_METHODS)
 
 
@@ -69,6 +79,7 @@ _datasets = typer.Typer(no_args_is_help=True, help="Look at data sets.")
 app.add_typer(_datasets, name="datasets")
 _models = typer.Typer(invoke_without_command=True, help="List, download and check backbones.")
 app.add_typer(_models, name="models")
+app.add_typer(projects, name="project")
 
 
 def main() -> None:
@@ -94,24 +105,20 @@ def _lake(
 @app.command()
 def score(
     normal: Normal,
-    test: Annotated[Path, typer.Option(metavar="DIR", help="Images to score: a folder, or one image.")],
+    test: Test,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for scores.csv, config.json, scale.png and maps/.")],
     model: Model = "lake-cnn",
     object_name: ObjectName = None,
     preset: Preset = None,
     top_k: TopK = None,
-    fusion_weight: Annotated[float | None, typer.Option(help="Weight of the text map, 0 to 1; default 0.3.")] = None,
-    layers: Annotated[
-        str | None, typer.Option(metavar="N,N", help="Layers, as in 12,15; default: what suits the model.")
-    ] = None,
+    fusion_weight: FusionWeight = None,
+    layers: Layers = None,
     site: SiteName = None,
     criterion: Criterion = None,
     memory_bank_size: MemoryBankSize = None,
     seed: Seed = None,
     image_size: ImageSize = None,
-    resize: Annotated[
-        str, typer.Option(metavar="squash|letterbox", help="Fill the model's input, or keep the aspect ratio.")
-    ] = "squash",
+    resize: ResizeName = "squash",
     device: Device = "cpu",
     contributions: Annotated[
         bool, typer.Option("--contributions", help="Also write contributions.json: the decomposition of each score.")
@@ -348,23 +355,21 @@ def check(name: ModelName) -> None:
 
 @app.command()
 def dashboard(
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port, or the next free one; default: $PORT, else 8501.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Port = None,
+    host: Host = "127.0.0.1",
     sample: Annotated[str | None, typer.Option(metavar="NAME", help="Built-in sample to begin with.")] = None,
     data: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder with data sets that visitors may evaluate on; default: $LAKE_DATA."),
     ] = None,
-    headless: Annotated[
-        bool, typer.Option("--no-browser", "--headless", help="Don't open a browser; print the address only.")
-    ] = False,
+    store: StoreFolder = None,
+    keep_days: KeepDays = None,
+    headless: NoBrowser = False,
 ) -> None:
     """Open the dashboard in the browser."""
-    from lake_core.cli.dashboard import launch
+    from lake_core.cli.dashboard import Begin, launch
 
-    launch(port, host, sample, open_browser=not headless, data=data)
+    launch(port, host, Begin(sample=sample, data=data, store=store, keep_days=keep_days), open_browser=not headless)
 
 
 if __name__ == "__main__":

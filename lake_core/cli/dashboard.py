@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.request
 import webbrowser
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -29,31 +30,55 @@ _FLAGS = {
 }
 
 
+@dataclass(frozen=True)
+class Begin:
+    """What the dashboard begins with.
+
+    Attributes:
+        sample: Built-in sample that is open.
+        project: Project file that is open.
+        data: The folder below which visitors may choose data sets to evaluate on; None leaves it to LAKE_DATA.
+        store: Where shared projects and visitors' work lie; None leaves it to LAKE_STORE, else to the user's data.
+        keep_days: Days after which the store forgets a project; None is the store's own limit.
+    """
+
+    sample: str | None = None
+    project: Path | None = None
+    data: Path | None = None
+    store: Path | None = None
+    keep_days: float | None = None
+
+    def arguments(self) -> list[str]:
+        """What the dashboard's script is given."""
+        paths = {"--project": self.project, "--data": self.data, "--store": self.store}
+        named = {name: str(path.resolve()) for name, path in paths.items() if path is not None}
+        named |= {} if self.sample is None else {"--sample": self.sample}
+        named |= {} if self.keep_days is None else {"--keep-days": f"{self.keep_days:g}"}
+        return [word for name_and_value in named.items() for word in name_and_value]
+
+
 def launch(
     port: int | None = None,
     host: str = "127.0.0.1",
-    sample: str | None = None,
+    begin: Begin | None = None,
     open_browser: bool = True,
     app: Path | None = None,
-    data: Path | None = None,
 ) -> None:
     """Runs the dashboard until it is stopped.
 
     Args:
         port: To begin the search for a free port with; None takes the environment's PORT, else 8501.
         host: Address to listen at.
-        sample: Built-in sample to begin with.
+        begin: What it begins with; nothing if None.
         open_browser: Open it when the dashboard answers, where there is a screen.
         app: The Streamlit script, by default the dashboard's.
-        data: The folder below which visitors may choose data sets to evaluate on; None leaves it to LAKE_DATA.
     Raises:
-        ConfigError: if the port, the host, PORT or the data folder is not usable.
+        ConfigError: if the port, the host, PORT, the sample or the data folder is not usable.
+        ProjectError: if the project is not.
         LakeError: if the dashboard is not installed.
     """
-    if sample is not None:
-        _check_sample(sample)
-    if data is not None and not data.is_dir():
-        raise ConfigError(f"--data {data} is no folder; give the folder that holds your data sets.")
+    begin = begin or Begin()
+    _check(begin)
     script = app or find_app()
     chosen = free_port(host, wanted_port() if port is None else port)
     url = address(host, chosen)
@@ -61,18 +86,17 @@ def launch(
     if open_browser and _has_screen():
         threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
 
-    sys.argv = ["streamlit", *streamlit_arguments(script, host, chosen, sample, data)]
+    sys.argv = ["streamlit", *streamlit_arguments(script, host, chosen, begin)]
     runpy.run_module("dashboard.server", run_name="__main__")  # by its name: the core imports no interface
 
 
-def streamlit_arguments(script: Path, host: str, port: int, sample: str | None, data: Path | None = None) -> list[str]:
+def streamlit_arguments(script: Path, host: str, port: int, begin: Begin) -> list[str]:
     """What follows `streamlit` on its command line."""
     flags = {"server.address": host, "server.port": str(port), **_FLAGS}
     arguments = ["run", str(script)]
     for name, value in flags.items():
         arguments += [f"--{name}", value]
-    own = [] if sample is None else ["--sample", sample]
-    own += [] if data is None else ["--data", str(data.resolve())]
+    own = begin.arguments()
     return [*arguments, "--", *own] if own else arguments
 
 
@@ -132,6 +156,17 @@ def address(host: str, port: int) -> str:
     """The address to open on this machine."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     return f"http://{shown}:{port}"
+
+
+def _check(begin: Begin) -> None:
+    if begin.sample is not None:
+        _check_sample(begin.sample)
+    if begin.project is not None:
+        from lake_core.projects.project_file import read_project
+
+        read_project(begin.project)
+    if begin.data is not None and not begin.data.is_dir():
+        raise ConfigError(f"--data {begin.data} is no folder; give the folder that holds your data sets.")
 
 
 def _check_sample(name: str) -> None:

@@ -11,6 +11,7 @@ from lake_core.evaluation.protocol import METHODS
 from lake_core.types import SITES
 
 Normal = Annotated[Path, typer.Option(metavar="DIR", help="Normal images: a folder, or one image.")]
+Test = Annotated[Path, typer.Option(metavar="DIR", help="Images to score: a folder, or one image.")]
 Model = Annotated[str, typer.Option(metavar="SPEC", help="Backbone; `lake models list` lists them.")]
 ImageSize = Annotated[
     int | None, typer.Option(metavar="N", help="Side of the model's input in pixels; default: what suits the model.")
@@ -26,6 +27,11 @@ ObjectName = Annotated[
 ]
 SiteName = Annotated[
     str | None, typer.Option(metavar="|".join(SITES), help="Activation site; default: what suits the model.")
+]
+FusionWeight = Annotated[float | None, typer.Option(help="Weight of the text map, 0 to 1; default 0.3.")]
+Layers = Annotated[str | None, typer.Option(metavar="N,N", help="Layers, as in 12,15; default: what suits the model.")]
+ResizeName = Annotated[
+    str, typer.Option(metavar="squash|letterbox", help="Fill the model's input, or keep the aspect ratio.")
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the random criterion; default 0.")]
 MemoryBankSize = Annotated[
@@ -57,3 +63,20 @@ CsvOut = Annotated[
     typer.Option("--csv", metavar="[OUT]", help="Write the rows of results here; default: beside --json's."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume an interrupted run to the same --json OUT.")]
+Port = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port, or the next free one; default: $PORT, else 8501.")
+]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")]
+NoBrowser = Annotated[
+    bool, typer.Option("--no-browser", "--headless", help="Don't open a browser; print the address only.")
+]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="DIR", help="Where shared projects and visitors' work lie; default: $LAKE_STORE, else yours."
+    ),
+]
+KeepDays = Annotated[
+    float | None,
+    typer.Option("--keep-days", min=0.01, metavar="N", help="Days until the store forgets a project; default 90."),
+]

@@ -19,28 +19,40 @@ class Archive:
     Attributes:
         members: Relative paths of its files; folders, hidden files and macOS's own are left out, and so are archives
             inside the archive.
+        names: What the archive itself calls its files, all of them.
+        n_bytes: What they unpack to, as the archive claims.
         problems: What was left out and the user should know, one sentence each.
     """
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes, name: str, remedy: str | None = None) -> None:
         """Read the list of files.
 
+        Args:
+            data: The archive.
+            name: What to call it in messages.
+            remedy: What to do where it cannot be read; by default what suits an archive of images.
         Raises:
             DatasetError: if it is not a ZIP archive, is encrypted, or is over a limit.
         """
         self.name = name
+        self._remedy = remedy
         if PurePosixPath(name).suffix.lower() in ARCHIVE_SUFFIXES - {".zip"}:
             raise DatasetError(f"{name} is an archive in a format that is not read here: pack the images as a ZIP.")
         try:
             self._zip = ZipFile(BytesIO(data))
             infos = [info for info in self._zip.infolist() if not info.is_dir()]
         except Exception as error:  # broken directories raise BadZipFile, struct.error, ValueError, ...
-            raise DatasetError(f"{name} is not a ZIP archive, or a damaged one: pack the images again.") from error
+            raise DatasetError(
+                self._saying("is not a ZIP archive, or a damaged one", "pack the images again")
+            ) from error
         if len(infos) > MAX_ENTRIES:
-            raise DatasetError(f"{name} holds {len(infos)} files, more than the {MAX_ENTRIES} allowed: split it.")
+            raise DatasetError(
+                self._saying(f"holds {len(infos)} files, more than the {MAX_ENTRIES} allowed", "split it")
+            )
         if any(info.flag_bits & 1 for info in infos):
-            raise DatasetError(f"{name} is encrypted: pack the images without a password.")
-        if sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
+            raise DatasetError(self._saying("is encrypted", "pack the images without a password"))
+        self.n_bytes = sum(info.file_size for info in infos)
+        if self.n_bytes > MAX_TOTAL_BYTES:
             raise DatasetError(self._too_large())
         self._bytes_left = MAX_TOTAL_BYTES
         self._infos: dict[PurePosixPath, ZipInfo] = {}
@@ -53,6 +65,7 @@ class Archive:
                 problems.append(f"{path} is an archive inside {name} and was left out: unpack it first.")
                 continue
             self._infos[path] = info
+        self.names = tuple(info.filename for info in infos)
         self.members = tuple(self._infos)
         self.problems = tuple(problems)
 
@@ -67,7 +80,8 @@ class Archive:
             with self._zip.open(self._infos[member]) as stream:
                 data = stream.read(MAX_BYTES + 1)
         except Exception as error:  # BadZipFile, zlib.error, EOFError, NotImplementedError for odd compressions
-            raise DatasetError(f"{member} in {self.name} is damaged: pack it again.") from error
+            remedy = self._remedy or "pack it again"
+            raise DatasetError(f"{member} in {self.name} is damaged: {remedy}.") from error
         if len(data) > MAX_BYTES:
             raise DatasetError(
                 f"{member} in {self.name} is over the {MAX_BYTES / 1e6:.0f} MB allowed for an image: reduce it."
@@ -78,4 +92,7 @@ class Archive:
         return data
 
     def _too_large(self) -> str:
-        return f"{self.name} unpacks to more than the {MAX_TOTAL_BYTES / 1e9:g} GB allowed: split it."
+        return self._saying(f"unpacks to more than the {MAX_TOTAL_BYTES / 1e9:g} GB allowed", "split it")
+
+    def _saying(self, fault: str, remedy: str) -> str:
+        return f"{self.name} {fault}: {self._remedy or remedy}."

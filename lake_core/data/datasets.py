@@ -1,5 +1,6 @@
 """Data sets of images: folders in MVTec's layout or plain ones, uploads and archives, and the built-in samples."""
 
+import os
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from lake_core.data.archives import ARCHIVE_SUFFIXES, Archive
-from lake_core.data.folders import REMEDY, Entry, categories, placed_in
+from lake_core.data.folders import REMEDY, Entry, categories, files_below, placed_in
 from lake_core.data.images import InputImage, duplicates, read_image
 from lake_core.data.labels import Placed, Role, arrange, is_hidden, is_image_name, label_of, role_of, safe_path
 from lake_core.data.masks import united_mask
@@ -18,7 +19,8 @@ from lake_core.errors import DatasetError, LakeError
 from lake_core.types import Label
 
 MAX_DATASET_BYTES = 2_000_000_000
-"""Decoded pixels that one Dataset may hold; larger ones are walked with index_folder and read_example."""
+"""Pixels, decoded and as they came, that one Dataset may hold; larger ones are walked with index_folder and
+read_example."""
 _SIDE_FILES = frozenset({"", ".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".log", ".ini", ".db"})
 """Suffixes of files that often lie beside images and need no remark."""
 
@@ -53,13 +55,16 @@ class Dataset:
     problems: tuple[str, ...] = ()
 
 
-def read_example(entry: Entry) -> Example:
+def read_example(entry: Entry, *, keep_encoded: bool = False) -> Example:
     """Read an image and its mask.
 
+    Args:
+        entry: Of a data set's index.
+        keep_encoded: As for `read_image`.
     Raises:
         ImageError: if either cannot be used.
     """
-    image = read_image(entry.path, entry.name)
+    image = read_image(entry.path, entry.name, keep_encoded=keep_encoded)
     return Example(image, entry.label, entry.kind, united_mask(entry.masks, image.size))
 
 
@@ -85,6 +90,27 @@ def read_folder(root: str | Path, name: str | None = None) -> Dataset:
     if not dataset.normals:
         raise DatasetError(f"None of the normal images in {root} can be used: {dataset.problems[0]}")
     return dataset
+
+
+def read_side(given: Path, role: Literal["normal", "test"]) -> Dataset:
+    """Read the images of a folder and below, or one image, all for one side; their names begin with the folder's.
+
+    Labels and masks come from paths, as in MVTec's layout: masks may also lie in a folder `ground_truth` beside the one
+    given. Images that cannot be used are skipped and named in `problems`; of byte-identical ones, one is kept.
+
+    Raises:
+        DatasetError: if the folder is missing or holds no image.
+    """
+    root = given.resolve().parent
+    if given.is_file():
+        paths = [PurePosixPath(given.name)]
+    else:
+        folders = [given.resolve(), *(_mask_folders(root) if role == "test" else ())]
+        paths = [folder.name / path for folder in folders for path in files_below(folder)]
+    placed = [_with_role(item, role) for item in arrange(paths)]
+    if not any(item.role.role == role for item in placed):
+        raise DatasetError(f"{given} holds no images: give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
+    return _read(root.name, placed, lambda path: root / path, [])
 
 
 def read_members(
@@ -139,7 +165,7 @@ def _read(
             continue
         mask = None
         try:
-            image = read_image(source(item.path), item.path.as_posix())
+            image = read_image(source(item.path), item.path.as_posix(), keep_encoded=True)
         except LakeError as error:
             remarks.append(str(error))
             continue
@@ -148,7 +174,7 @@ def _read(
             mask = united_mask(sources, image.size, names)
         except LakeError as error:
             remarks.append(str(error))
-        n_bytes += image.rgb.nbytes + (0 if mask is None else mask.nbytes)
+        n_bytes += image.rgb.nbytes + len(image.encoded or b"") + (0 if mask is None else mask.nbytes)
         sides[item.role.role].append(Example(image, item.role.label, item.role.kind, mask))
     if n_over:
         limit = f"{MAX_DATASET_BYTES / 1e9:g} GB"
@@ -188,6 +214,12 @@ def free_path(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosix
     """The path, numbered if another file has it: browsers send files of several folders without their folders."""
     candidates = (path if n == 1 else path.with_name(f"{path.stem} ({n}){path.suffix}") for n in count(1))
     return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def _mask_folders(root: Path) -> list[Path]:
+    """The folders of masks in a data set's folder, if it may be read."""
+    found = [Path(entry) for entry in os.scandir(root) if entry.is_dir()] if os.access(root, os.R_OK) else []
+    return [folder for folder in found if role_of(PurePosixPath(folder.name, "x.png")).role == "mask"]
 
 
 def _remarks(placed: Iterable[Placed]) -> list[str]:

@@ -24,6 +24,7 @@ class InputImage:
         sha256: Of the encoded bytes; for arrays and PIL images, of the shape and the RGB pixels.
         original_size: (width, height) before the working copy was reduced.
         notes: What was done to the image that people should know, one sentence each.
+        encoded: The file's bytes, where they were to be kept; else None.
     """
 
     name: str
@@ -31,6 +32,7 @@ class InputImage:
     sha256: str
     original_size: tuple[int, int] = field(compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    encoded: bytes | None = field(default=None, compare=False, repr=False)
 
     @property
     def width(self) -> int:
@@ -49,7 +51,7 @@ class InputImage:
 ImageSource: TypeAlias = InputImage | Path | str | bytes | Image.Image | np.ndarray
 
 
-def read_image(source: ImageSource, name: str | None = None) -> InputImage:
+def read_image(source: ImageSource, name: str | None = None, *, keep_encoded: bool = False) -> InputImage:
     """Decode and check one image.
 
     16-bit values are scaled by their full range, never clipped. Transparent parts are laid on white, and an image of
@@ -59,6 +61,7 @@ def read_image(source: ImageSource, name: str | None = None) -> InputImage:
         source: A path, the bytes of a file, a PIL image, a uint8 array (h, w), (h, w, 3) or (h, w, 4), or an
             InputImage, which is returned as it is.
         name: What to call it in messages; by default the file name, or "image".
+        keep_encoded: Whether a file's bytes stay with the image, as a saved project needs them.
     Raises:
         ImageError: if it cannot be used; one sentence with the name, the reason and the remedy.
     """
@@ -85,7 +88,7 @@ def read_image(source: ImageSource, name: str | None = None) -> InputImage:
         )
     rgb = np.array(image)
     rgb.setflags(write=False)
-    return InputImage(name, rgb, sha256, original_size, tuple(notes))
+    return InputImage(name, rgb, sha256, original_size, tuple(notes), encoded if keep_encoded else None)
 
 
 def read_images(sources: Iterable[ImageSource | tuple[str, ImageSource]]) -> tuple[list[InputImage], list[ImageError]]:

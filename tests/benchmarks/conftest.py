@@ -1,10 +1,19 @@
 """Prints the ratios that the benchmarks measured, below pytest's own summary."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 RATIOS: pytest.StashKey[list[str]] = pytest.StashKey()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sessions are kept in a folder of the benchmarks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAKE_STORE", str(tmp_path_factory.mktemp("store")))
+        yield
 
 
 @pytest.fixture

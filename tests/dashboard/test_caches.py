@@ -15,6 +15,8 @@ from lake_core.backbones.budget import BoundedStore, MemoryBudget
 ROOT = Path(__file__).parents[2] / "dashboard"
 SINGLETONS = {
     ("services/registry.py", "registry"): "the visitors' images and settings, bounded by number",
+    ("services/autosave.py", "autosave"): "sessions that wait to be written into the store",
+    ("services/projects.py", "store"): "where the store of projects is; it lies on the disk",
     ("services/cache.py", "budget"): "the memory budget",
     ("services/cache.py", "disk"): "the bound on temporary files",
     ("services/cache.py", "results"): "the cache of results",

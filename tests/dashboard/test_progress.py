@@ -25,12 +25,12 @@ def two_of_one_title() -> None:
 
     import streamlit as st
 
-    from dashboard import session
+    from dashboard.components.arrival import start
     from dashboard.components.progress import computed
     from dashboard.services.registry import registry
     from lake_core.types import Progress
 
-    session.start(registry())
+    start(registry())
 
     def work(key: str, show: Progress) -> str:
         show(1, 2)
@@ -71,11 +71,11 @@ def test_set_ups_that_need_other_places_run_the_model_one_after_the_other(
 def on_demand() -> None:
     import streamlit as st
 
-    from dashboard import session
+    from dashboard.components.arrival import start
     from dashboard.components.progress import Estimate, computed_on_demand
     from dashboard.services.registry import registry
 
-    session.start(registry())
+    start(registry())
     for name, seconds in (("quick", 1.9), ("slow", 2.1), ("unknown", None)):
         estimate = Estimate(seconds, f"May be {name}.")
         st.markdown(computed_on_demand(name, f"Ask for {name}", ":material/tune:", name, lambda _: "made", estimate))

@@ -17,7 +17,7 @@ from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.detector.result import ImageResult
 
-FIELDS = {"pins"} | {field.name for field in fields(Session)}
+FIELDS = {"pins", "own_threshold"} | {field.name for field in fields(Session)}
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 
 

@@ -39,9 +39,7 @@ def running_dashboard(log: Path, *arguments: str) -> Iterator[str]:
         Its address.
     """
     port = free_port()
-    lake = Path(sys.executable).with_name("lake")
-    command = [str(lake), "dashboard", "--port", str(port), "--headless", *arguments]
-    with serving(command, port, log) as address:
+    with serving(dashboard_command(port, *arguments), port, log) as address:
         yield address
 
 
@@ -52,17 +50,31 @@ def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
     Yields:
         Its address.
     """
+    process = start_server(command, port, log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def dashboard_command(port: int, *arguments: str) -> list[str]:
+    """The command line of `lake dashboard` on a port."""
+    return [str(Path(sys.executable).with_name("lake")), "dashboard", "--port", str(port), "--headless", *arguments]
+
+
+def start_server(command: list[str], port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Starts a Streamlit server and waits until it answers; its store of projects lies beside the log."""
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "LAKE_STORE": str(log.with_name("store"))}
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            _wait_until_healthy(address, process, log)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+    try:
+        _wait_until_healthy(f"http://127.0.0.1:{port}", process, log)
+    except BaseException:
+        process.kill()
+        process.wait(timeout=20)
+        raise
+    return process
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -139,7 +139,7 @@ def run_images(
     missing = [name for name in (*normals, *tests) if name not in entries]
     if missing:
         raise LakeError(f"{missing[0]} is no longer in {folder.name}; run the evaluation again.")
-    read = {name: read_example(entries[name]) for name in (*normals, *tests)}
+    read = {name: read_example(entries[name], keep_encoded=True) for name in (*normals, *tests)}
     return tuple(read[name] for name in normals), tuple(read[name] for name in tests)
 
 

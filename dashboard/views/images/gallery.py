@@ -42,13 +42,14 @@ def test_images() -> None:
     several = len(examples) > 1
     pattern = _pattern() if several else ""
     found = current().workspace.tests_named(pattern)
-    if several:
+    is_read_only = current().is_read_only
+    if several and not is_read_only:
         _label_selected(found)
     if examples and not found:
         st.info(f"No test image has a folder or name like {escaped(pattern)}.", icon=":material/search_off:")
     for card, example in _cards("tests", one_page(found, f"tests {pattern}")):
         with card:
-            if several:
+            if several and not is_read_only:
                 _tick(example)
             _label(example)
             _remove("tests", example)
@@ -126,6 +127,7 @@ def _label(example: Example) -> None:
         key=key,
         on_change=change,
         label_visibility="collapsed",
+        disabled=current().is_read_only,
     )
 
 
@@ -138,4 +140,5 @@ def _remove(side: Side, example: Example) -> None:
         width="stretch",
         type="tertiary",
         icon=":material/close:",
+        disabled=current().is_read_only,
     )

@@ -95,7 +95,9 @@ def _pinned(found: Analysis, only_selected: bool) -> dict[int, np.ndarray]:
     here = current()
     layers: dict[int, list[int]] = {}
     for pin in here.pins:
-        if pin.model == found.key.model and pin.site == lake.config.site:
+        n_neurons = lake.backbone.layer(pin.layer).n_neurons if pin.layer <= len(lake.backbone.layers) else {}
+        is_there = pin.neuron < n_neurons.get(pin.site, 0)
+        if pin.model == found.key.model and pin.site == lake.config.site and is_there:
             layers.setdefault(pin.layer, []).append(pin.neuron)
     chosen = {layer: np.array(neurons) for layer, neurons in layers.items()}
     if only_selected:

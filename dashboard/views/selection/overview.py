@@ -49,7 +49,8 @@ def pick_k_of(n_neurons: int) -> None:
         top_k.set_for_all(st.session_state.page_k)
 
     st.session_state.page_k = min(st.session_state.top_k, n_neurons)
-    st.slider("Neurons kept per layer (K)", 1, n_neurons, key="page_k", on_change=move, width=420)
+    is_fixed = current().is_read_only
+    st.slider("Neurons kept per layer (K)", 1, n_neurons, key="page_k", on_change=move, width=420, disabled=is_fixed)
 
 
 def k_and_elbows(selections: Mapping[int, Selection]) -> None:
@@ -138,6 +139,7 @@ def ranking(chosen: Selection, n_layers: int) -> None:
             key=f"elbow_{chosen.layer}",
             on_click=top_k.set_for_layer if by_layer else top_k.set_for_all,
             args=(suggested, chosen.layer) if by_layer else (suggested,),
+            disabled=current().is_read_only,
             help=(
                 "Up to the elbow each further neuron adds more than the average one. It follows from the curve alone "
                 "and does not tell how well defects are found."

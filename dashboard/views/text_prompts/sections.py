@@ -73,9 +73,10 @@ def prompts(found: Analysis, score: ImageResult) -> None:
         for column, (name, label) in zip(st.columns(3), FIELDS.items(), strict=True):
             st.session_state.setdefault(f"typed_{name}", texts[name])
             column.text_area(label, key=f"typed_{name}", height=250)
-        st.form_submit_button("Use these prompts", on_click=_use_prompts, type="primary")
+        is_fixed = current().is_read_only
+        st.form_submit_button("Use these prompts", on_click=_use_prompts, type="primary", disabled=is_fixed)
     is_built_in = used == PromptEnsemble() and texts == _texts_of(used)
-    st.button("Restore the built-in prompts", on_click=forget_prompts, disabled=is_built_in)
+    st.button("Restore the built-in prompts", on_click=forget_prompts, disabled=is_built_in or is_fixed)
     chosen = current().focus.patch
     if chosen is None or not (0 <= chosen < score.map.size and score.patch_scores.inside[chosen]):
         chosen = score.patch

@@ -47,7 +47,7 @@ def test_copies_are_kept_once_per_side_and_told() -> None:
 
 
 def test_decoded_images_stay_within_memory_and_normal_ones_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "MAX_DATASET_BYTES", 2 * 32 * 24 * 3 + 1)
+    monkeypatch.setattr(datasets, "MAX_DATASET_BYTES", 2 * 32 * 24 * 3 + len(png(2) + png(3)) + 1)
     dataset = read_members(
         [("a/test/1.png", png(1)), ("b/good/1.png", png(2)), ("c/good/1.png", png(3)), ("d.png", png(4))]
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lake_core.data.datasets import read_example, read_folder
+from lake_core.data.datasets import read_example, read_folder, read_side
 from lake_core.data.folders import categories, index_folder, list_images
 from lake_core.errors import DatasetError, ImageError
 from tests.core.data.folders import MVTEC, mask_png, names, png, write
@@ -138,3 +138,22 @@ def test_a_name_that_is_not_utf8_can_be_written_to_a_document(tmp_path: Path) ->
     (entry,) = index_folder(tmp_path)
     assert entry.name.encode() == b"train/good/\\xff.png"
     assert entry.path.exists()
+
+
+def test_one_side_of_a_data_set_has_labels_and_the_masks_that_lie_beside_it(tmp_path: Path) -> None:
+    root = write(tmp_path / "bottle", MVTEC)
+    normals, tests = read_side(root / "train" / "good", "normal"), read_side(root / "test", "test")
+    assert names(normals) == (["good/000.png", "good/001.png"], [])
+    assert [e.label for e in normals.normals] == ["good", "good"]
+    found = {e.image.name: (e.label, e.kind, None if e.mask is None else int(e.mask.sum())) for e in tests.tests}
+    assert found == {
+        "test/crack/000.png": ("defective", "crack", 5 * 32),
+        "test/crack/001.png": ("defective", "crack", 6 * 32),
+        "test/good/000.png": ("good", None, None),
+        "test/hole/000.png": ("defective", "hole", 7 * 32),
+    }
+    assert [e.image.encoded for e in normals.normals] == [MVTEC["train/good/000.png"], MVTEC["train/good/001.png"]]
+    assert names(read_side(root / "test" / "hole" / "000.png", "test")) == ([], ["000.png"])
+    for missing in (tmp_path / "nowhere", root / "license.txt"):
+        with pytest.raises(DatasetError):
+            read_side(missing, "test")

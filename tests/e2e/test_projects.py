@@ -1,0 +1,205 @@
+"""Saved, killed, opened again; shared while the work goes on: in a real browser, with a real server that dies."""
+
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.conftest import METAL
+from tests.e2e.server import dashboard_command, free_port, start_server
+from tests.e2e.steps import PATIENCE, button, go_to, heading, open_metal, query, settle, upload
+
+CARD = re.compile(r"\d+\.\d\d ")
+"""How the text of a card on the page Results begins."""
+
+
+class Server:
+    """A dashboard that can be killed and started again at the same address, with the same store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self, *arguments: str) -> None:
+        self.process = start_server(dashboard_command(self.port, *arguments), self.port, self.folder / "dashboard.log")
+
+    def kill(self) -> None:
+        """As the kernel does: nothing is said, nothing is written."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(20)
+
+    def wait_for(self, is_kept: Callable[[str], bool]) -> None:
+        """Until the store has a session of which that is true."""
+        end = time.monotonic() + 40
+        while time.monotonic() < end:
+            if any(is_kept(path.read_text()) for path in (self.folder / "store" / "sessions").glob("*.json")):
+                return
+            time.sleep(0.2)
+        raise AssertionError("the session was not kept")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    found = Server(tmp_path)
+    found.start()
+    yield found
+    found.kill()
+
+
+@contextmanager
+def tab(chromium: Browser, url: str) -> Iterator[Page]:
+    """A tab of another visitor."""
+    with chromium.new_context(viewport={"width": 1440, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(url)
+        settle(page)
+        yield page
+
+
+def scores(page: Page) -> list[str]:
+    """What the page Results says: its numbers, and each card's score and verdict."""
+    go_to(page, "Results")
+    said = page.get_by_test_id("stMetricValue").all_inner_texts()
+    cards = [text for text in page.get_by_test_id("stMarkdownContainer").all_inner_texts() if CARD.match(text)]
+    assert len(said) == 6
+    assert len(cards) == 16
+    return said + cards
+
+
+def shared_link(page: Page) -> str:
+    go_to(page, "Images")
+    button(page, "Share").click()
+    link = page.get_by_test_id("stCode").first
+    expect(link).to_be_visible(timeout=PATIENCE)
+    settle(page)
+    return link.inner_text().strip()
+
+
+def test_a_reload_after_the_server_was_killed_finds_the_session_again(chromium: Browser, server: Server) -> None:
+    with tab(chromium, server.address) as page:
+        open_metal(page)
+        go_to(page, "Images")
+        upload(page, "Test images", [METAL / "train" / "good" / "004.jpg"])
+        button(page, "^.*Add$").click()
+        expect(page.get_by_text(re.compile("yours to it"))).to_have_count(0, timeout=PATIENCE)
+        settle(page)
+        before, number = scores(page), query(page)["w"]
+        assert len(number) == 22
+        server.wait_for(lambda manifest: '"name": "004.jpg"' in manifest)
+        server.kill()
+        server.start()
+        page.goto(page.url)
+        settle(page)
+        assert query(page)["w"] == number
+        assert scores(page) == before
+
+
+def test_a_saved_project_opened_after_a_restart_has_the_same_numbers(
+    chromium: Browser, server: Server, tmp_path: Path
+) -> None:
+    with tab(chromium, server.address) as page:
+        open_metal(page)
+        before = scores(page)
+        go_to(page, "Images")
+        with page.expect_download(timeout=PATIENCE) as download:
+            button(page, "Save the project").click()
+        saved = tmp_path / "metal.lake"
+        download.value.save_as(saved)
+    server.kill()
+    server.start()
+    with tab(chromium, server.address) as page:
+        upload(page, "Open a project", [saved])
+        expect(heading(page, "Normal images (8)")).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        assert scores(page) == before
+        go_to(page, "Images")
+        expect(page.get_by_text(re.compile(r"All \d+ numbers agree to 0\.0001"))).to_be_visible(timeout=PATIENCE)
+
+
+def test_a_shared_project_does_not_move_while_its_maker_goes_on(chromium: Browser, server: Server) -> None:
+    with tab(chromium, server.address) as maker:
+        open_metal(maker)
+        before = scores(maker)
+        link = shared_link(maker)
+        assert re.fullmatch(rf"{server.address}/[a-z]*\?project=[\w-]{{22}}", link)
+        with tab(chromium, link) as other:
+            assert scores(other) == before
+            maker.get_by_role("button", name="Remove", exact=True).first.click()
+            expect(heading(maker, "Normal images (7)")).to_be_visible(timeout=PATIENCE)
+            settle(maker)
+            other.reload()
+            settle(other)
+            assert scores(other) == before
+            go_to(other, "Images")
+            expect(heading(other, "Normal images (8)")).to_be_visible()
+            expect(other.get_by_role("button", name="Remove", exact=True).first).to_be_disabled()
+            expect(button(other, "^Share$")).to_have_count(0)
+            button(other, "Make a copy").last.click()
+            expect(other.get_by_role("button", name="Remove", exact=True).first).to_be_enabled(timeout=PATIENCE)
+            settle(other)
+            assert "project" not in query(other)
+            assert query(other)["w"] != query(maker)["w"]
+        server.kill()
+        server.start("--sample", "gravel")
+        with tab(chromium, link) as later:
+            assert scores(later) == before
+
+
+def test_an_address_opened_elsewhere_while_it_is_open_gives_a_copy(chromium: Browser, server: Server) -> None:
+    with tab(chromium, server.address) as first:
+        open_metal(first)
+        go_to(first, "Images")
+        with tab(chromium, first.url) as second:
+            expect(second.get_by_text(re.compile("has a copy of its own"))).to_be_visible(timeout=PATIENCE)
+            assert query(second)["w"] != query(first)["w"]
+            second.get_by_role("button", name="Remove", exact=True).first.click()
+            expect(heading(second, "Normal images (7)")).to_be_visible(timeout=PATIENCE)
+        first.reload()
+        settle(first)
+        expect(heading(first, "Normal images (8)")).to_be_visible(timeout=PATIENCE)
+        expect(first.get_by_text(re.compile("has a copy of its own"))).to_have_count(0)
+
+
+def test_a_hostile_project_changes_nothing(chromium: Browser, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "evil.lake").write_bytes((METAL / "test" / "good" / "000.jpg").read_bytes())
+    with tab(chromium, server.address) as page:
+        open_metal(page)
+        go_to(page, "Images")
+        number = query(page)["w"]
+        page.get_by_text("Open another project").click()
+        settle(page)
+        upload(page, "Open a project", [tmp_path / "evil.lake"])
+        expect(page.get_by_text("evil.lake is not a ZIP archive")).to_be_visible(timeout=PATIENCE)
+        expect(heading(page, "Normal images (8)")).to_be_visible()
+        assert query(page)["w"] == number
+
+
+def test_notes_on_neurons_are_kept_in_a_shared_project(chromium: Browser, server: Server) -> None:
+    with tab(chromium, server.address) as page:
+        open_metal(page)
+        go_to(page, "Neurons")
+        button(page, "Pin this neuron").click()
+        note = page.get_by_label("Note", exact=True)
+        expect(note).to_be_visible(timeout=PATIENCE)
+        settle(page)
+        note.fill("Bright *edges*")
+        note.press("Control+Enter")
+        settle(page)
+        name = page.get_by_label("Name of this list")
+        name.fill("Scratches")
+        name.press("Enter")
+        settle(page)
+        link = shared_link(page)
+    with tab(chromium, link) as other:
+        go_to(other, "Neurons")
+        expect(other.get_by_label("Name of this list")).to_be_disabled()
