@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lake_core.config import FitConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.image_scores import ImageBlock
 from lake_core.detector.lake import Lake
@@ -123,14 +124,15 @@ class _Scorer:
         other = self._lake.with_memory_bank(replace(self._lake.memory_bank_, layers=tuple(fitted), grid=grid))
         return ChoiceScores(self._scores(fitted), float(other.normal_scores_.mean()))
 
-    def _learned(self, chosen: Neurons, learn: Callable[[Tensor, Tensor, Selection, Geometry, float], L]) -> list[L]:
+    def _learned(
+        self, chosen: Neurons, learn: Callable[[Tensor, Tensor, Selection, Geometry, FitConfig], L]
+    ) -> list[L]:
         """What is learned of the layers whose neurons vary."""
         found = []
         for layer in self._lake.memory_bank_.layers:
             own = self._normals[layer.selection.layer]
             selection = replace(layer.selection, neurons=np.asarray(chosen[layer.selection.layer]))
-            quantile = self._lake.config.calibration_quantile
-            found.append(learn(own.acts_ipn, own.inside_ip, selection, own.geometry, quantile))
+            found.append(learn(own.acts_ipn, own.inside_ip, selection, own.geometry, self._lake.config))
         return [layer for layer in found if layer.tau > 0]
 
     def _scores(self, layers: Sequence[LearnedLayer]) -> np.ndarray:

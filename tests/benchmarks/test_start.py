@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from lake_core.cli.dashboard import streamlit_arguments
+from lake_core.cli.dashboard import Begin, streamlit_arguments
 from lake_core.data.samples import assets_folder
 from tests.e2e.server import QUIET_MS, browser, free_port, serving, wait_until_idle
 
@@ -114,7 +114,7 @@ def test_the_first_page_comes_soon(chromium: Browser, tmp_path: Path, ratios: li
     hello.write_text("import streamlit as st\n\nst.title('Hello')\n")
 
     def bare(port: int) -> list[str]:
-        return [sys.executable, "-m", "streamlit", *streamlit_arguments(hello, "127.0.0.1", port, None)]
+        return [sys.executable, "-m", "streamlit", *streamlit_arguments(hello, "127.0.0.1", port, Begin())]
 
     def measured() -> tuple[Times, Times, float, float]:
         log = tmp_path / "log"
