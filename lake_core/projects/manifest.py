@@ -58,6 +58,7 @@ class Parameters(Part):
     normalise: Normalise | None
     smooth: Annotated[int, Field(ge=1, le=49)] | None
     calibration_quantile: Share
+    memory_bank_size: Annotated[int, Field(ge=2, lt=2**31)] | None = None
     object_name: Words
     prompts: SavedPrompts
     fusion_weight: Share
