@@ -152,7 +152,6 @@ def test_fit_returns_the_detector_and_reports_progress(backbone: Backbone, noise
     assert lake.fit(noise_images[:6], lambda done, total: seen.append((done, total))) is lake
     assert seen == sorted(set(seen))
     assert seen[-1] == (6, 6)
-    assert len(seen) > 1
 
 
 def test_fitting_again_forgets_what_was_learned(backbone: Backbone, noise_images: list[InputImage]) -> None:
