@@ -13,17 +13,18 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
+from dashboard.services.analysis import hook_points_to_compute
 from dashboard.services.jobs import jobs
 from dashboard.services.models import model
-from dashboard.settings import ModelKey
+from dashboard.settings import Settings
 from dashboard.workspace import MAX_IMAGES, Workspace
 from lake_core.data.datasets import Example
 from lake_core.data.images import read_image
 from lake_core.data.samples import load_sample
-from lake_core.detector.lake import Lake
 from tests.benchmarks.test_pages import one_forward
 from tests.dashboard.visit import opened, over
 
+pytestmark = pytest.mark.timeout(1800)
 ROUNDS = 3
 MOST = 20
 """Forward passes of one image that an interaction may take; 50 ms each make a second."""
@@ -31,9 +32,13 @@ MOST = 20
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
+    """On a server whose disk holds only the layers that are needed: the network runs once, in a minute."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    st.cache_resource.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dashboard.services.cache.MAX_DISK_BYTES", 2**30)
+        yield
     torch.set_num_threads(before)
     st.cache_resource.clear()
 
@@ -54,9 +59,8 @@ def workspace() -> Workspace:
         rgb = np.clip(example.image.rgb + grain, 0, 255).astype(np.uint8)
         tests.append(Example(read_image(rgb, f"{example.label}/{i:03}.png"), example.label))
     found = Workspace(sample.normals[:8], tuple(tests), "many")
-    store = model(ModelKey("lake-cnn", 384))
-    needed = Lake(store.backbone, store=store).hook_points
-    store.ensure(found.images, store.hook_points_that_fit(found.n_images, needed))
+    hook_points = hook_points_to_compute(Settings(), found)
+    model(Settings().model).ensure(found.images, hook_points.needed, besides=hook_points.all)
     return found
 
 
