@@ -21,6 +21,7 @@ from lake_core.backbones.hooks import Hooks
 from lake_core.backbones.loading import Loaded
 from lake_core.backbones.patch_grid import Frame, PatchGrid, Placement
 from lake_core.backbones.preprocessing import normalised
+from lake_core.backbones.texts import text_embeddings
 from lake_core.config import Recommended
 from lake_core.data.images import InputImage
 from lake_core.errors import BackboneError
@@ -322,8 +323,7 @@ class Backbone:
     @torch.inference_mode()
     def _encode(self, texts: list[str]) -> Tensor:
         tokens = self._tokenize(texts).to(self.device)
-        rows: Tensor = self._model.encode_text(tokens, normalize=True)
-        return rows.float().cpu().clone()
+        return text_embeddings(self._model, tokens).float().cpu().clone()
 
     def _probe(self) -> tuple[tuple[Layer, ...], PatchGrid | None, int]:
         """The layers, and grid and width of the joint space, read off one forward pass of an empty image."""
