@@ -12,6 +12,7 @@ from dashboard.components.page import credit
 from dashboard.components.projects import in_sidebar, look_at
 from dashboard.components.samples import take_sample
 from dashboard.services import registry
+from dashboard.services.cache import pinned
 from dashboard.views.explain import alone
 from lake_core.backbones.process import freeze_imports, limit_threads
 from lake_core.data.data_root import data_root
@@ -100,6 +101,7 @@ elif settings is not None:
     credit()
     tour.way_back(shown)
     tour.draw(shown)
-    page.run()
+    with pinned(here.workspace):
+        page.run()
 if here.chosen != here.written_choice:
     address.write("address_after", by_visitor=False)

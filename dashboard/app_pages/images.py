@@ -36,7 +36,7 @@ if not workspace.is_empty:
         settings = current().settings
         store = model(settings.model)
         hook_points = hook_points_to_compute(settings, workspace)
-        todo = store.missing(workspace.images, hook_points)
+        todo = store.missing(workspace.images, hook_points.all)
     except LakeError as reason:
         error(str(reason))
         st.stop()

@@ -99,7 +99,7 @@ def run_network(settings: Settings) -> None:
     here = current()
     store, images = model(settings.model), here.workspace.images
     hook_points = hook_points_to_compute(settings, here.workspace)
-    todo = store.missing(images, hook_points)
+    todo = store.missing(images, hook_points.all)
     if not todo:
         return
     if here.is_paused:
@@ -116,7 +116,7 @@ def run_network(settings: Settings) -> None:
         "result."
     )
     with progress_frame("Images", _set_paused, True, summary=summary) as show:
-        store.ensure(images, hook_points, show)
+        store.ensure(images, hook_points.needed, show, hook_points.all)
 
 
 def _set_paused(is_paused: bool) -> None:

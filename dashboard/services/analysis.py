@@ -192,12 +192,24 @@ def fit_key(settings: Settings, workspace: Workspace) -> FitKey:
     return FitKey(settings.model, config.part(FitConfig), text, identities(workspace.normals))
 
 
-def hook_points_to_compute(settings: Settings, workspace: Workspace) -> frozenset[HookPoint]:
-    """All hook points of the backbone where the images' activations fit into memory, so that layers and sites can be
-    changed without another forward pass; else those that the settings need."""
+class ToCompute(NamedTuple):
+    """Hook points that images are run through the network for.
+
+    Attributes:
+        needed: What the settings' detector reads.
+        all: Those and, where there is room for the images' activations, all others of the backbone, so that layers and
+            sites can be changed without another forward pass.
+    """
+
+    needed: frozenset[HookPoint]
+    all: frozenset[HookPoint]
+
+
+def hook_points_to_compute(settings: Settings, workspace: Workspace) -> ToCompute:
+    """What the images have to be run for."""
     store = model(settings.model)
-    lake = Lake(store.backbone, resolved(settings), store)
-    return store.hook_points_that_fit(workspace.n_images, lake.hook_points)
+    needed = Lake(store.backbone, resolved(settings), store).hook_points
+    return ToCompute(needed, store.hook_points_that_fit(workspace.n_images, needed))
 
 
 def fitted(key: FitKey, workspace: Workspace) -> Timed[Lake]:

@@ -4,8 +4,12 @@ Keys are made of sha256 sums and frozen settings, never of pixels: Streamlit's o
 sample and would take two images that differ in a small defect for the same one.
 """
 
+import shutil
+import sys
+import tempfile
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -15,13 +19,17 @@ import streamlit as st
 from PIL import Image
 from torch import Tensor, nn
 
+from dashboard.workspace import Workspace
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.budget import BoundedStore, MemoryBudget
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.process import total_memory
 from lake_core.data.images import InputImage
 
 T = TypeVar("T")
-MAX_BYTES = 4 * 1024**3
+MEMORY_SHARE = 0.25
+"""Of the memory that the server may use, where `--memory` says nothing."""
+MAX_DISK_BYTES = 16 * 1024**3
 OVERHEAD = 200
 """Bytes counted for a value that holds no array, so that even very many small ones are bounded."""
 
@@ -102,7 +110,23 @@ def _size_of(value: Any, seen: set[int]) -> int:
 @st.cache_resource
 def budget() -> MemoryBudget:
     """The memory that this server's activations and results share."""
-    return MemoryBudget(MAX_BYTES)
+    arguments = sys.argv[1:]
+    share = arguments[arguments.index("--memory") + 1] if "--memory" in arguments[:-1] else MEMORY_SHARE
+    return MemoryBudget(int(float(share) * total_memory()))
+
+
+@st.cache_resource
+def disk() -> MemoryBudget:
+    """What this server's activations take of the folder for temporary files, besides the memory."""
+    return MemoryBudget(min(MAX_DISK_BYTES, shutil.disk_usage(tempfile.gettempdir()).free // 2))
+
+
+@contextmanager
+def pinned(workspace: Workspace) -> Iterator[None]:
+    """While a page is drawn from these images, what others do drops their activations last."""
+    keys = {image.sha256 for image in workspace.images}
+    with budget().pinned(keys), disk().pinned(keys):
+        yield
 
 
 @st.cache_resource

@@ -5,7 +5,7 @@ import time
 import streamlit as st
 from PIL import Image
 
-from dashboard.services.cache import budget, results
+from dashboard.services.cache import budget, disk, results
 from dashboard.services.jobs import Job, jobs
 from dashboard.settings import ModelKey
 from lake_core.backbones.catalogue import OFFERED
@@ -34,7 +34,7 @@ def model(key: ModelKey) -> FeatureStore:
 
 @st.cache_resource(max_entries=6, show_spinner="Opening the backbone …")
 def _model(key: ModelKey) -> FeatureStore:
-    return FeatureStore(open_backbone(key.spec, image_size=key.image_size), budget())
+    return FeatureStore(open_backbone(key.spec, image_size=key.image_size), budget(), disk=disk())
 
 
 def known_specs() -> list[str]:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from lake_core.backbones.adapters import adapter_of
 from lake_core.backbones.adapters.base import Ceiling
+from lake_core.backbones.batch_size import BatchSize
 from lake_core.backbones.devices import checked_precision, convert_weights, exact_convolutions
+from lake_core.backbones.folding import fold_batch_norms
 from lake_core.backbones.hooks import Hooks
 from lake_core.backbones.loading import Loaded
 from lake_core.backbones.patch_grid import Frame, PatchGrid, Placement
@@ -32,6 +34,10 @@ Change = Callable[[Tensor], None]
 FORWARD_LOCK = threading.Lock()
 """One forward pass at a time in a process: two at once on busy cores are many times slower than one after the other."""
 
+BATCH_ON_GPU = 64
+"""From 32 images on a GPU is as fast as it gets."""
+
+_SMALL_INPUT = (64, 64)
 _TEXT_BATCH = 64
 _TEXTS_KEPT = 4096
 
@@ -67,6 +73,7 @@ class Backbone:
         joint_grid: Grid of the patch directions in the joint space, or None if the tower has none.
         joint_width: Dimension of the joint space.
         logit_scale: Factor on cosines before the softmax, as trained.
+        batch_size: How many images are fastest in one pass.
         recommended: Layers, site and distance that suit the model where the user has not chosen.
         is_tuned: Whether these were measured; else they follow a rule of ours.
         notes: Sentences worth showing.
@@ -80,15 +87,21 @@ class Backbone:
         self._dtype = checked_precision(opening.precision)
         self.resize = opening.resize
         self.notes = loaded.notes
-        self._model = loaded.model.to(self.device)
+        self._model = loaded.model
+        self.adapter = adapter_of(loaded.model)
+        if self._dtype == torch.float32:  # folded, half precision would round what stays float32 apart
+            size = _SMALL_INPUT if self.takes_any_size else input_size
+            fold_batch_norms(self._model.visual, torch.zeros(1, 3, *size))
+        self._model.to(self.device)
         convert_weights(self._model.visual, self._dtype)
         self._tokenize = loaded.tokenize
         self._preprocess = loaded.preprocess
         self._text_rows: dict[str, Tensor] = {}
-        self.adapter = adapter_of(loaded.model)
         self._model.visual.to(memory_format=self.adapter.memory_format)
         self.input_size = input_size
         self.frame = Frame(*input_size, opening.resize, loaded.preprocess.get("interpolation", "bicubic"))
+        on_cpu = self.device.type == "cpu"
+        self.batch_size = BatchSize(2, 1, 8) if on_cpu else BatchSize(*3 * [BATCH_ON_GPU])
         self._hooks = Hooks(self.adapter.hooks(), self.adapter.patches)
         self.family = self.adapter.family
         self.layers, self.joint_grid, self.joint_width = self._probe()

@@ -1,8 +1,9 @@
 """One bound on memory that several stores of computed values share."""
 
 import threading
-from collections import OrderedDict
-from collections.abc import Hashable
+from collections import Counter, OrderedDict
+from collections.abc import Container, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Generic, TypeVar
@@ -17,8 +18,8 @@ Value = TypeVar("Value")
 class MemoryBudget:
     """A bound on the bytes that all of its stores hold together.
 
-    When it is exceeded the values used longest ago are dropped, whichever store holds them. A store that is no longer
-    referenced frees its share. Thread-safe.
+    When it is exceeded the values used longest ago are dropped, whichever store holds them; those whose keys are pinned
+    only where there are no others. A store that is no longer referenced frees its share. Thread-safe.
 
     Attributes:
         max_bytes: The bound. The value kept last stays even where it alone is larger.
@@ -28,6 +29,7 @@ class MemoryBudget:
         self.max_bytes = max_bytes
         self._lock = threading.RLock()
         self._stores: WeakSet[BoundedStore[Any, Any]] = WeakSet()
+        self._pins: Counter[Hashable] = Counter()
         self._clock = count()
 
     @property
@@ -36,12 +38,25 @@ class MemoryBudget:
         with self._lock:
             return sum(store.n_bytes for store in self._stores)
 
+    @contextmanager
+    def pinned(self, keys: Iterable[Hashable]) -> Iterator[None]:
+        """While it lasts, values of other keys are dropped first; several may pin the same key."""
+        held = list(keys)
+        with self._lock:
+            self._pins.update(held)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pins -= Counter(held)
+
     def _evict(self) -> None:
-        while self.n_bytes > self.max_bytes:
-            filled = [store for store in self._stores if store._entries]
-            if sum(len(store._entries) for store in filled) <= 1:
-                return
-            min(filled, key=lambda store: store._oldest_use())._drop_oldest()
+        while self.n_bytes > self.max_bytes and sum(len(store._entries) for store in self._stores) > 1:
+            oldest = [(store, key) for store in self._stores if (key := store._oldest(self._pins)) is not None]
+            if not oldest:  # all are pinned
+                oldest = [(store, key) for store in self._stores if (key := store._oldest(())) is not None]
+            store, key = min(oldest, key=lambda found: found[0]._entries[found[1]].used)
+            store._drop(key)
 
 
 @dataclass
@@ -105,11 +120,9 @@ class BoundedStore(Generic[Key, Value]):
             self._entries.clear()
             self._n_bytes = 0
 
-    def _oldest_use(self) -> int:
-        return next(iter(self._entries.values())).used
-
-    def _drop_oldest(self) -> None:
-        self._drop(next(iter(self._entries)))
+    def _oldest(self, pinned: Container[Hashable]) -> Key | None:
+        """The key used longest ago of those that are not pinned."""
+        return next((key for key in self._entries if key not in pinned), None)
 
     def _drop(self, key: Key) -> None:
         entry = self._entries.pop(key, None)

@@ -4,6 +4,7 @@ Three coordinate systems, all continuous, from the top left corner: image pixels
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -188,12 +189,19 @@ def mask_to_patches(mask: np.ndarray, grid: PatchGrid, placement: Placement) -> 
         (n_patches,) float64 in [0, 1]; area outside of the image counts as not defect.
     """
     height, width = mask.shape
-    y_edges, x_edges = grid._edges(placement, (height, width))
-    area_rc: np.ndarray = _overlaps(y_edges, height) @ mask.astype(np.float64) @ _overlaps(x_edges, width).T
+    in_rows, in_cols = _overlaps_of(grid, placement, (height, width))
+    area_rc: np.ndarray = in_rows @ mask.astype(np.float64) @ in_cols.T
     patch_height = grid.covered_height / grid.rows * height / placement.height
     patch_width = grid.covered_width / grid.cols * width / placement.width
     share_rc: np.ndarray = np.clip(area_rc / (patch_height * patch_width), 0.0, 1.0)
     return share_rc.reshape(-1)
+
+
+@lru_cache(maxsize=64)  # the images of a data set mostly have one size
+def _overlaps_of(grid: PatchGrid, placement: Placement, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """How much of each row and column of pixels lies in each row and column of patches."""
+    y_edges, x_edges = grid._edges(placement, shape)
+    return _overlaps(y_edges, shape[0]), _overlaps(x_edges, shape[1])
 
 
 def _cells_on(n_cells: int, covered: int, start: int, length: int) -> np.ndarray:

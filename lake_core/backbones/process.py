@@ -1,14 +1,17 @@
-"""What a program sets once for its process: how many threads compute, and what Python's garbage collector looks at.
+"""What a program sets once for its process: its threads and its garbage collector; and the memory it has to share out.
 
-The library sets neither when it is imported.
+The library sets nothing when it is imported.
 """
 
 import gc
 import os
 from functools import cache
+from pathlib import Path
 
 _ALLOCATIONS_BETWEEN = 100_000
 """Objects made between two looks at the young ones; Python's own 700 to 2000 are soon reached by paths."""
+
+_MEMORY_WHERE_UNKNOWN = 8 * 1024**3
 
 
 def limit_threads() -> int:
@@ -41,6 +44,22 @@ def freeze_imports() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS_BETWEEN, 10, 10)
+
+
+def total_memory(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> int:
+    """Bytes of memory that this process may use: the machine's, or its container's where that is less.
+
+    Args:
+        cgroup: Where Linux says what a container may use.
+    """
+    try:
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows
+        machine = _MEMORY_WHERE_UNKNOWN
+    try:
+        return min(machine, int(cgroup.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return machine
 
 
 @cache

@@ -1,7 +1,7 @@
 """Paths to roles: normal or test image, good or defective, and which mask belongs to it. Nothing is opened."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath, PurePosixPath
@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from lake_core.types import Label
 
-_Masks: TypeAlias = dict[tuple[tuple[str, ...], tuple[str, ...], str | None], tuple[PurePosixPath, ...]]
+_Masks: TypeAlias = dict[tuple[tuple[str, ...], tuple[str, ...], str | None], list[PurePosixPath]]
 """(folders before the data set's parts, folders below the part, stem) -> a mask; without a stem, all in the folder."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"})
@@ -39,6 +39,9 @@ class Role:
     role: Literal["normal", "test", "mask", "ignored"]
     label: Label | None = None
     kind: str | None = None
+
+
+_IGNORED = Role("ignored")
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def role_of(path: PurePosixPath) -> Role:
     `test`, `defective`, `bad`, `ng`, `anomaly` ...), in any case of letters. A path that says nothing is a test
     image without a label.
     """
-    return _role_in(path.parts[:-1]) if is_image_name(path) else Role("ignored")
+    return _role_in(path.parts[:-1]) if is_image_name(path) else _IGNORED
 
 
 @lru_cache(maxsize=1024)  # a folder may hold thousands of images
@@ -97,7 +100,7 @@ def _role_in(folders: tuple[str, ...]) -> Role:
     if at >= 0 and words[at] in _TRAIN:
         if label == "good" or at == len(words) - 1:
             return Role("normal", "good")
-        return Role("test", label, kind) if label else Role("ignored")
+        return Role("test", label, kind) if label else _IGNORED
     if at < 0 and label == "good":
         return Role("normal", "good")
     return Role("test", label, kind)
@@ -137,12 +140,12 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
     ordered = sorted(paths, key=natural_key)
     folders_of = {path: path.parts[:-1] for path in ordered if is_image_name(path)}
     beside_parts = _beside_parts(folders_of)
-    roles = {path: Role("ignored") for path in ordered}
+    roles = dict.fromkeys(ordered, _IGNORED)
     roles |= {path: _role_in(folders) for path, folders in folders_of.items() if path not in beside_parts}
     taking_part = {path: role for path, role in roles.items() if role.role in ("normal", "test")}
     images_at = {(folders_of[path], path.stem.lower()) for path in taking_part}
     if any(role.role == "test" and _part_of(folders_of[path]) - _VALIDATION for path, role in taking_part.items()):
-        roles |= {path: Role("ignored") for path, folders in folders_of.items() if _part_of(folders) & _VALIDATION}
+        roles |= {path: _IGNORED for path, folders in folders_of.items() if _part_of(folders) & _VALIDATION}
     masks: _Masks = {}
     for path, folders in folders_of.items():
         role, stem = roles[path], bare_stem(path)
@@ -150,11 +153,10 @@ def arrange(paths: Iterable[PurePosixPath]) -> list[Placed]:
             role = roles[path] = Role("mask", kind=role.kind)
         if role.role == "mask":
             before, below = _around_part(folders)
-            masks[before, below, stem] = (path,)
+            masks[before, below, stem] = [path]
             if below:
-                masks.setdefault((before, below, None), ())
-                masks[before, below, None] += (path,)
-    return [Placed(path, role, _masks_of(path, role, masks)) for path, role in roles.items()]
+                masks.setdefault((before, below, None), []).append(path)
+    return [Placed(path, role, tuple(_masks_of(path, role, masks))) for path, role in roles.items()]
 
 
 def _beside_parts(folders_of: Mapping[PurePosixPath, tuple[str, ...]]) -> set[PurePosixPath]:
@@ -197,7 +199,7 @@ def is_part_folder(name: str) -> bool:
     return _word(name) in _TRAIN | _TEST | _MASKS | _IMAGES | _GOOD | _BAD
 
 
-def _masks_of(path: PurePosixPath, role: Role, masks: _Masks) -> tuple[PurePosixPath, ...]:
+def _masks_of(path: PurePosixPath, role: Role, masks: _Masks) -> Sequence[PurePosixPath]:
     if role.role != "test" or role.label == "good":
         return ()
     before, below, stem = _mask_key(path)
@@ -224,7 +226,9 @@ def _around_part(folders: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, 
 def bare_stem(path: PurePosixPath) -> str:
     """The name of an image or of its mask without what makes it a mask's: the same for both."""
     stem = path.stem.lower()
-    return next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
+    if not stem.endswith(_MASK_ENDINGS):
+        return stem
+    return next(stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending))
 
 
 @lru_cache(maxsize=1024)

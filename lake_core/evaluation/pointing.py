@@ -8,6 +8,7 @@ import numpy as np
 from lake_core.backbones.patch_grid import PatchGrid, mask_to_patches
 from lake_core.evaluation.maps import MapFile
 from lake_core.evaluation.reading import Loaded
+from lake_core.metrics.bootstrap import times_drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,10 +17,12 @@ class Pointing:
 
     Attributes:
         hits: (n_masked,) bool, for each defective image with a mask: whether the max-scoring patch touches the mask.
+        draws: (n_draws,) float64, the share of hits on bootstrap draws of the images.
         chance: How often a patch drawn at random from the image would, on average over the images, in [0, 1].
     """
 
     hits: np.ndarray
+    draws: np.ndarray
     chance: float
 
     @property
@@ -38,6 +41,7 @@ class PointingGame:
     def __init__(self, images: Sequence[Loaded]) -> None:
         self.rows = [i for i, image in enumerate(images) if image.has_defect]
         self._masks = [mask for i in self.rows if (mask := images[i].mask) is not None]
+        self._times = times_drawn(np.ones(len(self.rows), dtype=bool))
         self._touching: dict[PatchGrid, np.ndarray] = {}
 
     def played(self, maps: MapFile, grids: Mapping[int, PatchGrid]) -> dict[int, Pointing]:
@@ -50,7 +54,8 @@ class PointingGame:
         on_image = ~np.isnan(values)
         highest = np.where(on_image, values, -np.inf).argmax(1)
         chance = (touching & on_image).sum(1) / on_image.sum(1)
-        return Pointing(touching[np.arange(len(values)), highest], float(chance.mean()))
+        hits = touching[np.arange(len(values)), highest]
+        return Pointing(hits, (self._times @ hits) / len(hits), float(chance.mean()))
 
     def _touching_of(self, grid: PatchGrid) -> np.ndarray:
         """(n_masked, n_patches) bool: patches with at least one pixel of the defect."""

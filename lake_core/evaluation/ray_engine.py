@@ -38,7 +38,7 @@ class RayEngine:
             to, else starts one on this machine, which ends with the run.
         n_threads: Threads, and so cores, of each worker; None takes what PyTorch uses in this process. A worker with a
             GPU takes at most half of the cores that its machine has for each GPU.
-        batch_size: Images in a forward pass; None takes 4 on the CPU and 64 on a GPU.
+        batch_size: Images in a forward pass; None takes 2 on the CPU and 64 on a GPU.
 
     Raises:
         ConfigError: if Ray is not installed.

@@ -109,8 +109,7 @@ def _add_pointing(
     """The share of hits with its bootstrap draws over the images, and chance."""
     if pointing is not None:
         values["pointing_game"], values["pointing_chance"] = pointing.share, pointing.chance
-        times = times_drawn(np.ones(len(pointing.hits), dtype=bool))
-        draws["pointing_game"] = (times @ pointing.hits) / len(pointing.hits)
+        draws["pointing_game"] = pointing.draws
 
 
 def _metrics(

@@ -47,7 +47,7 @@ class Engine(Protocol):
     """Runs tasks somewhere.
 
     Attributes:
-        batch_size: Images in a forward pass; None takes 4 on the CPU and 64 on a GPU.
+        batch_size: Images in a forward pass; None takes 2 on the CPU and 64 on a GPU.
     """
 
     batch_size: int | None
@@ -64,7 +64,7 @@ class LocalEngine:
 
     Args:
         backbone: From `open_backbone`.
-        batch_size: Images in a forward pass; None takes 4 on the CPU and 64 on a GPU.
+        batch_size: Images in a forward pass; None takes 2 on the CPU and 64 on a GPU.
     """
 
     def __init__(self, backbone: Backbone, batch_size: int | None = None) -> None:

@@ -50,7 +50,10 @@ class DefectMask:
     @property
     def regions(self) -> np.ndarray:
         """(h, w) int32: 0 where good, 1 to n_regions where defect."""
-        flat = np.zeros(self.n_pixels, dtype=np.int32)
-        for first, length, region in self.runs.T:
-            flat[first : first + length] = region
-        return flat.reshape(self.shape)
+        first, length, region = self.runs
+        # Good and defective stretches in turn: what lies between the runs, and what they hold.
+        ends = np.stack([first, first + length], axis=1).reshape(-1)
+        stretches = np.diff(ends, prepend=0, append=self.n_pixels)
+        flat = np.zeros(len(stretches), dtype=np.int32)
+        flat[1::2] = region
+        return np.repeat(flat, stretches).reshape(self.shape)

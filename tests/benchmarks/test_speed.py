@@ -6,14 +6,19 @@ Absolute times say more about the machine than about the code, so none is assert
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from functools import partial
+from io import BytesIO
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.budget import MemoryBudget
 from lake_core.backbones.feature_store import FeatureStore
+from lake_core.backbones.loading import load
 from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
@@ -32,6 +37,13 @@ def texture(seed: int) -> np.ndarray:
         coarse = rng.normal(0, 18, (SIDE // cell, SIDE // cell, 3))
         pixels += np.kron(coarse, np.ones((cell, cell, 1)))
     return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def png(image: InputImage) -> bytes:
+    """A file of the image."""
+    file = BytesIO()
+    Image.fromarray(image.rgb).save(file, "PNG")
+    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +65,9 @@ def backbone() -> Backbone:
 
 
 @pytest.fixture(scope="module")
-def model(backbone: Backbone) -> Any:
-    """The network without hooks, as anyone would call it."""
-    return open_backbone("lake-cnn", image_size=SIDE)._model.visual
+def model() -> Any:
+    """The network as open_clip gives it, without hooks, as anyone would call it."""
+    return load("lake-cnn", None).model.visual
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -64,29 +76,51 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def bare_forwards(model: Any, pixels: list[torch.Tensor]) -> None:
+def bare_forwards(model: Any, pixels: torch.Tensor, batch: int = BATCH) -> None:
     with torch.inference_mode():
-        for start in range(0, len(pixels), BATCH):
-            model(torch.stack(pixels[start : start + BATCH]))
+        for start in range(0, len(pixels), batch):
+            model(pixels[start : start + batch])
 
 
-def test_fit_and_score_cost_little_more_than_the_network(
+class Way(NamedTuple):
+    """A way to run the bare network."""
+
+    layout: torch.memory_format
+    batch: int
+
+    def run(self, model: Any, pixels: torch.Tensor) -> None:
+        bare_forwards(model.to(memory_format=self.layout), pixels.contiguous(memory_format=self.layout), self.batch)
+
+    def __str__(self) -> str:
+        return f"{'plain' if self.layout is torch.contiguous_format else 'channels last'}, batches of {self.batch}"
+
+
+WAYS = [Way(layout, batch) for layout in (torch.contiguous_format, torch.channels_last) for batch in (1, 2, 4, 8)]
+
+
+def test_analysis_costs_little_more_than_the_fastest_bare_network(
     benchmark: Any, backbone: Backbone, model: Any, images: list[InputImage], ratios: list[str]
 ) -> None:
-    normals, tests = images[:4], images[4:24]
-    pixels = [backbone.prepare(image) for image in normals + tests]
+    """From encoded images to all scores, against what is left of it if only the network ran, as fast as it can."""
+    encoded = [png(image) for image in images[:24]]
+    pixels = torch.stack([backbone.prepare(image) for image in images[:24]])
 
-    def fit_and_score() -> None:
-        lake = Lake(backbone, LakeConfig(), FeatureStore(backbone, batch_size=BATCH)).fit(normals)
-        lake.explain_all(tests)
+    def analysis() -> None:
+        lake = Lake(backbone, LakeConfig(), FeatureStore(backbone)).fit(encoded[:4])
+        lake.explain_all(encoded[4:])
 
-    bare_forwards(model, pixels[:BATCH])
+    taken = {way: min(seconds(partial(way.run, model, pixels[:8])) for _ in range(ROUNDS)) for way in WAYS}
+    fastest = min(WAYS, key=lambda way: taken[way])
+    analysis()
     # Alternating, so that other work on the machine hits both alike.
-    pairs = [(seconds(lambda: bare_forwards(model, pixels)), seconds(fit_and_score)) for _ in range(ROUNDS)]
-    benchmark.pedantic(fit_and_score, rounds=1)
+    pairs = [(seconds(lambda: fastest.run(model, pixels)), seconds(analysis)) for _ in range(ROUNDS)]
+    benchmark.pedantic(analysis, rounds=1)
     ratio = float(np.median([ours / bare for bare, ours in pairs]))
     benchmark.extra_info["ratio_to_bare_forward"] = ratio
-    ratios.append(f"fit on 4, score 20 ({SIDE} px, hidden neurons, K = 100): {ratio:.2f} x bare forward passes")
+    ratios.append(
+        f"fit on 4, score 20 ({SIDE} px PNG, hidden neurons, K = 100): {ratio:.2f} x the fastest bare forward passes "
+        f"({fastest}); ours in batches of {backbone.batch_size.next()}"
+    )
     assert ratio < 1.5
 
 
@@ -101,7 +135,7 @@ def learned(backbone: Backbone, images: list[InputImage]) -> Lake:
 @pytest.fixture(scope="module")
 def one_forward(backbone: Backbone, model: Any, images: list[InputImage]) -> float:
     """Seconds of one bare forward pass of one image: the median of several."""
-    pixels = [backbone.prepare(images[0])]
+    pixels = backbone.prepare(images[0])[None]
     bare_forwards(model, pixels)
     return float(np.median([seconds(lambda: bare_forwards(model, pixels)) for _ in range(7)]))
 
@@ -144,10 +178,17 @@ def test_changing_k_runs_no_model(
     assert ratio < 28
 
 
-def test_memory_of_the_store(learned: Lake, backbone: Backbone, images: list[InputImage], ratios: list[str]) -> None:
-    needed, everything = (learned.store.bytes_per_image(p) for p in (learned.hook_points, backbone.hook_points))
-    assert learned.store.n_bytes == needed * len(images)
+def test_memory_of_a_seen_image(backbone: Backbone, images: list[InputImage], ratios: list[str]) -> None:
+    """Held as the dashboard does: what the detector reads in memory, all other layers in a file."""
+    store = FeatureStore(backbone, disk=MemoryBudget(2**32))
+    needed, everything = Lake(backbone, LakeConfig(), store).hook_points, backbone.hook_points
+    store.ensure(images[:8], needed, besides=everything)
+    until = time.monotonic() + 60
+    while store.n_bytes > 8 * store.bytes_per_image(needed) and time.monotonic() < until:
+        time.sleep(0.01)  # until the last ones are written
+    in_memory, in_all = store.n_bytes / 8, store.bytes_per_image(everything)
     ratios.append(
-        f"store, an image: {needed / 1e6:.1f} MB for what the detector reads, {everything / 1e6:.1f} MB for all "
-        f"{len(backbone.hook_points)} places; the image itself is {images[0].rgb.nbytes / 1e6:.1f} MB"
+        f"a seen image: {in_memory / 1e6:.1f} MB in memory, {in_all / 1e6:.1f} MB in the file for {len(everything)} "
+        f"places; the image itself is {images[0].rgb.nbytes / 1e6:.1f} MB"
     )
+    assert in_memory < 10e6

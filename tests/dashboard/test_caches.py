@@ -18,6 +18,7 @@ SINGLETONS = {
     ("services/autosave.py", "autosave"): "sessions that wait to be written into the store",
     ("services/projects.py", "store"): "where the store of projects is; it lies on the disk",
     ("services/cache.py", "budget"): "the memory budget",
+    ("services/cache.py", "disk"): "the bound on temporary files",
     ("services/cache.py", "results"): "the cache of results",
     ("services/jobs.py", "jobs"): "the jobs that run, and the latest of each session",
     ("services/models.py", "_model"): "backbones with their stores of activations, at most six",

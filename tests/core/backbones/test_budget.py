@@ -62,6 +62,27 @@ def test_a_store_that_is_gone_or_cleared_frees_its_share() -> None:
     assert (budget.n_bytes, other.n_bytes, other.get("b")) == (0, 0, None)
 
 
+def test_pinned_values_outlast_others_and_are_dropped_only_among_themselves() -> None:
+    budget = MemoryBudget(30)
+    store: BoundedStore[str, int] = BoundedStore(budget)
+    for key in ("mine", "my other", "theirs"):
+        store.keep(key, 1, 10)
+    with budget.pinned(["mine", "my other"]):
+        with budget.pinned(["mine"]):
+            pass
+        for key in ("more of theirs", "still more"):
+            store.keep(key, 1, 10)
+        assert [key for key in ("mine", "my other", "theirs", "more of theirs", "still more") if store.peek(key)] == [
+            "mine",
+            "my other",
+            "still more",
+        ]
+        store.keep("my other", 1, 25)
+        assert [key for key in ("mine", "my other", "still more") if store.peek(key)] == ["my other"]
+    store.keep("one", 1, 10)
+    assert store.peek("my other") is None
+
+
 def test_threads_on_several_stores_keep_the_bound_and_never_get_a_foreign_value() -> None:
     budget = MemoryBudget(500)
     stores: list[BoundedStore[int, tuple[int, int]]] = [BoundedStore(budget) for _ in range(3)]

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import loky
 import pytest
@@ -36,3 +37,12 @@ def test_matrix_products_of_numpy_and_scipy_are_limited_too() -> None:
     )
     free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, env=free).returncode == 0
+
+
+def test_a_container_has_the_memory_that_it_was_given(tmp_path: Path) -> None:
+    limit = tmp_path / "memory.max"
+    machine = process.total_memory(limit)
+    assert machine > 2**28
+    for text, expected in (("max\n", machine), ("1000000\n", 1_000_000), (f"{2 * machine}\n", machine)):
+        limit.write_text(text)
+        assert process.total_memory(limit) == expected
