@@ -1,69 +1,29 @@
-"""Projects in the dashboard: saved, opened, shared, copied, and found again after the server has forgotten all."""
+"""Projects in the dashboard: what a visitor has as a file and back, and what a file may not do."""
 
-import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from dashboard.components.projects import file_of
 from dashboard.services.analysis import analyse
-from dashboard.services.autosave import autosave
-from dashboard.services.projects import agreement, as_project, as_snapshot, scores_now, store
-from dashboard.services.registry import Registry, registry
-from dashboard.services.snapshot import Snapshot
-from dashboard.session import READ_ONLY, Session
-from dashboard.settings import ModelKey, Note, Pin, Settings
+from dashboard.services.projects import agreement, as_project, as_snapshot, scores_now
+from dashboard.services.registry import registry
+from dashboard.settings import Settings
 from dashboard.workspace import Workspace
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import open_backbone
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
-from lake_core.errors import LakeError
 from lake_core.projects.manifest import Chosen
 from lake_core.projects.project import Project
 from lake_core.projects.project_file import project_bytes, read_project
 from lake_core.prompts import PromptEnsemble
+from tests.dashboard.states import session, shas, snapshot, visited
 from tests.dashboard.test_uploads import upload
-from tests.dashboard.visit import APP, forget_everything, full, opened, press, run, texts
+from tests.dashboard.visit import forget_everything, full, opened, run, texts
 
-PIN, OTHER_PIN = (Pin(ModelKey("lake-cnn", 384), 15, "mlp_hidden", neuron) for neuron in (3, 276))
 MIME = "application/zip"
-
-
-def snapshot(small: Dataset, **changes: Any) -> Snapshot:
-    """A visitor's state with all that there may be."""
-    prompts = PromptEnsemble(normal_states=("perfect {}",), anomalous_states=("scratched {}",))
-    settings = Settings("lake-cnn", 384, LakeConfig(top_k=40, object_name="flange", prompts=prompts))
-    held = Snapshot(
-        Workspace(small.normals, small.tests, "metal", "metal"),
-        settings=settings,
-        configurations=(settings, Settings(config=LakeConfig(fusion_weight=0.0))),
-        pins=(PIN, OTHER_PIN),
-        notes={PIN: Note("Scratches", "Bright edges.")},
-        own_threshold=1.5,
-    )
-    return replace(held, **changes)
-
-
-def visited(**params: str) -> AppTest:
-    """The app as somebody opens it by an address."""
-    app = AppTest.from_file(str(APP), default_timeout=120)
-    for name, value in params.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def session(app: AppTest) -> Session:
-    found: Session = app.session_state.session
-    return found
-
-
-def shas(workspace: Workspace) -> tuple[list[str], list[str]]:
-    return [e.image.sha256 for e in workspace.normals], [e.image.sha256 for e in workspace.tests]
 
 
 # Back and forth ------------------------------------------------------------------------------------------------------
@@ -222,148 +182,6 @@ def test_very_many_prompts_are_said_in_place_of_the_button(small: Dataset) -> No
     session(app).set_settings(session(app).settings.having(prompts=many))
     app.run()
     assert "cannot be saved as a project" in texts(app)
-
-
-# Shared --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shared(small: Dataset) -> str:
-    return store().share(as_project(snapshot(small), Chosen(layer=15, neuron=3), for_others=True))
-
-
-def test_sharing_gives_a_link_to_the_state_of_that_moment(small: Dataset) -> None:
-    app = press(full(small, "images"), "Share")
-    identity = session(app).shared_as
-    assert len(identity) == 22
-    assert any(identity in code.value for code in app.code)
-    session(app).pins = (PIN,)
-    found = store().find("shared", identity)
-    assert found is not None
-    assert found.manifest.pins == ()
-    assert visited(project=identity).session_state.session.pins == ()
-
-
-def test_a_shared_project_cannot_be_changed(small: Dataset, shared: str) -> None:
-    app = visited(project=shared)
-    here = session(app)
-    before = here.snapshot
-    assert here.is_read_only
-    assert here.link["project"] == shared
-    assert "w" not in here.link
-    assert (here.focus.layer, here.focus.neuron) == (15, 3)
-    here.pins, here.own_threshold = (), 9.0
-    here.set_notes({PIN: Note("", "changed")})
-    here.set_settings(Settings("lake-vit"))
-    here.set_configurations(())
-    with pytest.raises(LakeError, match="Make a copy"):
-        here.set_workspace(Workspace())
-    assert here.snapshot == before
-    app.run()
-    assert here.settings.spec == "lake-cnn"
-    assert READ_ONLY in texts(app)
-    labels = [button.label for button in app.button]
-    assert "Make a copy" in labels
-    assert "Share" not in labels
-    assert not any(label.startswith("Open ") for label in labels)
-    assert all(button.disabled for button in app.button if button.label == "Remove")
-    assert all(box.disabled for box in app.selectbox)
-    assert not app.sidebar.slider
-
-
-@pytest.mark.parametrize("page", ["results", "explain", "neurons", "selection", "text_prompts", "compare"])
-def test_a_shared_project_shows_on_every_page(shared: str, page: str) -> None:
-    app = visited(project=shared)
-    before = session(app).snapshot
-    app.switch_page(f"app_pages/{page}.py").run()
-    assert not app.exception
-    assert session(app).snapshot == before
-
-
-def test_a_copy_is_the_visitors_own(shared: str) -> None:
-    app = press(visited(project=shared), "Make a copy")
-    here = session(app)
-    assert not here.is_read_only
-    assert here.link["w"] == here.number
-    assert "project" not in here.link
-    assert here.notes == {PIN: Note("Scratches", "Bright edges.")}
-    assert app.sidebar.slider(key="top_k").value == 40
-    app.sidebar.slider(key="top_k").set_value(30).run()
-    found = store().find("shared", shared)
-    assert found is not None
-    assert found.manifest.configuration.parameters.top_k == 40
-
-
-def test_a_link_to_nothing_says_so_and_begins_empty() -> None:
-    for identity in ("a" * 22, "../../etc/passwd", "x"):
-        app = visited(project=identity)
-        assert session(app).workspace.is_empty
-        assert not session(app).is_read_only
-        assert "There is no shared project at this address" in texts(app)
-
-
-# Kept for a restart --------------------------------------------------------------------------------------------------
-
-
-def test_a_server_that_starts_again_finds_the_session(small: Dataset) -> None:
-    app = full(small, "neurons")
-    here = session(app)
-    here.pin(PIN, Note("Scratches", "Bright edges."))
-    here.own_threshold = 0.7
-    number, link = here.number, here.link
-    autosave().flush()
-    forget_everything()
-    assert registry().find(number) is None
-    again = visited(**link)
-    found = session(again)
-    assert found.number == number
-    assert shas(found.workspace) == shas(Workspace(small.normals, small.tests))
-    assert (found.pins, found.notes) == ((PIN,), {PIN: Note("Scratches", "Bright edges.")})
-    assert found.own_threshold == 0.7
-    assert found.settings == here.settings
-    assert (found.focus.layer, found.focus.neuron) == (here.focus.layer, here.focus.neuron)
-
-
-def test_a_session_without_images_is_not_kept_and_one_that_was_emptied_goes(small: Dataset) -> None:
-    app = full(small, "images")
-    number = session(app).number
-    autosave().flush()
-    assert store().find("sessions", number) is not None
-    press(app, "Remove all images")
-    autosave().flush()
-    assert store().find("sessions", number) is None
-    empty = opened()
-    autosave().flush()
-    assert store().find("sessions", session(empty).number) is None
-
-
-def test_who_opens_an_address_that_is_shown_elsewhere_gets_a_copy(
-    small: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dashboard.components.arrival.LEAVING_S", 0.1)
-    held = Registry(lambda tab: tab == "the first tab")
-    monkeypatch.setattr("dashboard.services.registry.registry", lambda: held)
-    number = held.create()
-    held.keep(number, workspace=Workspace(small.normals, small.tests, "metal"))
-    held.connect(number, "the first tab")
-    app = visited(w=number)
-    assert session(app).number != number
-    assert shas(session(app).workspace) == shas(Workspace(small.normals, small.tests))
-    assert "has a copy of its own" in texts(app)
-    session(app).set_workspace(Workspace(small.normals[:1]))
-    first = held.find(number)
-    assert first is not None
-    assert len(first.workspace.normals) == len(small.normals)
-
-
-def test_a_tab_that_is_being_reloaded_is_waited_for(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    leaves_at = time.monotonic() + 0.3
-    held = Registry(lambda tab: tab == "before" and time.monotonic() < leaves_at)
-    monkeypatch.setattr("dashboard.services.registry.registry", lambda: held)
-    number = held.create()
-    held.keep(number, workspace=Workspace(small.normals))
-    held.connect(number, "before")
-    assert session(visited(w=number)).number == number
 
 
 def test_a_launch_with_a_project_begins_with_it(small: Dataset, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,20 @@ def test_streamlit_gets_the_flags_and_the_script_its_sample() -> None:
     }
 
 
+def test_the_script_gets_store_data_and_days_with_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    handed: list[dashboard.Begin] = []
+    monkeypatch.setattr(dashboard, "launch", lambda port, host, begin, open_browser: handed.append(begin))
+    assert lake("dashboard", "--store", "kept", "--keep-days", 30, "--data", tmp_path, "--headless").exit_code == 0
+    arguments = handed[0].arguments()
+    assert dict(zip(arguments[::2], arguments[1::2], strict=True)) == {
+        "--store": str(tmp_path / "kept"),
+        "--data": str(tmp_path),
+        "--keep-days": "30",
+    }
+    assert lake("dashboard", "--keep-days", 0, "--headless").exit_code == 2
+
+
 def test_the_dashboard_answers_at_the_address_that_is_printed(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import streamlit as st\nst.write('hello')\n")
     first = free_pair()

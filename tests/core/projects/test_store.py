@@ -9,7 +9,7 @@ import pytest
 
 from lake_core.errors import ProjectError, StoreError, StoreFullError
 from lake_core.projects.project import State
-from lake_core.projects.store import DAY_S, Limits, Store, new_identity, store_folder
+from lake_core.projects.store import DAY_S, Limits, Store, new_identity, store_folder, store_of
 from tests.core.projects.cases import project
 
 
@@ -234,3 +234,11 @@ def test_the_folder_is_the_option_s_else_the_environment_s_else_the_user_s(monke
     monkeypatch.setenv("LAKE_STORE", "/shared/lake")
     assert store_folder() == Path("/shared/lake")
     assert store_folder(Path("mine")) == Path("mine")
+
+
+def test_a_program_s_arguments_name_the_folder_and_the_days(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LAKE_STORE", str(tmp_path))
+    found = store_of(["--sample", "metal", "--store", "/srv/lake", "--keep-days", "0.5"])
+    assert (found.folder, found.limits.keep_days) == (Path("/srv/lake"), 0.5)
+    found = store_of()
+    assert (found.folder, found.limits) == (tmp_path, Limits())
