@@ -13,11 +13,11 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from open_clip.transform import image_transform
 from PIL import Image
 from torch import Tensor, nn
 
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.libraries import open_clip
 from lake_core.backbones.patch_grid import PatchGrid
 from lake_core.backbones.stated import Stated, stated
 from lake_core.data.images import InputImage
@@ -61,7 +61,7 @@ def network_checks(backbone: Backbone, image: InputImage) -> Iterator[Check]:
 
 def preprocessing(backbone: Backbone, image: InputImage, said: Stated) -> Check:
     """The model's input against open_clip's own preprocessing of the whole image with the values stated."""
-    transform = image_transform(
+    transform = open_clip.transform.image_transform(
         backbone.input_size,
         is_train=False,
         mean=said.mean,

@@ -3,10 +3,10 @@
 from importlib.util import find_spec
 from typing import Any
 
-import open_clip
 from huggingface_hub.errors import HFValidationError
 
 from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, cached_file, hub_file, no_repository, weights_on_hub
+from lake_core.backbones.libraries import open_clip
 from lake_core.backbones.loading import architecture_of, tag_tokenizer, tokenizer
 from lake_core.backbones.model_configs import read_config
 from lake_core.backbones.registry import Source, parse_spec, pretrained_cfg

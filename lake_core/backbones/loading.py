@@ -9,16 +9,16 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import open_clip
-from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, HFTokenizer
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, hub_file, weights_on_hub
+from lake_core.backbones.libraries import open_clip
 from lake_core.backbones.model_configs import read_config
 from lake_core.backbones.registry import parse_spec, pretrained_cfg
 from lake_core.config import Normalise, Recommended
@@ -213,15 +213,19 @@ def tokenizer(spec: str, model_cfg: dict[str, Any], folder: Path | None) -> Toke
         folder: Where the files of a tokenizer of transformers lie; None takes them from the hub or its cache.
     """
     text_cfg = model_cfg["text_cfg"]
-    length = text_cfg.get("context_length") or DEFAULT_CONTEXT_LENGTH
+    length = text_cfg.get("context_length") or open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH
     options = (text_cfg.get("tokenizer_kwargs") or {}) | _no_foreign_code(text_cfg)
     name = text_cfg.get("hf_tokenizer_name")
     with _tokenizer_errors(spec):
         if name:
             mode = text_cfg.get("tokenizer_mode")
-            tokenize: Tokenize = HFTokenizer(folder or name, context_length=length, tokenizer_mode=mode, **options)
-        else:
+            tokenize: Tokenize = open_clip.tokenizer.HFTokenizer(
+                folder or name, context_length=length, tokenizer_mode=mode, **options
+            )
+        elif options:
             tokenize = open_clip.SimpleTokenizer(context_length=length, **options)
+        else:
+            tokenize = partial(open_clip.tokenize, context_length=length)  # the one that open_clip has made for itself
     return tokenize
 
 

@@ -11,12 +11,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
-import timm
-from open_clip.coca_model import MultimodalCfg
-from open_clip.model import CLIPTextCfg, CLIPVisionCfg
-from open_clip.transform import PreprocessCfg
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
+from lake_core.backbones.libraries import open_clip, timm
 from lake_core.errors import BackboneError
 
 _HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
@@ -73,7 +70,8 @@ def _part_of(cfg: type) -> type[_Part]:
     return create_model(cfg.__name__, __base__=_Part, **named)
 
 
-_Vision, _Text, _Multimodal, _Preprocess = map(_part_of, (CLIPVisionCfg, CLIPTextCfg, MultimodalCfg, PreprocessCfg))
+_Vision, _Text = _part_of(open_clip.CLIPVisionCfg), _part_of(open_clip.CLIPTextCfg)
+_Multimodal, _Preprocess = _part_of(open_clip.coca_model.MultimodalCfg), _part_of(open_clip.transform.PreprocessCfg)
 
 
 _MODEL_FIELDS: dict[str, Any] = {

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import open_clip
-
 from lake_core.backbones.hub import cached_file, weights_on_hub
+from lake_core.backbones.libraries import open_clip
 from lake_core.errors import BackboneError
 
 SHIPPED = ("lake-cnn", "lake-vit")

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import open_clip
-
 from lake_core.backbones.hub import CONFIG_NAME, hub_file
+from lake_core.backbones.libraries import open_clip
 from lake_core.backbones.model_configs import read_config
 from lake_core.backbones.registry import parse_spec, pretrained_cfg
 from lake_core.data.samples import assets_folder

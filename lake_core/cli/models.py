@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-import open_clip
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -11,6 +10,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.catalogue import OFFERED, UNTUNED
 from lake_core.backbones.checks import Check, network_checks, seconds_per_image
 from lake_core.backbones.fetching import fetch, is_here
+from lake_core.backbones.libraries import open_clip
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.process import limit_threads
 from lake_core.backbones.registry import DEFAULT_BACKBONE, SHIPPED, cached_pretrained

@@ -77,6 +77,13 @@ def test_nothing_is_unpickled(path: Path) -> None:
         assert not function.endswith("read_pickle"), where
 
 
+def test_open_clip_and_timm_come_from_where_they_are_imported_without_the_compiler() -> None:
+    found = {
+        name_of(path) for path in ALL for package, _ in imports(path) if package in ("open_clip", "timm", "torchvision")
+    }
+    assert found == {"lake_core/backbones/libraries.py"}
+
+
 def private_names(path: Path) -> Iterator[str]:
     """Names that begin with one underscore and belong to another module of this project: imported, or reached."""
     modules = set()
