@@ -9,8 +9,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from captum.attr import FeatureAblation
-from scipy.stats import spearmanr
 from torch import Tensor
 
 from lake_core.backbones.patch_grid import PatchGrid
@@ -131,6 +129,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     Args:
         first, second: (n,) float64, n >= 1, in units of the score.
     """
+    from scipy.stats import spearmanr  # takes long to import
+
     ours, theirs = np.round(first / _TIE), np.round(second / _TIE)
     if any(len(own) - np.unique(own, return_counts=True)[1].max() < FEWEST_RANKED for own in (ours, theirs)):
         return None
@@ -146,6 +146,8 @@ def _importance(
     on_progress: Progress | None,
 ) -> np.ndarray:
     """(n_regions,) float64: what the target loses with each region covered."""
+    from captum.attr import FeatureAblation
+
     image, n_found, n_done = result.image, int(region.max()) + 1, 0
     mask = torch.from_numpy(region[patch_of_pixels(result.patch_scores.grid, result.patch_scores.placement)])
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
-from scipy.stats import norm
 
 from lake_core.metrics.bootstrap import Interval
 from lake_core.metrics.image_metrics import auroc as area
@@ -28,6 +26,9 @@ def newcombe(auroc: float, n_defective: int, n_good: int, level: float = 0.95) -
         n_defective, n_good: Images of either kind, at least one each.
         level: How often the interval holds the true value.
     """
+    from scipy.optimize import brentq  # takes long to import, and few pages show an interval
+    from scipy.stats import norm
+
     z = float(norm.ppf((1 + level) / 2))
 
     def excess(true: float) -> float:

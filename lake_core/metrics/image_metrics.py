@@ -1,6 +1,7 @@
 """How well scores separate good images from defective ones.
 
-Higher scores mean more anomalous. A metric that cannot be computed, because only one class is present, is None: never
+Higher scores mean more anomalous. scikit-learn is imported where it is called, as it takes longer than all else here. A
+metric that cannot be computed, because only one class is present, is None: never
 0 and never 0.5. `pixel_metrics` does the same for pixels, `bootstrap` gives intervals.
 """
 
@@ -9,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from lake_core.metrics.decision import thresholds_below
 
@@ -30,6 +30,8 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float | None:
     Returns:
         A number in [0, 1], or None if there is one class only.
     """
+    from sklearn.metrics import roc_auc_score
+
     truth, values = checked(labels, scores)
     return float(roc_auc_score(truth, values)) if has_both(truth) else None
 
@@ -42,12 +44,16 @@ def known_auroc(labels: Sequence[bool | None], scores: Sequence[float] | np.ndar
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
     """Average precision with defective as the positive class, in [0, 1]; None if there is one class only."""
+    from sklearn.metrics import average_precision_score
+
     truth, values = checked(labels, scores)
     return float(average_precision_score(truth, values)) if has_both(truth) else None
 
 
 def best_f1(labels: ArrayLike, scores: ArrayLike) -> BestF1 | None:
     """The greatest F1 over all thresholds, with defective as the positive class; None if there is one class only."""
+    from sklearn.metrics import precision_recall_curve
+
     truth, values = checked(labels, scores)
     if not has_both(truth):
         return None

@@ -18,8 +18,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 import torch.nn.functional as F
-from captum.attr import NeuronGradient, NeuronIntegratedGradients
-from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from lake_core.backbones.adapters.base import Adapter
@@ -184,6 +182,8 @@ class NeuronOutput:
 
 def gradient(output: NeuronOutput, pixels: Tensor, on_progress: Progress | None = None) -> tuple[float, Tensor]:
     """The neuron's value and its gradient with respect to the pixels, (1, 3, height, width)."""
+    from captum.attr import NeuronGradient  # no page but Neurons waits for it
+
     captum = NeuronGradient(_reporting(output.net, 1, on_progress), output.hook.module)
     found = captum.attribute(
         pixels.requires_grad_(), output.pick, attribute_to_neuron_input=output.hook.takes == "input"
@@ -206,6 +206,8 @@ def integrated_gradients(
         steps: Nodes of the Gauss-Legendre rule on the straight path.
         on_progress: See `neuron_attribution`.
     """
+    from captum.attr import NeuronIntegratedGradients
+
     captum = NeuronIntegratedGradients(_reporting(output.net, steps, on_progress), output.hook.module)
     found = captum.attribute(
         pixels,
@@ -231,6 +233,8 @@ def completeness_error(total: float, value: float, start_value: float) -> float 
 
 def baseline_of(pixels: Tensor, placement: Placement, baseline: Baseline) -> Tensor:
     """The baseline of a prepared image, (3, height, width); what lies outside of the image stays as it is."""
+    from scipy.ndimage import gaussian_filter
+
     where, start = (slice(None), placement.rows, placement.cols), pixels.clone()
     box = pixels[where]
     if baseline == "mean":

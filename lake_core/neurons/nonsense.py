@@ -9,7 +9,6 @@ import string
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import binomtest
 
 from lake_core.findings import NonsenseFinding
 
@@ -53,6 +52,8 @@ def nonsense_finding(real: np.ndarray, nonsense: np.ndarray, level: float) -> No
         real, nonsense: (n_neurons,) bool, whether each neuron gets a label.
         level: Share of neurons without meaning that may get a label.
     """
+    from scipy.stats import binomtest  # takes long to import
+
     n_real_only, n_nonsense_only = int((real & ~nonsense).sum()), int((nonsense & ~real).sum())
     n_either = n_real_only + n_nonsense_only
     p_value = float(binomtest(n_real_only, n_either, 0.5, alternative="greater").pvalue) if n_either else 1.0

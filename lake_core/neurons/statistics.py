@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import rankdata
 
 from lake_core.data.datasets import Example
 from lake_core.data.images import ImageSource, InputImage, read_image
@@ -118,8 +117,13 @@ def neuron_aurocs(peaks_in: np.ndarray, labels: ArrayLike) -> np.ndarray:
     n_defective, n_good = int(truth.sum()), int((~truth).sum())
     if not n_defective or not n_good:
         return np.full(peaks_in.shape[1], np.nan)
-    ranks = rankdata(peaks_in, axis=0)[truth].sum(0)
-    return np.asarray((ranks - n_defective * (n_defective + 1) / 2) / (n_defective * n_good))
+    good, defective = np.sort(peaks_in[~truth], axis=0), peaks_in[truth]
+    # Good images below each defective one, and those that are not above it: their mean counts ties half.
+    n_below, n_up_to = (
+        np.array([np.searchsorted(below, peak, side).sum() for below, peak in zip(good.T, defective.T, strict=True)])
+        for side in ("left", "right")
+    )
+    return np.asarray((n_below + n_up_to) / (2 * n_defective * n_good))
 
 
 def extreme_patches(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -128,6 +127,8 @@ def _colours(name: str, shares: np.ndarray) -> ByteArray:
 @cache
 def _colour_table(name: str) -> ByteArray:
     """(n_colours, 3) uint8 of a colour map, which Matplotlib looks up far more slowly."""
+    import matplotlib  # takes half a second
+
     colours = matplotlib.colormaps[name]
     rgb: np.ndarray = np.rint(colours(np.arange(colours.N))[:, :3] * 255)
     return rgb.astype(np.uint8)

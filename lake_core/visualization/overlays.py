@@ -10,7 +10,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.data.images import InputImage
@@ -153,6 +152,8 @@ def _region_above(
         return np.zeros((fine[1], fine[0]), dtype=np.bool_)
     above = _spread(flat, grid, placement, fine, smooth) > threshold
     if smooth:  # interpolation makes the region around a single patch vanish: give it a disc that can be seen
+        from scipy import ndimage  # takes long to import, and the first page draws no contour
+
         from_centre = _squared_from_centre(grid, placement, fine)
         rows_cols = peaks.reshape(grid.rows, grid.cols)
         has_neighbour = ndimage.binary_dilation(rows_cols, _BESIDE) & rows_cols

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from lake_core.backbones import registry
 from lake_core.cli import app
 from tests.core.cli.commands import ROOT, lake
@@ -15,6 +17,21 @@ def test_version_and_help() -> None:
     text = lake("--help").stdout
     assert all(command in text for command in ("score", "models", "dashboard"))
     assert inspect.signature(app.score).parameters["model"].default == registry.DEFAULT_BACKBONE
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["score", "--help"], ["dashboard", "--help"], ["--version"]], ids=" ".join
+)
+def test_help_waits_for_neither_networks_nor_streamlit(arguments: list[str]) -> None:
+    code = (
+        "import sys; from lake_core.cli.app import app; app(sys.argv[1:], prog_name='lake', standalone_mode=False); "
+        "sys.exit(bool({'torch', 'open_clip', 'streamlit', 'matplotlib', 'pandas', 'scipy'} & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert ran.returncode == 0
+    assert "lake" in ran.stdout.lower()
 
 
 def test_the_commands_module_needs_neither_networks_nor_streamlit() -> None:
