@@ -84,6 +84,7 @@ class FeatureStore:
         self._batch_size = batch_size
         self._on_device = on_device
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._images: BoundedStore[str, dict[HookPoint, Tensor]] = BoundedStore(self.budget)
         self._file = None if disk is None else _BehindFile(self._images, Spill(_shapes(backbone), disk), self._lock)
 
@@ -133,8 +134,11 @@ class FeatureStore:
         wanted = needed.union(besides)
         todo, done = self.missing(images, wanted), 0
         while done < len(todo):
-            batch = todo[done : done + self.batch_size]
-            self._compute(batch, wanted, wanted - needed)
+            with self._turn:  # what another thread has computed by then is not computed again
+                batch = todo[done : done + self.batch_size]
+                lacking = self.missing(batch, wanted)
+                if lacking:
+                    self._compute(lacking, wanted, wanted - needed)
             done += len(batch)
             if on_progress is not None:
                 on_progress(done, len(todo))

@@ -202,6 +202,20 @@ def test_threads_share_a_store_and_each_gets_what_it_asked(
     assert store.n_bytes == held_bytes(store, noise_images) <= store.budget.max_bytes
 
 
+def test_threads_that_ask_for_the_same_images_compute_each_once(
+    backbone: Backbone, noise_images: list[InputImage], passes: list[int]
+) -> None:
+    store = FeatureStore(backbone, batch_size=2)
+    reported: list[tuple[int, int]] = []
+
+    def ask(_: int) -> None:
+        store.ensure(noise_images, backbone.hook_points, lambda done, total: reported.append((done, total)))
+
+    in_threads(ask)
+    assert passes == [2, 2, 2, 2]
+    assert set(reported) == {(2, 8), (4, 8), (6, 8), (8, 8)}
+
+
 def test_memory_of_a_batch_is_not_kept_alive_by_one_image(backbone: Backbone, noise_images: list[InputImage]) -> None:
     store, hook_point = FeatureStore(backbone), HookPoint(1, "residual_channel")
     store.ensure(noise_images, {hook_point})
