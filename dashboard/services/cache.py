@@ -107,7 +107,7 @@ def _size_of(value: Any, seen: set[int]) -> int:
     return sum(_size_of(one, seen) for one in getattr(value, "__dict__", {}).values())
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def budget() -> MemoryBudget:
     """The memory that this server's activations and results share."""
     arguments = sys.argv[1:]
@@ -115,7 +115,7 @@ def budget() -> MemoryBudget:
     return MemoryBudget(int(float(share) * total_memory()))
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def disk() -> MemoryBudget:
     """What this server's activations take of the folder for temporary files, besides the memory."""
     return MemoryBudget(min(MAX_DISK_BYTES, shutil.disk_usage(tempfile.gettempdir()).free // 2))
@@ -129,7 +129,7 @@ def pinned(workspace: Workspace) -> Iterator[None]:
         yield
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def results() -> ResultCache:
     """The results of this server."""
     return ResultCache(budget())

@@ -25,6 +25,8 @@ Lane = Literal["page", "ahead", "evaluation", "download"]
 """Work beside a page takes seconds, an evaluation or a download minutes; work ahead is for what a visitor may look at
 next. In each lane one job runs at a time."""
 Status = Literal["running", "cancelling", "done", "cancelled", "failed"]
+THREADS = "lake-"
+"""What the names of the threads begin with."""
 BUSY = "Another evaluation is running on this server, which takes one at a time. Try again when it is done."
 
 
@@ -134,7 +136,7 @@ class Jobs:
     def __init__(self, max_owners: int = 64) -> None:
         self._max = max_owners
         self._latest: OrderedDict[tuple[Lane, str], Job] = OrderedDict()
-        self._executors = {lane: ThreadPoolExecutor(1, f"lake-{lane}") for lane in get_args(Lane)}
+        self._executors = {lane: ThreadPoolExecutor(1, f"{THREADS}{lane}") for lane in get_args(Lane)}
         self._lock = threading.Lock()
         # Python waits for the executors' threads before it ends: their work must be told to stop before that.
         threading._register_atexit(self.close)  # type: ignore[attr-defined]
@@ -207,7 +209,7 @@ class Jobs:
         return job
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def jobs() -> Jobs:
     """The jobs of this server."""
     return Jobs()

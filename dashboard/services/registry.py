@@ -108,7 +108,7 @@ class Registry:
             del self._held[one]
 
 
-@st.cache_resource
+@st.cache_resource(show_spinner=False)
 def registry() -> Registry:
     """What this server keeps for its visitors."""
     return Registry(is_connected)

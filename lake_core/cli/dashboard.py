@@ -62,7 +62,7 @@ def launch(
         threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
 
     sys.argv = ["streamlit", *streamlit_arguments(script, host, chosen, sample, data)]
-    runpy.run_module("streamlit", run_name="__main__")  # as `python -m streamlit`: the core imports no interface
+    runpy.run_module("dashboard.server", run_name="__main__")  # by its name: the core imports no interface
 
 
 def streamlit_arguments(script: Path, host: str, port: int, sample: str | None, data: Path | None = None) -> list[str]:

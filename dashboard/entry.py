@@ -1,0 +1,117 @@
+"""One run of the app: the session, the shared sidebar, the navigation, and the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from dashboard.components import address, sidebar, tour
+from dashboard.components.page import credit
+from dashboard.components.samples import take_sample
+from dashboard.services import registry
+from dashboard.services.cache import pinned
+from dashboard.services.warm_up import launch_sample
+from dashboard.session import current, start
+from dashboard.views.explain import alone
+from lake_core.data.data_root import data_root
+from lake_core.errors import LakeError
+
+FOLDER = Path(__file__).parent
+LOGO, STYLE = FOLDER / "logo.svg", FOLDER / "style.css"
+PAGES = {  # group -> page -> title and icon
+    "Data": {
+        "images": ("Images", ":material/upload:"),
+        "results": ("Results", ":material/grid_view:"),
+    },
+    "Explain": {
+        "explain": ("Explain", ":material/frame_inspect:"),
+        "neurons": ("Neurons", ":material/blur_on:"),
+        "selection": ("Selection", ":material/bar_chart:"),
+        "text_prompts": ("Text prompts", ":material/translate:"),
+    },
+    "Validate": {
+        "interventions": ("Interventions", ":material/experiment:"),
+        "evaluate": ("Evaluate", ":material/monitoring:"),
+        "compare": ("Compare", ":material/compare:"),
+    },
+}
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Draws the page that the address names.
+
+    Args:
+        arguments: Of the script.
+    """
+    sample = launch_sample(arguments)
+    _begin(sample, arguments)
+    here = current()
+    first = "images" if sample is None else "explain"
+    groups = _pages(first)
+    # The first page's address is "/". A link from a server that begins with another page calls it by its name.
+    named = st.Page(lambda: None, title=first, url_path=first, visibility="hidden")
+    here.pages = {name: page for pages in groups.values() for name, page in pages.items()}
+    address.follow()
+    if not here.is_alone:
+        st.logo(LOGO, size="large")
+    st.html(STYLE)
+    page = st.navigation(
+        {group: list(pages.values()) for group, pages in groups.items()} | {"": [named]},
+        position="hidden" if here.is_alone else "sidebar",
+    )
+    if page == named:
+        st.switch_page(here.pages[first], query_params=st.query_params.to_dict())
+    if here.go_to is not None:
+        target, here.go_to = here.go_to, None
+        st.switch_page(here.pages[target], query_params=address.written())
+    settings = sidebar.unseen() if here.is_alone else sidebar.draw()
+    if settings is not None:
+        here.set_settings(settings)
+    address.write("address")  # before the page, which may stop early, and after it, since it may move the selection
+    if settings is not None:
+        _draw(page)
+    if here.chosen != here.written_choice:
+        address.write("address_after", by_visitor=False)
+
+
+def _begin(sample: str | None, arguments: Sequence[str]) -> None:
+    """Finds the session, or begins one, with the sample's images where the command names one."""
+    is_new = start(registry.registry())
+    here = current()
+    here.data_root = data_root(arguments)
+    if is_new and sample is not None and here.workspace.is_empty:
+        try:
+            take_sample(sample)
+        except LakeError as error:
+            here.say([str(error)])
+
+
+def _pages(first: str) -> dict[str, dict[str, StreamlitPage]]:
+    return {
+        group: {
+            name: st.Page(
+                FOLDER / "app_pages" / f"{name}.py",
+                title=title,
+                icon=icon,
+                url_path="first" if name == first else name,
+                default=name == first,
+            )
+            for name, (title, icon) in pages.items()
+        }
+        for group, pages in PAGES.items()
+    }
+
+
+def _draw(page: StreamlitPage) -> None:
+    here = current()
+    if here.is_alone:
+        with st.container(key="alone"):
+            alone.draw()
+        return
+    shown = next(name for name, one in here.pages.items() if one.title == page.title)
+    credit()
+    tour.way_back(shown)
+    tour.draw(shown)
+    with pinned(here.workspace):
+        page.run()

@@ -1,0 +1,22 @@
+"""The server: Streamlit, and beside it what the first page needs, so that both are ready at about the same time."""
+
+import logging
+import sys
+import threading
+
+from streamlit.runtime.scriptrunner_utils import script_run_context
+from streamlit.web.cli import main
+
+from dashboard.services import warm_up
+from dashboard.services.jobs import THREADS
+
+
+def _is_of_a_page(record: logging.LogRecord) -> bool:
+    """Whether it is about a page's own thread: a backbone that a job opens has no spinner on a page, and needs none."""
+    return not threading.current_thread().name.startswith(THREADS)
+
+
+if __name__ == "__main__":
+    logging.getLogger(script_run_context.__name__).addFilter(_is_of_a_page)
+    warm_up.begin(warm_up.launch_sample(sys.argv))
+    main()
