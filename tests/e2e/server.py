@@ -41,6 +41,17 @@ def running_dashboard(log: Path, *arguments: str) -> Iterator[str]:
     port = free_port()
     lake = Path(sys.executable).with_name("lake")
     command = [str(lake), "dashboard", "--port", str(port), "--headless", *arguments]
+    with serving(command, port, log) as address:
+        yield address
+
+
+@contextmanager
+def serving(command: list[str], port: int, log: Path) -> Iterator[str]:
+    """Starts a Streamlit server by a command, waits until it answers, and stops it in the end.
+
+    Yields:
+        Its address.
+    """
     with log.open("w") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"PYTHONUNBUFFERED": "1"}
@@ -63,7 +74,7 @@ def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Pat
             with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
                 return
         except OSError:
-            time.sleep(0.2)
+            time.sleep(0.05)
     raise RuntimeError(f"the dashboard did not answer: {log.read_text()[-2000:]}")
 
 
