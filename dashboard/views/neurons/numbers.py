@@ -62,15 +62,14 @@ def table_of(view: NeuronView) -> pd.DataFrame:
     n_normals = len(view.normals)
     rows = []
     for index, (example, own) in enumerate(zip(view.examples, view.values, strict=True)):
-        on_image = own[np.isfinite(own)]
-        levels = np.quantile(on_image, [0.0, 0.5, 0.99, 1.0])
+        levels = np.nanquantile(own, [0.0, 0.5, 0.99, 1.0])
         masked = view.by_mask(example)
         rows.append(
             {
                 "side": "normal" if index < n_normals else "test",
                 "path": example.image.name,
                 "label": example.label,
-                "mean": on_image.mean(),
+                "mean": np.nanmean(own),
             }
             | dict(zip(("min", "median", "q99", "max"), levels, strict=True))
             | ({} if masked is None else {"mean_inside_mask": masked[0].mean(), "mean_outside_mask": masked[1].mean()})
