@@ -137,7 +137,7 @@ def neuron_attribution(
             return (map_brc * weights_rc).sum((1, 2))
 
         _stop_after(adapter, hook_point.layer)
-        pixels = backbone.prepare(image)[None].clone(memory_format=adapter.memory_format)
+        pixels = backbone.prepare(image)[None].clone()
         output = NeuronOutput(adapter.visual, adapter.hooks()[hook_point], activation)
         if method == "gradient":
             value, found = gradient(output, pixels.to(backbone.device), on_progress)

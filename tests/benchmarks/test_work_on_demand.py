@@ -73,7 +73,7 @@ WORK: dict[str, tuple[Callable[[Case], object], float]] = {
     "all layers of an image": (Case.strip, 90),
     "concept labels of a neuron": (
         lambda c: label_concepts(c.lake, LAYER, [c.neuron], [*c.lake.normals_, *c.images]),
-        150,
+        130,
     ),
     "integrated gradients, 64 steps": (Case.attribution, 200),
     "other normal images": (lambda c: other_normals(c.lake, c.images, c.labels), 90),
