@@ -60,7 +60,7 @@ def scores_now(held: Snapshot) -> SavedScores | None:
     workspace, settings = held.workspace, held.settings
     if not workspace.normals or any(image.encoded is None for image in workspace.images):
         return None
-    if model(settings.model).missing(workspace.images, hook_points_to_compute(settings, workspace)):
+    if model(settings.model).missing(workspace.images, hook_points_to_compute(settings, workspace).needed):
         return None
     found = analyse(settings, workspace)
     return scores_of(found.lake, found.scores)
