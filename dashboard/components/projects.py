@@ -9,8 +9,8 @@ from dashboard.components import sidebar
 from dashboard.services.projects import as_project, as_snapshot, scores_now, store
 from dashboard.services.snapshot import Snapshot
 from dashboard.session import Focus, Session, current
-from lake_core.errors import LakeError
-from lake_core.projects.manifest import Chosen
+from lake_core.errors import LakeError, ProjectError
+from lake_core.projects.manifest import Chosen, checked
 from lake_core.projects.project import Project
 from lake_core.projects.project_file import project_bytes, read_project
 from lake_core.prompts import PromptEnsemble
@@ -95,4 +95,12 @@ def _file(held: Snapshot, focus: Focus) -> bytes:
 
 
 def _project(held: Snapshot, focus: Focus) -> Project:
-    return as_project(held, Chosen(**vars(focus)), scores_now(held), for_others=True)
+    return as_project(held, _chosen(focus), scores_now(held), for_others=True)
+
+
+def _chosen(focus: Focus) -> Chosen:
+    """What is looked at; nothing where an address says what cannot be."""
+    try:
+        return checked(Chosen, vars(focus))
+    except ProjectError:
+        return Chosen()

@@ -13,7 +13,7 @@ from lake_core.data.datasets import Dataset
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.errors import LakeError, ProjectError
-from lake_core.projects.manifest import ImageScores, MadeWith, Manifest, SavedScores
+from lake_core.projects.manifest import MadeWith, Manifest, SavedScores, checked
 from lake_core.projects.project import Project
 from lake_core.types import Progress
 from lake_core.version import METHOD_VERSION, package_version
@@ -86,7 +86,8 @@ def made_with(spec: str, device: str) -> MadeWith:
         device: Where it runs, as from `device_name`.
     """
     versions = {"lake-explorer": package_version()} | {name: version(name) for name in _PACKAGES}
-    return MadeWith(versions=versions, method=METHOD_VERSION, device=device, weights=weights_digests(spec))
+    known = {"versions": versions, "method": METHOD_VERSION, "device": device, "weights": weights_digests(spec)}
+    return checked(MadeWith, known)
 
 
 def scores_of(lake: Lake, results: Sequence[ImageResult]) -> SavedScores:
@@ -96,10 +97,15 @@ def scores_of(lake: Lake, results: Sequence[ImageResult]) -> SavedScores:
         lake: Its threshold must be the normal images'.
     """
     normals = zip(lake.normals_, lake.normal_scores_.tolist(), strict=True)
-    return SavedScores(
-        threshold=lake.with_threshold(None).threshold_,
-        normals={image.sha256: score for image, score in normals},
-        tests={one.image.sha256: ImageScores(score=one.score, visual=one.visual, text=one.text) for one in results},
+    return checked(
+        SavedScores,
+        {
+            "threshold": lake.with_threshold(None).threshold_,
+            "normals": {image.sha256: score for image, score in normals},
+            "tests": {
+                one.image.sha256: {"score": one.score, "visual": one.visual, "text": one.text} for one in results
+            },
+        },
     )
 
 

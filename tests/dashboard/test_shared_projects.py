@@ -36,6 +36,16 @@ def test_sharing_gives_a_link_to_the_state_of_that_moment(small: Dataset) -> Non
     assert visited(project=identity).session_state.session.pins == ()
 
 
+def test_an_address_that_chooses_what_cannot_be_is_shared_without_it(small: Dataset) -> None:
+    app = full(small, "images")
+    for odd in ({"image": "../../etc"}, {"layer": 99_999_999}, {"patch": 99_999_999}):
+        session(app).set_focus(**odd)
+        press(app, "Share")
+        found = store().find("shared", session(app).shared_as)
+        assert found is not None
+        assert found.manifest.chosen == Chosen()
+
+
 def test_a_shared_project_cannot_be_changed(small: Dataset, shared: str) -> None:
     app = visited(project=shared)
     here = session(app)

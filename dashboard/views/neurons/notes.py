@@ -122,11 +122,11 @@ def _note(pin: Pin) -> Note:
 
 
 def _set_text(pin: Pin, text: str) -> None:
-    current().set_notes({pin: _note(pin)._replace(text=" ".join(text.split()))})
+    current().set_notes({pin: _note(pin)._replace(text=" ".join(text.split())[:MAX_NOTE])})
 
 
 def _rename(name: str) -> None:
-    name = " ".join(name.split())
+    name = " ".join(name.split())[:MAX_NAME]
     current().set_notes({pin: _note(pin)._replace(in_list=name) for pin in pins_in_list()})
     st.session_state[CHOSEN] = name or UNNAMED
 
