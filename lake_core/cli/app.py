@@ -364,12 +364,19 @@ def dashboard(
     ] = None,
     store: StoreFolder = None,
     keep_days: KeepDays = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=0.9, metavar="SHARE", help="Of this machine's memory, for what is computed; default 0.25."
+        ),
+    ] = None,
     headless: NoBrowser = False,
 ) -> None:
     """Open the dashboard in the browser."""
     from lake_core.cli.dashboard import Begin, launch
 
-    launch(port, host, Begin(sample=sample, data=data, store=store, keep_days=keep_days), open_browser=not headless)
+    begin = Begin(sample=sample, data=data, store=store, keep_days=keep_days, memory=memory)
+    launch(port, host, begin, open_browser=not headless)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ class Begin:
         project: Project file that is open.
         data: The folder below which visitors may choose data sets to evaluate on; None leaves it to LAKE_DATA.
         store: Where shared projects and visitors' work lie; None leaves it to LAKE_STORE, else to the user's data.
+        memory: Share of the machine's memory for stored activations and results; None is the dashboard's own.
         keep_days: Days after which the store forgets a project; None is the store's own limit.
     """
 
@@ -47,13 +48,15 @@ class Begin:
     data: Path | None = None
     store: Path | None = None
     keep_days: float | None = None
+    memory: float | None = None
 
     def arguments(self) -> list[str]:
         """What the dashboard's script is given."""
         paths = {"--project": self.project, "--data": self.data, "--store": self.store}
         named = {name: str(path.resolve()) for name, path in paths.items() if path is not None}
         named |= {} if self.sample is None else {"--sample": self.sample}
-        named |= {} if self.keep_days is None else {"--keep-days": f"{self.keep_days:g}"}
+        numbers = {"--keep-days": self.keep_days, "--memory": self.memory}
+        named |= {name: f"{number:g}" for name, number in numbers.items() if number is not None}
         return [word for name_and_value in named.items() for word in name_and_value]
 
 
