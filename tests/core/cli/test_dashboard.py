@@ -60,12 +60,11 @@ def test_an_unknown_sample_is_wrong_usage() -> None:
 
 
 def test_streamlit_gets_the_flags_and_the_script_its_sample() -> None:
-    arguments = dashboard.streamlit_arguments(
-        Path("x/app.py"), "127.0.0.1", 8502, dashboard.Begin(sample="metal", memory=0.5)
-    )
+    begin = dashboard.Begin(sample="metal", memory=0.5)
+    arguments = dashboard.streamlit_arguments(Path("x/app.py"), "127.0.0.1", 8502, begin)
     assert arguments[:2] == ["run", str(Path("x/app.py"))]
-    assert arguments[-3:] == ["--", "--sample", "metal"]
-    flags = dict(zip(arguments[2:-3:2], arguments[3:-3:2], strict=True))
+    assert arguments[-5:] == ["--", "--sample", "metal", "--memory", "0.5"]
+    flags = dict(zip(arguments[2:-5:2], arguments[3:-5:2], strict=True))
     assert flags == {
         "--server.address": "127.0.0.1",
         "--server.port": "8502",
