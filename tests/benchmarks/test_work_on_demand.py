@@ -68,7 +68,7 @@ class Case:
 
 
 WORK: dict[str, tuple[Callable[[Case], object], float]] = {
-    f"random control, {N_DRAWS} draws": (lambda c: random_control(c.lake, c.images, c.labels), 90),
+    f"random control, {N_DRAWS} draws": (lambda c: random_control(c.lake, c.images, c.labels), 160),
     "sweep over K": (lambda c: sweep_k(c.lake, c.images, c.labels), 72),
     "all layers of an image": (Case.strip, 90),
     "concept labels of a neuron": (
@@ -76,7 +76,7 @@ WORK: dict[str, tuple[Callable[[Case], object], float]] = {
         130,
     ),
     "integrated gradients, 64 steps": (Case.attribution, 200),
-    "other normal images": (lambda c: other_normals(c.lake, c.images, c.labels), 90),
+    "other normal images": (lambda c: other_normals(c.lake, c.images, c.labels), 140),
     "ablation beside random draws, with the AUROC": (Case.control_of_ablation, 90),
     "reference-set contamination": (lambda c: contaminate(c.lake, c.images[:1], c.results, c.labels), 20),
     "occlusion": (lambda c: occlusion(c.lake, c.images[0]), 90),
