@@ -8,6 +8,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard.components.pickers import pick_one
 from dashboard.services.models import sample
+from dashboard.services.projects import store
 from dashboard.session import current
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset, read_members
@@ -16,7 +17,7 @@ from lake_core.sentences import quantity
 
 Role = Literal["normal", "test"]
 ROLES: dict[Role, str] = {"test": "test images", "normal": "normal images"}
-FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF or a ZIP of them, up to 50 megapixels each. Images stay on this server."
+FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF or a ZIP of them, up to 50 megapixels each."
 NOTHING_PASTED = "That was text, not an image: copy the image itself, click into the field, and paste again."
 
 
@@ -44,7 +45,7 @@ def _uploaders(folder: bool) -> None:
             None,
             folder,
         )
-    st.caption(FORMATS)
+    st.caption(f"{FORMATS} Images stay on this server, where they are kept for {_days()} after the last change.")
 
 
 def _uploader(title: str, says: str, role: Role | None, folder: bool) -> None:
@@ -129,3 +130,8 @@ def _into_workspace(dataset: Dataset) -> list[str]:
         return [str(reason)]
     here.is_paused = True
     return notices
+
+
+def _days() -> str:
+    days = store().limits.keep_days
+    return "a day" if days == 1 else f"{days:g} days"
