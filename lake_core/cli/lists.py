@@ -6,7 +6,6 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from lake_core.data.samples import samples_if_named
 from lake_core.errors import ConfigError
 
 LIST = "separated by commas or spaces"
@@ -68,6 +67,8 @@ def layer_numbers(text: str | None) -> tuple[int, ...] | None:
 def _may_be_folder(option: str, word: str) -> bool:
     if option in _NUMBER_LISTS:
         return not word.replace(",", "").isdigit()
+    from lake_core.data.samples import samples_if_named  # reads images, which takes longer to import than all the rest
+
     return samples_if_named(Path(word)).is_dir()
 
 
