@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lake_core.backbones.adapters import adapter_of
 from lake_core.backbones.adapters.base import Adapter, Ceiling
-from lake_core.backbones.batch_size import BatchSize
+from lake_core.backbones.batch_size import BATCH_ON_CPU, BATCH_ON_GPU, BatchSize
 from lake_core.backbones.devices import checked_precision, convert_weights, exact_convolutions
 from lake_core.backbones.folding import fold_batch_norms
 from lake_core.backbones.hooks import Hooks
@@ -35,9 +35,6 @@ Change = Callable[[Tensor], None]
 
 FORWARD_LOCK = threading.Lock()
 """One forward pass at a time in a process: two at once on busy cores are many times slower than one after the other."""
-
-BATCH_ON_GPU = 64
-"""From 32 images on a GPU is as fast as it gets."""
 
 _SMALL_INPUT = (64, 64)
 _TEXT_BATCH = 64
@@ -103,7 +100,7 @@ class Backbone:
         self.input_size = input_size
         self.frame = Frame(*input_size, opening.resize, loaded.preprocess.get("interpolation", "bicubic"))
         on_cpu = self.device.type == "cpu"
-        self.batch_size = BatchSize(2, 1, 8) if on_cpu else BatchSize(*3 * [BATCH_ON_GPU])
+        self.batch_size = BatchSize(BATCH_ON_CPU, 1, 8) if on_cpu else BatchSize(*3 * [BATCH_ON_GPU])
         self._hooks = Hooks(self.adapter.hooks(), self.adapter.patches)
         self.family = self.adapter.family
         self.layers, self.joint_grid, self.joint_width = self._probe()

@@ -134,7 +134,7 @@ def score(
 
     Example: lake score --normal parts/good --test parts/new --object "metal plate" --out results
     """
-    from lake_core.cli.score import Request, run
+    from lake_core.cli.score import ScoreRequest, run
 
     given = given_parameters(
         preset,
@@ -147,7 +147,7 @@ def score(
         memory_bank_size=memory_bank_size,
         seed=seed,
     )
-    run(Request(normal, test, out, model, image_size, resize, device, given, contributions, html, resume))
+    run(ScoreRequest(normal, test, out, model, image_size, resize, device, given, contributions, html, resume))
 
 
 @app.command()

@@ -1,9 +1,7 @@
 """What `lake project` does: save an analysis as one file, check its scores on this machine, list a server's store."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import typer
 
@@ -14,6 +12,7 @@ from lake_core.backbones.patch_grid import Resize
 from lake_core.backbones.process import limit_threads
 from lake_core.backbones.weights import name_without_path
 from lake_core.cli.console import Reporter, check_output
+from lake_core.cli.request import Request
 from lake_core.config import LakeConfig, require_one_of
 from lake_core.data.datasets import Dataset, read_side
 from lake_core.detector.lake import Lake
@@ -24,20 +23,6 @@ from lake_core.projects.project import Project, project_of
 from lake_core.projects.project_file import SUFFIX, read_project, write_project
 from lake_core.projects.store import Store, store_folder
 from lake_core.sentences import quantity, sentence
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked for on the command line; `parameters` are those of `LakeConfig` that were given."""
-
-    normal: Path
-    test: Path
-    out: Path
-    model: str
-    image_size: int | None
-    resize: str
-    device: str
-    parameters: Mapping[str, Any]
 
 
 def save(request: Request) -> None:

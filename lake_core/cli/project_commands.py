@@ -13,6 +13,7 @@ from lake_core.cli.options import (
     Host,
     ImageSize,
     Layers,
+    MemoryBankSize,
     Model,
     NoBrowser,
     Normal,
@@ -43,6 +44,7 @@ def save(
     layers: Layers = None,
     site: SiteName = None,
     criterion: Criterion = None,
+    memory_bank_size: MemoryBankSize = None,
     seed: Seed = None,
     image_size: ImageSize = None,
     resize: ResizeName = "squash",
@@ -52,8 +54,8 @@ def save(
 
     Example: lake project save --normal parts/good --test parts/new --object "metal plate" --out parts.lake
     """
-    from lake_core.cli.project import Request
     from lake_core.cli.project import save as run
+    from lake_core.cli.request import Request
 
     given = given_parameters(
         preset,
@@ -63,6 +65,7 @@ def save(
         layers=layer_numbers(layers),
         site=site,
         criterion=criterion,
+        memory_bank_size=memory_bank_size,
         seed=seed,
     )
     run(Request(normal, test, out, model, image_size, resize, device, given))

@@ -5,7 +5,7 @@ number. What is finished is kept on the way: `--resume` goes on from there.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -18,12 +18,14 @@ import torch
 import typer
 
 from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.batch_size import BATCH_ON_CPU
 from lake_core.backbones.devices import checked_device
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.backbones.opening import Opening
 from lake_core.backbones.patch_grid import Resize
 from lake_core.backbones.process import limit_threads
 from lake_core.cli.console import Reporter, Skipped, Source, list_sources, read_sources
+from lake_core.cli.request import Request
 from lake_core.cli.score_files import Chunk, ScoredImage, ScoreFiles, ScoreFingerprint
 from lake_core.cli.score_maps import Drawing, legend, scale_beforehand
 from lake_core.config import LakeConfig
@@ -39,22 +41,11 @@ from lake_core.sentences import sentence
 from lake_core.version import package_version
 from lake_core.visualization.colours import ScoreScale
 
-_AT_ONCE = 4
-"""Images in a forward pass: always as many, so that a resumed run computes what the interrupted one would have."""
-
 
 @dataclass(frozen=True)
-class Request:
-    """What was asked for on the command line; `parameters` are those of `LakeConfig` that were given."""
+class ScoreRequest(Request):
+    """What `lake score` was asked for."""
 
-    normal: Path
-    test: Path
-    out: Path
-    model: str
-    image_size: int | None
-    resize: str
-    device: str
-    parameters: Mapping[str, Any]
     contributions: bool = False
     html: bool = False
     resume: bool = False
@@ -68,7 +59,7 @@ class _Read(NamedTuple):
     skipped: list[Skipped]
 
 
-def run(request: Request) -> None:
+def run(request: ScoreRequest) -> None:
     """Scores, and writes scores.csv, config.json, scale.png, maps/ and, if asked for, contributions.json and html/.
 
     Raises:
@@ -84,7 +75,7 @@ def run(request: Request) -> None:
     tests = list_sources(request.test, "--test", request.out)
     opening = Opening(request.model, request.image_size, cast(Resize, request.resize), request.device)
     backbone = opening.open()
-    lake = Lake(backbone, config, FeatureStore(backbone, batch_size=_AT_ONCE))
+    lake = Lake(backbone, config, FeatureStore(backbone, batch_size=BATCH_ON_CPU))
     _make_folder(request.out)
 
     reporter = Reporter()
@@ -111,7 +102,7 @@ def run(request: Request) -> None:
     typer.echo(f"Results: {', '.join(str(request.out / name) for name in written)}")
 
 
-def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter) -> dict[str, Any]:
+def settings(request: ScoreRequest, lake: Lake, scale: ScoreScale, reporter: Reporter) -> dict[str, Any]:
     """Everything that is needed to repeat the run; `LakeConfig.from_dict` reads the part "config"."""
     backbone: Backbone = lake.backbone
     packages = ("open_clip_torch", "timm")
@@ -140,7 +131,7 @@ def settings(request: Request, lake: Lake, scale: ScoreScale, reporter: Reporter
     }
 
 
-def _check(request: Request) -> None:
+def _check(request: ScoreRequest) -> None:
     if request.resize not in ("squash", "letterbox"):
         raise ConfigError(f"--resize is {request.resize!r}; it must be squash or letterbox.")
     checked_device(request.device)
@@ -186,7 +177,7 @@ def _score(lake: Lake, tests: Sequence[Source], drawing: Drawing, files: ScoreFi
         on_progress(files.n_done, len(tests))
 
     with ThreadPoolExecutor(1, "lake-read") as readers, ThreadPoolExecutor(1, "lake-draw") as drawers:
-        chunks = (tests[start : start + _AT_ONCE] for start in range(files.n_done, len(tests), _AT_ONCE))
+        chunks = (tests[start : start + BATCH_ON_CPU] for start in range(files.n_done, len(tests), BATCH_ON_CPU))
         before: tuple[Chunk, Future[None]] | None = None
         with closing(ahead(chunks, lambda chunk: readers.submit(_read, lake, chunk))) as begun:
             for reading in begun:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lake_core.backbones.backbone import BATCH_ON_GPU, Backbone
+from lake_core.backbones.backbone import Backbone
+from lake_core.backbones.batch_size import BATCH_ON_CPU, BATCH_ON_GPU
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.folders import Entry
@@ -16,9 +17,6 @@ from lake_core.evaluation.loading import load_ahead
 from lake_core.evaluation.outcome import CategoryOutcome
 from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol, choose_normals, labelled_tests
 from lake_core.evaluation.runs import CategoryImages, run_category
-
-BATCH_ON_CPU = 2
-"""Not measured as elsewhere, so that the same evaluation gives the same bits each time."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ draw, n_drawn = Drawing.draw, 0
 def torn(self, names, results):
     global n_drawn
     n_drawn += 1
-    if n_drawn == 3:
+    if n_drawn == 5:
         (self.out / "maps" / self.maps[names[0]]).write_bytes(b"half a map")
         os.kill(os.getpid(), signal.SIGKILL)
     draw(self, names, results)
@@ -64,7 +64,7 @@ def files_in(out: Path) -> dict[str, bytes]:
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def interrupted(parts: Path, out: Path, monkeypatch: pytest.MonkeyPatch, n_chunks: int = 2) -> Result:
+def interrupted(parts: Path, out: Path, monkeypatch: pytest.MonkeyPatch, n_chunks: int = 4) -> Result:
     """A run that is ended by the keyboard when so many chunks are kept."""
     draw, n_drawn = Drawing.draw, 0
 
@@ -120,7 +120,7 @@ def test_a_run_that_was_killed_goes_on(parts: Path, whole: dict[str, bytes], tmp
 def test_only_the_same_run_goes_on(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, own = tmp_path / "out", tmp_path / "parts"
     shutil.copytree(parts, own)
-    interrupted(own, out, monkeypatch, n_chunks=1)
+    interrupted(own, out, monkeypatch, n_chunks=2)
     left = (out / "scores.part.jsonl").read_bytes()
     assert "scores.part.jsonl holds what an interrupted run finished: go on with --resume, or remove it." in error_line(
         score(own, out, *OPTIONS), code=2
