@@ -10,7 +10,7 @@ from typer.testing import Result
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import Opening
-from lake_core.cli import app
+from lake_core.cli import evaluate_commands
 from lake_core.config import LakeConfig
 from lake_core.evaluation.published import PUBLISHED
 from lake_core.evaluation.report import EvaluationReport
@@ -126,4 +126,4 @@ def test_what_is_missing_is_said_in_one_line(mvtec: Path, typed: list[str], word
 
 
 def test_the_model_is_the_one_that_the_preset_is_meant_for() -> None:
-    assert inspect.signature(app.reproduce).parameters["model"].default == "ViT-L-14-336:openai"
+    assert inspect.signature(evaluate_commands.reproduce).parameters["model"].default == "ViT-L-14-336:openai"
