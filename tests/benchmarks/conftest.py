@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 RATIOS: pytest.StashKey[list[str]] = pytest.StashKey()
 
@@ -14,6 +15,12 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAKE_STORE", str(tmp_path_factory.mktemp("store")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """One computing thread, as the program itself takes on two cores."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

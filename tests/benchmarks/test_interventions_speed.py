@@ -4,7 +4,7 @@ python -m pytest tests/benchmarks/test_interventions_speed.py -q
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,6 @@ from lake_core.experiments.ablation import ablate, ablate_tests
 from lake_core.experiments.neuron_sets import top_contributing_neurons
 
 N_TESTS = 20
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

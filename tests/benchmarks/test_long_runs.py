@@ -3,12 +3,11 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from lake_core.backbones.feature_store import FeatureStore
@@ -22,14 +21,6 @@ from tests.core.tiny import write
 FEW, MANY = 200, 2000
 SIDE = 128
 N_NORMALS = 128
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

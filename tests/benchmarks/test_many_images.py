@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import streamlit as st
-import torch
 from streamlit.testing.v1 import AppTest
 
 from dashboard.services.analysis import hook_points_to_compute
@@ -31,15 +30,12 @@ MOST = 20
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
+def small_disk() -> Iterator[None]:
     """On a server whose disk holds only the layers that are needed: the network runs once, in a minute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     st.cache_resource.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dashboard.services.cache.MAX_DISK_BYTES", 2**30)
         yield
-    torch.set_num_threads(before)
     st.cache_resource.clear()
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import streamlit as st
-import torch
 from streamlit.testing.v1 import AppTest
 
 from dashboard.services.jobs import Job, jobs
@@ -32,11 +31,8 @@ ROUNDS = 7
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def own_caches() -> Iterator[None]:
     yield
-    torch.set_num_threads(before)
     st.cache_resource.clear()
 
 

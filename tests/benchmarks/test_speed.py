@@ -5,7 +5,7 @@ Absolute times say more about the machine than about the code, so none is assert
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -49,14 +49,6 @@ def png(image: InputImage) -> bytes:
 @pytest.fixture(scope="module")
 def images() -> list[InputImage]:
     return [read_image(texture(seed), f"texture {seed}") for seed in range(28)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

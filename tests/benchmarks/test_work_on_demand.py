@@ -6,11 +6,10 @@ forward pass of one image, 90 of them are 5 s.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 
 import lake_core as lk
 from lake_core.data.datasets import Example
@@ -82,14 +81,6 @@ WORK: dict[str, tuple[Callable[[Case], object], float]] = {
     "occlusion": (lambda c: occlusion(c.lake, c.images[0]), 90),
 }
 """By its name on screen the work, and the greatest number of forward passes that it may take."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
