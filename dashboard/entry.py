@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.components import address, arrival, sidebar, tour
 from dashboard.components.page import credit
@@ -46,6 +47,7 @@ def run(arguments: Sequence[str]) -> None:
     Args:
         arguments: Of the script.
     """
+    _forget_fragments()
     named = dict(pairwise(arguments))
     sample, project = named.get("--sample"), named.get("--project")
     _begin(sample, project, arguments)
@@ -78,6 +80,14 @@ def run(arguments: Sequence[str]) -> None:
         _draw(page)
     if here.chosen != here.written_choice:
         address.write("address_after", by_visitor=False)
+
+
+def _forget_fragments() -> None:
+    """Drops the fragments of the run before: `st.stop` keeps them, and one whose turn comes then draws into a place that
+    is no longer on the page, at which Streamlit's page goes blank."""
+    context = get_script_run_ctx()
+    if context is not None:
+        context.fragment_storage.clear()
 
 
 def _begin(sample: str | None, project: str | None, arguments: Sequence[str]) -> None:
