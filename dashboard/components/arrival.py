@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.components.projects import look_at
+from dashboard.services.options import is_demo
 from dashboard.services.projects import as_snapshot, store
 from dashboard.services.registry import Registry
 from dashboard.session import KEY, Session, Tour, current, focus_in_link, number_in_link
@@ -18,7 +19,6 @@ from lake_core.projects.project import Project
 from lake_core.projects.store import Kind
 from lake_core.types import SITES
 
-GONE = "Your images are no longer on the server. Add them again."
 COPIED = (
     "This address is open in another window, so this window has a copy of its own: what you change here does not "
     "change there."
@@ -42,7 +42,7 @@ def start(registry: Registry) -> bool:
     if registry.find(here.number) is None and not _is_back(here):
         registry.keep(here.number)
         if here.has_images:
-            here.say([GONE])
+            here.say([f"Your images are no longer on the server. {_again()}"])
     here.tab = _tab()
     if here.tab:
         registry.connect(here.number, here.tab)
@@ -66,7 +66,7 @@ def _from_link(registry: Registry) -> Session:
         found.number = registry.create()
         _begin(found)
         if asked:
-            found.say(["The images of this link are no longer on the server; add them again."])
+            found.say([f"The images of this link are no longer on the server. {_again()}"])
     return found
 
 
@@ -133,6 +133,10 @@ def _stored(kind: Kind, identity: str, here: Session) -> Project | None:
     except LakeError as reason:
         here.say([str(reason)])
         return None
+
+
+def _again() -> str:
+    return "Open a sample again." if is_demo() else "Add them again."
 
 
 def _tab() -> str:

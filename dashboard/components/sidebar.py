@@ -9,6 +9,7 @@ from dashboard.components.downloads import arrived, begin, begin_anew, forget_en
 from dashboard.components.page import error
 from dashboard.services.analysis import filled
 from dashboard.services.models import known_specs, model, must_be_downloaded, offered_specs
+from dashboard.services.options import is_demo
 from dashboard.session import Session, current
 from dashboard.settings import ModelKey, Settings
 from dashboard.text import escaped
@@ -134,7 +135,7 @@ def _pick_backbone() -> str | None:
     st.session_state.setdefault("backbone_choice", DEFAULT_BACKBONE)
     choice = st.selectbox(
         "Backbone",
-        [*known_specs(), *offered_specs(), OTHER],
+        known_specs() if is_demo() else [*known_specs(), *offered_specs(), OTHER],
         key="backbone_choice",
         format_func=_backbone_label,
         on_change=_choose_backbone,

@@ -8,6 +8,7 @@ from PIL import Image
 
 from dashboard.services.cache import budget, disk, results
 from dashboard.services.jobs import Job, jobs
+from dashboard.services.options import is_demo
 from dashboard.settings import ModelKey
 from lake_core.backbones.catalogue import OFFERED
 from lake_core.backbones.feature_store import FeatureStore
@@ -40,8 +41,9 @@ def _model(key: ModelKey) -> FeatureStore:
 
 
 def known_specs() -> list[str]:
-    """Backbones that open without a network on this machine; looked for once a minute."""
-    return results().made(_specs_key(), _look_for_specs)
+    """Backbones that open without a network on this machine, looked for once a minute; of a demo those that are
+    included."""
+    return list(SHIPPED) if is_demo() else results().made(_specs_key(), _look_for_specs)
 
 
 def offered_specs() -> list[str]:

@@ -27,10 +27,13 @@ from lake_core.cli.options import (
     Normal,
     ObjectName,
     Port,
+    ReadOnly,
     ResizeName,
     Seed,
     SiteName,
     StoreFolder,
+    StoreGB,
+    StoreProjects,
     Test,
 )
 from lake_core.cli.presets import Preset, TopK, given_parameters
@@ -250,6 +253,9 @@ def dashboard(
     ] = None,
     store: StoreFolder = None,
     keep_days: KeepDays = None,
+    store_gb: StoreGB = None,
+    store_projects: StoreProjects = None,
+    read_only: ReadOnly = False,
     memory: Annotated[
         float | None,
         typer.Option(
@@ -261,7 +267,16 @@ def dashboard(
     """Open the dashboard in the browser."""
     from lake_core.cli.dashboard import Begin, launch
 
-    begin = Begin(sample=sample, data=data, store=store, keep_days=keep_days, memory=memory)
+    begin = Begin(
+        sample=sample,
+        data=data,
+        store=store,
+        keep_days=keep_days,
+        memory=memory,
+        store_gb=store_gb,
+        store_projects=store_projects,
+        read_only=read_only,
+    )
     launch(port, host, begin, open_browser=not headless)
 
 

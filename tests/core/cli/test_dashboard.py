@@ -78,6 +78,12 @@ def test_streamlit_gets_the_flags_and_the_script_its_sample() -> None:
     }
 
 
+def test_a_read_only_server_is_told_so_and_takes_no_large_files() -> None:
+    arguments = dashboard.streamlit_arguments(Path("app.py"), "0.0.0.0", 8501, dashboard.Begin(read_only=True))
+    assert arguments[-2:] == ["--", "--read-only"]
+    assert arguments[arguments.index("--server.maxUploadSize") + 1] == "1"
+
+
 def test_the_script_gets_store_data_and_days_with_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     handed: list[dashboard.Begin] = []
