@@ -66,11 +66,7 @@ class Begin:
             "--store-gb": self.store_gb,
             "--store-projects": self.store_projects,
         }
-        named |= {
-            name: f"{number:g}" if isinstance(number, float) else str(number)
-            for name, number in numbers.items()
-            if number is not None
-        }
+        named |= {name: str(number) for name, number in numbers.items() if number is not None}
         flags = ["--read-only"] if self.read_only else []
         return [word for name_and_value in named.items() for word in name_and_value] + flags
 

@@ -93,7 +93,7 @@ def test_the_script_gets_store_data_and_days_with_whole_paths(tmp_path: Path, mo
     assert dict(zip(arguments[::2], arguments[1::2], strict=True)) == {
         "--store": str(tmp_path / "kept"),
         "--data": str(tmp_path),
-        "--keep-days": "30",
+        "--keep-days": "30.0",
     }
     assert lake("dashboard", "--keep-days", 0, "--headless").exit_code == 2
 
