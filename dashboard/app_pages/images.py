@@ -23,7 +23,7 @@ DOES = (
 )
 heading(
     "Images",
-    f"{DOES} This server shows samples and shared projects; for images of your own install it."
+    f"{DOES} This server shows samples and shared projects. To use images of your own, install LAKE Explorer."
     if is_demo()
     else f"Add a few images of **good** parts and some to **test**. {DOES}",
 )

@@ -1,12 +1,14 @@
 """Who arrives: a new visitor, one who comes back by an address, or somebody who was sent a shared project."""
 
 import time
+from dataclasses import replace
 from urllib.parse import parse_qs
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.components.projects import look_at
+from dashboard.services.autosave import waiting
 from dashboard.services.options import is_demo
 from dashboard.services.projects import as_snapshot, store
 from dashboard.services.registry import Registry
@@ -117,8 +119,11 @@ def _is_back(here: Session) -> bool:
     if shared:
         _show(here, project, shared)
         return True
+    arrived = _stored("sessions", waiting(here.number), here)
     try:
         held, said = as_snapshot(project, is_own=True)
+        if arrived is not None:
+            held = replace(held, arrived=as_snapshot(arrived, is_own=True)[0].workspace)
         here.registry.keep(here.number, **vars(held))
     except LakeError as reason:
         here.say([str(reason)])
