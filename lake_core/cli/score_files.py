@@ -16,6 +16,7 @@ from lake_core.detector.lake import Lake
 from lake_core.errors import writing
 from lake_core.evaluation.outcome import FrozenModel
 from lake_core.evaluation.part_file import Asked, PartFile, size_and_time, write_whole
+from lake_core.tables import csv_cell, write_csv
 from lake_core.version import METHOD_VERSION
 
 COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous")
@@ -135,7 +136,7 @@ class ScoreFiles:
             self.settings.unlink(missing_ok=True)  # where it lies, the run is finished
             self._decompositions.unlink(missing_ok=True)
             with self.scores.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-                csv.writer(file, lineterminator="\n").writerow(COLUMNS)
+                write_csv(file, COLUMNS, ())
         for chunk in self._chunks():
             self.skipped.extend(chunk.skipped)
             self._take(chunk)
@@ -172,7 +173,8 @@ class ScoreFiles:
         ):
             table = csv.writer(file, lineterminator="\n")
             for one in chunk.scored:
-                table.writerow((one.path, one.score, one.visual, one.text, self._threshold, one.is_anomalous))
+                path = csv_cell(one.path)
+                table.writerow((path, one.score, one.visual, one.text, self._threshold, one.is_anomalous))
         self.n_done += len(chunk.scored) + len(chunk.skipped)
         self.n_scored += len(chunk.scored)
         for one in chunk.scored:
