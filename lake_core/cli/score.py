@@ -83,7 +83,7 @@ def run(request: ScoreRequest) -> None:
         reporter.note(note)
     with reporter.progress:
         _fit(lake, normals, reporter)
-        files.begin(ScoreFingerprint.of(opening, lake, tests, request.contributions, request.html), lake)
+        files.begin(ScoreFingerprint.of(opening, lake, tests, request.contributions, request.html), lake, tests)
         reporter.skipped.extend(files.skipped)
         if files.n_done:
             reporter.say(f"{files.n_done} of {len(tests)} test images are done already.")
