@@ -56,6 +56,12 @@ def first_line(error: BaseException) -> str:
     return first if len(first) <= 200 else first[:197] + "..."
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of Python's or PyTorch's, says that memory is used up."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turns a failure to write a file, as on a full disk, into one sentence.

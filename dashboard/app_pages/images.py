@@ -6,9 +6,9 @@ from dashboard.components.analysis import run_network
 from dashboard.components.page import error, heading
 from dashboard.components.pickers import see_page
 from dashboard.components.samples import sample_cards
+from dashboard.services.access import is_demo
 from dashboard.services.analysis import hook_points_to_compute
 from dashboard.services.models import model
-from dashboard.services.options import is_demo
 from dashboard.session import current
 from dashboard.views.images.adding import add_images
 from dashboard.views.images.gallery import normal_images, test_images

@@ -6,9 +6,9 @@ from dashboard.components.page import error, warn
 from dashboard.components.progress import computed, progress_frame
 from dashboard.components.samples import sample_cards
 from dashboard.services import analysis
+from dashboard.services.access import is_demo
 from dashboard.services.analysis import Analysis, hook_points_to_compute, patch_scores, patch_scores_key
 from dashboard.services.models import model
-from dashboard.services.options import is_demo
 from dashboard.services.projects import agreement
 from dashboard.session import current
 from dashboard.settings import Settings

@@ -2,14 +2,14 @@
 
 import time
 from dataclasses import replace
-from urllib.parse import parse_qs
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.components.projects import look_at
+from dashboard.services.access import asks_for_a_frame, is_demo
 from dashboard.services.autosave import waiting
-from dashboard.services.options import is_demo
+from dashboard.services.models import known_specs
 from dashboard.services.projects import as_snapshot, store
 from dashboard.services.registry import Registry
 from dashboard.session import KEY, Session, Tour, current, focus_in_link, number_in_link
@@ -75,9 +75,9 @@ def _from_link(registry: Registry) -> Session:
 def _begin(found: Session) -> None:
     """A new visitor's settings: the model and the site that a link may name."""
     spec, site = st.query_params.get("model", Settings.spec), st.query_params.get("site")
-    if spec not in SHIPPED:  # whoever sent the link need not be who opens it
+    if spec not in SHIPPED or spec not in known_specs():  # whoever sent the link need not be who opens it
         spec = Settings.spec
-        found.say(["A link opens only the models that come with LAKE Explorer; enter any other under Backbone."])
+        found.say(["A link opens only the models that come with LAKE Explorer; choose any other under Backbone."])
     found.set_settings(Settings(spec, config=LakeConfig(site=site if site in SITES else None)))
 
 
@@ -151,7 +151,6 @@ def _tab() -> str:
 
 
 def _asks_for_a_frame() -> bool:
-    """Whether the address has embed=1 or embed=true; `st.query_params` leaves both out."""
+    """Whether the address asks for it; `st.query_params` leaves that out."""
     context = get_script_run_ctx()
-    asked = parse_qs(context.query_string).get("embed", []) if context is not None else []
-    return any(value.lower() in ("1", "true") for value in asked)
+    return context is not None and asks_for_a_frame(context.query_string)

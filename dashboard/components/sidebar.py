@@ -7,9 +7,9 @@ import streamlit as st
 from dashboard.components import advanced, presets, top_k
 from dashboard.components.downloads import arrived, begin, begin_anew, forget_ended, show_download
 from dashboard.components.page import error
+from dashboard.services.access import allowed_models
 from dashboard.services.analysis import filled
 from dashboard.services.models import known_specs, model, must_be_downloaded, offered_specs
-from dashboard.services.options import is_demo
 from dashboard.session import Session, current
 from dashboard.settings import ModelKey, Settings
 from dashboard.text import escaped
@@ -111,10 +111,10 @@ def take(settings: Settings) -> None:
 
 
 def _set_widgets(kept: Settings, anew: bool = False) -> None:
-    is_known, config = kept.spec in known_specs(), kept.config
+    choice, config = _choice_of(kept.spec), kept.config
     values = {
-        "backbone_choice": kept.spec if is_known else OTHER,
-        "other_spec": "" if is_known else kept.spec,
+        "backbone_choice": choice,
+        "other_spec": kept.spec if choice == OTHER else "",
         "criterion": config.criterion,
         "fusion_weight": config.fusion_weight,
         "top_q": config.top_q,
@@ -135,14 +135,15 @@ def _pick_backbone() -> str | None:
     st.session_state.setdefault("backbone_choice", DEFAULT_BACKBONE)
     choice = st.selectbox(
         "Backbone",
-        known_specs() if is_demo() else [*known_specs(), *offered_specs(), OTHER],
+        [*known_specs(), *offered_specs(), *([OTHER] if _may_type() else [])],
         key="backbone_choice",
         format_func=_backbone_label,
         on_change=_choose_backbone,
         help="The pretrained network that is looked into. One that is not on this machine is downloaded first.",
     )
-    spec = _type_spec() if choice == OTHER else str(choice)
-    if choice != OTHER:
+    is_typed = choice == OTHER and _may_type()
+    spec = _type_spec() if is_typed else str(choice)
+    if not is_typed:
         st.caption(_about(str(choice)))
     elif spec is not None and must_be_downloaded(spec):
         begin(spec)
@@ -150,6 +151,18 @@ def _pick_backbone() -> str | None:
         spec = None if must_be_downloaded(in_use) else in_use
     show_download()
     return spec
+
+
+def _may_type() -> bool:
+    """Whether visitors of this server may name any model."""
+    return allowed_models() is None
+
+
+def _choice_of(spec: str) -> str:
+    """The option of the picker that stands for a model."""
+    if spec in known_specs():
+        return spec
+    return OTHER if _may_type() else DEFAULT_BACKBONE
 
 
 def _type_spec() -> str | None:
@@ -183,8 +196,7 @@ def _choose_backbone() -> None:
     choice = st.session_state.backbone_choice
     if choice in offered_specs():
         begin_anew(choice)
-        in_use = current().settings.spec
-        st.session_state.backbone_choice = in_use if in_use in known_specs() else OTHER
+        st.session_state.backbone_choice = _choice_of(current().settings.spec)
     else:
         forget_ended()
 
@@ -193,9 +205,8 @@ def _take_arrived() -> None:
     """Chooses a model that was downloaded just now."""
     spec = arrived()
     if spec is not None:
-        is_known = spec in known_specs()
-        st.session_state.backbone_choice = spec if is_known else OTHER
-        st.session_state.other_spec = "" if is_known else spec
+        st.session_state.backbone_choice = choice = _choice_of(spec)
+        st.session_state.other_spec = spec if choice == OTHER else ""
 
 
 def _pick_name() -> None:

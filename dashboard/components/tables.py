@@ -9,6 +9,7 @@ from dashboard.plots.perturbations import perturbed_scores
 from dashboard.text import escaped
 from lake_core.experiments.perturbation_table import PerturbationTable
 from lake_core.sentences import sentence
+from lake_core.tables import csv_of
 
 Cell = tuple[str, str | int, str | None]
 """Of `metrics`: name, value, and small print beneath or None."""
@@ -23,9 +24,7 @@ def metrics(cells: Sequence[Cell]) -> None:
 
 def download_table(table: pd.DataFrame, file_name: str, label: str = "Download (CSV)") -> None:
     """A button that downloads a table."""
-    st.download_button(
-        label, table.to_csv(index=False), file_name=file_name, mime="text/csv", icon=":material/download:"
-    )
+    st.download_button(label, csv_of(table), file_name=file_name, mime="text/csv", icon=":material/download:")
 
 
 def perturbations(result: PerturbationTable, name: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import streamlit as st
 from PIL import Image
 
+from dashboard.services.access import allowed_models, check_allowed
 from dashboard.services.cache import budget, disk, results
 from dashboard.services.jobs import Job, jobs
-from dashboard.services.options import is_demo
 from dashboard.settings import ModelKey
 from lake_core.backbones.catalogue import OFFERED
 from lake_core.backbones.feature_store import FeatureStore
@@ -24,10 +24,17 @@ from lake_core.visualization.overlays import thumbnail
 
 SPECS_SECONDS = 60
 COVER_SIDE = 320
+_OF_FILES = ("local-dir:", "checkpoint:")
+"""How the spec of a model begins that lies in files of this machine."""
 
 
 def model(key: ModelKey) -> FeatureStore:
-    """The backbone of a key, with the activations of all sessions; its own size asked for by number is no other one."""
+    """The backbone of a key, with the activations of all sessions; its own size asked for by number is no other one.
+
+    Raises:
+        BackboneError: if visitors may not choose it, or it cannot be opened.
+    """
+    check_allowed(key.spec)
     if key.image_size is not None:
         own = _model(ModelKey(key.spec, None))
         if own.backbone.input_size == (key.image_size, key.image_size):
@@ -37,19 +44,26 @@ def model(key: ModelKey) -> FeatureStore:
 
 @st.cache_resource(max_entries=6, show_spinner="Opening the backbone …")
 def _model(key: ModelKey) -> FeatureStore:
-    return FeatureStore(open_backbone(key.spec, image_size=key.image_size), budget(), disk=disk())
+    try:
+        backbone = open_backbone(key.spec, image_size=key.image_size)
+    except BackboneError as error:
+        if key.image_size is not None or not key.spec.startswith(_OF_FILES):
+            raise
+        raise BackboneError(  # one sentence for all faults: the page does not tell which files this machine has
+            f"{key.spec} cannot be opened; in a terminal on the server, `lake models check {key.spec}` says why."
+        ) from error
+    return FeatureStore(backbone, budget(), disk=disk())
 
 
 def known_specs() -> list[str]:
-    """Backbones that open without a network on this machine, looked for once a minute; of a demo those that are
-    included."""
-    return list(SHIPPED) if is_demo() else results().made(_specs_key(), _look_for_specs)
+    """Backbones that may be chosen and open without a network on this machine; looked for once a minute."""
+    return results().made(_specs_key(), _look_for_specs)
 
 
 def offered_specs() -> list[str]:
     """Backbones that are offered and not on this machine."""
-    known = known_specs()
-    return [one.spec for one in OFFERED if one.spec not in known]
+    known, allowed = known_specs(), allowed_models()
+    return [spec for spec in allowed or [one.spec for one in OFFERED] if spec not in known]
 
 
 def must_be_downloaded(spec: str) -> bool:
@@ -64,18 +78,20 @@ def download(owner: str, spec: str) -> Job:
     """The owner's download of a backbone, begun if their latest is another one; it counts megabytes."""
 
     def work(report: Progress) -> None:
+        check_allowed(spec)
         fetch(spec, lambda n_done, n_all: report(round(n_done / 1e6), round(n_all / 1e6)))
         results().put(_specs_key(), _look_for_specs())
 
     return jobs().beside(owner, spec, f"Downloading {spec}", work, "download")
 
 
-def _specs_key() -> tuple[str, int]:
-    return "specs", int(time.monotonic() / SPECS_SECONDS)
+def _specs_key() -> tuple[str, tuple[str, ...] | None, int]:
+    return "specs", allowed_models(), int(time.monotonic() / SPECS_SECONDS)
 
 
 def _look_for_specs() -> list[str]:
-    return [*SHIPPED, *cached_pretrained()]
+    allowed = allowed_models()
+    return [*SHIPPED, *cached_pretrained()] if allowed is None else [s for s in allowed if not must_be_downloaded(s)]
 
 
 def sample(name: str) -> Dataset:

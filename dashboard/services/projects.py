@@ -4,9 +4,9 @@ import sys
 
 import streamlit as st
 
+from dashboard.services.access import allowed_models
 from dashboard.services.analysis import Analysis, analyse, filled, hook_points_to_compute, resolved
 from dashboard.services.models import known_specs, model, must_be_downloaded
-from dashboard.services.options import is_demo
 from dashboard.services.snapshot import Snapshot
 from dashboard.settings import ModelKey, Note, Pin, Settings
 from dashboard.workspace import Workspace, shas
@@ -121,10 +121,9 @@ def _settings(saved: Configuration, is_own: bool) -> tuple[Settings, list[str]]:
         return Settings(saved.spec, saved.image_size, config), []
     open_again = {name: getattr(LakeConfig(), name) for name in ("layers", "site", "normalise", "smooth")}
     fit = FitConfig(**vars(config.part(FitConfig)) | open_again | {"top_k": max(config.ks)})
-    remedy = "." if is_demo() else "; enter the model under Backbone if you trust it."
-    said = (
-        f"This was made with {saved.spec}, which is not opened just because a project names it. {Settings.spec} is "
-        f"used instead, and scores differ{remedy}"
+    said = f"This was made with {saved.spec}, which is not opened just because a project names it. {Settings.spec} is "
+    said += "used instead, and scores differ" + (
+        "; enter the model under Backbone if you trust it." if allowed_models() is None else "."
     )
     return Settings(config=LakeConfig(**vars(config) | vars(fit))), [said]
 

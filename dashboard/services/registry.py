@@ -9,8 +9,8 @@ from typing import Any
 import streamlit as st
 from streamlit import runtime
 
+from dashboard.services.access import is_demo
 from dashboard.services.autosave import autosave
-from dashboard.services.options import is_demo
 from dashboard.services.snapshot import Snapshot
 from lake_core.errors import LakeError
 from lake_core.projects.store import new_identity

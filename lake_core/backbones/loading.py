@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, hub_file, weights_on_hub
+from lake_core.backbones.intact import check_finite, check_shipped
 from lake_core.backbones.libraries import open_clip
 from lake_core.backbones.model_configs import read_config
-from lake_core.backbones.registry import parse_spec, pretrained_cfg
+from lake_core.backbones.registry import SHIPPED, Source, own_path, parse_spec, pretrained_cfg
 from lake_core.config import Normalise, Recommended
 from lake_core.data.samples import assets_folder
 from lake_core.errors import BackboneError, first_line
@@ -75,15 +76,24 @@ def load(spec: str, image_size: int | None) -> Loaded:
     Raises:
         BackboneError: one sentence that names the spec, the reason and the remedy.
     """
-    source = parse_spec(spec)
+    try:
+        return _loaded(spec, parse_spec(spec), image_size)
+    except OSError as error:  # folders that may not be entered, names that are too long
+        raise BackboneError(
+            f"{spec}: its files cannot be read ({error.strerror or error}); check the path and its permissions."
+        ) from None
+
+
+def _loaded(spec: str, source: Source, image_size: int | None) -> Loaded:
     match source.scheme:
         case "shipped":
-            return _from_folder(spec, assets_folder() / source.name, image_size)
+            folder = assets_folder() / source.name
+            check_shipped(source.name, folder / WEIGHTS_NAMES[0])
+            return _from_folder(spec, folder, image_size)
         case "local-dir":
-            return _from_folder(spec, Path(source.name).expanduser(), image_size)
+            return _from_folder(spec, own_path(source.name), image_size)
         case "checkpoint":
-            weights, config = Path(source.name).expanduser(), Path(source.detail).expanduser()
-            return _from_files(spec, weights, config, image_size)
+            return _from_files(spec, own_path(source.name), own_path(source.detail), image_size)
         case "hf-hub":
             config = hub_file(spec, source.name, (CONFIG_NAME,))
             return _from_files(spec, hub_file(spec, source.name, WEIGHTS_NAMES), config, image_size)
@@ -171,6 +181,8 @@ def _create(spec: str, name: str, model_cfg: dict[str, Any], image_size: int | N
         raise BackboneError(
             f"{spec}: the weights do not fit the configuration ({first_line(error)}); {remedy}."
         ) from error
+    if spec not in SHIPPED:
+        check_finite(spec, model)
     return model.eval().requires_grad_(False)
 
 

@@ -101,7 +101,11 @@ def read_config(spec: str, path: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BackboneError(f"{spec}: {path} cannot be read ({error.strerror}); check its permissions.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except RecursionError:
+        raise BackboneError(
+            f"{spec}: {path} is nested too deeply to be a configuration; use the model's own."
+        ) from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
         raise BackboneError(f"{spec}: {path} is not valid JSON ({error}); mend the file.") from None
     model_cfg = config.get("model_cfg") if isinstance(config, dict) else None
     parts = [model_cfg.get(key) for key in ("vision_cfg", "text_cfg")] if isinstance(model_cfg, dict) else [None]

@@ -9,6 +9,7 @@ checkpoint:WEIGHTS@CONFIG             a weights file and its open_clip_config.js
 
 import difflib
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -86,11 +87,16 @@ def weights_mark(spec: str) -> str:
     """
     scheme, _, rest = spec.partition(":")
     if scheme == "local-dir":
-        files = sorted(Path(rest).expanduser().glob("*"))
+        files = sorted(own_path(rest).glob("*"))
     else:
-        files = [Path(part).expanduser() for part in rest.rpartition("@")[::2]] if scheme == "checkpoint" else []
-    marks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        files = [own_path(part) for part in rest.rpartition("@")[::2]] if scheme == "checkpoint" else []
+    marks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if os.path.isfile(file)]
     return hashlib.sha256(repr(marks).encode()).hexdigest()[:16] if marks else ""
+
+
+def own_path(text: str) -> Path:
+    """A path as somebody wrote it, `~` standing for a user's home where there is such a user."""
+    return Path(os.path.expanduser(text))
 
 
 def _checkpoint(spec: str, rest: str) -> Source:

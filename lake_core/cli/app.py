@@ -13,6 +13,8 @@ from typer.core import TyperGroup
 from lake_core.cli.evaluate_commands import evaluate, reproduce
 from lake_core.cli.lists import ListsCommand, layer_numbers
 from lake_core.cli.options import (
+    AllowedHosts,
+    AllowedModels,
     Criterion,
     DataFolder,
     Device,
@@ -38,7 +40,16 @@ from lake_core.cli.options import (
 )
 from lake_core.cli.presets import Preset, TopK, given_parameters
 from lake_core.cli.project_commands import projects
-from lake_core.errors import BackboneError, ConfigError, DatasetError, LakeError, ProjectError, UnavailableError
+from lake_core.cli.terminal import say
+from lake_core.errors import (
+    BackboneError,
+    ConfigError,
+    DatasetError,
+    LakeError,
+    ProjectError,
+    UnavailableError,
+    is_out_of_memory,
+)
 from lake_core.version import package_version
 
 _WRONG_USAGE = (BackboneError, ConfigError, DatasetError, ProjectError)
@@ -51,9 +62,14 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except LakeError as error:
-            typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            say(f"Error: {' '.join(str(error).split())}", err=True)
             is_wrong_usage = isinstance(error, _WRONG_USAGE) and not isinstance(error, UnavailableError)
             raise typer.Exit(2 if is_wrong_usage else 1) from None
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            say("Error: There is not enough memory; give smaller or fewer images, or a smaller model.", err=True)
+            raise typer.Exit(1) from None
 
 
 app = typer.Typer(
@@ -78,7 +94,7 @@ def main() -> None:
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"LAKE Explorer {package_version()}")
+        say(f"LAKE Explorer {package_version()}")
         raise typer.Exit
 
 
@@ -216,7 +232,7 @@ def list_models(everything: Everything = False) -> None:
     from lake_core.cli.models import lines
 
     for line in lines(everything):
-        typer.echo(line)
+        say(line)
 
 
 @_models.command()
@@ -262,6 +278,8 @@ def dashboard(
             min=0.01, max=0.9, metavar="SHARE", help="Of this machine's memory, for what is computed; default 0.25."
         ),
     ] = None,
+    models: AllowedModels = None,
+    allow_host: AllowedHosts = None,
     headless: NoBrowser = False,
 ) -> None:
     """Open the dashboard in the browser."""
@@ -276,6 +294,8 @@ def dashboard(
         store_gb=store_gb,
         store_projects=store_projects,
         read_only=read_only,
+        models=tuple(models or ()),
+        hosts=tuple(allow_host or ()),
     )
     launch(port, host, begin, open_browser=not headless)
 

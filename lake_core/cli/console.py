@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
+from lake_core.cli.terminal import plain, printing
 from lake_core.data.folders import list_images
 from lake_core.data.images import InputImage, read_image
 from lake_core.data.labels import role_of
@@ -38,14 +41,19 @@ class Reporter:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.skipped: list[Skipped] = []
         self.notes: list[str] = []
 
     def bar(self, title: str, total: int | None = None) -> Callable[[int, int | None], None]:
         """Adds a bar; the function returned moves it: called with the steps done and the steps in all."""
-        task = self.progress.add_task(title, total=total)
+        task = self.progress.add_task(plain(title), total=total)
 
         def move(n_done: int, n_all: int | None) -> None:
             self.progress.update(task, completed=n_done, total=n_all)
@@ -54,7 +62,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Prints one line, however long."""
-        self.console.print(" ".join(text.split()), markup=False, soft_wrap=True)
+        self.console.print(plain(" ".join(text.split())), markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Prints a note, once."""
@@ -73,6 +81,21 @@ class Reporter:
         for one in skipped:
             self.skipped.append(one)
             self.say(f"Skipped: {one.reason}")
+
+
+def cell(text: str) -> Text:
+    """A text as Rich shows it as it is, without reading it as markup."""
+    return Text(plain(text))
+
+
+def show(table: Table) -> None:
+    """Prints a table.
+
+    Raises:
+        LakeError: if it cannot be written.
+    """
+    with printing():
+        Console().print(table)
 
 
 def read_sources(sources: Iterable[Source], side: str) -> tuple[list[tuple[Source, InputImage]], list[Skipped]]:

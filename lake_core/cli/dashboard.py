@@ -3,6 +3,7 @@
 import errno
 import importlib.util
 import os
+import re
 import runpy
 import socket
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 import urllib.request
 import webbrowser
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from lake_core.errors import ConfigError, LakeError
 
 DEFAULT_PORT = 8501
 _TRIES = 50
+_HOST_NAME = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*", re.ASCII)
 _FLAGS = {
     "server.headless": "true",  # no question for an e-mail address; the browser is opened here
     "server.fileWatcherType": "none",
@@ -26,6 +29,7 @@ _FLAGS = {
     "browser.gatherUsageStats": "false",
     "client.showErrorDetails": "none",
     "client.toolbarMode": "minimal",
+    "logger.hideWelcomeMessage": "true",  # it would ask a host of Amazon's for this machine's address
     "runner.magicEnabled": "false",  # a bare string in a page is a remark, not output
 }
 
@@ -43,6 +47,8 @@ class Begin:
         keep_days: Days after which the store forgets a project; None is the store's own limit.
         store_gb, store_projects: What the store holds at most; None is the store's own limit.
         read_only: Samples and shared projects alone; visitors upload, share and store nothing.
+        models: What visitors may choose besides the default one; none leaves it to the address that is listened at.
+        hosts: Names by which the server is reached, besides the machine's own.
     """
 
     sample: str | None = None
@@ -54,6 +60,8 @@ class Begin:
     store_gb: float | None = None
     store_projects: int | None = None
     read_only: bool = False
+    models: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """What the dashboard's script is given."""
@@ -67,8 +75,9 @@ class Begin:
             "--store-projects": self.store_projects,
         }
         named |= {name: str(number) for name, number in numbers.items() if number is not None}
+        repeated = [("--models", model) for model in self.models] + [("--allow-host", host) for host in self.hosts]
         flags = ["--read-only"] if self.read_only else []
-        return [word for name_and_value in named.items() for word in name_and_value] + flags
+        return [word for name_and_value in (*named.items(), *repeated) for word in name_and_value] + flags
 
 
 def launch(
@@ -88,6 +97,7 @@ def launch(
         app: The Streamlit script, by default the dashboard's.
     Raises:
         ConfigError: if the port, the host, PORT, the sample or the data folder is not usable.
+        BackboneError: if a name is no model's.
         ProjectError: if the project is not.
         LakeError: if the dashboard is not installed.
     """
@@ -124,7 +134,7 @@ def find_app() -> Path:
     """
     spec = importlib.util.find_spec("dashboard")
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        script = Path(folder) / "app.py"
+        script = Path(folder) / "asgi.py"
         if script.is_file():
             return script
     raise LakeError("The dashboard is not installed beside lake_core; install lake-explorer again.")
@@ -183,6 +193,18 @@ def _check(begin: Begin) -> None:
         read_project(begin.project)
     if begin.data is not None and not begin.data.is_dir():
         raise ConfigError(f"--data {begin.data} is no folder; give the folder that holds your data sets.")
+    _check_models(begin.models)
+    for host in begin.hosts:
+        if not _HOST_NAME.fullmatch(host):
+            raise ConfigError(f"--allow-host {host!r} is no name of a host; write it without http:// and port.")
+
+
+def _check_models(specs: Sequence[str]) -> None:
+    if specs:
+        from lake_core.backbones.registry import parse_spec
+
+        for spec in specs:
+            parse_spec(spec)
 
 
 def _check_sample(name: str) -> None:

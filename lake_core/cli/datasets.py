@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-import typer
-
 from lake_core.cli.console import progress_bars
+from lake_core.cli.terminal import say
 from lake_core.data.inspection import inspect, lines
 from lake_core.data.samples import samples_if_named
 
@@ -16,7 +15,8 @@ def run(folder: Path, as_json: bool) -> None:
         found, beside = inspect(samples_if_named(folder), on_progress)
     if as_json:
         document = {"folder": str(folder), "categories": [category.as_dict() for category in found], "ignored": beside}
-        typer.echo(json.dumps(document, indent=1))
+        for line in json.dumps(document, indent=1).splitlines():
+            say(line)
     else:
         for line in lines(found, beside):
-            typer.echo(line)
+            say(line)

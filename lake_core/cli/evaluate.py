@@ -1,6 +1,5 @@
 """What `lake evaluate` does: the few-shot protocol over data sets, printed as tables and written as JSON and CSV."""
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,13 +7,13 @@ from pathlib import Path
 
 import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from lake_core.backbones.devices import PRECISIONS
 from lake_core.backbones.opening import Opening
 from lake_core.backbones.process import freeze_imports, limit_threads
-from lake_core.cli.console import check_output, progress_bars
+from lake_core.cli.console import cell, check_output, progress_bars, show
+from lake_core.cli.terminal import say
 from lake_core.config import LakeConfig
 from lake_core.data.folders import categories
 from lake_core.data.samples import samples_if_named
@@ -24,6 +23,7 @@ from lake_core.evaluation.protocol import FewShotProtocol, Metric
 from lake_core.evaluation.ray_engine import RayEngine
 from lake_core.evaluation.report import Cell, EvaluationReport, Spread
 from lake_core.evaluation.runner import Engine, LocalEngine, evaluate
+from lake_core.tables import write_csv
 
 TITLES: dict[Metric, str] = {
     "image_auroc": "Image AUROC",
@@ -57,22 +57,21 @@ class Request:
 
 def print_tables(report: EvaluationReport) -> None:
     """Prints all tables of a report, and what should be known about it."""
-    console = Console()
     found = tables(report)
     for table in found:
-        console.print(table)
+        show(table)
     if not found:
-        typer.echo("Nothing could be measured: every metric is null, for the reason given below.")
+        say("Nothing could be measured: every metric is null, for the reason given below.")
     for problem in report.problems:
-        typer.echo(f"Note: {problem}")
+        say(f"Note: {problem}")
 
 
-def run(request: Request, show: Callable[[EvaluationReport], None] = print_tables) -> None:
+def run(request: Request, print_report: Callable[[EvaluationReport], None] = print_tables) -> None:
     """Evaluates, prints, and writes the files asked for.
 
     Args:
         request: What was asked for.
-        show: Prints the report.
+        print_report: Prints the report.
     Raises:
         ConfigError, BackboneError, DatasetError: if something was asked for that cannot be.
     """
@@ -93,13 +92,13 @@ def run(request: Request, show: Callable[[EvaluationReport], None] = print_table
         report = evaluate(
             folders, engine, request.config, request.protocol, checkpoint=checkpoint, on_progress=on_progress
         )
-    show(report)
+    print_report(report)
     if request.csv_out is not None:
         write_rows(request.csv_out, report.rows("results"))
-        typer.echo(f"Rows written to {request.csv_out}")
+        say(f"Rows written to {request.csv_out}")
     if checkpoint is not None:
         checkpoint.finish(report if request.with_scores else report.without_scores())
-        typer.echo(f"Written to {request.json_out}")
+        say(f"Written to {request.json_out}")
 
 
 def _opening(request: Request) -> Opening:
@@ -126,9 +125,9 @@ def _interruption_reported(checkpoint: Checkpoint | None, n_categories: int) -> 
         yield
     except KeyboardInterrupt:
         if checkpoint is None:
-            typer.echo("Stopped. Nothing was kept; with --json OUT a run can be resumed later.", err=True)
+            say("Stopped. Nothing was kept; with --json OUT a run can be resumed later.", err=True)
         else:
-            typer.echo(
+            say(
                 f"Stopped. {checkpoint.n_kept} of {n_categories} data sets are finished and kept in "
                 f"{checkpoint.path}; resume with the same command and --resume.",
                 err=True,
@@ -139,9 +138,7 @@ def _interruption_reported(checkpoint: Checkpoint | None, n_categories: int) -> 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:
     """Writes rows as CSV; what could not be measured is an empty cell."""
     with writing(path), path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        write_csv(file, list(rows[0]), rows)
 
 
 def tables(report: EvaluationReport) -> list[Table]:
@@ -162,10 +159,10 @@ def tables(report: EvaluationReport) -> list[Table]:
             if metric == "pointing_game":
                 caption += f"; by chance {_chance(report, shots)}"
             heading = f"{title}, {shots} normal image{'s' * (shots > 1)}, {report.model}"
-            table = Table(title=heading, caption=caption, box=SIMPLE, pad_edge=False)
+            table = Table(title=cell(heading), caption=cell(caption), box=SIMPLE, pad_edge=False)
             table.add_column("method", no_wrap=True)
             for name in names:
-                table.add_column(name, justify="right", overflow="fold")
+                table.add_column(cell(name), justify="right", overflow="fold")
             table.add_column("±", no_wrap=True)
             for method, spreads in rows.items():
                 cells = [_cell(spread, marks_chance=metric == "image_auroc") for spread in spreads]

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lake_core.backbones.backbone import Backbone
@@ -15,6 +14,7 @@ from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.process import limit_threads
 from lake_core.backbones.registry import DEFAULT_BACKBONE, SHIPPED, cached_pretrained
 from lake_core.cli.console import Reporter
+from lake_core.cli.terminal import say
 from lake_core.data.images import InputImage
 from lake_core.data.samples import assets_folder, load_sample
 from lake_core.detector.decomposition_check import decomposition
@@ -93,9 +93,9 @@ def pull_model(spec: str) -> None:
         task = progress.add_task(spec, total=None)
         fetch(spec, lambda n_done, n_all: progress.update(task, completed=n_done, total=n_all or None))
     if was_here:
-        typer.echo(f"{spec} is on this machine already.")
+        say(f"{spec} is on this machine already.")
     else:
-        typer.echo(f"{spec} is on this machine now; `lake models check {spec}` checks it.")
+        say(f"{spec} is on this machine now; `lake models check {spec}` checks it.")
 
 
 def check_model(spec: str) -> bool:
@@ -107,19 +107,19 @@ def check_model(spec: str) -> bool:
     n_threads = limit_threads()
     backbone = open_backbone(spec)
     for note in backbone.notes:
-        typer.echo(f"note    {note}")
+        say(f"note    {note}")
     sample = load_sample(_SAMPLE)
     normals = [example.image for example in sample.normals]
     image = next(example.image for example in reversed(sample.tests) if example.label == "defective")
     n_failed = 0
     for check in _checks(backbone, normals, image):
         verdict = {True: "ok", False: "FAILED", None: "none"}[check.passed]
-        typer.echo(f"{verdict:<8}{check.name:<15}{check.measured}")
+        say(f"{verdict:<8}{check.name:<15}{check.measured}")
         n_failed += check.passed is False
     height, width = backbone.input_size
     milliseconds = 1000 * seconds_per_image(backbone, image)
-    typer.echo(f"time    {milliseconds:.0f} ms an image of {width} x {height} pixels, CPU, threads: {n_threads}")
-    typer.echo(f"{spec}: {quantity(n_failed, 'check')} failed." if n_failed else f"{spec}: no check failed.")
+    say(f"time    {milliseconds:.0f} ms an image of {width} x {height} pixels, CPU, threads: {n_threads}")
+    say(f"{spec}: {quantity(n_failed, 'check')} failed." if n_failed else f"{spec}: no check failed.")
     return n_failed == 0
 
 

@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
-import typer
 
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.process import limit_threads
 from lake_core.cli.console import Reporter, check_output, list_sources, write_json
+from lake_core.cli.terminal import plain, say
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
 from lake_core.data.labels import label_of
@@ -92,12 +92,18 @@ def run(request: Request) -> None:
         "problems": [one.reason for one in reporter.skipped],
     }
     write_json(request.json_out, document)
-    typer.echo(table.head(_PRINTED).to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    for line in _printed(table.head(_PRINTED)):
+        say(line)
     if len(table) > _PRINTED:
-        typer.echo(f"... and {len(table) - _PRINTED} more.")
+        say(f"... and {len(table) - _PRINTED} more.")
     if found is not None:
-        typer.echo(sentence(found.finding))
-    typer.echo(f"Written to {request.json_out}")
+        say(sentence(found.finding))
+    say(f"Written to {request.json_out}")
+
+
+def _printed(table: pd.DataFrame) -> list[str]:
+    safe = table.map(lambda value: plain(value) if isinstance(value, str) else value)
+    return safe.to_string(index=False, float_format=lambda value: f"{value:.4g}").split("\n")
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -92,3 +92,21 @@ KeepDays = Annotated[
     float | None,
     typer.Option("--keep-days", min=0.01, metavar="N", help="Days until the store forgets a project; default 90."),
 ]
+AllowedModels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--models",
+        metavar="SPEC",
+        help="A model that visitors may choose, besides lake-cnn; may be repeated. Default: any for visitors on this "
+        "machine, those included where others are let in.",
+    ),
+]
+AllowedHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        help="A name by which the dashboard is reached, as in lake.example.com, besides this machine's own; may be "
+        "repeated.",
+    ),
+]

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import cast, get_args
 
-import typer
-
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.devices import device_name
 from lake_core.backbones.opening import open_backbone
@@ -13,6 +11,7 @@ from lake_core.backbones.process import limit_threads
 from lake_core.backbones.weights import name_without_path
 from lake_core.cli.console import Reporter, check_output
 from lake_core.cli.request import Request
+from lake_core.cli.terminal import say
 from lake_core.config import LakeConfig, require_one_of
 from lake_core.data.datasets import Dataset, read_side
 from lake_core.detector.lake import Lake
@@ -47,7 +46,7 @@ def save(request: Request) -> None:
         project = _scored(dataset, Lake(backbone, config), request, reporter)
         write_project(project, request.out)
     n_images = quantity(len(dataset.normals) + len(dataset.tests), "image")
-    typer.echo(f"{request.out}: {n_images}, {request.out.stat().st_size / 1e6:.1f} MB.")
+    say(f"{request.out}: {n_images}, {request.out.stat().st_size / 1e6:.1f} MB.")
 
 
 def verify(path: Path, model: str | None, device: str) -> bool:
@@ -76,7 +75,9 @@ def verify(path: Path, model: str | None, device: str) -> bool:
     reporter = Reporter()
     with reporter.progress:
         found = check(project, backbone, reporter.bar("Scoring", None))
-    typer.echo(f"{path.name}: " + "\n".join(found.sentences()))
+    first, *others = found.sentences()
+    for line in (f"{path.name}: {first}", *others):
+        say(line)
     return found.agrees
 
 
@@ -87,8 +88,8 @@ def list_store(given: Path | None) -> None:
     for one in found:
         what = "shared " if one.kind == "shared" else "session"
         size = f"{one.n_images:>4} images {one.n_bytes / 1e6:>8.1f} MB {one.age_days:>6.1f} days"
-        typer.echo(f"{what}  {one.identity}  {size}  {one.name}")
-    typer.echo(f"{quantity(len(found), 'project')} in {store.folder}")
+        say(f"{what}  {one.identity}  {size}  {one.name}")
+    say(f"{quantity(len(found), 'project')} in {store.folder}")
 
 
 def _read(request: Request, reporter: Reporter) -> Dataset:

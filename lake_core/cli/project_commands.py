@@ -7,6 +7,8 @@ import typer
 
 from lake_core.cli.lists import layer_numbers
 from lake_core.cli.options import (
+    AllowedHosts,
+    AllowedModels,
     Criterion,
     Device,
     FusionWeight,
@@ -72,14 +74,22 @@ def save(
 
 
 @projects.command(name="open")
-def open_project(file: ProjectFile, port: Port = None, host: Host = "127.0.0.1", headless: NoBrowser = False) -> None:
+def open_project(
+    file: ProjectFile,
+    port: Port = None,
+    host: Host = "127.0.0.1",
+    models: AllowedModels = None,
+    allow_host: AllowedHosts = None,
+    headless: NoBrowser = False,
+) -> None:
     """Open a project in the dashboard.
 
     Example: lake project open parts.lake
     """
     from lake_core.cli.dashboard import Begin, launch
 
-    launch(port, host, Begin(project=file), open_browser=not headless)
+    begin = Begin(project=file, models=tuple(models or ()), hosts=tuple(allow_host or ()))
+    launch(port, host, begin, open_browser=not headless)
 
 
 @projects.command()

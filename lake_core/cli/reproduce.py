@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from lake_core.cli import evaluate
+from lake_core.cli.console import cell, show
+from lake_core.cli.terminal import say
 from lake_core.config import PAPER_BACKBONE, LakeConfig
 from lake_core.data.folders import categories
 from lake_core.errors import ConfigError, DatasetError
@@ -60,7 +60,7 @@ def run(request: Request) -> None:
             resume=request.resume,
             with_scores=False,
         ),
-        show=partial(_print, published=published),
+        print_report=partial(_print, published=published),
     )
 
 
@@ -78,11 +78,10 @@ def _there(folder: Path, published: Published) -> list[str]:
 
 
 def _print(report: EvaluationReport, published: Published) -> None:
-    console = Console()
     for shots in dict.fromkeys(row.shots for row in report.summary):
-        console.print(comparison(report, published, shots))
+        show(comparison(report, published, shots))
     for line in (*remarks(report, published), *(f"Note: {problem}" for problem in report.problems)):
-        typer.echo(line)
+        say(line)
 
 
 def comparison(report: EvaluationReport, published: Published, shots: int) -> Table:
@@ -93,7 +92,7 @@ def comparison(report: EvaluationReport, published: Published, shots: int) -> Ta
         f"{quantity(shots, 'normal image')}, {report.model}"
     )
     caption = "in percent; ± the standard deviation over seeds; paper: from secondary sources, - not known"
-    table = Table(title=heading, caption=caption, box=SIMPLE, pad_edge=False)
+    table = Table(title=cell(heading), caption=caption, box=SIMPLE, pad_edge=False)
     for name in ("method", "metric"):
         table.add_column(name, no_wrap=True)
     for name in ("here", "±", "paper"):

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import typer
 
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.batch_size import BATCH_ON_CPU
@@ -28,6 +27,7 @@ from lake_core.cli.console import Reporter, Skipped, Source, list_sources, read_
 from lake_core.cli.request import Request
 from lake_core.cli.score_files import Chunk, ScoredImage, ScoreFiles, ScoreFingerprint
 from lake_core.cli.score_maps import Drawing, legend, scale_beforehand
+from lake_core.cli.terminal import say
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.data.labels import label_of
@@ -83,7 +83,7 @@ def run(request: ScoreRequest) -> None:
         reporter.note(note)
     with reporter.progress:
         _fit(lake, normals, reporter)
-        files.begin(ScoreFingerprint.of(opening, lake, tests, request.contributions, request.html), lake)
+        files.begin(ScoreFingerprint.of(opening, lake, tests, request.contributions, request.html), lake, tests)
         reporter.skipped.extend(files.skipped)
         if files.n_done:
             reporter.say(f"{files.n_done} of {len(tests)} test images are done already.")
@@ -96,10 +96,10 @@ def run(request: ScoreRequest) -> None:
         files.finish(settings(request, lake, scale, reporter))
 
     skipped = f", {len(reporter.skipped)} skipped" if reporter.skipped else ""
-    typer.echo(f"{files.n_scored} of {len(tests)} images scored, {files.n_above} above {lake.threshold_:.4g}{skipped}.")
+    say(f"{files.n_scored} of {len(tests)} images scored, {files.n_above} above {lake.threshold_:.4g}{skipped}.")
     asked_for = {"contributions.json": request.contributions, "html": request.html}
     written = ["scores.csv", "maps", "config.json", *(name for name, is_asked in asked_for.items() if is_asked)]
-    typer.echo(f"Results: {', '.join(str(request.out / name) for name in written)}")
+    say(f"Results: {', '.join(str(request.out / name) for name in written)}")
 
 
 def settings(request: ScoreRequest, lake: Lake, scale: ScoreScale, reporter: Reporter) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, FiniteFloat, ValidationError
+from pydantic import Field, FiniteFloat
 
 from lake_core.backbones.opening import Opening
 from lake_core.cli.console import Skipped, Source
@@ -16,6 +16,7 @@ from lake_core.detector.lake import Lake
 from lake_core.errors import writing
 from lake_core.evaluation.outcome import FrozenModel
 from lake_core.evaluation.part_file import Asked, PartFile, size_and_time, write_whole
+from lake_core.tables import csv_cell, write_csv
 from lake_core.version import METHOD_VERSION
 
 COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous")
@@ -24,7 +25,7 @@ COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous")
 class ScoreFingerprint(Asked):
     """What `lake score` was asked for; equal fingerprints give equal files."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     model: str
     method_version: int = Field(title="version of the method")
     configuration: str
@@ -121,11 +122,11 @@ class ScoreFiles:
         """
         self._part.check()
 
-    def begin(self, asked: ScoreFingerprint, lake: Lake) -> None:
+    def begin(self, asked: ScoreFingerprint, lake: Lake, tests: Sequence[Source]) -> None:
         """Opens the files: new ones, or those of the interrupted run with all that it has finished.
 
         Raises:
-            ConfigError: if that run was asked for something else.
+            ConfigError: if that run was asked for something else, or its file is damaged.
             LakeError: if a file cannot be written.
         """
         self.keeps_contributions, self._threshold = asked.contributions, lake.threshold_
@@ -135,8 +136,11 @@ class ScoreFiles:
             self.settings.unlink(missing_ok=True)  # where it lies, the run is finished
             self._decompositions.unlink(missing_ok=True)
             with self.scores.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-                csv.writer(file, lineterminator="\n").writerow(COLUMNS)
-        for chunk in self._chunks():
+                write_csv(file, COLUMNS, ())
+        for number, chunk in self._part.work(Chunk):
+            kept = [one.path for one in (*chunk.scored, *chunk.skipped)]
+            if sorted(kept) != sorted(source.name for source in tests[self.n_done : self.n_done + len(kept)]):
+                raise self._part.damaged(number)
             self.skipped.extend(chunk.skipped)
             self._take(chunk)
 
@@ -155,14 +159,8 @@ class ScoreFiles:
     def abandon(self) -> None:
         """Removes the files of a run in which nothing could be scored."""
         self._part.remove()
-        self.scores.unlink(missing_ok=True)
-
-    def _chunks(self) -> Iterator[Chunk]:
-        for number, line in self._part.work():
-            try:
-                yield Chunk.model_validate_json(line)
-            except ValidationError:
-                raise self._part.damaged(number, "its images") from None
+        with writing(self.scores):
+            self.scores.unlink(missing_ok=True)
 
     def _take(self, chunk: Chunk) -> None:
         """Counts a chunk and appends its rows to scores.csv."""
@@ -172,7 +170,8 @@ class ScoreFiles:
         ):
             table = csv.writer(file, lineterminator="\n")
             for one in chunk.scored:
-                table.writerow((one.path, one.score, one.visual, one.text, self._threshold, one.is_anomalous))
+                path = csv_cell(one.path)
+                table.writerow((path, one.score, one.visual, one.text, self._threshold, one.is_anomalous))
         self.n_done += len(chunk.scored) + len(chunk.skipped)
         self.n_scored += len(chunk.scored)
         for one in chunk.scored:
@@ -185,7 +184,7 @@ class ScoreFiles:
     def _documents(self) -> Iterator[str]:
         """The lines of contributions.json, an image each."""
         separator = f'{{"schema": {SCHEMA}, "images": ['
-        for chunk in self._chunks():
+        for _, chunk in self._part.work(Chunk):
             for image in chunk.scored:
                 document = {"path": image.path} | (image.contributions or {})
                 yield separator

@@ -10,6 +10,7 @@ from lake_core.errors import DatasetError
 
 MAX_ENTRIES = 2000
 MAX_TOTAL_BYTES = 1_000_000_000
+_N_HEAD = 16
 ARCHIVE_SUFFIXES = frozenset({".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst"})
 
 
@@ -56,7 +57,7 @@ class Archive:
             raise DatasetError(self._too_large())
         self._bytes_left = MAX_TOTAL_BYTES
         self._infos: dict[PurePosixPath, ZipInfo] = {}
-        problems = []
+        problems, doubled = [], []
         for info in infos:
             path = safe_path(info.filename)
             if is_hidden(path):
@@ -64,9 +65,19 @@ class Archive:
             if path.suffix.lower() in ARCHIVE_SUFFIXES:
                 problems.append(f"{path} is an archive inside {name} and was left out: unpack it first.")
                 continue
+            if path in self._infos:
+                doubled.append(path.as_posix())
             self._infos[path] = info
         self.names = tuple(info.filename for info in infos)
         self.members = tuple(self._infos)
+        if doubled:
+            more = f" and {len(doubled) - 3} more" if len(doubled) > 3 else ""
+            problems.append(
+                f"{', '.join(doubled[:3])}{more} in {name}: several files have that path, and the last is used; rename "
+                "the others."
+            )
+        if not self._infos and not problems:
+            problems.append(f"{name} holds no files: pack the images again.")
         self.problems = tuple(problems)
 
     def read(self, member: PurePosixPath) -> bytes:
@@ -90,6 +101,14 @@ class Archive:
         if self._bytes_left < 0:
             raise DatasetError(self._too_large())
         return data
+
+    def head(self, member: PurePosixPath) -> bytes:
+        """The first bytes of a member, as far as they can be read."""
+        try:
+            with self._zip.open(self._infos[member]) as stream:
+                return stream.read(_N_HEAD)
+        except Exception:  # as in `read`, which says so
+            return b""
 
     def _too_large(self) -> str:
         return self._saying(f"unpacks to more than the {MAX_TOTAL_BYTES / 1e9:g} GB allowed", "split it")

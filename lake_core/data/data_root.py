@@ -34,7 +34,7 @@ def listed(root: Path) -> dict[str, list[Path]]:
 
 def is_inside(root: Path, path: Path) -> bool:
     """Whether a path, with all links followed, is the root or below it."""
-    return path.resolve().is_relative_to(root.resolve())
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
 def check_data_set(root: Path, folder: Path) -> None:

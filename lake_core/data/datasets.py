@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from lake_core.data.archives import ARCHIVE_SUFFIXES, Archive
-from lake_core.data.folders import REMEDY, Entry, categories, files_below, placed_in
+from lake_core.data.decoding import begins_as_image
+from lake_core.data.folders import REMEDY, Entry, categories, files_below, folders_left_out, placed_in
 from lake_core.data.images import InputImage, duplicates, read_image
 from lake_core.data.labels import Placed, Role, arrange, is_hidden, is_image_name, label_of, role_of, safe_path
 from lake_core.data.masks import united_mask
@@ -21,6 +22,8 @@ from lake_core.types import Label
 MAX_DATASET_BYTES = 2_000_000_000
 """Pixels, decoded and as they came, that one Dataset may hold; larger ones are walked with index_folder and
 read_example."""
+_MOST_SNIFFED = 50
+"""Files without a suffix that are looked into."""
 _SIDE_FILES = frozenset({"", ".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".html", ".log", ".ini", ".db"})
 """Suffixes of files that often lie beside images and need no remark."""
 
@@ -86,7 +89,8 @@ def read_folder(root: str | Path, name: str | None = None) -> Dataset:
         raise DatasetError(f"{root} holds no images: {REMEDY}.")
     if not any(item.role.role == "normal" for item in placed):
         raise DatasetError(f"{root} has no normal images: {REMEDY}.")
-    dataset = _read(name or root.resolve().name, placed, lambda path: root / path, _remarks(placed))
+    remarks = [*folders_left_out(root, _ignored(placed)), *_remarks(placed, lambda path: root / path)]
+    dataset = _read(name or root.resolve().name, placed, lambda path: root / path, remarks)
     if not dataset.normals:
         raise DatasetError(f"None of the normal images in {root} can be used: {dataset.problems[0]}")
     return dataset
@@ -110,7 +114,7 @@ def read_side(given: Path, role: Literal["normal", "test"]) -> Dataset:
     placed = [_with_role(item, role) for item in arrange(paths)]
     if not any(item.role.role == role for item in placed):
         raise DatasetError(f"{given} holds no images: give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
-    return _read(root.name, placed, lambda path: root / path, [])
+    return _read(root.name, placed, lambda path: root / path, folders_left_out(root, _ignored(placed)))
 
 
 def read_members(
@@ -126,10 +130,12 @@ def read_members(
     """
     problems: list[str] = []
     readers: dict[PurePosixPath, Callable[[], bytes]] = {}
+    heads: dict[PurePosixPath, Callable[[], bytes]] = {}
     for file_name, data in files:
         path = safe_path(file_name)
         if path.suffix.lower() not in ARCHIVE_SUFFIXES:
-            readers[free_path(path, readers)] = partial(bytes, data)
+            path = free_path(path, readers)
+            readers[path] = heads[path] = partial(bytes, data)
             continue
         try:
             archive = Archive(data, path.as_posix())
@@ -138,10 +144,11 @@ def read_members(
             continue
         problems.extend(archive.problems)
         for member in archive.members:
-            readers[free_path(path.with_suffix("") / member, readers)] = partial(archive.read, member)
+            free = free_path(path.with_suffix("") / member, readers)
+            readers[free], heads[free] = partial(archive.read, member), partial(archive.head, member)
 
     placed = [_with_role(item, role) for item in arrange(readers)]
-    problems.extend(_remarks(placed))
+    problems.extend(_remarks(placed, lambda path: heads[path]()))
     if not problems and all(item.role.role == "ignored" for item in placed):
         problems.append(f"No images were found in {name}: give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
     n_bad = sum(item.role.role == "normal" and label_of(item.path)[0] == "defective" for item in placed)
@@ -222,15 +229,25 @@ def _mask_folders(root: Path) -> list[Path]:
     return [folder for folder in found if role_of(PurePosixPath(folder.name, "x.png")).role == "mask"]
 
 
-def _remarks(placed: Iterable[Placed]) -> list[str]:
+def _ignored(placed: Iterable[Placed]) -> list[PurePosixPath]:
+    return [item.path for item in placed if item.role.role == "ignored" and not is_hidden(item.path)]
+
+
+def _remarks(placed: Iterable[Placed], source: Callable[[PurePosixPath], Path | bytes]) -> list[str]:
     """One sentence for each type of file that was left out and may have been meant as an image."""
-    ignored = [item.path for item in placed if item.role.role == "ignored" and not is_hidden(item.path)]
+    ignored = _ignored(placed)
     suffixes = sorted({path.suffix.lower() for path in ignored if not is_image_name(path)} - _SIDE_FILES)
     remarks = []
     for suffix in suffixes:
         names = [path.as_posix() for path in ignored if path.suffix.lower() == suffix]
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         remarks.append(f"{', '.join(names[:3])}{more}: '{suffix}' is not read as an image; convert to PNG or JPEG.")
+    without = [path for path in ignored if not path.suffix][:_MOST_SNIFFED]
+    remarks += [
+        f"{path} seems to be an image, but its name does not say so: give it the ending of its format, as in .png."
+        for path in without
+        if begins_as_image(source(path))
+    ]
     images = [path for path in ignored if is_image_name(path)]
     n_unclear = sum(role_of(path).role == "ignored" for path in images)
     if n_unclear:

@@ -1,5 +1,10 @@
 """Bytes, arrays and PIL images to 8-bit RGB; what cannot be decoded is refused in one sentence."""
 
+import os
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -8,8 +13,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lake_core.errors import ImageError
 
+# What Pillow thinks of metadata is for its own developers; what matters of an image becomes a note or an error.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What is decoded. A file is recognised by its content; its name does not matter."""
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\0", b"MM\0*")
+_N_SIGNATURE = 12
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 200_000_000
 MIN_SIDE = 16
@@ -30,9 +40,12 @@ def read_bytes(source: Path | str | bytes, name: str) -> bytes:
     elif isinstance(source, str | Path):
         path = Path(source)
         try:
-            if path.is_dir():
+            found = path.stat()
+            if stat.S_ISDIR(found.st_mode):
                 raise ImageError(f"{name} is a folder, not an image: give the images in it.")
-            n_bytes = path.stat().st_size
+            if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for who writes into it
+                raise ImageError(f"{name} is a pipe or a device, not a file: give an image file.")
+            n_bytes = found.st_size
             data = path.read_bytes() if n_bytes <= MAX_BYTES else b""
         except FileNotFoundError as error:
             raise ImageError(f"{path} does not exist: check the path.") from error
@@ -55,14 +68,13 @@ def read_bytes(source: Path | str | bytes, name: str) -> bytes:
 
 def decode(data: bytes, name: str, notes: list[str]) -> Image.Image:
     """The decoded first frame; size is checked before any pixel is decoded."""
-    try:
-        image = Image.open(BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name} {_what_else(data)}.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels: reduce or crop it.") from error
-    except Exception as error:  # Pillow's parsers raise nearly anything on broken headers
-        raise ImageError(_damaged(name, error)) from error
+    with undamaged(name):
+        try:
+            image = Image.open(BytesIO(data), formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise ImageError(f"{name} {_what_else(data)}.") from error
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels: reduce or crop it.") from error
     checked_load(image, name)
     n_frames = _n_frames(data, image.format)
     if n_frames > 1:
@@ -70,13 +82,29 @@ def decode(data: bytes, name: str, notes: list[str]) -> Image.Image:
     return image
 
 
+@contextmanager
+def undamaged(name: str) -> Iterator[None]:
+    """Turns whatever Pillow raises on broken data, which is nearly anything, into one sentence.
+
+    Raises:
+        ImageError: if the data are damaged, or need more memory than there is.
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError(f"{name} needs more memory than there is: reduce it.") from None
+    except Exception as error:  # OSError, SyntaxError, struct.error, zlib.error ...
+        reason = _reason(error)
+        raise ImageError(f"{name} is damaged or incomplete ({reason}): copy or export it again.") from error
+
+
 def checked_load(image: Image.Image, name: str) -> Image.Image:
     """The image with its pixels decoded, or an ImageError."""
     _check_size(*image.size, name)
-    try:
+    with undamaged(name):
         image.load()
-    except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, MemoryError, ...
-        raise ImageError(_damaged(name, error)) from error
     return image
 
 
@@ -181,10 +209,6 @@ def _reason(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _damaged(name: str, error: Exception) -> str:
-    return f"{name} is damaged or incomplete ({_reason(error)}): copy or export it again."
-
-
 def _what_else(data: bytes) -> str:
     """What bytes that are no image seem to be, and the remedy: the rest of a sentence that begins with the name."""
     head = data[:1024]
@@ -206,11 +230,22 @@ def _what_else(data: bytes) -> str:
         return "is an AVIF image: convert it to PNG or JPEG"
     if brand:
         return "is a video: export a frame of it as PNG"
-    if head.startswith((b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\0", b"MM\0*")) or data[8:12] == b"WEBP":
+    if begins_as_image(head):
         return "is damaged, or of a format that cannot be decoded here: save it again as an 8- or 16-bit PNG"
     if _is_text(head):
         return "is a text file, not an image: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
     return "is not an image this program can read: give a PNG, JPEG, WebP, BMP, TIFF or GIF file"
+
+
+def begins_as_image(source: Path | bytes) -> bool:
+    """Whether a file, or its first bytes, begin like an image that is decoded here."""
+    head = b""
+    if isinstance(source, bytes):
+        head = source
+    elif os.path.isfile(source):
+        with suppress(OSError), source.open("rb") as file:
+            head = file.read(_N_SIGNATURE)
+    return head.startswith(_SIGNATURES) or head[8:12] == b"WEBP"
 
 
 def _is_text(head: bytes) -> bool:

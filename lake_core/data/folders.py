@@ -1,7 +1,7 @@
 """Data sets in folders: which file is what, without opening any."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Literal
@@ -53,7 +53,16 @@ def index_folder(root: Path) -> list[Entry]:
     Raises:
         DatasetError: if the folder is missing or holds no image.
     """
-    placed = placed_in(root)
+    return entries_of(root, placed_in(root))
+
+
+def entries_of(root: Path, placed: Iterable[Placed]) -> list[Entry]:
+    """The normal and the test images among the files of one data set, as from `placed_in`.
+
+    Raises:
+        DatasetError: if there are no images at all.
+    """
+    placed = list(placed)
     if all(item.role.role == "ignored" for item in placed):
         raise DatasetError(f"{root} holds no images: {REMEDY}.")
     return [
@@ -80,36 +89,59 @@ def placed_in(root: Path) -> list[Placed]:
 
 
 def files_below(root: Path) -> list[PurePosixPath]:
-    """All files below a folder, relative to it, in natural order; hidden and linked folders are not entered."""
+    """All files below a folder, relative to it, in natural order.
+
+    Hidden and linked folders are not entered. Linked ones, and those that cannot be read, are named like files; see
+    `folders_left_out`.
+    """
     return sorted(_walk(root), key=natural_key)
+
+
+def folders_left_out(root: Path, paths: Iterable[PurePosixPath]) -> list[str]:
+    """One sentence for each folder among what `files_below` gives."""
+    return [
+        f"{path} is a link to a folder, which is not entered: copy the folder there."
+        if (root / path).is_symlink()
+        else f"The folder {path} cannot be read: check its permissions."
+        for path in paths
+        if os.path.isdir(root / path)
+    ]
 
 
 def _walk(root: Path) -> Iterator[PurePosixPath]:
     _check_folder(root)
-    for folder, subfolders, names in os.walk(root):
+    unread: list[PurePosixPath] = []
+
+    def note(error: OSError) -> None:
+        if Path(error.filename) == root:
+            raise DatasetError(f"{root} cannot be read ({error.strerror}): check its permissions.")
+        unread.append(PurePosixPath(Path(error.filename).relative_to(root).as_posix()))
+
+    for folder, subfolders, names in os.walk(root, onerror=note):
         subfolders[:] = [name for name in subfolders if not is_hidden(PurePath(name))]
         at = PurePosixPath(Path(folder).relative_to(root).as_posix())
         yield from (at / name for name in names)
         # A link is not followed, since it may lead round in circles, but named: what lies behind it is ignored.
         yield from (at / name for name in subfolders if Path(folder, name).is_symlink())
+    yield from unread
 
 
 def _subfolders(root: Path) -> list[Path]:
     _check_folder(root)
     try:
-        return [path for path in root.iterdir() if path.is_dir() and not is_hidden(PurePath(path.name))]
+        return [path for path in root.iterdir() if os.path.isdir(path) and not is_hidden(PurePath(path.name))]
     except OSError as error:
         raise DatasetError(f"{root} cannot be read ({error.strerror or error}): check its permissions.") from error
 
 
 def _check_folder(root: Path) -> None:
-    if not root.exists():
+    if not os.path.exists(root):
         raise DatasetError(f"{root} does not exist: check the path.")
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DatasetError(f"{root} is a file, not a folder: give the folder that holds the images.")
 
 
 def _is_category(folder: Path) -> bool:
-    if (folder / "Data" / "Images" / "Normal").is_dir():
+    if os.path.isdir(folder / "Data" / "Images" / "Normal"):
         return True
     return any(role_of(PurePosixPath(sub.name, "x.png")).role == "normal" for sub in _subfolders(folder))

@@ -1,11 +1,12 @@
 """How a folder of data sets is understood: `lake datasets inspect`."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 
-from lake_core.data.folders import Entry, categories, files_below, index_folder
+from lake_core.data.folders import Entry, categories, files_below, folders_left_out, index_folder
 from lake_core.data.images import read_image
 from lake_core.data.label_tables import LABELS_TABLE, table_of, visa_table
 from lake_core.data.labels import is_image_name, is_part_folder
@@ -63,11 +64,11 @@ def inspect(root: Path, on_progress: Callable[[str, int, int], None] | None = No
     found = categories(root)
     if not found:
         raise DatasetError(f"{root} holds no data set: put normal images into NAME/train/good or NAME/normal.")
-    tables = [table.resolve() for folder in found if (table := table_of(folder)) is not None]
+    tables = [os.path.realpath(table) for folder in found if (table := table_of(folder)) is not None]
     beside = [
         path
         for path in (files_below(root) if found != [root] else [])
-        if not _is_below(root / path, found) and (root / path).resolve() not in tables
+        if not _is_below(root / path, found) and os.path.realpath(root / path) not in tables
     ]
     folders = sorted({path.parts[0] + "/" * (len(path.parts) > 1) for path in beside})
     return [_inspected(folder, on_progress) for folder in found], folders
@@ -95,11 +96,7 @@ def _inspected(folder: Path, on_progress: Callable[[str, int, int], None] | None
             problems.append(str(error))
         if on_progress is not None:
             on_progress(name, n_done, len(entries))
-    problems += [
-        f"{path} is a link to a folder, which is not entered: copy the folder there."
-        for path in files_below(folder)
-        if (folder / path).is_dir()
-    ]
+    problems += folders_left_out(folder, files_below(folder))
     tests = [entry for entry in entries if entry.role == "test"]
     defective = [entry for entry in tests if entry.label == "defective"]
     copies = [alike for alike in by_hash.values() if len(alike) > 1]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -21,13 +22,13 @@ _PATH_NAMES, _LABEL_NAMES = ("path", "image", "file", "filename", "name"), ("lab
 def visa_table(root: Path) -> Path | None:
     """VisA's table of splits if `root` is one of its categories and the table lies where VisA has it."""
     table = root.resolve().parent / VISA_TABLE
-    return table if table.is_file() and (root / "Data" / "Images").is_dir() else None
+    return table if os.path.isfile(table) and os.path.isdir(root / "Data" / "Images") else None
 
 
 def table_of(root: Path) -> Path | None:
     """The table that is read for a data set, if there is one."""
     labels = root / LABELS_TABLE
-    return visa_table(root) or (labels if labels.is_file() else None)
+    return visa_table(root) or (labels if os.path.isfile(labels) else None)
 
 
 def with_tables(root: Path, placed: Sequence[Placed]) -> list[Placed]:

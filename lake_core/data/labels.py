@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath, PurePosixPath
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from lake_core.types import Label
 
@@ -53,11 +53,11 @@ class Placed:
     masks: tuple[PurePosixPath, ...] = ()
 
 
-def natural_key(path: PurePath) -> tuple[list[str | int], str]:
-    """Sorts 2.png before 10.png, whatever the case of letters."""
+def natural_key(path: PurePath) -> tuple[list[str | tuple[int, str]], str]:
+    """Sorts 2.png before 10.png, whatever the case of letters and however many digits."""
     text = path.as_posix()
-    pieces: list[str | int] = re.split(r"(\d+)", text.lower())  # what is no number and what is one, in turn
-    pieces[1::2] = map(int, pieces[1::2])
+    pieces: list[Any] = re.split(r"([0-9]+)", text.lower())  # what is no number and what is one, in turn
+    pieces[1::2] = [(len(digits), digits) for digits in (number.lstrip("0") for number in pieces[1::2])]
     return pieces, text
 
 

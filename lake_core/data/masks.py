@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lake_core.data.decoding import checked_load, decode, from_array, read_bytes, upright
+from lake_core.data.decoding import checked_load, decode, from_array, read_bytes, undamaged, upright
 from lake_core.data.images import default_name
 from lake_core.errors import ImageError
 
@@ -37,17 +37,8 @@ def read_mask(
         image = checked_load(source, name)
     else:
         image = decode(read_bytes(source, name), name, [])
-    lossy = image.format in ("JPEG", "MPO", "WEBP")
-    image = upright(image, name, [])
-    if image.mode[0] in "IF":  # I, I;16, F: one channel of wide range
-        values = np.asarray(image)
-    elif image.mode in ("1", "L") and "transparency" not in image.info:  # as most masks are, and many times as fast
-        values = np.asarray(image.convert("L"))
-    else:
-        rgba = image.convert("RGBA")
-        rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
-        values = np.asarray(rgba)[:, :, :3].max(axis=2)
-    mask = values > (values.max() / 2 if lossy else 0)
+    with undamaged(name):
+        mask = _marked(image, name)
     if size is None or size == (mask.shape[1], mask.shape[0]):
         return mask
     height, width = mask.shape
@@ -59,6 +50,21 @@ def read_mask(
         )
     resized = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     return np.asarray(resized) >= 128
+
+
+def _marked(image: Image.Image, name: str) -> np.ndarray:
+    """(h, w) bool, True where a decoded mask means defect."""
+    lossy = image.format in ("JPEG", "MPO", "WEBP")
+    image = upright(image, name, [])
+    if image.mode[0] in "IF":  # I, I;16, F: one channel of wide range
+        values = np.asarray(image)
+    elif image.mode in ("1", "L") and "transparency" not in image.info:  # as most masks are, and many times as fast
+        values = np.asarray(image.convert("L"))
+    else:
+        rgba = image.convert("RGBA")
+        rgba = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba)
+        values = np.asarray(rgba)[:, :, :3].max(axis=2)
+    return np.asarray(values > (values.max() / 2 if lossy else 0))
 
 
 def united_mask(

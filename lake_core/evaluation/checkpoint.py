@@ -11,9 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from lake_core.errors import ConfigError
 from lake_core.evaluation.outcome import CategoryOutcome
 from lake_core.evaluation.part_file import Asked, PartFile, size_and_time, write_whole
 from lake_core.evaluation.protocol import Method
@@ -25,7 +24,7 @@ from lake_core.version import METHOD_VERSION
 class Fingerprint(Asked):
     """What an evaluation was asked for; equal fingerprints give equal reports."""
 
-    format: Literal[5] = 5
+    format: Literal[6] = 6
     model: str
     method_version: int = Field(title="version of the method")
     shots: tuple[int, ...]
@@ -90,9 +89,13 @@ class Checkpoint:
                 the document is finished and was to be resumed.
         """
         self._file.begin(asked)
-        outcomes = [self._outcome(line, number) for number, line in self._file.work()]
+        outcomes: dict[str, CategoryOutcome] = {}
+        for number, outcome in self._file.work(CategoryOutcome):
+            if outcome.category in outcomes or outcome.category not in asked.categories:
+                raise self._file.damaged(number)
+            outcomes[outcome.category] = outcome
         self.n_kept = len(outcomes)
-        return {outcome.category: outcome for outcome in outcomes}
+        return outcomes
 
     def keep(self, outcome: CategoryOutcome) -> None:
         """Appends a finished category; it is on the disk when this returns."""
@@ -103,9 +106,3 @@ class Checkpoint:
         """Writes the document whole or not at all, and removes the file of finished categories."""
         write_whole(self.out, [report.to_json()])
         self._file.remove()
-
-    def _outcome(self, line: str, number: int) -> CategoryOutcome:
-        try:
-            return CategoryOutcome.model_validate_json(line)
-        except (ValidationError, ConfigError):
-            raise self._file.damaged(number, "its category") from None

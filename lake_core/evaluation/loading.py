@@ -6,7 +6,7 @@ done by one thread at a time, and the thread that feeds the GPU waits for it too
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor
 from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.patch_grid import Placement
 from lake_core.data.folders import Entry
+from lake_core.errors import LakeError
 from lake_core.evaluation.reading import Loaded, Part, SharedRows, read_part
 
 N_AHEAD = 3
@@ -92,6 +93,8 @@ def load_ahead(
         with_masks: Also read and reduce masks.
         in_processes: Read in as many processes as there are cores, instead of in one thread; None does so beside a
             GPU. LOKY_MAX_CPU_COUNT in the environment sets fewer.
+    Raises:
+        LakeError: if a process that reads was killed.
     """
     on_gpu = backbone.device.type == "cuda"
     with (
@@ -111,9 +114,20 @@ def load_ahead(
                 reading.parts.append((slots.array[slot, first : first + len(part)], job))
             return reading
 
-        with closing(ahead(range(0, len(entries), batch_size), begin)) as begun:
+        with _deaths_reported(), closing(ahead(range(0, len(entries), batch_size), begin)) as begun:
             for reading in begun:
                 yield reading.joined(pinned=on_gpu)
+
+
+@contextmanager
+def _deaths_reported() -> Iterator[None]:
+    try:
+        yield
+    except BrokenExecutor as error:
+        raise LakeError(
+            "A process that reads images was killed, as the system does where memory runs out: set LOKY_MAX_CPU_COUNT "
+            "to have fewer of them, and run again."
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

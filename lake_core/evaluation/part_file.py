@@ -1,18 +1,22 @@
 """Finished work kept on disk while a run goes on, so that an interrupted one can be resumed.
 
-The first line of the file says what was asked for, each further line holds finished work. Whatever kills the run, no
-line that ends is lost; a line that does not end was being written, and its work is done again.
+The first line of the file says what was asked for, each further line holds finished work behind its checksum. Whatever
+kills the run, no line that ends is lost; a line that does not end was being written, and its work is done again.
 """
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from pydantic import ValidationError
 
 from lake_core.errors import ConfigError, writing
 from lake_core.evaluation.outcome import FrozenModel
+
+Work = TypeVar("Work", bound=FrozenModel)
 
 _LONGEST_SHOWN = 64
 
@@ -48,8 +52,11 @@ class PartFile:
         """Checks that a run may begin or go on, before anything runs.
 
         Raises:
-            ConfigError: if the run is finished and was to be resumed, or was interrupted and was not to be resumed.
+            ConfigError: if the run is finished and was to be resumed, or was interrupted and was not to be resumed; if
+                something else lies where the file belongs.
         """
+        if os.path.lexists(self.path) and not os.path.isfile(self.path):  # a pipe would be waited for
+            raise ConfigError(f"{self.path} is not a file: remove it, or choose another OUT.")
         if self.resume and self.out.exists() and not self.path.exists():
             raise ConfigError(f"{self.out} is finished: choose another OUT, or run without --resume to replace it.")
         if not self.resume and self._holds_work():
@@ -77,28 +84,49 @@ class PartFile:
         with writing(self.path), self.path.open("r+b") as file:
             file.truncate(sum(len(line) for line in file if line.endswith(b"\n")))
 
-    def work(self) -> Iterator[tuple[int, str]]:
-        """The lines of finished work with their numbers in the file, one after the other."""
-        with self.path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            file.readline()
-            yield from ((number, line.removesuffix("\n")) for number, line in enumerate(file, start=2))
+    def work(self, kind: type[Work]) -> Iterator[tuple[int, Work]]:
+        """The finished work with the numbers of its lines in the file, one after the other.
 
-    def damaged(self, number: int, what: str) -> ConfigError:
-        """The error for a line that cannot be read; `what` is done again without it."""
+        Raises:
+            ConfigError: if the file cannot be read or a line is not as it was written.
+        """
+        with self._reading(), self.path.open("rb") as file:
+            file.readline()
+            for number, line in enumerate(file, start=2):
+                checksum, _, text = line.removesuffix(b"\n").partition(b" ")
+                if checksum != _checksum(text):
+                    raise self.damaged(number)
+                try:
+                    yield number, kind.model_validate_json(text)
+                except (ValidationError, ConfigError):
+                    raise self.damaged(number) from None
+
+    def damaged(self, number: int) -> ConfigError:
+        """The error for a line that is not as it was written."""
         return ConfigError(
-            f"{self.path} is damaged in line {number}: remove that line, and --resume runs {what} again."
+            f"{self.path} is damaged in line {number}: remove that line and all behind it, and --resume does their work "
+            "again."
         )
 
     def append(self, work: str) -> None:
         """Keeps finished work; it is on the disk when this returns."""
-        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(work + "\n")
+        line = work.encode()
+        with writing(self.path), self.path.open("ab") as file:
+            file.write(_checksum(line) + b" " + line + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
     def remove(self) -> None:
         """Removes the file, when what the run makes is there."""
-        self.path.unlink(missing_ok=True)
+        with writing(self.path):
+            self.path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be read ({error.strerror}): check its permissions.") from None
 
     def _holds_work(self) -> bool:
         return len(self._first_lines()) == 2
@@ -107,7 +135,7 @@ class PartFile:
         """The first two lines, as far as they are there and end."""
         if not self.path.exists():
             return []
-        with self.path.open("rb") as file:
+        with self._reading(), self.path.open("rb") as file:
             return [line for line in (file.readline(), file.readline()) if line.endswith(b"\n")]
 
 
@@ -131,6 +159,10 @@ def size_and_time(path: Path) -> tuple[int, int]:
     except OSError:
         return -1, 0
     return found.st_size, found.st_mtime_ns
+
+
+def _checksum(text: bytes) -> bytes:
+    return hashlib.sha256(text).hexdigest()[:16].encode()
 
 
 def _shown(value: object) -> str:

@@ -10,7 +10,7 @@ for its token: whoever names its address sets RAY_AUTH_MODE=token, and RAY_AUTH_
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,10 @@ from lake_core.evaluation.tasks import Task, run_task
 from lake_core.version import package_version
 
 MAX_RETRIES = 3
+_IN_NODES = {"num_gpus": "GPU", "num_cpus": "CPU"}
+"""What Ray reserves for a worker, by the names that its machines have it under."""
+LOOK_S = 10.0
+"""How often it is looked whether the cluster still has a machine for a worker that is waited for."""
 
 
 class RayEngine:
@@ -100,7 +104,7 @@ class RayEngine:
                 engage()
             n_done = 0
             while n_done < len(tasks):  # a worker that the cluster has no room for is not waited for
-                (finished, *_), _ = ray.wait(list(busy), num_returns=1)
+                finished = self._first_of(busy, share)
                 worker, task = busy.pop(finished)
                 outcome: CategoryOutcome | None = None
                 try:
@@ -133,6 +137,22 @@ class RayEngine:
         finally:
             for worker, _ in busy.values():
                 ray.kill(worker)
+
+    def _first_of(self, busy: Mapping[Any, tuple[Any, Task | None]], share: "_Share") -> Any:
+        """The call that ends first.
+
+        Raises:
+            LakeError: if all wait for a worker, and the cluster has lost the machines that a worker fits on.
+        """
+        while True:
+            ended, _ = self._ray.wait(list(busy), num_returns=1, timeout=LOOK_S)
+            if ended:
+                return ended[0]
+            if all(task is None for _, task in busy.values()) and not share.fits_on(self._ray.nodes()):
+                raise LakeError(
+                    f"The Ray cluster has no machine left that a worker fits on ({share.needs()}): start one again with "
+                    "`ray start`, and go on with --resume."
+                )
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -200,6 +220,17 @@ class _Share:
     resources: dict[str, float]
     n_readers: int
     n_threads: int
+
+    def fits_on(self, nodes: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether a worker fits on one of a cluster's machines, as from `ray.nodes()`, that are still there."""
+        return any(
+            node["Alive"] and all(node["Resources"].get(_IN_NODES[name], 0) >= n for name, n in self.resources.items())
+            for node in nodes
+        )
+
+    def needs(self) -> str:
+        """What a worker needs, in words."""
+        return ", ".join(f"{_IN_NODES[name]}: {n:g}" for name, n in self.resources.items())
 
 
 class _Worker:

@@ -31,7 +31,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset, Example
-from lake_core.data.folders import Entry, index_folder
+from lake_core.data.folders import Entry, entries_of, folders_left_out, placed_in
 from lake_core.errors import DatasetError
 from lake_core.evaluation.checkpoint import Checkpoint, Fingerprint
 from lake_core.evaluation.loading import Batch
@@ -110,10 +110,13 @@ def evaluate(
     engine: Engine = LocalEngine(backbone) if isinstance(backbone, Backbone) else backbone
     tasks = []
     for name, folder in _named(folders).items():
-        entries = tuple(index_folder(folder.resolve()))
+        placed = placed_in(folder.resolve())
+        entries = tuple(entries_of(folder.resolve(), placed))
         protocol.check(name, entries)
         object_name = (object_names or {}).get(name) or _object_name(name, config)
-        tasks.append(Task(name, entries, replace(config, object_name=object_name), protocol, engine.batch_size))
+        left_out = folders_left_out(folder.resolve(), (item.path for item in placed if item.role.role == "ignored"))
+        of_category = replace(config, object_name=object_name)
+        tasks.append(Task(name, entries, of_category, protocol, engine.batch_size, tuple(left_out)))
     outcomes: dict[str, CategoryOutcome] = {}
     if checkpoint is not None:
         outcomes = checkpoint.begin(Fingerprint.of(engine.model_key(), tasks))

@@ -29,6 +29,7 @@ class Task:
         config: Parameters of the method.
         protocol: What is evaluated.
         batch_size: Images in a forward pass; None takes 2 on the CPU and 64 on a GPU.
+        problems: What was left out already, one sentence each.
     """
 
     category: str
@@ -36,6 +37,7 @@ class Task:
     config: LakeConfig
     protocol: FewShotProtocol
     batch_size: int | None = None
+    problems: tuple[str, ...] = ()
 
 
 def run_task(task: Task, backbone: Backbone, on_progress: CategoryProgress | None = None) -> CategoryOutcome:
@@ -45,7 +47,7 @@ def run_task(task: Task, backbone: Backbone, on_progress: CategoryProgress | Non
         DatasetError: if it has too few normal images that can be read, or no labelled test image.
     """
     started, name, protocol = time.perf_counter(), task.category, task.protocol
-    problems: list[str] = []
+    problems = [f"{name}: {one}" for one in task.problems]
     ordered = {seed: choose_normals(task.entries, seed) for seed in protocol.seeds}
     chosen = _read_normals(name, ordered, protocol.shots[-1], problems)
     store = FeatureStore(backbone, batch_size=task.batch_size or _batch_size(backbone), on_device=True)

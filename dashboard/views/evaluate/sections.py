@@ -17,6 +17,7 @@ from lake_core.evaluation.report import MEAN, EvaluationReport
 from lake_core.metrics.decision import counts, is_anomalous
 from lake_core.metrics.image_metrics import best_f1
 from lake_core.sentences import quantity
+from lake_core.tables import csv_of
 
 INTERVALS = (
     "± is the standard deviation over random seeds. The 95% interval is a bootstrap over test images and seeds; with "
@@ -213,8 +214,8 @@ def downloads(report: EvaluationReport, asked: EvaluationRequest) -> None:
     name = asked.name.split(",")[0].replace(" ", "_")
     with st.container(horizontal=True):
         for label, data, ending, mime in (
-            ("Results (CSV)", pd.DataFrame(report.rows("results")).to_csv(index=False), "results.csv", "text/csv"),
-            ("Scores (CSV)", pd.DataFrame(report.rows("scores")).to_csv(index=False), "scores.csv", "text/csv"),
+            ("Results (CSV)", csv_of(pd.DataFrame(report.rows("results"))), "results.csv", "text/csv"),
+            ("Scores (CSV)", csv_of(pd.DataFrame(report.rows("scores"))), "scores.csv", "text/csv"),
             ("Everything (JSON)", report.to_json(), "evaluation.json", "application/json"),
         ):
             st.download_button(

@@ -6,8 +6,8 @@ import streamlit as st
 
 from dashboard.components.page import warn
 from dashboard.components.projects import copy_button, file_of, open_file, share
+from dashboard.services.access import is_demo
 from dashboard.services.autosave import autosave
-from dashboard.services.options import is_demo
 from dashboard.services.projects import check_configuration
 from dashboard.session import current
 from dashboard.text import escaped

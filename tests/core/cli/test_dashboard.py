@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lake_core.cli import dashboard
-from lake_core.errors import ConfigError
+from lake_core.errors import BackboneError, ConfigError
 from tests.core.cli.commands import error_line, lake
 
 
@@ -74,6 +74,7 @@ def test_streamlit_gets_the_flags_and_the_script_its_sample() -> None:
         "--browser.gatherUsageStats": "false",
         "--client.showErrorDetails": "none",
         "--client.toolbarMode": "minimal",
+        "--logger.hideWelcomeMessage": "true",
         "--runner.magicEnabled": "false",
     }
 
@@ -96,6 +97,28 @@ def test_the_script_gets_store_data_and_days_with_whole_paths(tmp_path: Path, mo
         "--keep-days": "30.0",
     }
     assert lake("dashboard", "--keep-days", 0, "--headless").exit_code == 2
+
+
+def test_models_and_names_of_the_server_are_handed_on_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[dashboard.Begin] = []
+    monkeypatch.setattr(dashboard, "launch", lambda port, host, begin, open_browser: handed.append(begin))
+    options = ("--models", "lake-vit", "--models", "local-dir:x", "--allow-host", "a.example", "--allow-host", "b")
+    assert lake("dashboard", "--host", "0.0.0.0", *options, "--headless").exit_code == 0
+    assert handed[0].arguments() == list(options)
+
+
+@pytest.mark.parametrize(
+    ("begin", "said"),
+    [
+        (dashboard.Begin(models=("lake-cn",)), "Did you mean lake-cnn"),
+        (dashboard.Begin(hosts=("http://a.example",)), "without http:// and port"),
+        (dashboard.Begin(hosts=("a.example:80",)), "without http:// and port"),
+        (dashboard.Begin(hosts=("*",)), "no name of a host"),
+    ],
+)
+def test_a_name_that_is_none_is_said_before_anything_starts(begin: dashboard.Begin, said: str) -> None:
+    with pytest.raises((ConfigError, BackboneError), match=said):
+        dashboard.launch(begin=begin, open_browser=False)
 
 
 def test_the_dashboard_answers_at_the_address_that_is_printed(tmp_path: Path) -> None:

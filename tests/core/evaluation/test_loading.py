@@ -1,5 +1,7 @@
 """Images read ahead: in order, within bounds, by a thread as by processes, and what cannot be read is reported."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from lake_core.backbones.backbone import Backbone
 from lake_core.data.folders import Entry, index_folder
 from lake_core.data.images import read_image
+from lake_core.errors import LakeError
 from lake_core.evaluation import loading
 from lake_core.evaluation.loading import Batch, load_ahead
 from lake_core.evaluation.reading import Part, read_part
@@ -113,3 +116,20 @@ def test_a_missing_folder_of_masks_leaves_images_without(tmp_path: Path, backbon
     (batch,) = load_ahead([Entry(path, "a.png", "test", "defective")], backbone, 4, with_masks=True)
     assert batch.images[0].mask is None
     assert batch.problems == ()
+
+
+def killed(*_: object) -> Part:
+    """In place of `read_part`: as the system ends a process that takes too much memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_a_reader_that_is_killed_is_told_in_a_sentence(
+    entries: list[Entry], backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "read_part", killed)
+    with pytest.raises(LakeError, match="A process that reads images was killed"):
+        list(load_ahead(entries, backbone, 4, with_masks=True, in_processes=True))
+    monkeypatch.setattr(loading, "read_part", read_part)
+    again = load_ahead(entries, backbone, 4, with_masks=True, in_processes=True)
+    assert sum(len(batch.images) for batch in again) == N_TESTS - 1

@@ -188,3 +188,28 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ConfigError, match=r"pip install '.\[ray\]'"):
         RayEngine(Opening())
+
+
+def test_a_cluster_that_lost_its_machines_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost:
+        """A cluster whose last machine is gone: no call ends."""
+
+        n_waits = 0
+
+        def wait(self, calls: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+            self.n_waits += 1
+            return [], calls
+
+        def nodes(self) -> list[dict[str, Any]]:
+            has_room = self.n_waits < 3
+            return [
+                {"Alive": False, "Resources": {"CPU": 8.0}},
+                {"Alive": True, "Resources": {"CPU": 2.0 if has_room else 1.0}},
+            ]
+
+    engine, lost = RayEngine(Opening()), Lost()
+    monkeypatch.setattr(engine, "_ray", lost)
+    share = ray_engine._Share(1, {"num_cpus": 2}, n_readers=2, n_threads=2)
+    with pytest.raises(LakeError, match=r"no machine left that a worker fits on \(CPU: 2\)"):
+        engine._first_of({"call": ("worker", None)}, share)
+    assert lost.n_waits == 3
