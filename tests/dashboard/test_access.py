@@ -125,7 +125,14 @@ def test_names_of_hosts() -> None:
     names = access.own_names(["lake.example.com", "*.class.example"])
     for host in ("lake.example.com", "a.class.example", "10.0.0.7", "::1", "localhost", "x.localhost"):
         assert access.knows_host(host, names), host
-    for host in ("", "example.com", "evil-lake.example.com", "class.example", "10.0.0.7.evil.example", "localhost.evil"):
+    for host in (
+        "",
+        "example.com",
+        "evil-lake.example.com",
+        "class.example",
+        "10.0.0.7.evil.example",
+        "localhost.evil",
+    ):
         assert not access.knows_host(host, names), host
     assert access.host_of("LAKE.example.com.:8501") == "lake.example.com"
     assert access.host_of("[fe80::1%eth0]:80") == "fe80::1%eth0"

@@ -55,7 +55,14 @@ def port_of(address: str) -> int:
 
 @pytest.mark.parametrize("path", [HEALTH, STREAM, "/"])
 def test_a_rebound_name_is_refused(address: str, path: str) -> None:
-    for host in ("evil.example", f"evil.example:{port_of(address)}", "localhost.evil.example", "", "a b", "127.0.0.1@x"):
+    for host in (
+        "evil.example",
+        f"evil.example:{port_of(address)}",
+        "localhost.evil.example",
+        "",
+        "a b",
+        "127.0.0.1@x",
+    ):
         status, said = answer(address, path, host, f"http://{host}")
         assert status in (400, 403), host
         assert "set-cookie" not in said.lower()
