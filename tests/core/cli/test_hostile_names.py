@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.opening import Opening
 from lake_core.cli.terminal import plain
 from lake_core.tables import csv_cell, csv_of, original_cell
-from tests.core.cli.commands import lake, part
+from tests.core.cli.commands import error_line, lake, part
 
 NAMES = (
     "[red]x[/red]",
@@ -124,6 +125,32 @@ def test_a_table_keeps_its_numbers() -> None:
 
 def test_what_is_not_printed_is_written_out() -> None:
     assert plain("a\x1b[31m\u202eb\u2066\n\u200b\udcff°…") == "a\\x1b[31m\\u202eb\\u2066\\n\\u200b\\udcff°…"
+
+
+def test_what_is_no_file_is_named_and_the_others_are_scored(tmp_path: Path) -> None:
+    for i in range(2):
+        save(tmp_path / "normal" / f"{i}.png", i)
+    save(tmp_path / "test/a.png", 9)
+    os.mkfifo(tmp_path / "test/pipe.png")
+    (tmp_path / "test/loop.png").symlink_to("loop.png")
+    (tmp_path / "test/zero.png").symlink_to("/dev/zero")
+    (tmp_path / "test/round").symlink_to(tmp_path)
+    options = ("--normal", tmp_path / "normal", "--image-size", 128, "--top-k", 20)
+    result = lake("score", *options, "--test", tmp_path / "test", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    for said in (
+        "pipe.png is a pipe or a device",
+        "loop.png cannot be read",
+        "zero.png is a pipe",
+        "round is a link to",
+    ):
+        assert said in result.stderr
+    assert "1 of 4 images scored" in result.stdout
+    pipe = lake("score", *options, "--test", tmp_path / "test/pipe.png", "--out", tmp_path / "other")
+    assert "pipe.png is neither a folder nor a file" in error_line(pipe, code=2)
+    for command in (("project", "verify"), ("project", "open", "--no-browser")):
+        for path in ("test/pipe.png", "test/zero.png"):
+            assert "is not a file: give the file of a project" in error_line(lake(*command, tmp_path / path), code=2)
 
 
 # A disk without room -------------------------------------------------------------------------------------------------
