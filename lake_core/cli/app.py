@@ -4,6 +4,8 @@ This file only declares commands and their options; a module of the same name do
 of the commands, so that help does not wait for the networks.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,18 +60,28 @@ _WRONG_USAGE = (BackboneError, ConfigError, DatasetError, ProjectError)
 class _Group(TyperGroup):
     """Commands whose errors for people become one line on stderr, and an exit code."""
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _told():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _told():
             return super().invoke(ctx)
-        except LakeError as error:
-            say(f"Error: {' '.join(str(error).split())}", err=True)
-            is_wrong_usage = isinstance(error, _WRONG_USAGE) and not isinstance(error, UnavailableError)
-            raise typer.Exit(2 if is_wrong_usage else 1) from None
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            say("Error: There is not enough memory; give smaller or fewer images, or a smaller model.", err=True)
-            raise typer.Exit(1) from None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except LakeError as error:
+        say(f"Error: {' '.join(str(error).split())}", err=True)
+        is_wrong_usage = isinstance(error, _WRONG_USAGE) and not isinstance(error, UnavailableError)
+        raise typer.Exit(2 if is_wrong_usage else 1) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        say("Error: There is not enough memory; give smaller or fewer images, or a smaller model.", err=True)
+        raise typer.Exit(1) from None
 
 
 app = typer.Typer(

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lake_core.cli.terminal import plain, printing
-from lake_core.data.folders import list_images
+from lake_core.data.folders import files_below, folders_left_out, list_images
 from lake_core.data.images import InputImage, read_image
 from lake_core.data.labels import role_of
 from lake_core.errors import ConfigError, ImageError, LakeError, writing
@@ -69,6 +69,12 @@ class Reporter:
         if text not in self.notes:
             self.notes.append(text)
             self.say(f"Note: {text}")
+
+    def note_folders(self, given: Path) -> None:
+        """Notes the folders below the one given that are not entered."""
+        if os.path.isdir(given):
+            for problem in folders_left_out(given, files_below(given)):
+                self.note(problem)
 
     def read(self, sources: Iterable[Source], side: str) -> list[tuple[Source, InputImage]]:
         """The images that can be read; the others are skipped with a line each."""
@@ -139,17 +145,18 @@ def list_sources(given: Path, option: str, out: Path | None = None) -> list[Sour
         ConfigError: if there is no such folder or file.
         LakeError: if the folder holds no image.
     """
-    if given.is_file():
+    if os.path.isfile(given):
         return [Source(given, _printable(given.name))]
-    if not given.is_dir():
-        raise ConfigError(f"{option} {given} does not exist; give a folder of images, or one image.")
-    written = set() if out is None else {(out / "maps").resolve(), (out / "scale.png").resolve()}
+    if not os.path.isdir(given):
+        fault = "is neither a folder nor a file" if os.path.lexists(given) else "does not exist"
+        raise ConfigError(f"{option} {given} {fault}; give a folder of images, or one image.")
+    written = set() if out is None else {_real(out / "maps"), _real(out / "scale.png")}
     found = [Source(path, _printable(path.relative_to(given).as_posix())) for path in list_images(given)]
     found = [
         source
         for source in found
         if role_of(PurePosixPath(source.name)).role != "mask"
-        and written.isdisjoint([source.path.resolve(), *source.path.resolve().parents])
+        and written.isdisjoint([_real(source.path), *_real(source.path).parents])
     ]
     if not found:
         raise LakeError(f"{option} {given} holds no images; give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
@@ -178,6 +185,11 @@ def write_json(path: Path, document: Mapping[str, object]) -> None:
     """
     with writing(path):
         path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _real(path: Path) -> Path:
+    """The path with all links followed, also where they lead round in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def _printable(text: str) -> str:

@@ -149,6 +149,7 @@ def _examples(given: Path, side: str, reporter: Reporter) -> list[Example]:
     Where some lie in a folder such as `good`, the folders beside it are types of defects, as below MVTec's `test`.
     """
     sources = list_sources(given, f"--{side}")
+    reporter.note_folders(given)
     some_are_good = any(label_of(PurePosixPath(source.name))[0] == "good" for source in sources)
     found = []
     for source, image in reporter.read(sources, side):

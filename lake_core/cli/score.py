@@ -81,6 +81,8 @@ def run(request: ScoreRequest) -> None:
     reporter = Reporter()
     for note in backbone.notes:
         reporter.note(note)
+    for given in (request.normal, request.test):
+        reporter.note_folders(given)
     with reporter.progress:
         _fit(lake, normals, reporter)
         files.begin(ScoreFingerprint.of(opening, lake, tests, request.contributions, request.html), lake, tests)

@@ -1,5 +1,6 @@
 """Bytes, arrays and PIL images to 8-bit RGB; what cannot be decoded is refused in one sentence."""
 
+import ctypes
 import os
 import stat
 import warnings
@@ -15,6 +16,10 @@ from lake_core.errors import ImageError
 
 # What Pillow thinks of metadata is for its own developers; what matters of an image becomes a note or an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+# What libtiff says on stderr, Pillow raises. Its libtiff is reached through Pillow, once for the process; where it is
+# no library of its own, it goes on talking.
+with suppress(OSError, AttributeError):
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What is decoded. A file is recognised by its content; its name does not matter."""
@@ -200,7 +205,8 @@ def _wide_to_8_bit(image: Image.Image, n_bits: int, is_signed: bool, name: str, 
         limits = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
         scale_from, scale_to = 0.0, next(limit for limit in limits if high <= limit)
     notes.append(f"{name} has 32-bit values; {scale_from:g} is shown as black and {scale_to:g} as white.")
-    scaled = (values.astype(np.float32) - scale_from) * (255.0 / max(scale_to - scale_from, 1e-12))
+    halved = values.astype(np.float32) * np.float32(0.5)  # a difference of two halves is never too great for float32
+    scaled = (halved - 0.5 * scale_from) * (510.0 / max(scale_to - scale_from, 1e-12))
     return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
 
 

@@ -93,7 +93,7 @@ def _labelled(placed: Sequence[Placed], table: Path) -> list[Placed]:
         alike = [path] if path in by_path else of_name if is_name else []
         if len(alike) != 1:
             why = "which is there more than once: give its path" if alike else "which is not there: mend its path"
-            raise DatasetError(f"{table} names {row[path_name]}, {why}.")
+            raise DatasetError(f"{table} names {row[path_name]:.200}, {why}.")
         item = by_path[alike[0]]
         label, kind = _read_label(row[label_name])
         if item.role.role == "normal" and label == "defective":

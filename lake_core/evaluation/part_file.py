@@ -104,8 +104,7 @@ class PartFile:
     def damaged(self, number: int) -> ConfigError:
         """The error for a line that is not as it was written."""
         return ConfigError(
-            f"{self.path} is damaged in line {number}: remove that line and all behind it, and --resume does their work "
-            "again."
+            f"{self.path} is damaged in line {number}: remove that line and all behind it; --resume does it again."
         )
 
     def append(self, work: str) -> None:

@@ -150,8 +150,8 @@ class RayEngine:
                 return ended[0]
             if all(task is None for _, task in busy.values()) and not share.fits_on(self._ray.nodes()):
                 raise LakeError(
-                    f"The Ray cluster has no machine left that a worker fits on ({share.needs()}): start one again with "
-                    "`ray start`, and go on with --resume."
+                    f"The Ray cluster has no machine left that a worker fits on ({share.needs()}): start one again "
+                    "with `ray start`, and go on with --resume."
                 )
 
     @contextmanager

@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import stat
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
@@ -109,7 +110,10 @@ def _check_names(found: tuple[str, ...], expected: set[str], name: str) -> None:
 
 def _bytes_of(path: Path) -> bytes:
     try:
-        n_bytes = path.stat().st_size
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise ProjectError(f"{path.name} is not a file: give the file of a project.")
+        n_bytes = found.st_size
         if n_bytes > MAX_TOTAL_BYTES + MAX_ENTRIES * 1000:
             raise ProjectError(
                 f"{path.name} has {n_bytes / 1e9:.1f} GB, more than the {MAX_TOTAL_BYTES / 1e9:g} GB allowed."
