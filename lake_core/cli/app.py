@@ -112,6 +112,10 @@ def score(
     html: Annotated[
         bool, typer.Option("--html", help="Also write html/: the microscope of each image, to open in a browser.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the whole analysis as one HTML file, to show to others."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run with the same options and --out.")
     ] = False,
@@ -133,7 +137,7 @@ def score(
         memory_bank_size=memory_bank_size,
         seed=seed,
     )
-    run(ScoreRequest(normal, test, out, model, image_size, resize, device, given, contributions, html, resume))
+    run(ScoreRequest(normal, test, out, model, image_size, resize, device, given, contributions, html, resume, report))
 
 
 @app.command()

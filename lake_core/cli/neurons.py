@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,9 +12,9 @@ import typer
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.process import limit_threads
 from lake_core.cli.console import Reporter, check_output, list_sources, write_json
+from lake_core.cli.known import labels_of
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
-from lake_core.data.labels import label_of
 from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
 from lake_core.neurons.concepts import ConceptLabels, load_concepts
@@ -138,14 +138,8 @@ def _control(found: ControlledLabels) -> Mapping[str, Any]:
 
 
 def _examples(given: Path, side: str, reporter: Reporter) -> list[Example]:
-    """The images of a folder, or the one image, with the labels that their paths give.
-
-    Where some lie in a folder such as `good`, the folders beside it are types of defects, as below MVTec's `test`.
-    """
+    """The images of a folder, or the one image, with the labels that their paths give."""
     sources = list_sources(given, f"--{side}")
-    some_are_good = any(label_of(PurePosixPath(source.name))[0] == "good" for source in sources)
-    found = []
-    for source, image in reporter.read(sources, side):
-        path = PurePosixPath("test", source.name) if some_are_good else PurePosixPath(source.name)
-        found.append(Example(image, *label_of(path)))
-    return found
+    known = labels_of(sources)
+    found = reporter.read(sources, side)
+    return [Example(image, known[source.name].label, known[source.name].kind) for source, image in found]
