@@ -151,9 +151,11 @@ def image_cards(found: Analysis) -> None:
 
 def table(found: Analysis) -> None:
     """All scores as numbers."""
+    shown = table_of(found)
     st.dataframe(
-        table_of(found),
+        shown,
         hide_index=True,
+        column_order=[name for name in shown.columns if name not in anomalib_columns.COLUMNS],
         column_config={
             name: st.column_config.NumberColumn(format="%.4f") for name in ("score", "visual", "text", "threshold")
         },

@@ -21,7 +21,7 @@ from lake_core.reports.limits import limits
 from lake_core.reports.markup import Markup, element
 from lake_core.sentences import control_caveat, sentence
 from lake_core.visualization.microscope import html as microscope
-from tests.core.reports.conftest import HOSTILE
+from tests.core.reports.made import HOSTILE
 from tests.core.visualization.blob import read_blob
 
 
