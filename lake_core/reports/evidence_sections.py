@@ -40,7 +40,7 @@ def limits(report: Report) -> Markup:
 
 def reproduction(report: Report) -> Markup:
     """Versions, weights, and the analysis as a command and in Python."""
-    lake = report.lake
+    lake, folders = report.lake, report.folders
     known = made_with(lake.backbone.spec, device_name(lake.backbone.device))
     versions = [(name, version) for name, version in known.versions.items()]
     weights = [(name, element("code", digest)) for name, digest in known.weights.items()]
@@ -53,10 +53,10 @@ def reproduction(report: Report) -> Markup:
             definitions([(f"sha256 of {name}", digest) for name, digest in weights])
             if weights
             else paragraph("The model's files are not on this machine any more, so that their sha256 is not known."),
-            paragraph(f"As a command, run where the folders of images are (their paths are left out).{exact}"),
-            element("pre", element("code", command(lake, report.folders)), tabindex="0"),
+            paragraph(f"As a command, with your folders of images as {folders.normal} and {folders.test}.{exact}"),
+            element("pre", element("code", command(lake, folders)), tabindex="0"),
             paragraph("In Python:"),
-            element("pre", element("code", python(lake, report.folders, best)), tabindex="0"),
+            element("pre", element("code", python(lake, folders, best)), tabindex="0"),
         ]
     )
 
