@@ -144,6 +144,14 @@ def score(
 def neurons(
     normal: Normal,
     json_out: Annotated[Path, typer.Option("--json", metavar="OUT", help="Write the table here.")],
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write a CSV: for each image the greatest activation of each selected neuron of the layer, or of "
+            "all the model's layers where none is given.",
+        ),
+    ] = None,
     test: Annotated[
         Path | None,
         typer.Option(
@@ -176,7 +184,7 @@ def neurons(
     from lake_core.cli.neurons import Request, run
 
     given = given_parameters(preset, object_name=object_name, top_k=top_k, site=site, criterion=criterion, seed=seed)
-    run(Request(normal, json_out, test, layer, top, describe, concepts, model, image_size, device, given))
+    run(Request(normal, json_out, test, layer, top, describe, concepts, model, image_size, device, given, csv))
 
 
 app.command(cls=ListsCommand)(evaluate)

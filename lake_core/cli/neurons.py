@@ -16,10 +16,11 @@ from lake_core.cli.known import labels_of
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
 from lake_core.detector.lake import Lake
-from lake_core.errors import LakeError
+from lake_core.errors import LakeError, writing
+from lake_core.neurons.activations import neuron_activations
 from lake_core.neurons.concepts import ConceptLabels, load_concepts
 from lake_core.neurons.labels import ControlledLabels, label_with_control
-from lake_core.neurons.statistics import neuron_table, with_concepts
+from lake_core.neurons.statistics import neuron_table, selection_of, with_concepts
 from lake_core.sentences import sentence
 
 _PRINTED = 20
@@ -40,16 +41,19 @@ class Request:
     image_size: int | None
     device: str
     parameters: Mapping[str, Any]
+    csv_out: Path | None = None
 
 
 def run(request: Request) -> None:
-    """Prints the table of neurons and writes it as JSON.
+    """Prints the table of neurons and writes it as JSON, and if asked for their activations as CSV.
 
     Raises:
         ConfigError, BackboneError: if something was asked for that cannot be.
         LakeError: if no normal image can be read.
     """
-    check_output(request.json_out)
+    for out in (request.json_out, request.csv_out):
+        if out is not None:
+            check_output(out)
     concepts = load_concepts(request.concepts) if request.describe else ()
     reporter = Reporter()
     normals = _examples(request.normal, "normal", reporter)
@@ -75,6 +79,8 @@ def run(request: Request) -> None:
                 on_progress=reporter.bar("Finding concept labels"),
             )
             table = with_concepts(table, found.labels)
+        if request.csv_out is not None:
+            _write_activations(request, lake, tests, reporter)
     document = {
         "model": backbone.spec,
         "image_size": backbone.input_size[0],
@@ -97,7 +103,16 @@ def run(request: Request) -> None:
         typer.echo(f"... and {len(table) - _PRINTED} more.")
     if found is not None:
         typer.echo(sentence(found.finding))
-    typer.echo(f"Written to {request.json_out}")
+    typer.echo(f"Written to {request.json_out}" + ("" if request.csv_out is None else f" and {request.csv_out}"))
+
+
+def _write_activations(request: Request, lake: Lake, tests: Sequence[Example], reporter: Reporter) -> None:
+    """The greatest activation of the selected neurons on each image: of the layer asked for, else of all layers."""
+    assert request.csv_out is not None
+    chosen = None if request.layer is None else {request.layer: selection_of(lake, request.layer).neurons}
+    table = neuron_activations(lake, tests, chosen, reporter.bar("Reading activations"))
+    with writing(request.csv_out):
+        table.to_csv(request.csv_out, index=False, errors="backslashreplace")
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
