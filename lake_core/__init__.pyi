@@ -36,6 +36,7 @@ from .metrics.auroc_interval import auroc_interval
 from .metrics.decision import is_anomalous
 from .metrics.image_metrics import auroc, average_precision, best_f1, f1_max
 from .metrics.pixel_metrics import aupro, pixel_auroc, pixel_metrics
+from .neurons.activations import neuron_activations
 from .neurons.attribution import AttributionConfig, neuron_attribution
 from .neurons.concepts import load_concepts
 from .neurons.labels import label_concepts, label_with_control
@@ -114,6 +115,7 @@ __all__ = [
     "load_concepts",
     "load_sample",
     "max_scoring_patches",
+    "neuron_activations",
     "neuron_attribution",
     "neuron_table",
     "occlusion",

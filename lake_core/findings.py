@@ -69,6 +69,24 @@ class RandomControlFinding:
         return "worse" if self.p_value < 0.05 and self.high < 0 and not self.is_high else "no difference"
 
 
+@dataclass(frozen=True)
+class DrawsFinding:
+    """How many random selections reach what the selected neurons do.
+
+    Attributes:
+        n_draws: Random selections.
+        n_as_good: Those that separate as well or better.
+        selected, mean: Separation of the selected neurons, and the mean of the random selections'.
+        sizes: Number of neurons selected in each layer.
+    """
+
+    n_draws: int
+    n_as_good: int
+    selected: float
+    mean: float
+    sizes: tuple[int, ...]
+
+
 # Ablation and patching -----------------------------------------------------------------------------------------------
 
 

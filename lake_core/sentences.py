@@ -8,6 +8,7 @@ from lake_core.findings import (
     ContaminationFinding,
     ControlFinding,
     DeletionFinding,
+    DrawsFinding,
     FaithfulnessFinding,
     FormationFinding,
     LayerAblated,
@@ -79,6 +80,33 @@ def _(finding: RandomControlFinding) -> str:
         f"{says[finding.verdict]}: the selection's image AUROC less the mean of {finding.n_draws} random selections is "
         f"{finding.difference:+.3f} (95% interval over test images {finding.low:+.3f} to {finding.high:+.3f}; "
         f"permutation p = {finding.p_value:.2f}, two-sided)."
+    )
+
+
+@sentence.register
+def _(finding: DrawsFinding) -> str:
+    sizes = " and ".join(quantity(size, "neuron") for size in finding.sizes)
+    return (
+        f"{finding.n_as_good} of {finding.n_draws} random draws of the same size ({sizes}) do as well as the selection "
+        f"or better; the selection reaches {finding.selected:.3f}, the draws {finding.mean:.3f} on average."
+    )
+
+
+def control_caveat(has_labels: bool) -> str:
+    """What the random control does not say.
+
+    Args:
+        has_labels: Whether it compares image AUROCs, which takes labels of both classes.
+    """
+    if not has_labels:
+        return (
+            "Without good and defective labels this does not say which is better: a larger gap can also mean that good "
+            "test images look unusual."
+        )
+    return (
+        "A difference is claimed only where p is below 0.05, so that the selection is rare among random ones, and "
+        "where the interval excludes 0, so that it does not hang on a few of the test images. With other normal "
+        "images it may be otherwise."
     )
 
 

@@ -16,7 +16,10 @@ from dashboard.services.analysis import Analysis
 from dashboard.services.images import score_image
 from dashboard.session import current
 from dashboard.views.results.beside_baselines import beside_baselines
+from dashboard.views.results.report import report_download
 from dashboard.words import LABEL_NAMES, max_scoring, verdict
+from lake_core.data import anomalib_columns
+from lake_core.data.anomalib_columns import anomalib_row
 from lake_core.metrics.image_metrics import best_f1
 from lake_core.sentences import quantity
 from lake_core.visualization.colours import nice_ceiling
@@ -35,8 +38,15 @@ PER_PAGE = 16
 
 
 def table_of(found: Analysis) -> pd.DataFrame:
-    """One row per test image, in the workspace's order; also what the CSV holds."""
-    return pd.DataFrame(
+    """One row per test image, in the workspace's order; also what the CSV holds.
+
+    The last columns are anomalib's. Uploaded images have names and no files, so that a mask's path is never known.
+    """
+    tests = found.workspace.tests
+    theirs = pd.DataFrame(
+        [anomalib_row(example.image.name, example.label) for example in tests], columns=list(anomalib_columns.COLUMNS)
+    )
+    own = pd.DataFrame(
         {
             "path": [score.image.name for score in found.scores],
             "score": [score.score for score in found.scores],
@@ -44,9 +54,10 @@ def table_of(found: Analysis) -> pd.DataFrame:
             "text": [score.text for score in found.scores],
             "threshold": [score.threshold for score in found.scores],
             "is_anomalous": [score.is_anomalous for score in found.scores],
-            "label": [example.label for example in found.workspace.tests],
+            "label": [example.label for example in tests],
         }
     )
+    return own.join(theirs)
 
 
 def set_threshold(threshold: float | None) -> None:
@@ -140,9 +151,11 @@ def image_cards(found: Analysis) -> None:
 
 def table(found: Analysis) -> None:
     """All scores as numbers."""
+    shown = table_of(found)
     st.dataframe(
-        table_of(found),
+        shown,
         hide_index=True,
+        column_order=[name for name in shown.columns if name not in anomalib_columns.COLUMNS],
         column_config={
             name: st.column_config.NumberColumn(format="%.4f") for name in ("score", "visual", "text", "threshold")
         },
@@ -186,4 +199,6 @@ if not any(score.is_anomalous for score in found.scores):
     st.success("No test image is above the threshold.")
 threshold_control(found)
 pick_section("Section", SECTIONS, "results_section")(found)
-download_table(table_of(found), "scores.csv", "Download the scores (CSV)")
+with st.container(horizontal=True):
+    download_table(table_of(found), "scores.csv", "Download the scores (CSV)")
+    report_download(found)

@@ -22,7 +22,7 @@ _NETLOC = re.compile(r"[\w.:\[\]%-]+", re.ASCII)
 
 
 def is_demo() -> bool:
-    """Whether the server shows samples and shared projects alone: visitors upload nothing, nothing of theirs is stored."""
+    """Whether the server shows samples and shared projects alone: visitors upload nothing, and nothing is stored."""
     return "--read-only" in sys.argv[1:]
 
 

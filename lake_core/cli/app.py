@@ -143,6 +143,10 @@ def score(
     html: Annotated[
         bool, typer.Option("--html", help="Also write html/: the microscope of each image, to open in a browser.")
     ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the whole analysis as one HTML file, to show to others."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run with the same options and --out.")
     ] = False,
@@ -164,13 +168,21 @@ def score(
         memory_bank_size=memory_bank_size,
         seed=seed,
     )
-    run(ScoreRequest(normal, test, out, model, image_size, resize, device, given, contributions, html, resume))
+    run(ScoreRequest(normal, test, out, model, image_size, resize, device, given, contributions, html, resume, report))
 
 
 @app.command()
 def neurons(
     normal: Normal,
     json_out: Annotated[Path, typer.Option("--json", metavar="OUT", help="Write the table here.")],
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write a CSV: for each image the greatest activation of each selected neuron of the layer, or of "
+            "all the model's layers where none is given.",
+        ),
+    ] = None,
     test: Annotated[
         Path | None,
         typer.Option(
@@ -203,7 +215,7 @@ def neurons(
     from lake_core.cli.neurons import Request, run
 
     given = given_parameters(preset, object_name=object_name, top_k=top_k, site=site, criterion=criterion, seed=seed)
-    run(Request(normal, json_out, test, layer, top, describe, concepts, model, image_size, device, given))
+    run(Request(normal, json_out, test, layer, top, describe, concepts, model, image_size, device, given, csv))
 
 
 app.command(cls=ListsCommand)(evaluate)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,16 +11,18 @@ import pandas as pd
 from lake_core.backbones.opening import open_backbone
 from lake_core.backbones.process import limit_threads
 from lake_core.cli.console import Reporter, check_output, list_sources, write_json
+from lake_core.cli.known import labels_of
 from lake_core.cli.terminal import plain, say
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Example
-from lake_core.data.labels import label_of
 from lake_core.detector.lake import Lake
-from lake_core.errors import LakeError
+from lake_core.errors import LakeError, writing
+from lake_core.neurons.activations import neuron_activations
 from lake_core.neurons.concepts import ConceptLabels, load_concepts
 from lake_core.neurons.labels import ControlledLabels, label_with_control
-from lake_core.neurons.statistics import neuron_table, with_concepts
+from lake_core.neurons.statistics import neuron_table, selection_of, with_concepts
 from lake_core.sentences import sentence
+from lake_core.tables import csv_of
 
 _PRINTED = 20
 
@@ -40,16 +42,19 @@ class Request:
     image_size: int | None
     device: str
     parameters: Mapping[str, Any]
+    csv_out: Path | None = None
 
 
 def run(request: Request) -> None:
-    """Prints the table of neurons and writes it as JSON.
+    """Prints the table of neurons and writes it as JSON, and if asked for their activations as CSV.
 
     Raises:
         ConfigError, BackboneError: if something was asked for that cannot be.
         LakeError: if no normal image can be read.
     """
-    check_output(request.json_out)
+    for out in (request.json_out, request.csv_out):
+        if out is not None:
+            check_output(out)
     concepts = load_concepts(request.concepts) if request.describe else ()
     reporter = Reporter()
     normals = _examples(request.normal, "normal", reporter)
@@ -75,6 +80,8 @@ def run(request: Request) -> None:
                 on_progress=reporter.bar("Finding concept labels"),
             )
             table = with_concepts(table, found.labels)
+        if request.csv_out is not None:
+            _write_activations(request, lake, tests, reporter)
     document = {
         "model": backbone.spec,
         "image_size": backbone.input_size[0],
@@ -98,12 +105,21 @@ def run(request: Request) -> None:
         say(f"... and {len(table) - _PRINTED} more.")
     if found is not None:
         say(sentence(found.finding))
-    say(f"Written to {request.json_out}")
+    say(f"Written to {request.json_out}" + ("" if request.csv_out is None else f" and {request.csv_out}"))
 
 
 def _printed(table: pd.DataFrame) -> list[str]:
     safe = table.map(lambda value: plain(value) if isinstance(value, str) else value)
     return safe.to_string(index=False, float_format=lambda value: f"{value:.4g}").split("\n")
+
+
+def _write_activations(request: Request, lake: Lake, tests: Sequence[Example], reporter: Reporter) -> None:
+    """The greatest activation of the selected neurons on each image: of the layer asked for, else of all layers."""
+    assert request.csv_out is not None
+    chosen = None if request.layer is None else {request.layer: selection_of(lake, request.layer).neurons}
+    table = neuron_activations(lake, tests, chosen, reporter.bar("Reading activations"))
+    with writing(request.csv_out):
+        request.csv_out.write_text(csv_of(table), encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -144,15 +160,9 @@ def _control(found: ControlledLabels) -> Mapping[str, Any]:
 
 
 def _examples(given: Path, side: str, reporter: Reporter) -> list[Example]:
-    """The images of a folder, or the one image, with the labels that their paths give.
-
-    Where some lie in a folder such as `good`, the folders beside it are types of defects, as below MVTec's `test`.
-    """
+    """The images of a folder, or the one image, with the labels that their paths give."""
     sources = list_sources(given, f"--{side}")
+    known = labels_of(sources)
     reporter.note_folders(given)
-    some_are_good = any(label_of(PurePosixPath(source.name))[0] == "good" for source in sources)
-    found = []
-    for source, image in reporter.read(sources, side):
-        path = PurePosixPath("test", source.name) if some_are_good else PurePosixPath(source.name)
-        found.append(Example(image, *label_of(path)))
-    return found
+    found = reporter.read(sources, side)
+    return [Example(image, known[source.name].label, known[source.name].kind) for source, image in found]

@@ -5,7 +5,7 @@ number. What is finished is kept on the way: `--resume` goes on from there.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -23,10 +23,12 @@ from lake_core.backbones.feature_store import FeatureStore
 from lake_core.backbones.opening import Opening
 from lake_core.backbones.patch_grid import Resize
 from lake_core.backbones.process import limit_threads
-from lake_core.cli.console import Reporter, Skipped, Source, list_sources, read_sources
+from lake_core.cli.console import Reporter, Skipped, Source, check_output, list_sources, read_sources
+from lake_core.cli.known import Known, known_of
 from lake_core.cli.request import Request
 from lake_core.cli.score_files import Chunk, ScoredImage, ScoreFiles, ScoreFingerprint
 from lake_core.cli.score_maps import Drawing, legend, scale_beforehand
+from lake_core.cli.score_report import Scored, report_of
 from lake_core.cli.terminal import say
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
@@ -37,6 +39,8 @@ from lake_core.detector.result import ImageResult
 from lake_core.detector.streaming import explain_once
 from lake_core.errors import ConfigError, LakeError, writing
 from lake_core.evaluation.loading import ahead
+from lake_core.reports.content import Folders, Row
+from lake_core.reports.document import save
 from lake_core.sentences import sentence
 from lake_core.version import package_version
 from lake_core.visualization.colours import ScoreScale
@@ -49,6 +53,7 @@ class ScoreRequest(Request):
     contributions: bool = False
     html: bool = False
     resume: bool = False
+    report: Path | None = None
 
 
 class _Read(NamedTuple):
@@ -60,7 +65,7 @@ class _Read(NamedTuple):
 
 
 def run(request: ScoreRequest) -> None:
-    """Scores, and writes scores.csv, config.json, scale.png, maps/ and, if asked for, contributions.json and html/.
+    """Scores, and writes scores.csv, config.json, scale.png and maps/; if asked for contributions.json, html/, report.
 
     Raises:
         ConfigError, BackboneError: if something was asked for that cannot be.
@@ -85,7 +90,10 @@ def run(request: ScoreRequest) -> None:
         reporter.note_folders(given)
     with reporter.progress:
         _fit(lake, normals, reporter)
-        files.begin(ScoreFingerprint.of(opening, lake, tests, request.contributions, request.html), lake, tests)
+        known = known_of(request.test, tests)
+        beside = {source.name: (source, known[source.name]) for source in tests}
+        asked = ScoreFingerprint.of(opening, lake, tests, request.contributions, request.html)
+        files.begin(asked, lake, beside)
         reporter.skipped.extend(files.skipped)
         if files.n_done:
             reporter.say(f"{files.n_done} of {len(tests)} test images are done already.")
@@ -95,13 +103,18 @@ def run(request: ScoreRequest) -> None:
         scale = replace(scale, is_open=files.greatest > scale.vmax)
         with writing(request.out):
             legend(scale).save(request.out / "scale.png")
+        if request.report is not None:
+            sources = {source.name: source for source in tests}
+            scored = Scored(lake, sources, _rows(files, known), scale, _folders(request))
+            save(report_of(scored, reporter), request.report)
         files.finish(settings(request, lake, scale, reporter))
 
     skipped = f", {len(reporter.skipped)} skipped" if reporter.skipped else ""
     say(f"{files.n_scored} of {len(tests)} images scored, {files.n_above} above {lake.threshold_:.4g}{skipped}.")
     asked_for = {"contributions.json": request.contributions, "html": request.html}
     written = ["scores.csv", "maps", "config.json", *(name for name, is_asked in asked_for.items() if is_asked)]
-    say(f"Results: {', '.join(str(request.out / name) for name in written)}")
+    report = [] if request.report is None else [str(request.report)]
+    say(f"Results: {', '.join([*(str(request.out / name) for name in written), *report])}")
 
 
 def settings(request: ScoreRequest, lake: Lake, scale: ScoreScale, reporter: Reporter) -> dict[str, Any]:
@@ -137,10 +150,26 @@ def _check(request: ScoreRequest) -> None:
     if request.resize not in ("squash", "letterbox"):
         raise ConfigError(f"--resize is {request.resize!r}; it must be squash or letterbox.")
     checked_device(request.device)
+    if request.report is not None and request.report.resolve().parent != request.out.resolve():
+        check_output(request.report)
 
 
 def _root(given: Path) -> Path:
     return given.resolve() if given.is_dir() else given.resolve().parent
+
+
+def _folders(request: ScoreRequest) -> Folders:
+    """The folders of images, named without their paths: the report is for others, too."""
+    return Folders(_root(request.normal).name, _root(request.test).name)
+
+
+def _rows(files: ScoreFiles, known: Mapping[str, Known]) -> list[Row]:
+    """The numbers of all test images, for the report."""
+    return [
+        Row(one.path, one.score, one.visual, one.text, one.is_anomalous, known[one.path].label)
+        for chunk in files.chunks()
+        for one in chunk.scored
+    ]
 
 
 def _make_folder(out: Path) -> None:

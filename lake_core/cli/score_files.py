@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +11,9 @@ from pydantic import Field, FiniteFloat
 
 from lake_core.backbones.opening import Opening
 from lake_core.cli.console import Skipped, Source
+from lake_core.cli.known import Known
+from lake_core.data import anomalib_columns
+from lake_core.data.anomalib_columns import anomalib_row
 from lake_core.detector.contributions import SCHEMA
 from lake_core.detector.lake import Lake
 from lake_core.errors import writing
@@ -19,7 +22,7 @@ from lake_core.evaluation.part_file import Asked, PartFile, size_and_time, write
 from lake_core.tables import csv_cell, write_csv
 from lake_core.version import METHOD_VERSION
 
-COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous")
+COLUMNS = ("path", "score", "visual", "text", "threshold", "is_anomalous", *anomalib_columns.COLUMNS)
 
 
 class ScoreFingerprint(Asked):
@@ -122,24 +125,30 @@ class ScoreFiles:
         """
         self._part.check()
 
-    def begin(self, asked: ScoreFingerprint, lake: Lake, tests: Sequence[Source]) -> None:
+    def begin(self, asked: ScoreFingerprint, lake: Lake, beside: Mapping[str, tuple[Source, Known]]) -> None:
         """Opens the files: new ones, or those of the interrupted run with all that it has finished.
 
+        Args:
+            asked: Equal to what the interrupted run was asked for.
+            lake: Fitted.
+            beside: By its name, each test image's file and what is known of it.
         Raises:
             ConfigError: if that run was asked for something else, or its file is damaged.
             LakeError: if a file cannot be written.
         """
         self.keeps_contributions, self._threshold = asked.contributions, lake.threshold_
         self._learned = {image.sha256 for image in lake.normals_}
+        self._beside = beside
         self._part.begin(asked)
         with writing(self.scores):
             self.settings.unlink(missing_ok=True)  # where it lies, the run is finished
             self._decompositions.unlink(missing_ok=True)
             with self.scores.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
                 write_csv(file, COLUMNS, ())
+        tests = list(beside)
         for number, chunk in self._part.work(Chunk):
             kept = [one.path for one in (*chunk.scored, *chunk.skipped)]
-            if sorted(kept) != sorted(source.name for source in tests[self.n_done : self.n_done + len(kept)]):
+            if sorted(kept) != sorted(tests[self.n_done : self.n_done + len(kept)]):
                 raise self._part.damaged(number)
             self.skipped.extend(chunk.skipped)
             self._take(chunk)
@@ -162,6 +171,14 @@ class ScoreFiles:
         with writing(self.scores):
             self.scores.unlink(missing_ok=True)
 
+    def chunks(self) -> Iterator[Chunk]:
+        """What is kept of each image, until the run is finished.
+
+        Raises:
+            ConfigError: if the file is damaged.
+        """
+        return (chunk for _, chunk in self._part.work(Chunk))
+
     def _take(self, chunk: Chunk) -> None:
         """Counts a chunk and appends its rows to scores.csv."""
         with (
@@ -170,8 +187,10 @@ class ScoreFiles:
         ):
             table = csv.writer(file, lineterminator="\n")
             for one in chunk.scored:
-                path = csv_cell(one.path)
-                table.writerow((path, one.score, one.visual, one.text, self._threshold, one.is_anomalous))
+                source, known = self._beside[one.path]
+                numbers = one.score, one.visual, one.text, self._threshold, one.is_anomalous
+                places = anomalib_row(str(source.path), known.label, known.mask_path)
+                table.writerow(map(csv_cell, (one.path, *numbers, *places)))
         self.n_done += len(chunk.scored) + len(chunk.skipped)
         self.n_scored += len(chunk.scored)
         for one in chunk.scored:
@@ -184,7 +203,7 @@ class ScoreFiles:
     def _documents(self) -> Iterator[str]:
         """The lines of contributions.json, an image each."""
         separator = f'{{"schema": {SCHEMA}, "images": ['
-        for _, chunk in self._part.work(Chunk):
+        for chunk in self.chunks():
             for image in chunk.scored:
                 document = {"path": image.path} | (image.contributions or {})
                 yield separator

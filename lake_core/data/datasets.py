@@ -109,7 +109,7 @@ def read_side(given: Path, role: Literal["normal", "test"]) -> Dataset:
     if given.is_file():
         paths = [PurePosixPath(given.name)]
     else:
-        folders = [given.resolve(), *(_mask_folders(root) if role == "test" else ())]
+        folders = [given.resolve(), *(mask_folders(root) if role == "test" else ())]
         paths = [folder.name / path for folder in folders for path in files_below(folder)]
     placed = [_with_role(item, role) for item in arrange(paths)]
     if not any(item.role.role == role for item in placed):
@@ -223,7 +223,7 @@ def free_path(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosix
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def _mask_folders(root: Path) -> list[Path]:
+def mask_folders(root: Path) -> list[Path]:
     """The folders of masks in a data set's folder, if it may be read."""
     found = [Path(entry) for entry in os.scandir(root) if entry.is_dir()] if os.access(root, os.R_OK) else []
     return [folder for folder in found if role_of(PurePosixPath(folder.name, "x.png")).role == "mask"]

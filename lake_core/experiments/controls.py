@@ -20,7 +20,7 @@ from lake_core.detector.neuron_choices import scores_by_choice
 from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.errors import LakeError
-from lake_core.findings import RandomControlFinding
+from lake_core.findings import DrawsFinding, RandomControlFinding
 from lake_core.metrics.bootstrap import Interval, interval, times_drawn
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
@@ -150,6 +150,11 @@ class RandomControl:
             return None
         is_high = self.n_as_good < self.n_as_bad
         return RandomControlFinding(len(self.draws), self.difference, *self.bounds, self.p_value, is_high)
+
+    def draws_finding(self, lake: Lake) -> DrawsFinding:
+        """How many random selections reach the selection of that detector, which this is the control of."""
+        sizes = tuple(len(selection.neurons) for selection in lake.selection_.values())
+        return DrawsFinding(len(self.draws), self.n_as_good, self.selected, float(self.draws.mean()), sizes)
 
 
 def random_control(

@@ -19,9 +19,9 @@ from dashboard.components.microscope import NAME
 from dashboard.services import every_layer, images
 from dashboard.services.analysis import Analysis, analyse
 from dashboard.services.cache import results
+from dashboard.services.controls import control_key
 from dashboard.services.jobs import Job, jobs
 from dashboard.session import Focus
-from dashboard.views.selection.overview import control_key
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.data.images import InputImage

@@ -4,6 +4,7 @@ import base64
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -11,10 +12,11 @@ from streamlit.testing.v1 import AppTest
 from dashboard.plots.neurons import Row, by_image
 from dashboard.services.analysis import Analysis
 from dashboard.session import Focus
-from dashboard.views.neurons.by_kind import BY_KIND, DIFFERENCE, HERE, matrix_of
+from dashboard.views.neurons.by_kind import BY_KIND, DIFFERENCE, HERE, _activations, matrix_of
 from dashboard.words import NEURON_CARD
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
+from lake_core.neurons.activations import neuron_activations
 from lake_core.neurons.by_kind import kind_of
 from lake_core.visualization.colours import ValueScale
 from tests.dashboard.visit import full, highest, opened, press, run, texts
@@ -140,3 +142,12 @@ def test_the_link_to_the_other_section_keeps_the_neuron(page: AppTest) -> None:
     image = page.session_state.session.focus.image
     run(page, focus=Focus(image, 15, 276), neuron_section=NEURON_CARD)
     assert "Neuron 276 of layer 15" in [one.value for one in page.subheader]
+
+
+def test_all_activations_are_offered_for_download(page: AppTest, found: Analysis) -> None:
+    assert "Download all activations (CSV)" in [button.label for button in page.get("download_button")]
+    table = pd.read_csv(io.StringIO(_activations(found)))
+    own = neuron_activations(found.lake, found.workspace.tests)
+    assert len(table) == 3 + 3
+    assert len(table.columns) == 3 + 100
+    pd.testing.assert_frame_equal(table, own, check_dtype=False, rtol=1e-6)

@@ -139,7 +139,7 @@ def test_two_windows_of_a_session_do_not_take_turns_in_cancelling(
 ) -> None:
     """Each asks for something else beside its page: the later one has it, the other says so and waits to be asked."""
     go = threading.Event()
-    monkeypatch.setattr("dashboard.views.selection.overview.random_control", lambda *_: go.wait(60))
+    monkeypatch.setattr("dashboard.services.controls.random_control", lambda *_: go.wait(60))
     first = full(small, "selection")
     number = first.session_state.session.number
     other = jobs().beside(number, "of the other window", "Counting", lambda show: go.wait(60))

@@ -162,7 +162,7 @@ def test_cancelled_draws_can_be_started_again(small: Dataset, monkeypatch: pytes
             show(0, n_draws)
             time.sleep(0.01)
 
-    monkeypatch.setattr("dashboard.views.selection.overview.random_control", endless)
+    monkeypatch.setattr("dashboard.services.controls.random_control", endless)
     app = view(full(small, "selection"), "Ranking")
     app.sidebar.slider(key="top_k").set_value(23).run()  # nothing is there for it yet
     first = jobs().latest(app.session_state.session.number, "page")

@@ -151,7 +151,8 @@ def test_the_downloaded_table_has_a_row_for_each_test_image(
         scored.get_by_role("button", name="Download the scores (CSV)").click()
     waiting.value.save_as(tmp_path / "scores.csv")
     table = pd.read_csv(tmp_path / "scores.csv")
-    assert list(table.columns) == ["path", "score", "visual", "text", "threshold", "is_anomalous", "label"]
+    own = ["path", "score", "visual", "text", "threshold", "is_anomalous", "label"]
+    assert list(table.columns) == [*own, "image_path", "split", "label_index", "mask_path"]
     assert sorted(table["path"]) == sorted(path.name for path in brought[1])
     assert table["score"].to_numpy() == pytest.approx((0.7 * table["visual"] + 0.3 * table["text"]).to_numpy())
     assert (table["is_anomalous"] == (table["score"] > table["threshold"])).all()

@@ -7,6 +7,7 @@ from dashboard.components.progress import Estimate, asked_beside, computed
 from dashboard.components.tables import download_table
 from dashboard.plots import decomposition
 from dashboard.services.analysis import Analysis
+from dashboard.services.controls import control_key
 from dashboard.services.estimates import Steps, seconds_of
 from dashboard.services.images import score_image
 from dashboard.session import current
@@ -29,7 +30,7 @@ def random_neurons(found: Analysis, score: ImageResult) -> None:
     n = controls.N_DRAWS
     seconds = seconds_of(found, Steps(n_scored=n * len(found.images) // _FASTER, n_fits=n))
     estimate = Estimate(seconds, "Random neurons may do as well or better.")
-    if asked_beside(overview.control_key(found), f"Compare with {n} random draws", ":material/casino:", estimate):
+    if asked_beside(control_key(found), f"Compare with {n} random draws", ":material/casino:", estimate):
         overview.against_random(found)
 
 

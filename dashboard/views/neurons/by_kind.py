@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,10 @@ from dashboard.views.neurons.maps import part_of
 from dashboard.words import NEURON_CARD
 from lake_core.data.datasets import Example
 from lake_core.detector.result import ImageResult
+from lake_core.neurons.activations import neuron_activations
 from lake_core.neurons.by_kind import GOOD, UNKNOWN, AcrossImages, Contrast, across_images, contrasts, kind_of
 from lake_core.sentences import quantity
+from lake_core.tables import csv_of
 from lake_core.visualization.colours import activation_scale
 
 BY_KIND = "Neurons by kind of defect"
@@ -100,7 +103,7 @@ def neurons_by_kind(found: Analysis) -> None:
     )
     _figure(shown)
     _in_words(shown)
-    _table(shown)
+    _table(found, shown)
 
 
 def open_card(layer: int, neuron: int, image: str | None = None) -> None:
@@ -170,7 +173,7 @@ def _in_words(shown: Matrix) -> None:
                 )
 
 
-def _table(shown: Matrix) -> None:
+def _table(found: Analysis, shown: Matrix) -> None:
     table = pd.DataFrame(
         {
             "path": [example.image.name for example, _ in shown.rows],
@@ -181,3 +184,20 @@ def _table(shown: Matrix) -> None:
     with st.expander("The numbers as a table"):
         st.dataframe(table, hide_index=True, alt=f"{shown.what} of neurons by test image")
         download_table(table, f"layer{shown.layer}_by_kind.csv")
+        st.caption(
+            "All selected neurons of the layers in the score on all images, the normal ones, too: the greatest "
+            "activation of each on the image."
+        )
+        st.download_button(
+            "Download all activations (CSV)",
+            partial(_activations, found),
+            file_name="activations.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+def _activations(found: Analysis) -> str:
+    """Images by selected neurons; read from what is stored."""
+    return csv_of(neuron_activations(found.lake, found.workspace.tests))

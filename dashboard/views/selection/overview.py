@@ -1,6 +1,6 @@
 """Selection, what is kept: all layers at a glance, each layer's ranked curve with its cut, and random draws."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,16 +14,14 @@ from dashboard.components.progress import computed_beside
 from dashboard.components.tables import metrics
 from dashboard.plots import selection
 from dashboard.services.analysis import Analysis
-from dashboard.services.cache import results
+from dashboard.services.controls import control_key, known_control, measured_control
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.words import SEPARATION_NAMES
 from lake_core.data.samples import measured_sample
 from lake_core.detector.selection import Selection
-from lake_core.experiments import controls
-from lake_core.experiments.controls import RandomControl, random_control
 from lake_core.experiments.ranking import elbow, participation_ratio
-from lake_core.sentences import quantity, sentence
+from lake_core.sentences import control_caveat, sentence
 
 VERDICTS = {
     "better": "better than the mean of",
@@ -194,7 +192,7 @@ def selected_neurons(chosen: Selection) -> None:
 
 def control_in_a_line(found: Analysis) -> str | None:
     """What the control says, as far as it is known: of the images that are open, else of the sample they are from."""
-    control: RandomControl | None = results().get(control_key(found))
+    control = known_control(found)
     if control is not None:
         n_draws = len(control.draws)
         if control.finding is None:
@@ -213,43 +211,22 @@ def control_in_a_line(found: Analysis) -> str | None:
     )
 
 
-def control_key(found: Analysis) -> Hashable:
-    return "random", found.result_key
-
-
 def against_random(found: Analysis) -> None:
     """The same pipeline with random neurons, several draws."""
     st.subheader("Selected against random neurons", anchor=False)
     if not found.workspace.tests:
         st.caption("Add test images to compare the selected neurons with random ones.")
         return
-    labels, lake, images = found.known_labels, found.lake, found.images
-    control = computed_beside(
-        control_key(found), "Random draws", lambda show: random_control(lake, images, labels, controls.N_DRAWS, show)
-    )
+    control = computed_beside(control_key(found), "Random draws", lambda show: measured_control(found, show))
     if control is None:
         return
-    measure, n_draws = SEPARATION_NAMES[control.measure], len(control.draws)
+    measure = SEPARATION_NAMES[control.measure]
     st.plotly_chart(
         selection.control(control.selected, control.draws.tolist(), measure),
         key="random_control",
         alt=f"{measure}: {control.selected:.3f} selected, {control.draws.mean():.3f} random on average",
     )
-    sizes = " and ".join(quantity(len(s.neurons), "neuron") for s in lake.selection_.values())
     if control.finding is not None:
         st.markdown(f"**{sentence(control.finding)}**")
-    st.markdown(
-        f"{control.n_as_good} of {n_draws} random draws of the same size ({sizes}) do as well as the selection or "
-        f"better; the selection reaches {control.selected:.3f}, the draws {control.draws.mean():.3f} on average."
-    )
-    if control.finding is None:
-        st.caption(
-            "Without good and defective labels this does not say which is better: a larger gap can also mean that good "
-            "test images look unusual."
-        )
-    else:
-        st.caption(
-            "A difference is claimed only where p is below 0.05, so that the selection is rare among random ones, and "
-            "where the interval excludes 0, so that it does not hang on a few of the test images. With other normal "
-            "images it may be otherwise."
-        )
+    st.markdown(sentence(control.draws_finding(found.lake)))
+    st.caption(control_caveat(control.finding is not None))

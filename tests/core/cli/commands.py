@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from lake_core.cli import app
 
 COLUMNS = ["path", "score", "visual", "text", "threshold", "is_anomalous"]
+COLUMNS += ["image_path", "split", "label_index", "mask_path"]
 ROOT = Path(__file__).resolve().parents[3]
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -120,3 +121,31 @@ def test_a_preset_selects_as_the_paper_does_and_gives_way_to_options(parts: Path
     assert neurons(parts, out, "--preset", "paper", "--top-k", 8).exit_code == 0
     document = json.loads(out.read_text())
     assert (document["site"], document["criterion"], document["top_k"]) == ("residual_channel", "variance", 8)
+
+
+def test_activations_are_written_as_csv(parts: Path, tmp_path: Path) -> None:
+    out, table = tmp_path / "neurons.json", tmp_path / "activations.csv"
+    result = neurons(parts, out, "--test", parts / "test", "--top-k", 5, "--csv", table)
+    assert result.exit_code == 0, result.output
+    assert f"Written to {out} and {table}" in result.stdout.replace("\n", " ")
+    lake = lk.Lake(lk.open_backbone("lake-cnn", image_size=128), lk.LakeConfig(top_k=5))
+    lake.fit([parts / "normal/0.png", parts / "normal/1.png"])
+    tests = [
+        Example(lk.read_image(parts / "test/good/2.png", "good/2.png"), "good"),
+        Example(lk.read_image(parts / "test/spot/3.png", "spot/3.png"), "defective"),
+    ]
+    pd.testing.assert_frame_equal(pd.read_csv(table), lk.neuron_activations(lake, tests), check_dtype=False, rtol=1e-6)
+
+
+def test_activations_are_of_the_layer_that_was_asked_for(parts: Path, tmp_path: Path) -> None:
+    table = tmp_path / "activations.csv"
+    assert neurons(parts, tmp_path / "n.json", "--layer", 12, "--top-k", 3, "--csv", table).exit_code == 0
+    columns = list(pd.read_csv(table).columns)
+    assert len(columns) == 6
+    assert all(name.startswith("layer12_neuron") for name in columns[3:])
+
+
+def test_a_csv_that_cannot_be_written_is_told_first(parts: Path, tmp_path: Path) -> None:
+    result = neurons(parts, tmp_path / "n.json", "--csv", tmp_path / "none/a.csv")
+    assert result.exit_code == 2
+    assert not (tmp_path / "n.json").exists()

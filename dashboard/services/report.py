@@ -1,0 +1,47 @@
+"""The report of an analysis as one HTML file."""
+
+import re
+from collections.abc import Hashable
+from datetime import datetime
+
+from dashboard.services.analysis import Analysis
+from dashboard.services.cache import results
+from dashboard.services.controls import control_key, known_control, measured_control
+from lake_core.data.samples import sample_facts
+from lake_core.reports.content import MOST_EXPLAINED, MOST_SHOWN, Control, Folders, Report, explained, row_of, shown
+from lake_core.reports.document import document
+from lake_core.types import Progress, counted
+
+_LINK = re.compile(r"\[([^]]+)\]\(([^)]+)\)")
+"""A link in Markdown."""
+
+
+def report_key(found: Analysis) -> Hashable:
+    """Of the cache's: what the report tells depends on the threshold, too."""
+    return "report", found.result_key, found.lake.threshold_, found.workspace.sample
+
+
+def report_of(found: Analysis, on_progress: Progress | None = None) -> str:
+    """The report as HTML; the random control is the one of the page Selection, measured now if it was not before.
+
+    Args:
+        on_progress: Called with draws, then images done and in all; may raise to cancel.
+    """
+    control = known_control(found) or measured_control(found, on_progress)
+    results().put(control_key(found), control)
+    label_of = {id(one): example.label for one, example in zip(found.scores, found.workspace.tests, strict=True)}
+    best = [(one, row_of(one, label_of[id(one)])) for one in found.by_score[:MOST_SHOWN]]
+    facts = sample_facts(found.workspace.sample)
+    return document(
+        Report(
+            lake=found.lake,
+            rows=[row_of(one, label_of[id(one)]) for one in found.scores],
+            gallery=[shown(one, row, found.scale) for one, row in counted(best, on_progress)],
+            explained=[explained(one, row, found.scale) for one, row in best[:MOST_EXPLAINED]],
+            scale=found.scale,
+            control=Control(control, len(found.images)),
+            when=datetime.now(),
+            folders=Folders(),
+            notes=[] if facts is None else [_LINK.sub(r"\1 (\2)", facts.credit)],
+        )
+    )

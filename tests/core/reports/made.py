@@ -1,0 +1,34 @@
+"""Reports for tests, made by way of the same functions as those of the command line and of the dashboard."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from lake_core.data.images import InputImage
+from lake_core.detector.lake import Lake
+from lake_core.experiments.controls import random_control
+from lake_core.reports.content import Control, Folders, Report, explained, row_of, shown
+from lake_core.types import Label
+from lake_core.visualization.colours import score_scale
+
+HOSTILE = "<script>alert(\"1\")</script> & '[x](http://evil.test/?q)' **b** {}"
+WHEN = datetime(2026, 11, 27, 9, 5)
+
+
+def report_on(lake: Lake, images: Sequence[InputImage], labels: Sequence[Label | None], n_in_full: int) -> Report:
+    """A report with so many images in full."""
+    results = lake.explain_all(images)
+    label_of = dict(zip([image.name for image in images], labels, strict=True))
+    scale = score_scale([one.map for one in results], lake.threshold_)
+    best = sorted(results, key=lambda one: -one.score)
+    known = [None if label is None else label == "defective" for label in labels]
+    return Report(
+        lake=lake,
+        rows=[row_of(one, label_of[one.image.name]) for one in results],
+        gallery=[shown(one, row_of(one, label_of[one.image.name]), scale) for one in best],
+        explained=[explained(one, row_of(one, label_of[one.image.name]), scale) for one in best[:n_in_full]],
+        scale=scale,
+        control=Control(random_control(lake, images, known, 9), len(images)),
+        when=WHEN,
+        folders=Folders("good parts", "new"),
+        notes=[f"Skipped: {HOSTILE}"],
+    )
