@@ -9,7 +9,7 @@ from dashboard.components.samples import sample_cards
 from dashboard.services.analysis import hook_points_to_compute
 from dashboard.services.models import model
 from dashboard.session import current
-from dashboard.views.images.adding import add_images
+from dashboard.views.images.adding import add_images, watch_reading
 from dashboard.views.images.gallery import normal_images, test_images
 from dashboard.views.images.project import open_project, project
 from dashboard.views.images.question import ask, start_over
@@ -29,7 +29,7 @@ if workspace.is_empty:
     sample_cards("explain")
     st.subheader("Or with your own images", anchor=False)
 
-if not is_read_only:
+if not is_read_only and not watch_reading():
     add_images()
 if not workspace.is_empty:
     try:

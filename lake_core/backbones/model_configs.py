@@ -138,12 +138,12 @@ def _refuse_unknown(spec: str, path: Path, config: dict[str, Any]) -> None:
             key, value = _found_at((part, *first["loc"]), config)
             if first["type"] == "extra_forbidden":
                 raise BackboneError(
-                    f"{spec}: {path} has {key}, which is not among the keys that are read: it could make a library run "
+                    f"{spec}: {path} has {key:.200}, which is not among the keys that are read: it could make a library run "
                     "a model's own Python, which is never done; remove it if the model works without."
                 ) from None
             reason = str(first["msg"]).removeprefix("Value error, ")
             raise BackboneError(
-                f"{spec}: {key} in {path} is {value!r:.80}, which is not accepted ({reason}); mend the file."
+                f"{spec}: {key:.200} in {path} is {value!r:.80}, which is not accepted ({reason}); mend the file."
             ) from None
 
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from PIL import Image
 
-from lake_core.data.datasets import MAX_DATASET_BYTES, Dataset, Example, free_path
+from lake_core.data.datasets import MAX_DATASET_BYTES, Dataset, Example, FreePaths
 from lake_core.data.images import InputImage, read_image
 from lake_core.data.labels import safe_path
 from lake_core.data.masks import read_mask
@@ -143,13 +143,8 @@ def _saved(examples: Sequence[Example], files: dict[str, bytes]) -> tuple[SavedI
 
 def _names(names: Iterable[str]) -> list[str]:
     """Names as a manifest may have them, each once."""
-    taken: set[PurePosixPath] = set()
-    found = []
-    for name in names:
-        path = free_path(safe_path(printable(name)), taken)
-        taken.add(path)
-        found.append(path.as_posix())
-    return found
+    paths = FreePaths()
+    return [paths.take(safe_path(printable(name))).as_posix() for name in names]
 
 
 def _png(image: InputImage) -> tuple[str, bytes]:
