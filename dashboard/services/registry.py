@@ -36,8 +36,10 @@ def n_bytes(snapshots: Iterable[Snapshot]) -> int:
     for snapshot in snapshots:
         for workspace in (snapshot.workspace, snapshot.arrived):
             for example in (*workspace.normals, *workspace.tests):
-                parts = (example.image.rgb, example.image.encoded, example.mask)
-                held |= {id(part): memoryview(part).nbytes for part in parts if part is not None}
+                image = example.image
+                held[id(image.rgb)] = image.rgb.nbytes
+                held[id(image.encoded)] = len(image.encoded or b"")
+                held[id(example.mask)] = 0 if example.mask is None else example.mask.nbytes
     return sum(held.values())
 
 

@@ -184,7 +184,7 @@ def read_members(
 
     placed = [_with_role(item, role) for item in arrange(readers)]
     problems.extend(_remarks(placed))
-    if not problems and all(item.role.role == "ignored" for item in placed):
+    if not problems and all(item.role.role in ("ignored", "mask") for item in placed):
         problems.append(f"No images were found in {name}: give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
     n_bad = sum(item.role.role == "normal" and label_of(item.path)[0] == "defective" for item in placed)
     if n_bad:

@@ -75,7 +75,7 @@ def checked_load(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
     except MemoryError as error:
-        raise ImageError(f"{name} takes more memory to decode than there is: reduce it, or save it as PNG.") from error
+        raise ImageError(f"{name} needs more memory than there is: reduce it.") from error
     except Exception as error:  # as above: OSError, SyntaxError, struct.error, zlib.error, ...
         raise ImageError(_damaged(name, error)) from error
     return image

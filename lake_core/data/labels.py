@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath, PurePosixPath
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from lake_core.types import Label
 
@@ -53,11 +53,11 @@ class Placed:
     masks: tuple[PurePosixPath, ...] = ()
 
 
-def natural_key(path: PurePath) -> tuple[list[str | int], str]:
-    """Sorts 2.png before 10.png, whatever the case of letters."""
+def natural_key(path: PurePath) -> tuple[list[str | tuple[int, str]], str]:
+    """Sorts 2.png before 10.png, whatever the case of letters and however many digits."""
     text = path.as_posix()
-    pieces: list[str | int] = re.split(r"(\d+)", text.lower())  # what is no number and what is one, in turn
-    pieces[1::2] = map(int, pieces[1::2])
+    pieces: list[Any] = re.split(r"([0-9]+)", text.lower())  # what is no number and what is one, in turn
+    pieces[1::2] = [(len(digits), digits) for digits in (number.lstrip("0") for number in pieces[1::2])]
     return pieces, text
 
 
@@ -73,9 +73,21 @@ def is_image_name(path: PurePath) -> bool:
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """A name from an upload or archive as a relative path that does not climb: '../', drives and roots are dropped."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..") and part[1:] != ":"]
+    """A name from an upload or archive as a relative path that does not climb: '../', drives and roots are dropped.
+
+    What cannot be printed, such as a line break, is replaced.
+    """
+    parts = [
+        part
+        for part in printable(name).replace("\\", "/").split("/")
+        if part not in ("", ".", "..") and part[1:] != ":"
+    ]
     return PurePosixPath(*parts) if parts else PurePosixPath("image")
+
+
+def printable(text: str) -> str:
+    """A text in which what cannot be printed or encoded is replaced."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def role_of(path: PurePosixPath) -> Role:

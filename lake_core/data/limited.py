@@ -52,7 +52,7 @@ def is_light(files: Iterable[tuple[str, bytes]]) -> bool:
 
 
 def _pixels(data: bytes) -> int:
-    """Pixels that a file says it has, and that would be decoded; more than is light for what has to be looked through."""
+    """Pixels that a file says it has and that would be decoded; too many where it would have to be looked through."""
     if data.startswith((b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"PK")):
         return LIGHT_PIXELS + 1
     try:

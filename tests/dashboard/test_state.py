@@ -130,7 +130,9 @@ def test_images_are_bounded_by_bytes_and_who_left_makes_room() -> None:
     late = registry.create()
     registry.keep(late, workspace=part(3))
     assert [registry.find(number) is not None for number in (*numbers, late)] == [True, False, True, True]
-    with pytest.raises(LakeError, match=r"^Your images would take more than the 0\.0001 GB of memory .* fewer or smaller"):
+    with pytest.raises(
+        LakeError, match=r"^Your images would take more than the 0\.0001 GB of memory .* fewer or smaller"
+    ):
         registry.keep(late, workspace=part(4, 200))
     held = registry.find(late)
     assert held is not None

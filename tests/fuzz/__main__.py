@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="after which no more are begun")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", metavar="SEED:NUMBER", help="one input again")
-    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir()) / "lake-fuzz", help="for failing inputs")
+    parser.add_argument(
+        "--out", type=Path, default=Path(tempfile.gettempdir()) / "lake-fuzz", help="for failing inputs"
+    )
     given = parser.parse_args(arguments)
     seed, numbers = given.seed, list(range(given.count))
     if given.only:
@@ -51,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def summary(seed: int, found: Iterable[Outcome]) -> list[str]:
     """A line for each kind: how many were taken and refused, the slowest, and the greatest."""
-    lines = [f"{'kind':<10}{'inputs':>8}{'taken':>8}{'refused':>9}{'faults':>8}{'slowest':>20}{'most memory':>24}  warned"]
+    lines = [
+        f"{'kind':<10}{'inputs':>8}{'taken':>8}{'refused':>9}{'faults':>8}{'slowest':>20}{'most memory':>24}  warned"
+    ]
     held = list(found)
     for kind in KINDS:
         own = [outcome for outcome in held if kind_of(outcome.number) == kind]

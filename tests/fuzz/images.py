@@ -59,11 +59,7 @@ def sources() -> dict[str, bytes]:
     whole = Image.fromarray(rng.integers(0, 2**20, (SIZE[1], SIZE[0]), dtype=np.int32))
     modes = {mode: rgb.convert(mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK")}
     modes |= {"I;16": wide, "F": real, "I": whole}
-    found = {
-        f"{form} {mode}": _encoded(modes[mode], form)
-        for form, taken in MODES.items()
-        for mode in taken.split()
-    }
+    found = {f"{form} {mode}": _encoded(modes[mode], form) for form, taken in MODES.items() for mode in taken.split()}
     found |= {
         f"tiff RGB {way}": _encoded(rgb, "tiff", compression=way)
         for way in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")

@@ -11,7 +11,17 @@ from tests.core.data.folders import MVTEC, write
 from tests.fuzz.mutations import TEXTS, pick, spoiled, spoiled_text
 
 NAME = "labels.csv"
-HEADS = ("path,label", "path;label", "image,class,split", "label,path", "name,kind", "a,b", "", "path", "path,path,label")
+HEADS = (
+    "path,label",
+    "path;label",
+    "image,class,split",
+    "label,path",
+    "name,kind",
+    "a,b",
+    "",
+    "path",
+    "path,path,label",
+)
 PATHS = ("test/good/000.png", "test/crack/001.png", "001.png", "000.png", "train/good/000.png", "test\\hole\\000.png")
 LABELS = ("good", "defective", "0", "1", "crack", "true", "", " Scratch ", "ng")
 

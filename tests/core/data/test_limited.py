@@ -1,4 +1,4 @@
-"""Images decoded in a process with limits: what breaks it, hangs or takes too much is named, and the others are read."""
+"""Images decoded in a process with limits: what breaks it, hangs or takes too much is named, others are read."""
 
 import os
 import signal
@@ -37,8 +37,8 @@ def test_images_and_masks_are_those_that_this_process_would_decode() -> None:
         assert one.image.encoded == other.image.encoded
         assert np.array_equal(one.image.rgb, other.image.rgb)
         assert one.label == other.label
-        assert (one.mask is None) == (other.mask is None)
-        assert one.mask is None or np.array_equal(one.mask, other.mask)
+        masks = [mask.tolist() for mask in (one.mask, other.mask) if mask is not None]
+        assert masks[:1] == masks[1:]
     assert done == [(n, 7) for n in range(1, 8)]
 
 
@@ -64,7 +64,7 @@ def test_what_takes_too_long_is_stopped_and_the_next_image_is_read() -> None:
 
 def test_memory_is_refused_beyond_the_limit_and_the_next_image_is_read() -> None:
     with limited(Limits(n_bytes=100_000_000)) as decode:
-        with pytest.raises(ImageError, match=r"^big\.png takes more memory to decode than there is"):
+        with pytest.raises(ImageError, match=r"^big\.png needs more memory than there is"):
             decode(given(encoded(Image.new("RGB", (7000, 7000)), "JPEG"), "big.png"))
         assert decode(given(png(2))).image.size == (32, 24)
 
