@@ -3,6 +3,7 @@
 # make test       everything that .ci/run checks
 # make test-all   the same with the arithmetic on every model family
 # make bench      speed and memory, as ratios to the bare network
+# make fuzz       12,000 malformed inputs, ten minutes; SEED=1 takes others, ONLY=SEED:NUMBER one again
 # make measured   the figures on the cards of the samples
 # make screenshots, make samples, make lint
 
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM_ON_DEBIAN = apt-get update -qq && apt-get install -y -qq chromium
 
-.PHONY: demo dashboard test test-all test-computing test-walks test-ray lint bench screenshots samples measured chromium clean
+.PHONY: demo dashboard test test-all test-computing test-walks test-ray lint bench fuzz soak screenshots samples measured chromium clean
 
 demo: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard --sample hazelnut
@@ -34,7 +35,7 @@ test: lint chromium
 	$(BIN)/coverage report --include='dashboard/*' --fail-under=90
 
 test-computing:
-	$(PYTEST) tests/core tests/dashboard --ignore=$(RAY) -n 2 --dist worksteal $(FAMILIES)
+	$(PYTEST) tests/core tests/dashboard tests/fuzz --ignore=$(RAY) -n 2 --dist worksteal $(FAMILIES)
 
 test-walks:
 	$(PYTEST) tests/e2e
@@ -53,6 +54,9 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/benchmarks -q
+
+fuzz: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seed $(or $(SEED),0) $(if $(ONLY),--only $(ONLY))
 
 screenshots: $(VENV)/installed-dev chromium
 	$(BIN)/python -m tests.e2e.take_screenshots --out assets/screenshots

@@ -9,7 +9,7 @@ from functools import cache
 from numpy.random import Generator
 
 from lake_core.data.datasets import read_members
-from tests.core.data.folders import MVTEC, mask_png, png, zipped
+from tests.core.data.folders import MVTEC, mask_png, png
 from tests.fuzz import images
 from tests.fuzz.kinds import check_sentence
 from tests.fuzz.mutations import TEXTS, pick, spoiled, spoiled_text
@@ -39,7 +39,7 @@ BOMB_BYTES = 190_000_000
 
 
 def valid() -> bytes:
-    return zipped(MVTEC)
+    return packed(MVTEC)
 
 
 def make(rng: Generator) -> bytes:
@@ -61,16 +61,25 @@ def run(data: bytes) -> None:
     assert dataset.normals or dataset.tests or dataset.problems, "nothing was read, and nothing is said of it"
 
 
+def packed(files: dict[str, bytes], way: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive of files, the same bytes at any time."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name), data, way)
+    return buffer.getvalue()
+
+
 @cache
 def bomb() -> bytes:
     """An image of 190 MB of zeros, several times."""
-    return zipped({f"normal/{i}.png": bytes(BOMB_BYTES) for i in range(4)})
+    return packed({f"normal/{i}.png": bytes(BOMB_BYTES) for i in range(4)})
 
 
 @cache
 def many(n_entries: int) -> bytes:
     """An archive of very many small files."""
-    return zipped({f"test/{i}.png": b"x" for i in range(n_entries)})
+    return packed({f"test/{i}.png": b"x" for i in range(n_entries)})
 
 
 def _packed(rng: Generator) -> bytes:
@@ -97,7 +106,7 @@ def _content(rng: Generator) -> bytes:
         case 3:
             return mask_png(int(rng.integers(24)))
         case 4:
-            return zipped({"normal/1.png": png(1)})
+            return packed({"normal/1.png": png(1)})
         case _:
             return pick(rng, TEXTS).encode("utf-8", "replace")
 

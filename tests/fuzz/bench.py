@@ -75,7 +75,8 @@ def outcomes(seed: int, numbers: Sequence[int], n_processes: int) -> Iterator[Ou
         RuntimeError: if a process cannot begin, or refuses what is valid.
     """
     waiting = list(reversed(numbers))
-    workers = [_Worker(seed) for _ in range(min(n_processes, len(waiting)))]
+    kinds = sorted({kind_of(number).name for number in numbers})
+    workers = [_Worker(seed, kinds) for _ in range(min(n_processes, len(waiting)))]
     try:
         while waiting or any(worker.number is not None for worker in workers):
             for worker in workers:
@@ -95,9 +96,9 @@ def outcomes(seed: int, numbers: Sequence[int], n_processes: int) -> Iterator[Ou
 class _Worker:
     """A process that tries inputs, begun anew when it dies."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, kinds: Sequence[str]) -> None:
         self.number: int | None = None
-        self._seed = seed
+        self._seed, self._kinds = seed, kinds
         self._start()
 
     def begin(self, number: int) -> None:
@@ -138,7 +139,7 @@ class _Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.answers, theirs = context.Pipe()
-        self._process: Any = context.Process(target=_work, args=(self._seed, theirs), daemon=True)
+        self._process: Any = context.Process(target=_work, args=(self._seed, self._kinds, theirs), daemon=True)
         self._process.start()
         theirs.close()
         try:
@@ -148,10 +149,10 @@ class _Worker:
             raise RuntimeError("A process that tries inputs could not begin: what it says stands above.") from None
 
 
-def _work(seed: int, answers: Connection) -> None:
+def _work(seed: int, kinds: Sequence[str], answers: Connection) -> None:
     """Tries inputs as they are named, after a sound one of each kind, which loads whatever they need."""
     _quiet()
-    for kind in KINDS:
+    for kind in (kind for kind in KINDS if kind.name in kinds):
         assert refusal(kind, kind.module.valid()) is None, f"a sound input of {kind.name} is refused"
     with suppress(OSError, ValueError):
         room = _address_space() + _ROOM

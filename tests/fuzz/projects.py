@@ -1,7 +1,6 @@
 """Project files: manifests with wrong values, hostile paths and versions, files that lack or lie, damaged bytes."""
 
 import json
-import zipfile
 from functools import cache
 from typing import Any
 
@@ -10,13 +9,13 @@ from numpy.random import Generator
 from dashboard.services.projects import as_snapshot
 from lake_core.projects.project import sha256_of
 from lake_core.projects.project_file import project_bytes, read_project
-from tests.core.projects.cases import entries, packed, project
+from tests.core.projects.cases import entries, project
 from tests.fuzz import images
+from tests.fuzz.archives import WAYS, packed
 from tests.fuzz.mutations import TEXTS, pick, spoiled, spoiled_json, spoiled_text
 
 NAME = "project"
 """In the file's name, and in sentences on what is in it."""
-WAYS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
 
 
 @cache
