@@ -4,6 +4,7 @@
 # make test-all   the same with the arithmetic on every model family
 # make bench      speed and memory, as ratios to the bare network
 # make fuzz       12,000 malformed inputs, ten minutes; SEED=1 takes others, ONLY=SEED:NUMBER one again
+# make soak       eight browsers and 150 cycles on one server; BROWSERS=2 CYCLES=10 is a short one
 # make measured   the figures on the cards of the samples
 # make screenshots, make samples, make lint
 
@@ -57,6 +58,9 @@ bench: $(VENV)/installed-dev
 
 fuzz: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seed $(or $(SEED),0) $(if $(ONLY),--only $(ONLY))
+
+soak: $(VENV)/installed-dev chromium
+	MALLOC_ARENA_MAX=2 $(BIN)/python -m tests.e2e.soak --browsers $(or $(BROWSERS),8) --cycles $(or $(CYCLES),150)
 
 screenshots: $(VENV)/installed-dev chromium
 	$(BIN)/python -m tests.e2e.take_screenshots --out assets/screenshots

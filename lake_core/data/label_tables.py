@@ -148,5 +148,5 @@ def _rows(table: Path, needed: Iterable[str]) -> list[dict[str, str]]:
 def _column(rows: Sequence[dict[str, str]], names: Sequence[str], table: Path) -> str:
     found = next((name for name in names if name in rows[0]), None)
     if found is None:
-        raise DatasetError(f"{table} has no column {names[0]}: its columns are {', '.join(rows[0])}.")
+        raise DatasetError(f"{table} has no column {names[0]}: its columns are {printable(', '.join(rows[0]))}.")
     return found
