@@ -1,7 +1,7 @@
 """Many visitors on one server for a long time: `python -m tests.e2e.soak --browsers 8 --cycles 150`.
 
-A cycle is a visitor who comes, opens the sample or brings images, runs the network, looks at four pages, and leaves. What
-the page Results says must be what it said to the only visitor of a fresh server.
+A cycle is a visitor who comes, opens the sample or brings images, runs the network, looks at four pages, and leaves.
+What the page Results says must be what it said to the only visitor of a fresh server.
 """
 
 import argparse
