@@ -4,6 +4,8 @@
 # make test-all   the same with the arithmetic on every model family
 # make bench      speed and memory, as ratios to the bare network
 # make bench-peers  the same images with anomalib's PatchCore, in turn
+# make fuzz       12,000 malformed inputs, ten minutes; SEED=1 takes others, ONLY=SEED:NUMBER one again
+# make soak       eight browsers and 150 cycles on one server; BROWSERS=2 CYCLES=10 is a short one
 # make measured   the figures on the cards of the samples
 # make screenshots, make samples, make lint
 
@@ -13,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM_ON_DEBIAN = apt-get update -qq && apt-get install -y -qq chromium
 
-.PHONY: demo dashboard test test-all test-computing test-walks test-ray lint bench bench-peers screenshots samples measured chromium clean
+.PHONY: demo dashboard test test-all test-computing test-walks test-ray lint bench bench-peers fuzz soak screenshots samples measured chromium clean
 
 demo: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard --sample hazelnut
@@ -35,7 +37,7 @@ test: lint chromium
 	$(BIN)/coverage report --include='dashboard/*' --fail-under=90
 
 test-computing:
-	$(PYTEST) tests/core tests/dashboard --ignore=$(RAY) -n 2 --dist worksteal $(FAMILIES)
+	$(PYTEST) tests/core tests/dashboard tests/fuzz --ignore=$(RAY) -n 2 --dist worksteal $(FAMILIES)
 
 test-walks:
 	$(PYTEST) tests/e2e
@@ -58,6 +60,12 @@ bench: $(VENV)/installed-dev
 bench-peers: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[peers]'
 	$(BIN)/python -m tests.benchmarks.peers
+
+fuzz: $(VENV)/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seed $(or $(SEED),0) $(if $(ONLY),--only $(ONLY))
+
+soak: $(VENV)/installed-dev chromium
+	MALLOC_ARENA_MAX=2 $(BIN)/python -m tests.e2e.soak --browsers $(or $(BROWSERS),8) --cycles $(or $(CYCLES),150)
 
 screenshots: $(VENV)/installed-dev chromium
 	$(BIN)/python -m tests.e2e.take_screenshots --out assets/screenshots

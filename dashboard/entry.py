@@ -16,6 +16,7 @@ from dashboard.services import registry
 from dashboard.services.cache import pinned
 from dashboard.session import current
 from dashboard.views.explain import alone
+from dashboard.views.images.adding import take_finished
 from lake_core.data.data_root import data_root
 from lake_core.errors import LakeError
 from lake_core.projects.project_file import read_project
@@ -103,6 +104,7 @@ def _begin(sample: str | None, project: str | None, arguments: Sequence[str]) ->
                 take_sample(sample)
         except LakeError as error:
             here.say([str(error)])
+    take_finished()
 
 
 def _pages(first: str) -> dict[str, dict[str, StreamlitPage]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
-from lake_core.data.datasets import Dataset, Example, free_path
+from lake_core.data.datasets import Dataset, Example, FreePaths
 from lake_core.data.images import InputImage
 from lake_core.types import Label
 
@@ -100,7 +100,7 @@ def identities(examples: Iterable[Example]) -> Contents:
 
 def _joined(held: tuple[Example, ...], added: Iterable[Example], side: str, notices: list[str]) -> tuple[Example, ...]:
     by_content = {example.image.sha256: example for example in held}
-    names = {PurePosixPath(example.image.name) for example in held}
+    paths = FreePaths(PurePosixPath(example.image.name) for example in held)
     for example in added:
         same = by_content.get(example.image.sha256)
         if same is not None:
@@ -108,7 +108,6 @@ def _joined(held: tuple[Example, ...], added: Iterable[Example], side: str, noti
         elif len(by_content) >= MAX_IMAGES:
             notices.append(f"{example.image.name}: left out; the dashboard holds at most {MAX_IMAGES} {side} images.")
         else:
-            name = free_path(PurePosixPath(example.image.name), names)
-            names.add(name)
+            name = paths.take(PurePosixPath(example.image.name))
             by_content[example.image.sha256] = replace(example, image=replace(example.image, name=str(name)))
     return tuple(by_content.values())

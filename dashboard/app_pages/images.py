@@ -10,7 +10,7 @@ from dashboard.services.access import is_demo
 from dashboard.services.analysis import hook_points_to_compute
 from dashboard.services.models import model
 from dashboard.session import current
-from dashboard.views.images.adding import add_images
+from dashboard.views.images.adding import add_images, watch_reading
 from dashboard.views.images.gallery import normal_images, test_images
 from dashboard.views.images.project import open_project, project
 from dashboard.views.images.question import ask, start_over
@@ -36,7 +36,7 @@ if workspace.is_empty:
     if not is_demo():
         st.subheader("Or with your own images", anchor=False)
 
-if not (is_read_only or is_demo()):
+if not (is_read_only or is_demo() or watch_reading()):
     add_images()
 if not workspace.is_empty:
     try:

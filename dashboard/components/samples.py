@@ -93,11 +93,11 @@ def _open(name: str, page_after: str) -> None:
         here.say(["Your upload still waits for an answer: say first what becomes of it."])
         here.go_to = "images"
         return
-    if here.workspace.holds_more_than(sample(here.workspace.sample or name), labels_count=True):
-        here.arrived, _ = Workspace(sample=name).with_added(sample(name))
-        here.go_to = "images"
-        return
     try:
+        if here.workspace.holds_more_than(sample(here.workspace.sample or name), labels_count=True):
+            here.arrived, _ = Workspace(sample=name).with_added(sample(name))
+            here.go_to = "images"
+            return
         take_sample(name)
     except LakeError as reason:
         here.say([str(reason)])

@@ -21,9 +21,9 @@ from lake_core.errors import LakeError
 from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol
 from lake_core.types import Progress
 
-Lane = Literal["page", "ahead", "evaluation", "download"]
-"""Work beside a page takes seconds, an evaluation or a download minutes; work ahead is for what a visitor may look at
-next. In each lane one job runs at a time."""
+Lane = Literal["page", "ahead", "evaluation", "download", "upload"]
+"""Work beside a page takes seconds, an evaluation, a download or large uploads minutes; work ahead is for what a
+visitor may look at next. In each lane one job runs at a time."""
 Status = Literal["running", "cancelling", "done", "cancelled", "failed"]
 THREADS = "lake-"
 """What the names of the threads begin with."""
@@ -182,6 +182,11 @@ class Jobs:
         """The job that a session began last in a lane."""
         with self._lock:
             return self._latest.get((lane, owner))
+
+    def owners(self, lane: Lane) -> list[str]:
+        """The sessions that have a job in a lane."""
+        with self._lock:
+            return [owner for own_lane, owner in self._latest if own_lane == lane]
 
     def forget(self, owner: str, lane: Lane = "page") -> None:
         """Drops the owner's latest job in a lane, so that the same is begun anew."""

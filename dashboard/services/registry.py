@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,21 +12,44 @@ from streamlit import runtime
 from dashboard.services.access import is_demo
 from dashboard.services.autosave import autosave
 from dashboard.services.snapshot import Snapshot
+from lake_core.backbones.process import total_memory
 from lake_core.errors import LakeError
 from lake_core.projects.store import new_identity
 
 FULL = (
-    "The server has no room for more images: all places are taken by visitors who are here now. "
+    "The server has no room for more images: all of it is taken by visitors who are here now. "
     "Nothing was added; try again when one of them has left."
 )
+TOO_MUCH = (
+    "Your images would take more than the {:g} GB of memory that this server has for one visitor. Nothing was added; "
+    "bring fewer or smaller ones."
+)
+MAX_BYTES, MAX_BYTES_OF_ONE = 4_000_000_000, 2_500_000_000
+"""Images of all visitors, and of one, who may bring as much as a data set may have (MAX_DATASET_BYTES)."""
+MEMORY_SHARE = 0.25
+"""Of the memory that the server may use, for the images of its visitors."""
+
+
+def n_bytes(snapshots: Iterable[Snapshot]) -> int:
+    """Bytes of the images and masks of snapshots, those that wait for an answer included; what several hold, such as a
+    sample, is counted once."""
+    held: dict[int, int] = {}
+    for snapshot in snapshots:
+        for workspace in (snapshot.workspace, snapshot.arrived):
+            for example in (*workspace.normals, *workspace.tests):
+                image = example.image
+                held[id(image.rgb)] = image.rgb.nbytes
+                held[id(image.encoded)] = len(image.encoded or b"")
+                held[id(example.mask)] = 0 if example.mask is None else example.mask.nbytes
+    return sum(held.values())
 
 
 class Registry:
     """The snapshots of all sessions of this server.
 
-    Only those with images take room. When that is full, the one used longest ago is forgotten among those that no
-    browser shows any more; a visitor who is here keeps theirs. Snapshots without images are settings only: many are
-    kept, so that a reload finds them.
+    Only those with images take room: a place, and as many bytes as their images have. When either is used up, the one
+    used longest ago is forgotten among those that no browser shows any more; a visitor who is here keeps theirs.
+    Snapshots without images are settings only: many are kept, so that a reload finds them.
     """
 
     def __init__(
@@ -35,6 +58,7 @@ class Registry:
         on_change: Callable[[str, Snapshot], None] = lambda number, snapshot: None,
         max_with_images: int = 32,
         max_without: int = 1000,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         """
         Args:
@@ -42,9 +66,10 @@ class Registry:
             on_change: Told of each change of a snapshot.
             max_with_images: Snapshots with images held at once.
             max_without: Snapshots without images held at once.
+            max_bytes: Of the images of all snapshots; one alone may have MAX_BYTES_OF_ONE at most.
         """
         self._is_connected, self._on_change = is_connected, on_change
-        self._max_with, self._max_without = max_with_images, max_without
+        self._max_with, self._max_without, self._max_bytes = max_with_images, max_without, max_bytes
         self._held: OrderedDict[str, Snapshot] = OrderedDict()
         self._shown: dict[str, str] = {}  # Streamlit's session -> number of the snapshot that it shows
         self._lock = threading.Lock()
@@ -79,38 +104,44 @@ class Registry:
         """Changes a snapshot, or begins it.
 
         Raises:
-            LakeError: if it would be one more with images than there is room for; then nothing changes.
+            LakeError: if there is no room for its images; then nothing changes.
         """
         with self._lock:
-            changed = replace(self._held.get(number, Snapshot()), **changes)
-            if not changed.workspace.is_empty:
-                self._make_room(number)
+            before = self._held.get(number, Snapshot())
+            changed = replace(before, **changes)
+            if changed.n_images and (changed.workspace, changed.arrived) != (before.workspace, before.arrived):
+                self._make_room(number, changed)
             self._held[number] = changed
             self._held.move_to_end(number)
-            without = [one for one, snapshot in self._held.items() if snapshot.workspace.is_empty]
+            without = [one for one, snapshot in self._held.items() if not snapshot.n_images]
             for one in without[: -self._max_without]:
                 del self._held[one]
         if changes:
             self._on_change(number, changed)
 
-    def _make_room(self, number: str) -> None:
-        """Forgets snapshots with images until there is room for the one of that number."""
-        others = [one for one, snapshot in self._held.items() if one != number and not snapshot.workspace.is_empty]
-        n_over = len(others) + 1 - self._max_with
-        if n_over <= 0:
-            return
+    def _make_room(self, number: str, changed: Snapshot) -> None:
+        """Forgets snapshots with images until there is room for the one of that number as it will be."""
+        most = min(self._max_bytes, MAX_BYTES_OF_ONE)
+        if n_bytes([changed]) > most:
+            raise LakeError(TOO_MUCH.format(round(most / 1e9, 4)))
+        kept = {one: snapshot for one, snapshot in self._held.items() if one != number and snapshot.n_images}
         here = {shown for session, shown in self._shown.items() if self._is_connected(session)}
-        gone = [one for one in others if one not in here][:n_over]
-        if len(gone) < n_over:
-            raise LakeError(FULL)
-        for one in gone:
+        gone = [one for one in kept if one not in here]
+        forgotten = []
+        while len(kept) >= self._max_with or n_bytes([changed, *kept.values()]) > self._max_bytes:
+            if not gone:
+                raise LakeError(FULL)
+            forgotten.append(gone.pop(0))
+            del kept[forgotten[-1]]
+        for one in forgotten:
             del self._held[one]
 
 
 @st.cache_resource(show_spinner=False)
 def registry() -> Registry:
     """What this server keeps for its visitors."""
-    return Registry(is_connected) if is_demo() else Registry(is_connected, autosave().note)
+    on_change = (lambda number, snapshot: None) if is_demo() else autosave().note
+    return Registry(is_connected, on_change, max_bytes=int(MEMORY_SHARE * total_memory()))
 
 
 def is_connected(session: str) -> bool:

@@ -28,3 +28,8 @@ class Snapshot:
     notes: Mapping[Pin, Note] = field(default_factory=dict)
     own_threshold: float | None = None
     shared: str = ""
+
+    @property
+    def n_images(self) -> int:
+        """All images, those that wait for an answer included."""
+        return self.workspace.n_images + self.arrived.n_images

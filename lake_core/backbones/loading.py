@@ -6,7 +6,7 @@ safetensors, or PyTorch files read with `weights_only=True`. Nothing is register
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from torch import Tensor
 from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, hub_file, weights_on_hub
 from lake_core.backbones.intact import check_finite, check_shipped
 from lake_core.backbones.libraries import open_clip
-from lake_core.backbones.model_configs import read_config
+from lake_core.backbones.model_configs import least_parameters, read_config
 from lake_core.backbones.registry import SHIPPED, Source, own_path, parse_spec, pretrained_cfg
 from lake_core.config import Normalise, Recommended
 from lake_core.data.samples import assets_folder
@@ -122,6 +122,7 @@ def _from_folder(spec: str, folder: Path, image_size: int | None) -> Loaded:
     if not any(path.suffix in (".safetensors", ".bin", ".pth") for path in folder.iterdir()):
         raise BackboneError(f"{spec}: {folder} holds no weights; put {WEIGHTS_NAMES[0]} beside {CONFIG_NAME}.")
     model_cfg = config["model_cfg"]
+    _refuse_oversized(spec, model_cfg, [path for path in folder.iterdir() if path.suffix in _WEIGHTS])
     model = _create(spec, f"local-dir:{folder}", model_cfg, image_size)
     return Loaded(model, tokenizer(spec, model_cfg, folder), config["preprocess_cfg"], _read_hints(spec, folder))
 
@@ -132,6 +133,7 @@ def _from_files(spec: str, weights: Path, config_path: Path, image_size: int | N
     if weights.suffix not in _WEIGHTS:
         raise BackboneError(f"{spec}: {weights.name} is not a weights file; use one of {', '.join(_WEIGHTS)}.")
     config = read_config(spec, config_path)
+    _refuse_oversized(spec, config["model_cfg"], [weights])
     with _as_folder(weights, config) as folder:
         model = _create(spec, f"local-dir:{folder}", config["model_cfg"], image_size)
     tokenize = tokenizer(spec, config["model_cfg"], None)
@@ -184,6 +186,16 @@ def _create(spec: str, name: str, model_cfg: dict[str, Any], image_size: int | N
     if spec not in SHIPPED:
         check_finite(spec, model)
     return model.eval().requires_grad_(False)
+
+
+def _refuse_oversized(spec: str, model_cfg: dict[str, Any], weights: Iterable[Path]) -> None:
+    """Refuses a network that is larger than its weights before it is made, which could take all memory."""
+    n_bytes = sum(path.stat().st_size for path in weights)
+    if least_parameters(model_cfg) > n_bytes:
+        raise BackboneError(
+            f"{spec}: the weights do not fit the configuration, which names a network of more numbers than they have "
+            f"bytes ({n_bytes:,}); use the configuration that they were trained with."
+        )
 
 
 def _has_positions(vision_cfg: dict[str, Any]) -> bool:

@@ -109,7 +109,11 @@ def read_config(spec: str, path: Path) -> dict[str, Any]:
         raise BackboneError(f"{spec}: {path} is not valid JSON ({error}); mend the file.") from None
     model_cfg = config.get("model_cfg") if isinstance(config, dict) else None
     parts = [model_cfg.get(key) for key in ("vision_cfg", "text_cfg")] if isinstance(model_cfg, dict) else [None]
-    if "embed_dim" not in (model_cfg or {}) or not all(isinstance(part, dict) for part in parts):
+    if (
+        not isinstance(model_cfg, dict)
+        or "embed_dim" not in model_cfg
+        or not all(isinstance(part, dict) for part in parts)
+    ):
         raise BackboneError(
             f"{spec}: {path} has no model_cfg with embed_dim, vision_cfg and text_cfg; use the file that open_clip "
             "writes when a model is pushed to the hub."
@@ -133,6 +137,24 @@ def read_config(spec: str, path: Path) -> dict[str, Any]:
     return config
 
 
+def least_parameters(model_cfg: dict[str, Any]) -> int:
+    """How many numbers a network has at least, as its configuration says: those of its attention and of its words.
+
+    Networks of timm and of transformers count as 0: their sizes are these libraries' own.
+    """
+    vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
+    found = 0 if vision.get("timm_model_name") else _of_attention(vision, width=768)
+    if not text.get("hf_model_name"):
+        found += _of_attention(text, width=512) + (text.get("vocab_size") or 0) * (text.get("width") or 512)
+    return found
+
+
+def _of_attention(cfg: dict[str, Any], width: int) -> int:
+    """Four square matrices a layer; 0 for a convolutional network, whose layers are a list."""
+    layers = cfg.get("layers", 12)
+    return layers * 4 * (cfg.get("width") or width) ** 2 if isinstance(layers, int) else 0
+
+
 def _refuse_unknown(spec: str, path: Path, config: dict[str, Any]) -> None:
     for part, allowed in _ALLOWED.items():
         try:
@@ -142,12 +164,12 @@ def _refuse_unknown(spec: str, path: Path, config: dict[str, Any]) -> None:
             key, value = _found_at((part, *first["loc"]), config)
             if first["type"] == "extra_forbidden":
                 raise BackboneError(
-                    f"{spec}: {path} has {key}, which is not among the keys that are read: it could make a library run "
-                    "a model's own Python, which is never done; remove it if the model works without."
+                    f"{spec}: {path} has {key:.200}, which is not among the keys that are read: it could make a "
+                    "library run a model's own Python, which is never done; remove it if the model works without."
                 ) from None
             reason = str(first["msg"]).removeprefix("Value error, ")
             raise BackboneError(
-                f"{spec}: {key} in {path} is {value!r:.80}, which is not accepted ({reason}); mend the file."
+                f"{spec}: {key:.200} in {path} is {value!r:.80}, which is not accepted ({reason}); mend the file."
             ) from None
 
 

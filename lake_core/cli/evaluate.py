@@ -1,5 +1,6 @@
 """What `lake evaluate` does: the few-shot protocol over data sets, printed as tables and written as JSON and CSV."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,12 @@ TITLES: dict[Metric, str] = {
     "pointing_game": "Pointing game",
     "covered_auroc": "Image AUROC with the defects covered",
 }
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
+"""Exit codes after Ctrl-C and after SIGTERM, as shells have them."""
+
+
+class _Termination(KeyboardInterrupt):
+    """What SIGTERM raises: whoever ends a run, the same is kept and said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +126,15 @@ def _opening(request: Request) -> Opening:
 
 @contextmanager
 def _interruption_reported(checkpoint: Checkpoint | None, n_categories: int) -> Iterator[None]:
-    """Turns Ctrl-C into one sentence that says how to resume."""
+    """Turns Ctrl-C and SIGTERM into one sentence that says how to resume."""
+
+    def terminate(*_: object) -> None:
+        raise _Termination
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if checkpoint is None:
             say("Stopped. Nothing was kept; with --json OUT a run can be resumed later.", err=True)
         else:
@@ -132,7 +143,9 @@ def _interruption_reported(checkpoint: Checkpoint | None, n_categories: int) -> 
                 f"{checkpoint.path}; resume with the same command and --resume.",
                 err=True,
             )
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(_TERMINATED if isinstance(error, _Termination) else _INTERRUPTED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Cell]]) -> None:

@@ -1,12 +1,12 @@
 """Data sets of images: folders in MVTec's layout or plain ones, uploads and archives, and the built-in samples."""
 
 import os
-from collections.abc import Callable, Container, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from lake_core.data.folders import REMEDY, Entry, categories, files_below, folde
 from lake_core.data.images import InputImage, duplicates, read_image
 from lake_core.data.labels import Placed, Role, arrange, is_hidden, is_image_name, label_of, role_of, safe_path
 from lake_core.data.masks import united_mask
-from lake_core.errors import DatasetError, LakeError
-from lake_core.types import Label
+from lake_core.errors import DatasetError, ImageError, LakeError
+from lake_core.types import Label, Progress, counted
 
 MAX_DATASET_BYTES = 2_000_000_000
 """Pixels, decoded and as they came, that one Dataset may hold; larger ones are walked with index_folder and
@@ -46,6 +46,28 @@ class Example:
     def __post_init__(self) -> None:
         if self.label not in ("good", "defective", None):
             raise ValueError(f"label is {self.label!r}; it must be 'good', 'defective' or None")
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """An image and its masks as they came: files, or their bytes.
+
+    Attributes:
+        name: Of the image, for messages.
+        masks: Name -> file; together they are its mask.
+    """
+
+    name: str
+    source: Path | bytes
+    masks: Mapping[str, Path | bytes]
+
+
+class Decoded(NamedTuple):
+    """An image with its mask, which is None where there is none or it cannot be used, as `problem` then says."""
+
+    image: InputImage
+    mask: np.ndarray | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,8 +139,25 @@ def read_side(given: Path, role: Literal["normal", "test"]) -> Dataset:
     return _read(root.name, placed, lambda path: root / path, folders_left_out(root, _ignored(placed)))
 
 
+def decoded(given: Given) -> Decoded:
+    """Decodes an image and its masks.
+
+    Raises:
+        ImageError: if the image cannot be used.
+    """
+    image = read_image(given.source, given.name, keep_encoded=True)
+    try:
+        return Decoded(image, united_mask(list(given.masks.values()), image.size, list(given.masks)))
+    except ImageError as error:
+        return Decoded(image, None, str(error))
+
+
 def read_members(
-    files: Iterable[tuple[str, bytes]], role: Literal["normal", "test"] | None = None, name: str = "upload"
+    files: Iterable[tuple[str, bytes]],
+    role: Literal["normal", "test"] | None = None,
+    name: str = "upload",
+    decode: Callable[[Given], Decoded] = decoded,
+    on_progress: Progress | None = None,
 ) -> Dataset:
     """Read uploaded files; ZIP archives among them are unpacked in memory, within limits.
 
@@ -127,14 +166,17 @@ def read_members(
     Args:
         files: (name, bytes); names may be relative paths. The files of `good.zip` count as lying in a folder `good`.
         role: What the images are for; None takes it from their paths. Masks are always recognised by their paths.
+        decode: Decodes an image or raises an ImageError, like `decoded`.
+        on_progress: Called with images done and in all; may raise to cancel.
     """
     problems: list[str] = []
+    paths = FreePaths()
     readers: dict[PurePosixPath, Callable[[], bytes]] = {}
     heads: dict[PurePosixPath, Callable[[], bytes]] = {}
     for file_name, data in files:
         path = safe_path(file_name)
         if path.suffix.lower() not in ARCHIVE_SUFFIXES:
-            path = free_path(path, readers)
+            path = paths.take(path)
             readers[path] = heads[path] = partial(bytes, data)
             continue
         try:
@@ -144,43 +186,50 @@ def read_members(
             continue
         problems.extend(archive.problems)
         for member in archive.members:
-            free = free_path(path.with_suffix("") / member, readers)
+            free = paths.take(path.with_suffix("") / member)
             readers[free], heads[free] = partial(archive.read, member), partial(archive.head, member)
 
     placed = [_with_role(item, role) for item in arrange(readers)]
     problems.extend(_remarks(placed, lambda path: heads[path]()))
-    if not problems and all(item.role.role == "ignored" for item in placed):
+    if not problems and all(item.role.role in ("ignored", "mask") for item in placed):
         problems.append(f"No images were found in {name}: give PNG, JPEG, WebP, BMP, TIFF or GIF files.")
     n_bad = sum(item.role.role == "normal" and label_of(item.path)[0] == "defective" for item in placed)
     if n_bad:
         problems.append(f"{_count(n_bad)} given as normal, but in folders named for defects: check them.")
-    return _read(name, placed, lambda path: readers[path](), problems)
+    return _read(name, placed, lambda path: readers[path](), problems, _Way(decode, on_progress))
+
+
+class _Way(NamedTuple):
+    """How images are decoded, and who is told how far it is."""
+
+    decode: Callable[[Given], Decoded] = decoded
+    on_progress: Progress | None = None
 
 
 def _read(
-    name: str, placed: Iterable[Placed], source: Callable[[PurePosixPath], Path | bytes], problems: Iterable[str]
+    name: str,
+    placed: Iterable[Placed],
+    source: Callable[[PurePosixPath], Path | bytes],
+    problems: Iterable[str],
+    way: _Way = _Way(),  # noqa: B008 (a constant)
 ) -> Dataset:
     """Decode what is placed, one file at a time, the normal images first."""
     remarks = list(problems)
     sides: dict[str, list[Example]] = {"normal": [], "test": []}
     n_bytes, n_over = 0, 0
-    for item in sorted(placed, key=lambda item: item.role.role != "normal"):
-        if item.role.role not in sides:
-            continue
+    taking_part = [item for item in placed if item.role.role in sides]
+    for item in counted(sorted(taking_part, key=lambda item: item.role.role != "normal"), way.on_progress):
         if n_bytes > MAX_DATASET_BYTES:
             n_over += 1
             continue
-        mask = None
         try:
-            image = read_image(source(item.path), item.path.as_posix(), keep_encoded=True)
+            found = way.decode(_given(item, source, remarks))
         except LakeError as error:
             remarks.append(str(error))
             continue
-        try:
-            sources, names = [source(path) for path in item.masks], [path.as_posix() for path in item.masks]
-            mask = united_mask(sources, image.size, names)
-        except LakeError as error:
-            remarks.append(str(error))
+        if found.problem:
+            remarks.append(found.problem)
+        image, mask = found.image, found.mask
         n_bytes += image.rgb.nbytes + len(image.encoded or b"") + (0 if mask is None else mask.nbytes)
         sides[item.role.role].append(Example(image, item.role.label, item.role.kind, mask))
     if n_over:
@@ -195,6 +244,17 @@ def _read(
                 f"its score says nothing about new images."
             )
     return Dataset(name, tuple(normals), tuple(tests), tuple(dict.fromkeys(remarks)))
+
+
+def _given(item: Placed, source: Callable[[PurePosixPath], Path | bytes], remarks: list[str]) -> Given:
+    """The files of an image; a mask that cannot be unpacked adds a remark, and all of the image's masks go with it."""
+    image = source(item.path)
+    try:
+        masks = {path.as_posix(): source(path) for path in item.masks}
+    except LakeError as error:
+        remarks.append(str(error))
+        masks = {}
+    return Given(item.path.as_posix(), image, masks)
 
 
 def _without_copies(examples: list[Example], remarks: list[str]) -> list[Example]:
@@ -217,10 +277,21 @@ def _with_role(item: Placed, role: Literal["normal", "test"] | None) -> Placed:
     return Placed(item.path, Role("test", *label_of(item.path)), item.masks)
 
 
-def free_path(path: PurePosixPath, taken: Container[PurePosixPath]) -> PurePosixPath:
-    """The path, numbered if another file has it: browsers send files of several folders without their folders."""
-    candidates = (path if n == 1 else path.with_name(f"{path.stem} ({n}){path.suffix}") for n in count(1))
-    return next(candidate for candidate in candidates if candidate not in taken)
+class FreePaths:
+    """Gives each file a path of its own: browsers send files of several folders without their folders."""
+
+    def __init__(self, taken: Iterable[PurePosixPath] = ()) -> None:
+        self._taken = set(taken)
+        self._tried: Counter[PurePosixPath] = Counter()  # that thousands of one name need no thousands of looks each
+
+    def take(self, path: PurePosixPath) -> PurePosixPath:
+        """The path, numbered if it is taken; from now on it is."""
+        free = path
+        while free in self._taken:
+            self._tried[path] += 1
+            free = path.with_name(f"{path.stem} ({self._tried[path] + 1}){path.suffix}")
+        self._taken.add(free)
+        return free
 
 
 def mask_folders(root: Path) -> list[Path]:

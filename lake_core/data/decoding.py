@@ -81,9 +81,8 @@ def decode(data: bytes, name: str, notes: list[str]) -> Image.Image:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError(f"{name} has more than {MAX_PIXELS:,} pixels: reduce or crop it.") from error
     checked_load(image, name)
-    n_frames = _n_frames(data, image.format)
-    if n_frames > 1:
-        notes.append(f"{name} has {n_frames} frames; the first one is used.")
+    if _has_several_frames(data, image.format):
+        notes.append(f"{name} has several frames; the first one is used.")
     return image
 
 
@@ -113,18 +112,19 @@ def checked_load(image: Image.Image, name: str) -> Image.Image:
     return image
 
 
-def _n_frames(data: bytes, format: str | None) -> int:
-    """Frames in a file, counted on a second handle: counting moves an image to another frame.
+def _has_several_frames(data: bytes, format: str | None) -> bool:
+    """Whether a file has more than one frame, seen on a second handle: looking moves an image to another frame.
 
-    If that frame cannot be read, the image would stay there.
+    If that frame cannot be read, the image would stay there. How many there are is not asked: they are counted by
+    reading them, and a file of 200 MB may have ten million.
     """
     if format == "MPO":  # a phone's JPEG with a preview or depth image behind it
-        return 1
+        return False
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as counted:
-            return int(getattr(counted, "n_frames", 1))
+        with Image.open(BytesIO(data), formats=FORMATS) as looked_at:
+            return bool(getattr(looked_at, "is_animated", False))
     except Exception:  # frames behind the first are broken; only the first is used
-        return 1
+        return False
 
 
 def _check_size(width: int, height: int, name: str) -> None:

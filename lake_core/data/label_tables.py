@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from lake_core.data.labels import Placed, Role, bare_stem, is_bad_word, is_good_word
+from lake_core.data.labels import Placed, Role, bare_stem, is_bad_word, is_good_word, printable
 from lake_core.errors import DatasetError
 from lake_core.types import Label
 
@@ -93,7 +93,7 @@ def _labelled(placed: Sequence[Placed], table: Path) -> list[Placed]:
         alike = [path] if path in by_path else of_name if is_name else []
         if len(alike) != 1:
             why = "which is there more than once: give its path" if alike else "which is not there: mend its path"
-            raise DatasetError(f"{table} names {row[path_name]:.200}, {why}.")
+            raise DatasetError(f"{table} names {printable(row[path_name]):.200}, {why}.")
         item = by_path[alike[0]]
         label, kind = _read_label(row[label_name])
         if item.role.role == "normal" and label == "defective":
@@ -149,5 +149,5 @@ def _rows(table: Path, needed: Iterable[str]) -> list[dict[str, str]]:
 def _column(rows: Sequence[dict[str, str]], names: Sequence[str], table: Path) -> str:
     found = next((name for name in names if name in rows[0]), None)
     if found is None:
-        raise DatasetError(f"{table} has no column {names[0]}: its columns are {', '.join(rows[0])}.")
+        raise DatasetError(f"{table} has no column {names[0]}: its columns are {printable(', '.join(rows[0]))}.")
     return found

@@ -73,9 +73,21 @@ def is_image_name(path: PurePath) -> bool:
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """A name from an upload or archive as a relative path that does not climb: '../', drives and roots are dropped."""
-    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..") and part[1:] != ":"]
+    """A name from an upload or archive as a relative path that does not climb: '../', drives and roots are dropped.
+
+    What cannot be printed, such as a line break, is replaced.
+    """
+    parts = [
+        part
+        for part in printable(name).replace("\\", "/").split("/")
+        if part not in ("", ".", "..") and part[1:] != ":"
+    ]
     return PurePosixPath(*parts) if parts else PurePosixPath("image")
+
+
+def printable(text: str) -> str:
+    """A text in which what cannot be printed or encoded is replaced."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def role_of(path: PurePosixPath) -> Role:

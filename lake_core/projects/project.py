@@ -4,14 +4,13 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import PurePosixPath
 
 import numpy as np
 from PIL import Image
 
-from lake_core.data.datasets import MAX_DATASET_BYTES, Dataset, Example, free_path
+from lake_core.data.datasets import MAX_DATASET_BYTES, Dataset, Example, FreePaths
 from lake_core.data.images import InputImage, read_image
-from lake_core.data.labels import safe_path
+from lake_core.data.labels import printable, safe_path
 from lake_core.data.masks import read_mask
 from lake_core.errors import ImageError, ProjectError
 from lake_core.projects.manifest import (
@@ -119,11 +118,6 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def printable(text: str) -> str:
-    """A text in which what cannot be printed or encoded is replaced."""
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
-
-
 def _saved(examples: Sequence[Example], files: dict[str, bytes]) -> tuple[SavedImage, ...]:
     """The entries of images; their files are added to `files`."""
     saved = []
@@ -143,13 +137,8 @@ def _saved(examples: Sequence[Example], files: dict[str, bytes]) -> tuple[SavedI
 
 def _names(names: Iterable[str]) -> list[str]:
     """Names as a manifest may have them, each once."""
-    taken: set[PurePosixPath] = set()
-    found = []
-    for name in names:
-        path = free_path(safe_path(printable(name)), taken)
-        taken.add(path)
-        found.append(path.as_posix())
-    return found
+    paths = FreePaths()
+    return [paths.take(safe_path(name)).as_posix() for name in names]
 
 
 def _png(image: InputImage) -> tuple[str, bytes]:

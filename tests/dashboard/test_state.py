@@ -12,7 +12,8 @@ from dashboard.settings import Settings
 from dashboard.workspace import Workspace
 from lake_core.backbones.patch_grid import PatchGrid, Placement
 from lake_core.config import LakeConfig
-from lake_core.data.datasets import Dataset
+from lake_core.data.datasets import Dataset, Example
+from lake_core.data.images import read_image
 from lake_core.data.samples import load_sample
 from lake_core.errors import LakeError
 from tests.dashboard.visit import APP, opened, press, texts
@@ -110,6 +111,54 @@ def test_a_visitor_with_a_second_tab_is_there_until_both_are_closed(small: Datas
     connected.remove("second tab")
     registry.keep(late, workspace=Workspace(small.normals))
     assert registry.find(number) is None
+
+
+def part(seed: int, side: int = 100) -> Workspace:
+    """A workspace of one image of its own, of 30 kB."""
+    rgb = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Workspace((Example(read_image(rgb, f"{seed}.png"), "good"),))
+
+
+def test_images_are_bounded_by_bytes_and_who_left_makes_room() -> None:
+    connected: set[str] = set()
+    registry = Registry(connected.__contains__, max_bytes=100_000)
+    numbers = [registry.create() for _ in range(3)]
+    for seed, number in enumerate(numbers):
+        registry.keep(number, workspace=part(seed))
+    registry.connect(numbers[0], "here")
+    connected.add("here")
+    late = registry.create()
+    registry.keep(late, workspace=part(3))
+    assert [registry.find(number) is not None for number in (*numbers, late)] == [True, False, True, True]
+    with pytest.raises(
+        LakeError, match=r"^Your images would take more than the 0\.0001 GB of memory .* fewer or smaller"
+    ):
+        registry.keep(late, workspace=part(4, 200))
+    held = registry.find(late)
+    assert held is not None
+    assert held.workspace.normals[0].image.name == "3.png"
+
+
+def test_images_that_wait_for_an_answer_take_room_too() -> None:
+    registry = Registry(lambda session: True, max_bytes=100_000)
+    first, second = registry.create(), registry.create()
+    for number in (first, second):
+        registry.connect(number, number)
+    registry.keep(first, arrived=part(0))
+    registry.keep(first, workspace=part(1))
+    registry.keep(second, workspace=part(2))
+    with pytest.raises(LakeError, match="no room for more images"):
+        registry.keep(second, arrived=part(3))
+    registry.keep(first, arrived=Workspace())
+    registry.keep(second, arrived=part(3))
+
+
+def test_what_many_visitors_look_at_takes_room_once() -> None:
+    registry, shown = Registry(lambda session: True, max_bytes=40_000), part(0)
+    for _ in range(5):
+        number = registry.create()
+        registry.connect(number, number)
+        registry.keep(number, workspace=shown)
 
 
 def test_the_page_says_that_a_full_server_takes_no_images(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,21 @@
 """Files a visitor brings that are no good: each gets one clear sentence, and the good ones stay."""
 
 import io
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from dashboard.services import uploads
+from dashboard.services.jobs import Job, jobs
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
-from tests.dashboard.visit import opened
+from tests.core.data.folders import MVTEC, zipped
+from tests.dashboard.visit import opened, over, press
 
 PNG = "image/png"
 
@@ -35,6 +40,11 @@ def upload(app: AppTest, place: str, files: list[tuple[str, bytes, str]]) -> App
 
 def said(app: AppTest) -> str:
     return "\n".join(element.value for element in (*app.warning, *app.error, *app.markdown))
+
+
+def places(app: AppTest) -> list[str]:
+    """Where files can be dropped."""
+    return [one.label for one in app.file_uploader]
 
 
 def headings(app: AppTest) -> str:
@@ -90,3 +100,66 @@ def test_what_was_there_stays_when_bad_files_come(small: Dataset) -> None:
     upload(app, "Test images", [("notes.png", b"no image", PNG)])
     assert f"Test images ({len(small.tests)})" in headings(app)
     assert f"Normal images ({len(small.normals)})" in headings(app)
+
+
+def reading(app: AppTest) -> Job:
+    """The reading beside the page."""
+    job = uploads.reading(app.session_state.session.number)
+    assert job is not None
+    return job
+
+
+def test_an_archive_is_read_beside_the_page_and_shown_when_it_is_there() -> None:
+    app = upload(opened(), "Both at once", [("set.zip", zipped(MVTEC), "application/zip")])
+    job = over(reading(app))
+    assert (job.status, job.done, job.total) == ("done", 6, 6)
+    app.run()
+    assert not app.exception
+    assert "Normal images (2)" in headings(app)
+    assert "Test images (4)" in headings(app)
+    assert uploads.reading(app.session_state.session.number) is None
+
+
+def test_while_files_are_read_no_others_are_taken_and_cancel_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, waits = threading.Event(), threading.Event()
+
+    def decode(_: object) -> object:
+        begun.set()
+        while True:
+            wanted[0]()
+            waits.wait(0.01)
+
+    wanted: list[Callable[[], None]] = []
+
+    @contextmanager
+    def limited(still_wanted: Callable[[], None]) -> Iterator[object]:
+        wanted.append(still_wanted)
+        yield decode
+
+    monkeypatch.setattr(uploads, "limited", limited)
+    app = upload(opened(), "Both at once", [("set.zip", zipped(MVTEC), "application/zip")])
+    job = reading(app)
+    assert begun.wait(60)
+    app.run()
+    assert places(app) == ["Open a project (.lake)"]
+    press(app, "Cancel")
+    assert over(job).status == "cancelled"
+    app.run()
+    assert "Reading was cancelled, and nothing was added." in said(app)
+    assert len(places(app)) == 4
+    assert app.session_state.session.workspace.is_empty
+
+
+def test_small_images_are_there_at_once_without_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "limited", None)
+    app = upload(opened(), "Normal images", [("a.png", image(), PNG), ("b.jpg", image(1, form="JPEG"), "image/jpeg")])
+    assert "Normal images (2)" in headings(app)
+    assert jobs().latest(app.session_state.session.number, "upload") is None
+
+
+def test_what_was_read_for_visitors_who_left_is_forgotten() -> None:
+    job = uploads.read_beside("gone", [("set.zip", zipped(MVTEC))], None)
+    assert over(job).status == "done"
+    over(uploads.read_beside("here", [("set.zip", zipped(MVTEC))], None))
+    assert uploads.reading("gone") is None
+    assert uploads.reading("here") is not None

@@ -1,23 +1,23 @@
 """Ways to bring images: files, whole folders, the camera, the clipboard. All go the same checked way."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard.components.pickers import pick_one
+from dashboard.components.progress import watch
 from dashboard.services.models import sample
 from dashboard.services.projects import store
+from dashboard.services.uploads import Role, read_at_once, read_beside, reading, taken
 from dashboard.session import current
 from dashboard.workspace import Workspace
-from lake_core.data.datasets import Dataset, read_members
+from lake_core.data.datasets import Dataset
 from lake_core.errors import LakeError
-from lake_core.sentences import quantity
 
-Role = Literal["normal", "test"]
 ROLES: dict[Role, str] = {"test": "test images", "normal": "normal images"}
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF or a ZIP of them, up to 50 megapixels each."
+CANCELLED = "Reading was cancelled, and nothing was added."
 NOTHING_PASTED = "That was text, not an image: copy the image itself, click into the field, and paste again."
 
 
@@ -101,8 +101,39 @@ def _take(files: Sequence[UploadedFile], role: Role | None, name: str | None = N
     """
     here = current()
     here.n_uploads += 1
-    with st.spinner(f"Reading {quantity(len(files), 'file')} …"):
-        dataset = read_members(((name or file.name, file.getvalue()) for file in files), role, "your upload")
+    brought = [(name or file.name, file.getvalue()) for file in files]
+    dataset = read_at_once(brought, role)
+    if dataset is None:
+        read_beside(here.number, brought, role)
+    else:
+        _take_in(dataset)
+
+
+def take_finished() -> None:
+    """Takes what was read beside the page into the session, once it is there; only before the sidebar is drawn."""
+    here = current()
+    job = reading(here.number)
+    if job is None or job.is_running:
+        return
+    taken(here.number)
+    if job.status == "done":
+        _take_in(job.result)
+    else:
+        here.say([job.error if job.status == "failed" else CANCELLED])
+
+
+def watch_reading() -> bool:
+    """Whether files are being read: shows how far it is, with a way to cancel."""
+    job = reading(current().number)
+    if job is None or not job.is_running:
+        return False
+    begun = "begun" if job.stage else "waiting for its turn"
+    watch(job, f"{job.title}: {begun}", "Images read")
+    return True
+
+
+def _take_in(dataset: Dataset) -> None:
+    here = current()
     notices = _beside_sample(dataset) if _is_sample_alone(here.workspace) else _into_workspace(dataset)
     notes = [note for e in (*dataset.normals, *dataset.tests) for note in e.image.notes]
     here.say([*dataset.problems, *notices, *notes])
@@ -116,7 +147,11 @@ def _is_sample_alone(held: Workspace) -> bool:
 def _beside_sample(dataset: Dataset) -> list[str]:
     """Lets images wait for an answer, with those that wait already; returns what there is to say."""
     here = current()
-    here.arrived, notices = (Workspace() if here.arrived.sample else here.arrived).with_added(dataset)
+    arrived, notices = (Workspace() if here.arrived.sample else here.arrived).with_added(dataset)
+    try:
+        here.arrived = arrived
+    except LakeError as reason:
+        return [str(reason)]
     return notices
 
 

@@ -1,5 +1,7 @@
 """Archives are unpacked in memory: within limits, without climbing, and what is damaged is told."""
 
+import struct
+import time
 from pathlib import PurePosixPath
 
 import pytest
@@ -73,6 +75,16 @@ def test_archives_over_a_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(archives, "MAX_TOTAL_BYTES", 8999)
     with pytest.raises(DatasetError, match="unpacks to more than"):
         Archive(data, "a.zip")
+
+
+def test_a_list_of_very_many_files_is_refused_before_it_is_read() -> None:
+    entry = b"PK\x01\x02" + bytes(42)
+    n_entries = 2_000_000
+    end = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 65535, 65535, n_entries * len(entry), 0, 0)
+    started = time.process_time()
+    with pytest.raises(DatasetError, match=r"a.zip holds 2000000 files, more than the 2000 allowed: split it"):
+        Archive(entry * n_entries + end, "a.zip")
+    assert time.process_time() - started < 1
 
 
 def test_limits_count_what_comes_out_not_what_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:

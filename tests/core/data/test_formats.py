@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -93,7 +94,7 @@ def test_the_first_of_several_frames_is_used_and_noted(format: str) -> None:
     data = encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
     image = read_image(data, "clip")
     assert image.rgb[0, 0].tolist() == [255, 0, 0]
-    assert image.notes == ("clip has 3 frames; the first one is used.",)
+    assert image.notes == ("clip has several frames; the first one is used.",)
 
 
 def directories(tiff: bytes) -> list[int]:
@@ -127,3 +128,12 @@ def test_phone_jpeg_with_a_second_image_is_read_as_one() -> None:
     image = read_image(data)
     assert image.rgb[0, 0, 0] > 250
     assert image.notes == ()
+
+
+def test_the_frames_of_a_long_animation_are_not_counted() -> None:
+    head = encoded(Image.new("L", (20, 20)), "GIF")[:-1]  # without its trailer
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
+    data = head + frame * 200_000 + b"\x3b"
+    started = time.process_time()
+    assert read_image(data, "clip").notes == ("clip has several frames; the first one is used.",)
+    assert time.process_time() - started < 0.5

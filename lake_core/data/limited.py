@@ -1,0 +1,138 @@
+"""Images from strangers decoded in a process of their own, with limits on time and memory: what breaks it harms nobody.
+
+Beginning the process takes half a second, so what is light is decoded where it is: see `is_light`.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+
+from loky import ProcessPoolExecutor, wait
+from PIL import Image
+
+from lake_core.data.datasets import Decoded, Given, decoded
+from lake_core.data.decoding import MAX_PIXELS
+from lake_core.errors import ImageError
+
+LIGHT_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+"""Those whose first image is found without looking through the file."""
+LIGHT_FILES, LIGHT_BYTES, LIGHT_PIXELS = 50, 8_000_000, 6_000_000
+"""What is decoded in 0.3 s on a slow machine: files, bytes and pixels, each of all together."""
+_LOOK_S = 0.1
+"""How often it is asked, while an image is decoded, whether it is still wanted."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What decoding may take.
+
+    Attributes:
+        image_s: Seconds for one image with its masks.
+        all_s: Seconds for all of them; further ones are left out.
+        n_bytes: Memory that the process may take besides what it begins with; on systems other than Linux unlimited.
+    """
+
+    image_s: float = 20.0
+    all_s: float = 600.0
+    n_bytes: int = 2 * 1024**3
+
+
+def is_light(files: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether files (name, bytes) are read in a fraction of a second: few small images, no archive, nothing with pages.
+
+    Only headers are read. What is no image at all is light: it is refused at once.
+    """
+    held = [data for _, data in files]
+    if len(held) > LIGHT_FILES or sum(map(len, held)) > LIGHT_BYTES:
+        return False
+    return sum(map(_pixels, held)) <= LIGHT_PIXELS
+
+
+def _pixels(data: bytes) -> int:
+    """Pixels that a file says it has and that would be decoded; too many where it would have to be looked through."""
+    if data.startswith((b"GIF8", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"PK")):
+        return LIGHT_PIXELS + 1
+    try:
+        with Image.open(BytesIO(data), formats=LIGHT_FORMATS) as image:
+            n_pixels = image.width * image.height
+    except Exception:  # Pillow's parsers raise nearly anything on broken headers
+        return 0
+    return n_pixels if n_pixels <= MAX_PIXELS else 0
+
+
+@contextmanager
+def limited(limits: Limits | None = None, still_wanted: Callable[[], None] = lambda: None) -> Iterator["Decoder"]:
+    """What decodes images in a process of its own, which ends with the block.
+
+    Args:
+        limits: The default ones if None.
+        still_wanted: Called several times a second; may raise to end the work at once.
+    """
+    decoder = Decoder(limits or Limits(), still_wanted)
+    try:
+        yield decoder
+    finally:
+        decoder.end()
+
+
+class Decoder:
+    """Decodes in another process, like `decoded`; a process that dies or takes too long is replaced."""
+
+    def __init__(self, limits: Limits, still_wanted: Callable[[], None]) -> None:
+        self._limits, self._still_wanted = limits, still_wanted
+        self._until = time.monotonic() + limits.all_s
+        self._process: ProcessPoolExecutor | None = None
+
+    def __call__(self, given: Given) -> Decoded:
+        """An image with its mask.
+
+        Raises:
+            ImageError: if it cannot be used, takes too long, or ends the process.
+        """
+        if time.monotonic() > self._until:
+            minutes = f"{self._limits.all_s / 60:g} minutes"
+            raise ImageError(f"{given.name} was left out, because the others took {minutes} to read: bring it alone.")
+        if self._process is None:
+            self._process = ProcessPoolExecutor(1, initializer=_limit_memory, initargs=(self._limits.n_bytes,))
+        job = self._process.submit(_decoded, given)
+        end = time.monotonic() + self._limits.image_s
+        while not job.done() and time.monotonic() < end:
+            wait([job], timeout=_LOOK_S)
+            self._still_wanted()
+        if not job.done():
+            self.end()
+            seconds = f"{self._limits.image_s:g} s"
+            raise ImageError(f"{given.name} takes more than {seconds} to decode: save it again as a smaller PNG.")
+        try:
+            found: Decoded = job.result()
+        except ImageError:
+            raise
+        except Exception as error:  # the process has died, or could not send what it decoded
+            self.end()
+            raise ImageError(f"{given.name} ended the program that decodes images: save it again as PNG.") from error
+        encoded = given.source if isinstance(given.source, bytes) else Path(given.source).read_bytes()
+        return found._replace(image=replace(found.image, encoded=encoded))
+
+    def end(self) -> None:
+        """Ends the process, also in the middle of an image."""
+        if self._process is not None:
+            self._process.shutdown(wait=False, kill_workers=True)
+            self._process = None
+
+
+def _decoded(given: Given) -> Decoded:
+    """Without the file's bytes, which the other process has."""
+    found = decoded(given)
+    return found._replace(image=replace(found.image, encoded=None))
+
+
+def _limit_memory(n_bytes: int) -> None:
+    """Refuses memory beyond what the process has now and some bytes."""
+    with suppress(ImportError, OSError, ValueError):  # Windows, or a system that does not say what a process has
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + n_bytes, resource.RLIM_INFINITY))
