@@ -138,7 +138,7 @@ class ScoreFiles:
             with self.scores.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
                 write_csv(file, COLUMNS, ())
         for number, chunk in self._part.work(Chunk):
-            kept = [one.path for one in (*chunk.scored, *chunk.skipped)]
+            kept = [*(one.path for one in chunk.scored), *(one.path for one in chunk.skipped)]
             if sorted(kept) != sorted(source.name for source in tests[self.n_done : self.n_done + len(kept)]):
                 raise self._part.damaged(number)
             self.skipped.extend(chunk.skipped)
