@@ -39,7 +39,9 @@ def check_finite(spec: str, model: Any) -> None:
         BackboneError: if one is not.
     """
     for name, values in model.state_dict().items():
-        if values.is_floating_point() and not torch.isfinite(values).all():
+        if not values.is_floating_point() or not values.numel():
+            continue
+        if not torch.stack(torch.aminmax(values)).isfinite().all():  # many times as fast as isfinite of all
             raise BackboneError(f"{spec}: its weights are damaged: {name} holds what is no number; copy them again.")
 
 

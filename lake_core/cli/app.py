@@ -4,15 +4,13 @@ This file only declares commands and their options; a module of the same name do
 of the commands, so that help does not wait for the networks.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from lake_core.cli.evaluate_commands import evaluate, reproduce
+from lake_core.cli.group import Group
 from lake_core.cli.lists import ListsCommand, layer_numbers
 from lake_core.cli.options import (
     AllowedHosts,
@@ -43,49 +41,10 @@ from lake_core.cli.options import (
 from lake_core.cli.presets import Preset, TopK, given_parameters
 from lake_core.cli.project_commands import projects
 from lake_core.cli.terminal import say
-from lake_core.errors import (
-    BackboneError,
-    ConfigError,
-    DatasetError,
-    LakeError,
-    ProjectError,
-    UnavailableError,
-    is_out_of_memory,
-)
 from lake_core.version import package_version
 
-_WRONG_USAGE = (BackboneError, ConfigError, DatasetError, ProjectError)
-
-
-class _Group(TyperGroup):
-    """Commands whose errors for people become one line on stderr, and an exit code."""
-
-    def make_context(self, *args: Any, **options: Any) -> Any:
-        with _told():
-            return super().make_context(*args, **options)
-
-    def invoke(self, ctx: Any) -> Any:
-        with _told():
-            return super().invoke(ctx)
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except LakeError as error:
-        say(f"Error: {' '.join(str(error).split())}", err=True)
-        is_wrong_usage = isinstance(error, _WRONG_USAGE) and not isinstance(error, UnavailableError)
-        raise typer.Exit(2 if is_wrong_usage else 1) from None
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        say("Error: There is not enough memory; give smaller or fewer images, or a smaller model.", err=True)
-        raise typer.Exit(1) from None
-
-
 app = typer.Typer(
-    cls=_Group,
+    cls=Group,
     help="LAKE Explorer: which sparse neurons of a vision-language model respond to a defect, and where.",
     add_completion=False,
     no_args_is_help=True,

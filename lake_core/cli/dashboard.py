@@ -149,7 +149,7 @@ def wanted_port() -> int:
     text = os.environ.get("PORT", "").strip()
     if not text:
         return DEFAULT_PORT
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 65535):
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= 65535):
         raise ConfigError(f"The environment's PORT is {text!r}; it must be a number from 1 to 65535.")
     return int(text)
 

@@ -54,7 +54,7 @@ def numbers(option: str, text: str) -> list[int]:
         ConfigError: if it is empty, or one is no number.
     """
     found = words(text)
-    if not found or not all(word.isascii() and word.isdigit() for word in found):
+    if not found or not all(word.isascii() and word.isdigit() and len(word) < 10 for word in found):
         raise ConfigError(f"{option} is {text!r}; give whole numbers, {LIST}, as in 1,2,4.")
     return [int(word) for word in found]
 

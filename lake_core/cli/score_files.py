@@ -147,7 +147,7 @@ class ScoreFiles:
                 write_csv(file, COLUMNS, ())
         tests = list(beside)
         for number, chunk in self._part.work(Chunk):
-            kept = [one.path for one in (*chunk.scored, *chunk.skipped)]
+            kept = [*(one.path for one in chunk.scored), *(one.path for one in chunk.skipped)]
             if sorted(kept) != sorted(tests[self.n_done : self.n_done + len(kept)]):
                 raise self._part.damaged(number)
             self.skipped.extend(chunk.skipped)

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
 from lake_core.errors import ImageError
 
@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 # What libtiff says on stderr, Pillow raises. Its libtiff is reached through Pillow, once for the process; where it is
 # no library of its own, it goes on talking.
 with suppress(OSError, AttributeError):
-    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """What is decoded. A file is recognised by its content; its name does not matter."""

@@ -12,6 +12,7 @@ from dashboard.services import access
 from dashboard.services.models import known_specs, model, offered_specs
 from dashboard.settings import ModelKey
 from lake_core.backbones.opening import open_backbone
+from lake_core.backbones.registry import SHIPPED
 from lake_core.errors import BackboneError
 from tests.dashboard.visit import forget_everything, opened, texts
 
@@ -60,7 +61,7 @@ def test_visitors_of_a_shared_server_choose_from_what_comes_with_it(
         picker.set_value(forged).run()
         assert not app.exception
         assert not any(field.label == "Model" for field in app.text_input)
-        assert app.session_state.session.settings.spec in access.SHIPPED
+        assert app.session_state.session.settings.spec in SHIPPED
     assert set(opened_specs) <= {"lake-cnn", "lake-vit"}
 
 

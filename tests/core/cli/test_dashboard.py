@@ -47,7 +47,7 @@ def test_the_port_comes_from_the_option_else_the_environment_else_8501(monkeypat
     assert dashboard.wanted_port() == 8501
     monkeypatch.setenv("PORT", "9123")
     assert dashboard.wanted_port() == 9123
-    for wrong in ("http", "0", "70000", "-1"):
+    for wrong in ("http", "0", "70000", "-1", "1" * 5000):
         monkeypatch.setenv("PORT", wrong)
         with pytest.raises(ConfigError, match="PORT is"):
             dashboard.wanted_port()

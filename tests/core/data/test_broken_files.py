@@ -44,12 +44,17 @@ ONE_PAGE: dict[str, bytes] = {
 }
 
 
+OPTIONS: dict[str, dict[str, object]] = {
+    "TIFF, LZW": {"compression": "tiff_lzw"},
+    "TIFF, JPEG": {"compression": "jpeg"},
+    "WebP": {"lossless": True},
+}
+
+
 def pages(name: str, others: list[Image.Image]) -> bytes:
     """The same first page with others behind it."""
     format = {"APNG": "PNG", "WebP": "WEBP"}.get(name, name.partition(",")[0])
-    options = {"TIFF, LZW": {"compression": "tiff_lzw"}, "TIFF, JPEG": {"compression": "jpeg"}}.get(name, {})
-    if name == "WebP":
-        options = {"lossless": True}
+    options = OPTIONS.get(name, {})
     first = FIRST.convert("P" if name == "GIF" else "RGB")
     if name == "TIFF, JPEG":
         others = [other.convert("RGB") for other in others]
