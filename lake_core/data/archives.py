@@ -11,6 +11,8 @@ from lake_core.errors import DatasetError
 MAX_ENTRIES = 2000
 MAX_TOTAL_BYTES = 1_000_000_000
 _N_HEAD = 16
+_MAX_RATIO, _HARMLESS_BYTES = 200, 100_000_000
+"""Of the unpacked bytes to those of the archive, where they are many; unpacking a gigabyte of zeros takes seconds."""
 _MAX_LISTED = 10 * MAX_ENTRIES
 """Entries of the list, with those of folders, and of archives inside that are stored as they are."""
 _ENTRY = b"PK\x01\x02"
@@ -60,6 +62,13 @@ class Archive:
         self.n_bytes = sum(info.file_size for info in infos)
         if self.n_bytes > MAX_TOTAL_BYTES:
             raise DatasetError(self._too_large())
+        if self.n_bytes > max(_HARMLESS_BYTES, _MAX_RATIO * len(data)):
+            raise DatasetError(
+                self._saying(
+                    f"unpacks to more than {_MAX_RATIO} times its size, as no archive of images does",
+                    "pack the images again",
+                )
+            )
         self._bytes_left = MAX_TOTAL_BYTES
         self._infos: dict[PurePosixPath, ZipInfo] = {}
         problems, doubled = [], []

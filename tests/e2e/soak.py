@@ -150,8 +150,11 @@ def main(arguments: list[str] | None = None) -> int:
             soak.cycles([0, 1])  # alone
             numbers = list(range(2, given.cycles))
             with ThreadPoolExecutor(given.browsers) as pool:
-                for done in [pool.submit(soak.cycles, numbers) for _ in range(given.browsers)]:
-                    done.result()
+                try:
+                    for done in [pool.submit(soak.cycles, numbers) for _ in range(given.browsers)]:
+                        done.result()
+                finally:
+                    numbers.clear()  # after Ctrl-C the browsers end with the cycles that they are in
         finally:
             process.terminate()
             process.wait(20)

@@ -77,6 +77,13 @@ def test_archives_over_a_limit_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
         Archive(data, "a.zip")
 
 
+def test_an_archive_of_zeros_is_refused_before_it_is_unpacked() -> None:
+    data = zipped({f"{i}.png": bytes(50_000_000) for i in range(3)})
+    with pytest.raises(DatasetError, match=r"a.zip unpacks to more than 200 times its size, as no archive of images"):
+        Archive(data, "a.zip")
+    assert len(Archive(zipped({"blank.bmp": bytes(90_000_000)}), "a.zip").members) == 1
+
+
 def test_a_list_of_very_many_files_is_refused_before_it_is_read() -> None:
     entry = b"PK\x01\x02" + bytes(42)
     n_entries = 2_000_000
