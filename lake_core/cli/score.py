@@ -150,8 +150,11 @@ def _check(request: ScoreRequest) -> None:
     if request.resize not in ("squash", "letterbox"):
         raise ConfigError(f"--resize is {request.resize!r}; it must be squash or letterbox.")
     checked_device(request.device)
-    if request.report is not None and request.report.resolve().parent != request.out.resolve():
-        check_output(request.report)
+    if request.report is not None:
+        if request.report.suffix.lower() != ".html":
+            raise ConfigError(f"--report is {str(request.report)!r}; it must be the name of a file that ends in .html.")
+        if request.report.resolve().parent != request.out.resolve():
+            check_output(request.report)
 
 
 def _root(given: Path) -> Path:

@@ -15,6 +15,7 @@ from lake_core.config import LakeConfig, Recommended, WeightConfig
 from lake_core.data.images import ImageSource, InputImage, read_image
 from lake_core.detector.fitting import learned, with_text
 from lake_core.detector.memory_bank import MemoryBank
+from lake_core.detector.notebook import lake_html
 from lake_core.detector.result import ImageResult, Reference
 from lake_core.detector.scoring import PatchScores, compute_maps, fused_maps, pooled, text_maps, visual_maps
 from lake_core.detector.selection import Selection
@@ -88,6 +89,10 @@ class Lake:
         self.__dict__.clear()
         self.__dict__.update(changed.__dict__)
         return self
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return lake_html(self)
 
     @property
     def hook_points(self) -> frozenset[HookPoint]:

@@ -10,7 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from lake_core.criteria import criteria
+from lake_core.sentences import quantity
 from lake_core.types import Site
+from lake_core.visualization.notebook import facts
+
+_N_NAMED = 12
+"""Neurons that a notebook names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,10 +48,29 @@ class Selection:
         total = float(self.sensitivity.sum(dtype=np.float64))
         return float(self.sensitivity[self.neurons].sum(dtype=np.float64)) / total if total > 0 else 0.0
 
+    @property
+    def kept(self) -> str:
+        """What is kept, in words."""
+        return f"{len(self.neurons)} of {quantity(self.n_neurons, 'neuron')}, {self.share_kept:.0%} of the sensitivity"
+
     def cut(self, top_k: int) -> "Selection":
         """The same ranking cut at another K; "all" stays all."""
         k = self.n_neurons if criteria()[self.criterion].keeps_all else min(top_k, self.n_neurons)
         return replace(self, neurons=self.order[:k].copy())
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what is kept, and the most sensitive neurons."""
+        first = self.neurons[:_N_NAMED].tolist()
+        more = " ..." if len(self.neurons) > len(first) else ""
+        return facts(
+            f"Selection of layer {self.layer}",
+            [
+                ("site", self.site),
+                ("criterion", self.criterion),
+                ("kept", self.kept),
+                ("most sensitive", ", ".join(map(str, first)) + more),
+            ],
+        )
 
     def rank_of(self, neuron: int) -> int:
         """Rank of a neuron, from 1 for the most sensitive."""

@@ -31,6 +31,7 @@ from lake_core.experiments.neuron_sets import (
 from lake_core.findings import AblationFinding, ControlFinding, FitWarning, LayerAblated, Quantity, Rank, RankFinding
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.types import Labels, Neurons, Progress, counted
+from lake_core.visualization.notebook import as_sentence
 
 # The detector without them -------------------------------------------------------------------------------------------
 
@@ -123,6 +124,8 @@ class ScoreAblation:
         """The same patch's nearest normal patches now."""
         return self.after.evidence(self.before.patch)
 
+    _repr_html_ = as_sentence
+
     @property
     def finding(self) -> AblationFinding:
         before, after = self.before, self.after
@@ -209,6 +212,8 @@ class ScoreAblationControl:
     auroc_changes: np.ndarray | None = field(repr=False)
     auroc_rank: Rank | None
     n_layers: int
+
+    _repr_html_ = as_sentence
 
     @property
     def finding(self) -> ControlFinding:

@@ -13,6 +13,7 @@ from lake_core.errors import LakeError
 from lake_core.experiments.comparison import ScoreComparison, checked_labels, compare_scores
 from lake_core.findings import ContaminationFinding
 from lake_core.types import Labels, Progress
+from lake_core.visualization.notebook import as_sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +51,8 @@ class Contamination:
     after: Lake = field(repr=False)
     layers: tuple[LayerShift, ...]
     scores: ScoreComparison
+
+    _repr_html_ = as_sentence
 
     @property
     def finding(self) -> ContaminationFinding:

@@ -24,7 +24,9 @@ from lake_core.findings import DrawsFinding, RandomControlFinding
 from lake_core.metrics.bootstrap import Interval, interval, times_drawn
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
+from lake_core.sentences import control_caveat, sentence
 from lake_core.types import Labels, Neurons, Progress, counted
+from lake_core.visualization.notebook import facts
 
 Measure = Literal["auroc", "gap"]
 N_DRAWS = 99
@@ -150,6 +152,17 @@ class RandomControl:
             return None
         is_high = self.n_as_good < self.n_as_bad
         return RandomControlFinding(len(self.draws), self.difference, *self.bounds, self.p_value, is_high)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdict, and how far it goes."""
+        name = "image AUROC" if self.measure == "auroc" else "mean test score less mean normal score"
+        numbers = [
+            (f"selected, {name}", f"{self.selected:.3f}"),
+            (f"{len(self.draws)} random draws, mean", f"{self.draws.mean():.3f}"),
+            ("draws that do as well or better", self.n_as_good),
+        ]
+        verdict = [] if self.finding is None else [sentence(self.finding)]
+        return facts("Selected against random neurons", numbers, [*verdict, control_caveat(self.finding is not None)])
 
     def draws_finding(self, lake: Lake) -> DrawsFinding:
         """How many random selections reach the selection of that detector, which this is the control of."""

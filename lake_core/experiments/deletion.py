@@ -27,6 +27,7 @@ from lake_core.errors import ConfigError
 from lake_core.findings import DeletionFinding, Direction, FaithfulnessFinding, Replacement
 from lake_core.neurons.attribution import baseline_of
 from lake_core.types import Progress
+from lake_core.visualization.notebook import as_sentence
 
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 REPLACEMENTS: tuple[Replacement, ...] = get_args(Replacement)
@@ -102,6 +103,8 @@ class Curve:
         """The mean of `areas`: the area between the map's curve and the mean random one."""
         return float(self.areas.mean())
 
+    _repr_html_ = as_sentence
+
     @property
     def finding(self) -> DeletionFinding:
         ends = self.by_map[[0, -1]] if self.config.direction == "deletion" else self.by_map[[-1, 0]]
@@ -131,6 +134,8 @@ class Faithfulness:
     def mean_area(self) -> float:
         """Mean of the curves' areas, in units of the score; above 0 the map does better than random orders."""
         return float(np.mean([one.area for one in self.curves]))
+
+    _repr_html_ = as_sentence
 
     @property
     def finding(self) -> FaithfulnessFinding:

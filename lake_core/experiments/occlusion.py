@@ -19,6 +19,7 @@ from lake_core.detector.result import ImageResult
 from lake_core.experiments.deletion import patch_of_pixels, replacement_of, scored
 from lake_core.findings import OcclusionFinding, Replacement
 from lake_core.types import Progress
+from lake_core.visualization.notebook import as_sentence
 
 Target = Literal["score", "map"]
 N_REGIONS = 64
@@ -68,6 +69,8 @@ class Occlusion:
         1 says that covering the region of the max-scoring patch lowers the target most.
         """
         return int((self.importance >= self.importance[self.max_scoring_region]).sum())
+
+    _repr_html_ = as_sentence
 
     @property
     def finding(self) -> OcclusionFinding:

@@ -24,6 +24,7 @@ from lake_core.experiments.neuron_sets import DEFAULT_DRAWS, RandomDraws, is_mix
 from lake_core.experiments.replacing import Targets, hook_points_of, patches_at, pools_of, replaced
 from lake_core.findings import ControlFinding, Rank, RankFinding
 from lake_core.types import HookPoint, Pool, Progress, Site
+from lake_core.visualization.notebook import as_sentence
 
 
 class Source(NamedTuple):
@@ -113,6 +114,8 @@ class CausalChange:
     @property
     def _mixed(self) -> bool:
         return is_mixed(self.neurons, self.draws)
+
+    _repr_html_ = as_sentence
 
     @property
     def finding(self) -> ControlFinding:

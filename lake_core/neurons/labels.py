@@ -26,6 +26,7 @@ from lake_core.neurons.concepts import (
 from lake_core.neurons.effects import ablation_effects, written_directions
 from lake_core.neurons.nonsense import nonsense_finding, nonsense_words
 from lake_core.types import HookPoint, Progress
+from lake_core.visualization.notebook import as_sentence
 
 if TYPE_CHECKING:
     from lake_core.detector.lake import Lake
@@ -72,6 +73,8 @@ class ControlledLabels:
     nonsense: tuple[ConceptLabels, ...] = field(repr=False)
     words: tuple[str, ...] = field(repr=False)
     finding: NonsenseFinding
+
+    _repr_html_ = as_sentence
 
 
 def label_concepts(

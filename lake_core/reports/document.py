@@ -7,7 +7,7 @@ from pathlib import Path
 from lake_core.errors import writing
 from lake_core.reports import evidence_sections, sections
 from lake_core.reports.content import Report
-from lake_core.reports.markup import Markup, element, joined
+from lake_core.visualization.markup import Markup, element, joined
 from lake_core.visualization.microscope import html as microscope
 
 _HERE = Path(__file__).parent

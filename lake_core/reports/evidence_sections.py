@@ -9,9 +9,9 @@ from lake_core.projects.checking import made_with
 from lake_core.reports.content import Explained, NeuronPart, Report
 from lake_core.reports.figures import Mark, histograms, ranked
 from lake_core.reports.limits import limits as sentences_on_limits
-from lake_core.reports.markup import Markup, definitions, element, joined, paragraph, picture, table
 from lake_core.reports.reproduce import command, python, without_option
 from lake_core.sentences import control_caveat, quantity, sentence
+from lake_core.visualization.markup import Markup, definitions, element, joined, paragraph, picture, table
 
 _N_NAMED = 12
 

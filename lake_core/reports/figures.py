@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lake_core.reports.markup import Markup, element
+from lake_core.visualization.markup import Markup, element
 
 _WIDTH, _ROW, _N_BINS, _POINTS = 640, 72, 32, 160
 

@@ -12,9 +12,9 @@ from lake_core.metrics.decision import counts
 from lake_core.metrics.image_metrics import auroc
 from lake_core.reports.content import MOST_NORMALS, MOST_ROWS, Report, Row, Shown, normal_thumbnail
 from lake_core.reports.figures import Mark, histograms
-from lake_core.reports.markup import Markup, definitions, element, joined, paragraph, picture, table
 from lake_core.sentences import quantity
 from lake_core.visualization.colours import ScoreScale, score_colours
+from lake_core.visualization.markup import Markup, definitions, element, joined, paragraph, picture, table
 
 _MEANINGS = {
     "layers": "Layers whose visual maps are averaged.",

@@ -19,7 +19,7 @@ from lake_core.data.datasets import Dataset
 from lake_core.neurons.activations import neuron_activations
 from lake_core.neurons.by_kind import kind_of
 from lake_core.visualization.colours import ValueScale
-from tests.dashboard.visit import full, highest, opened, press, run, texts
+from tests.dashboard.visit import downloads, full, highest, opened, press, run, texts
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_the_link_to_the_other_section_keeps_the_neuron(page: AppTest) -> None:
 
 
 def test_all_activations_are_offered_for_download(page: AppTest, found: Analysis) -> None:
-    assert "Download all activations (CSV)" in [button.label for button in page.get("download_button")]
+    assert "Download all activations (CSV)" in downloads(page)
     table = pd.read_csv(io.StringIO(_activations(found)))
     own = neuron_activations(found.lake, found.workspace.tests)
     assert len(table) == 3 + 3

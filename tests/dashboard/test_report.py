@@ -14,7 +14,7 @@ from dashboard.services.report import report_key, report_of
 from lake_core.data.datasets import Dataset
 from lake_core.sentences import sentence
 from lake_core.types import Progress
-from tests.dashboard.visit import full, over, press, table, texts, when_done
+from tests.dashboard.visit import downloads, full, over, press, table, texts, when_done
 
 pytestmark = pytest.mark.usefixtures("fresh")
 DOWNLOAD = "Download the report (HTML)"
@@ -22,9 +22,9 @@ DOWNLOAD = "Download the report (HTML)"
 
 def test_it_is_prepared_on_demand_and_then_offered(small: Dataset) -> None:
     app = full(small, "results")
-    assert DOWNLOAD not in [button.label for button in app.get("download_button")]
+    assert DOWNLOAD not in downloads(app)
     app = when_done(press(app, "Report"))
-    assert DOWNLOAD in [button.label for button in app.get("download_button")]
+    assert DOWNLOAD in downloads(app)
     assert "Report" not in [button.label for button in app.button]
 
 

@@ -105,6 +105,11 @@ def when_done(app: AppTest) -> AppTest:
     return app
 
 
+def downloads(app: AppTest) -> list[str]:
+    """What the page's buttons for downloads say."""
+    return [str(getattr(button, "label", "")) for button in app.get("download_button")]
+
+
 def texts(app: AppTest) -> str:
     """All that the page says in words."""
     sites = ("markdown", "caption", "info", "error", "success", "warning")

@@ -79,6 +79,8 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_runs(
     monkeypatch.setattr(Lake, "fit", None)
     line = error_line(score(woven_parts, tmp_path / "out", "--report", tmp_path / "none/r.html"), code=2)
     assert "none/r.html does not exist; make it first." in line
+    line = error_line(score(woven_parts, tmp_path / "out", "--report", tmp_path / "out/scores.csv"), code=2)
+    assert "it must be the name of a file that ends in .html." in line
     assert not (tmp_path / "out").exists()
 
 
