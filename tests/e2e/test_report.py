@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 import lake_core as lk
 from lake_core.reports.content import Report
 from lake_core.reports.document import SECTIONS, save
-from tests.core.reports.made import report_on
+from tests.core.reports.made import HOSTILE, hostile_report, report_on
 from tests.e2e.conftest import OpenTab
 from tests.e2e.microscope import CLIPPED, FAINT, tab_to
 from tests.e2e.steps import PATIENCE, ask_for, fits_a_phone, settle
@@ -138,6 +138,23 @@ def test_it_prints_on_a_few_pages(show: Any, tmp_path: Path) -> None:
     pdf = show().pdf(path=tmp_path / "report.pdf", format="A4", print_background=True)
     n_pages = len(re.findall(rb"/Type\s*/Page\b(?!s)", pdf))
     assert 6 <= n_pages <= 14
+
+
+def test_names_that_try_to_be_markup_do_nothing_but_show(chromium: Browser, tmp_path: Path) -> None:
+    report = hostile_report(lk.open_backbone("lake-cnn", image_size=128))
+    save(report, tmp_path / "report.html")
+    complaints: list[str] = []
+    with chromium.new_context(offline=True) as context:
+        page = context.new_page()
+        page.add_init_script("window.alert = (text) => console.error(`alert: ${text}`)")
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto((tmp_path / "report.html").as_uri())
+        expect(page.locator(".ms-story")).to_have_count(2)
+        assert page.locator(".microscope h1").all_inner_texts() == [row.path for row in report.by_score[:2]]
+        assert HOSTILE in page.locator("main").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert complaints == []
 
 
 def test_results_prepares_it_and_offers_it_for_download(
