@@ -14,6 +14,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from lake_core.backbones.libraries import open_clip, timm
+from lake_core.data.labels import printable
 from lake_core.errors import BackboneError
 
 _HUB_NAME = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
@@ -181,4 +182,4 @@ def _found_at(loc: tuple[int | str, ...], config: dict[str, Any]) -> tuple[str, 
             break
         names.append(str(step))
         value = value[str(step)]
-    return ".".join(names), value
+    return printable(".".join(names)), value

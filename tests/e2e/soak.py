@@ -153,8 +153,10 @@ def main(arguments: list[str] | None = None) -> int:
                 try:
                     for done in [pool.submit(soak.cycles, numbers) for _ in range(given.browsers)]:
                         done.result()
+                except KeyboardInterrupt:
+                    print("Stopped; the browsers end with the cycles that they are in.", flush=True)
                 finally:
-                    numbers.clear()  # after Ctrl-C the browsers end with the cycles that they are in
+                    numbers.clear()
         finally:
             process.terminate()
             process.wait(20)

@@ -79,6 +79,7 @@ def test_a_broken_configuration_is_refused(
             lambda c: c["model_cfg"].update(multimodal_cfg={"trust_remote_code": True}),
             "multimodal_cfg.trust_remote_code",
         ),
+        (lambda c: c["model_cfg"]["text_cfg"].update({"a\nb": 1}), "text_cfg.a\N{REPLACEMENT CHARACTER}b, which"),
         (lambda c: c["preprocess_cfg"].update(resize="squash"), "preprocess_cfg.resize"),
         (lambda c: c["preprocess_cfg"].update(mode="L", size="big"), "preprocess_cfg.size"),
     ],
