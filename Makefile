@@ -3,6 +3,7 @@
 # make test       everything that .ci/run checks
 # make test-all   the same with the arithmetic on every model family
 # make bench      speed and memory, as ratios to the bare network
+# make bench-peers  the same images with anomalib's PatchCore, in turn
 # make measured   the figures on the cards of the samples
 # make screenshots, make samples, make lint
 
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM_ON_DEBIAN = apt-get update -qq && apt-get install -y -qq chromium
 
-.PHONY: demo dashboard test test-all test-computing test-walks test-ray lint bench screenshots samples measured chromium clean
+.PHONY: demo dashboard test test-all test-computing test-walks test-ray lint bench bench-peers screenshots samples measured chromium clean
 
 demo: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard --sample hazelnut
@@ -53,6 +54,10 @@ lint: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m pytest tests/benchmarks -q
+
+bench-peers: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[peers]'
+	$(BIN)/python -m tests.benchmarks.peers
 
 screenshots: $(VENV)/installed-dev chromium
 	$(BIN)/python -m tests.e2e.take_screenshots --out assets/screenshots

@@ -83,8 +83,8 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _forget_fragments() -> None:
-    """Drops the fragments of the run before: `st.stop` keeps them, and one whose turn comes then would draw into a place
-    that is no longer on the page, at which Streamlit's page goes blank."""
+    """Drops the fragments of the run before: `st.stop` keeps them, and one whose turn comes then would draw into a
+    place that is no longer on the page, at which Streamlit's page goes blank."""
     context = get_script_run_ctx()
     if context is not None:
         context.fragment_storage.clear()

@@ -8,6 +8,7 @@ from dashboard.components.pickers import see_page
 from dashboard.components.samples import sample_cards
 from dashboard.services.analysis import hook_points_to_compute
 from dashboard.services.models import model
+from dashboard.services.options import is_demo
 from dashboard.session import current
 from dashboard.views.images.adding import add_images
 from dashboard.views.images.gallery import normal_images, test_images
@@ -16,10 +17,15 @@ from dashboard.views.images.question import ask, start_over
 from lake_core.errors import LakeError
 from lake_core.sentences import quantity
 
+DOES = (
+    "LAKE Explorer selects the neurons of a pretrained network that are most sensitive over good parts, and shows "
+    "where and why a test image differs from them."
+)
 heading(
     "Images",
-    "Add a few images of **good** parts and some to **test**. LAKE Explorer selects the neurons of a pretrained "
-    "network that are most sensitive over the good parts, and shows where and why a test image differs from them.",
+    f"{DOES} This server shows samples and shared projects. To use images of your own, install LAKE Explorer."
+    if is_demo()
+    else f"Add a few images of **good** parts and some to **test**. {DOES}",
 )
 ask()
 workspace, is_read_only = current().workspace, current().is_read_only
@@ -27,9 +33,10 @@ workspace, is_read_only = current().workspace, current().is_read_only
 if workspace.is_empty:
     st.subheader("Start with a built-in sample", anchor=False)
     sample_cards("explain")
-    st.subheader("Or with your own images", anchor=False)
+    if not is_demo():
+        st.subheader("Or with your own images", anchor=False)
 
-if not is_read_only:
+if not (is_read_only or is_demo()):
     add_images()
 if not workspace.is_empty:
     try:
@@ -71,5 +78,5 @@ if not workspace.is_empty:
     if not is_read_only:
         with st.expander("Replace them with a built-in sample"):
             sample_cards("explain")
-else:
+elif not is_demo():
     open_project()

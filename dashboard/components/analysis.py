@@ -8,6 +8,7 @@ from dashboard.components.samples import sample_cards
 from dashboard.services import analysis
 from dashboard.services.analysis import Analysis, hook_points_to_compute, patch_scores, patch_scores_key
 from dashboard.services.models import model
+from dashboard.services.options import is_demo
 from dashboard.services.projects import agreement
 from dashboard.session import current
 from dashboard.settings import Settings
@@ -88,8 +89,11 @@ def need_images(tests_needed: bool = True, page_after: str = "explain") -> None:
     if workspace.normals and (workspace.tests or not tests_needed):
         return
     missing = "normal images to learn from" if not workspace.normals else "test images to look at"
-    st.info(f"There are no {missing} yet. Add some on the page Images, or open a sample.", icon=":material/image:")
-    st.page_link(here.pages["images"], label="Go to Images", icon=":material/upload:")
+    if is_demo():
+        st.info(f"There are no {missing} yet. Open a sample.", icon=":material/image:")
+    else:
+        st.info(f"There are no {missing} yet. Add some on the page Images, or open a sample.", icon=":material/image:")
+        st.page_link(here.pages["images"], label="Go to Images", icon=":material/upload:")
     sample_cards(page_after)
     st.stop()
 

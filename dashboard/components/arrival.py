@@ -1,13 +1,16 @@
 """Who arrives: a new visitor, one who comes back by an address, or somebody who was sent a shared project."""
 
 import time
+from dataclasses import replace
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard.components.projects import look_at
 from dashboard.services.access import asks_for_a_frame
+from dashboard.services.autosave import waiting
 from dashboard.services.models import known_specs
+from dashboard.services.options import is_demo
 from dashboard.services.projects import as_snapshot, store
 from dashboard.services.registry import Registry
 from dashboard.session import KEY, Session, Tour, current, focus_in_link, number_in_link
@@ -19,7 +22,6 @@ from lake_core.projects.project import Project
 from lake_core.projects.store import Kind
 from lake_core.types import SITES
 
-GONE = "Your images are no longer on the server. Add them again."
 COPIED = (
     "This address is open in another window, so this window has a copy of its own: what you change here does not "
     "change there."
@@ -43,7 +45,7 @@ def start(registry: Registry) -> bool:
     if registry.find(here.number) is None and not _is_back(here):
         registry.keep(here.number)
         if here.has_images:
-            here.say([GONE])
+            here.say([f"Your images are no longer on the server. {_again()}"])
     here.tab = _tab()
     if here.tab:
         registry.connect(here.number, here.tab)
@@ -67,7 +69,7 @@ def _from_link(registry: Registry) -> Session:
         found.number = registry.create()
         _begin(found)
         if asked:
-            found.say(["The images of this link are no longer on the server; add them again."])
+            found.say([f"The images of this link are no longer on the server. {_again()}"])
     return found
 
 
@@ -118,8 +120,11 @@ def _is_back(here: Session) -> bool:
     if shared:
         _show(here, project, shared)
         return True
+    arrived = _stored("sessions", waiting(here.number), here)
     try:
         held, said = as_snapshot(project, is_own=True)
+        if arrived is not None:
+            held = replace(held, arrived=as_snapshot(arrived, is_own=True)[0].workspace)
         here.registry.keep(here.number, **vars(held))
     except LakeError as reason:
         here.say([str(reason)])
@@ -134,6 +139,10 @@ def _stored(kind: Kind, identity: str, here: Session) -> Project | None:
     except LakeError as reason:
         here.say([str(reason)])
         return None
+
+
+def _again() -> str:
+    return "Open a sample again." if is_demo() else "Add them again."
 
 
 def _tab() -> str:

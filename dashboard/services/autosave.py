@@ -91,14 +91,27 @@ class Autosave:
             self._faults.pop(gone, None)
 
 
+def waiting(number: str) -> str:
+    """What a session's images that wait for an answer are kept under."""
+    return f"{number}-waiting"
+
+
 @st.cache_resource
 def autosave() -> Autosave:
     """What writes the sessions of this server."""
 
     def keep(number: str, snapshot: Snapshot) -> None:
         held_in.keep_session(number, as_project(snapshot, for_others=False))
+        if snapshot.arrived.is_empty:
+            held_in.forget_session(waiting(number))
+        else:
+            held_in.keep_session(waiting(number), as_project(Snapshot(snapshot.arrived), for_others=False))
+
+    def forget(number: str) -> None:
+        held_in.forget_session(number)
+        held_in.forget_session(waiting(number))
 
     held_in = store()
-    made = Autosave(keep, held_in.forget_session)
+    made = Autosave(keep, forget)
     atexit.register(made.flush)
     return made

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit import runtime
 
 from dashboard.services.autosave import autosave
+from dashboard.services.options import is_demo
 from dashboard.services.snapshot import Snapshot
 from lake_core.errors import LakeError
 from lake_core.projects.store import new_identity
@@ -109,7 +110,7 @@ class Registry:
 @st.cache_resource(show_spinner=False)
 def registry() -> Registry:
     """What this server keeps for its visitors."""
-    return Registry(is_connected, autosave().note)
+    return Registry(is_connected) if is_demo() else Registry(is_connected, autosave().note)
 
 
 def is_connected(session: str) -> bool:

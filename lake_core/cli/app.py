@@ -29,10 +29,13 @@ from lake_core.cli.options import (
     Normal,
     ObjectName,
     Port,
+    ReadOnly,
     ResizeName,
     Seed,
     SiteName,
     StoreFolder,
+    StoreGB,
+    StoreProjects,
     Test,
 )
 from lake_core.cli.presets import Preset, TopK, given_parameters
@@ -237,6 +240,9 @@ def dashboard(
     ] = None,
     store: StoreFolder = None,
     keep_days: KeepDays = None,
+    store_gb: StoreGB = None,
+    store_projects: StoreProjects = None,
+    read_only: ReadOnly = False,
     memory: Annotated[
         float | None,
         typer.Option(
@@ -256,6 +262,9 @@ def dashboard(
         store=store,
         keep_days=keep_days,
         memory=memory,
+        store_gb=store_gb,
+        store_projects=store_projects,
+        read_only=read_only,
         models=tuple(models or ()),
         hosts=tuple(allow_host or ()),
     )

@@ -45,6 +45,8 @@ class Begin:
         store: Where shared projects and visitors' work lie; None leaves it to LAKE_STORE, else to the user's data.
         memory: Share of the machine's memory for stored activations and results; None is the dashboard's own.
         keep_days: Days after which the store forgets a project; None is the store's own limit.
+        store_gb, store_projects: What the store holds at most; None is the store's own limit.
+        read_only: Samples and shared projects alone; visitors upload, share and store nothing.
         models: What visitors may choose besides the default one; none leaves it to the address that is listened at.
         hosts: Names by which the server is reached, besides the machine's own.
     """
@@ -55,6 +57,9 @@ class Begin:
     store: Path | None = None
     keep_days: float | None = None
     memory: float | None = None
+    store_gb: float | None = None
+    store_projects: int | None = None
+    read_only: bool = False
     models: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
 
@@ -63,10 +68,16 @@ class Begin:
         paths = {"--project": self.project, "--data": self.data, "--store": self.store}
         named = {name: str(path.resolve()) for name, path in paths.items() if path is not None}
         named |= {} if self.sample is None else {"--sample": self.sample}
-        numbers = {"--keep-days": self.keep_days, "--memory": self.memory}
-        named |= {name: f"{number:g}" for name, number in numbers.items() if number is not None}
+        numbers = {
+            "--keep-days": self.keep_days,
+            "--memory": self.memory,
+            "--store-gb": self.store_gb,
+            "--store-projects": self.store_projects,
+        }
+        named |= {name: str(number) for name, number in numbers.items() if number is not None}
         repeated = [("--models", model) for model in self.models] + [("--allow-host", host) for host in self.hosts]
-        return [word for name_and_value in (*named.items(), *repeated) for word in name_and_value]
+        flags = ["--read-only"] if self.read_only else []
+        return [word for name_and_value in (*named.items(), *repeated) for word in name_and_value] + flags
 
 
 def launch(
@@ -106,6 +117,8 @@ def launch(
 def streamlit_arguments(script: Path, host: str, port: int, begin: Begin) -> list[str]:
     """What follows `streamlit` on its command line."""
     flags = {"server.address": host, "server.port": str(port), **_FLAGS}
+    if begin.read_only:
+        flags["server.maxUploadSize"] = "1"  # no page asks for a file; whoever sends one all the same fills no memory
     arguments = ["run", str(script)]
     for name, value in flags.items():
         arguments += [f"--{name}", value]

@@ -76,6 +76,18 @@ StoreFolder = Annotated[
         "--store", metavar="DIR", help="Where shared projects and visitors' work lie; default: $LAKE_STORE, else yours."
     ),
 ]
+StoreGB = Annotated[
+    float | None,
+    typer.Option("--store-gb", min=0.001, metavar="GB", help="Size of the store's files at most; default 10."),
+]
+StoreProjects = Annotated[
+    int | None,
+    typer.Option("--store-projects", min=1, metavar="N", help="Shared projects at most; default 10000."),
+]
+ReadOnly = Annotated[
+    bool,
+    typer.Option("--read-only", help="Samples and shared projects alone: nothing is uploaded, shared or stored."),
+]
 KeepDays = Annotated[
     float | None,
     typer.Option("--keep-days", min=0.01, metavar="N", help="Days until the store forgets a project; default 90."),

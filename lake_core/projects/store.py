@@ -76,10 +76,15 @@ def store_folder(given: Path | None = None) -> Path:
 
 
 def store_of(arguments: Sequence[str] = ()) -> "Store":
-    """The store that a program's arguments name: its folder after --store, and days after --keep-days."""
+    """The store that a program's arguments name: its folder after --store, its limits after --keep-days, --store-gb and
+    --store-projects."""
     named = dict(pairwise(arguments))
-    folder, days = named.get("--store"), named.get("--keep-days")
-    limits = Limits() if days is None else Limits(keep_days=float(days))
+    folder, default = named.get("--store"), Limits()
+    limits = Limits(
+        max_bytes=round(float(named.get("--store-gb", default.max_bytes / 1e9)) * 1e9),
+        max_projects=int(named.get("--store-projects", default.max_projects)),
+        keep_days=float(named.get("--keep-days", default.keep_days)),
+    )
     return Store(store_folder(None if folder is None else Path(folder)), limits)
 
 

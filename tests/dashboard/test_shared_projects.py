@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dashboard.services.autosave import autosave
+from dashboard.services.autosave import autosave, waiting
 from dashboard.services.projects import as_project, store
 from dashboard.services.registry import Registry, registry
 from dashboard.session import READ_ONLY
@@ -124,6 +124,21 @@ def test_a_server_that_starts_again_finds_the_session(small: Dataset) -> None:
     assert found.own_threshold == 0.7
     assert found.settings == here.settings
     assert (found.focus.layer, found.focus.neuron) == (here.focus.layer, here.focus.neuron)
+
+
+def test_images_that_wait_for_an_answer_are_found_again(small: Dataset) -> None:
+    app = full(small, "images")
+    here = session(app)
+    here.arrived = Workspace((), small.tests[:1], "yours")
+    number, link = here.number, here.link
+    autosave().flush()
+    forget_everything()
+    again = visited(**link)
+    assert shas(session(again).arrived) == shas(Workspace((), small.tests[:1]))
+    press(again, "Discard my upload")
+    autosave().flush()
+    assert store().find("sessions", waiting(number)) is None
+    assert store().find("sessions", number) is not None
 
 
 def test_a_session_without_images_is_not_kept_and_one_that_was_emptied_goes(small: Dataset) -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard.components.page import warn
 from dashboard.components.projects import copy_button, file_of, open_file, share
 from dashboard.services.autosave import autosave
+from dashboard.services.options import is_demo
 from dashboard.services.projects import check_configuration
 from dashboard.session import current
 from dashboard.text import escaped
@@ -33,8 +34,9 @@ def project() -> None:
     for sentence in here.agreement:
         st.markdown(escaped(sentence))
     _save_and_share()
-    with st.expander("Open another project"):
-        open_project()
+    if not is_demo():
+        with st.expander("Open another project"):
+            open_project()
 
 
 def _save_and_share() -> None:
@@ -57,7 +59,7 @@ def _save_and_share() -> None:
         )
         if here.is_read_only:
             copy_button("copy_here")
-        else:
+        elif not is_demo():
             st.button(
                 "Share",
                 icon=":material/link:",

@@ -79,6 +79,12 @@ def test_streamlit_gets_the_flags_and_the_script_its_sample() -> None:
     }
 
 
+def test_a_read_only_server_is_told_so_and_takes_no_large_files() -> None:
+    arguments = dashboard.streamlit_arguments(Path("app.py"), "0.0.0.0", 8501, dashboard.Begin(read_only=True))
+    assert arguments[-2:] == ["--", "--read-only"]
+    assert arguments[arguments.index("--server.maxUploadSize") + 1] == "1"
+
+
 def test_the_script_gets_store_data_and_days_with_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     handed: list[dashboard.Begin] = []
@@ -88,7 +94,7 @@ def test_the_script_gets_store_data_and_days_with_whole_paths(tmp_path: Path, mo
     assert dict(zip(arguments[::2], arguments[1::2], strict=True)) == {
         "--store": str(tmp_path / "kept"),
         "--data": str(tmp_path),
-        "--keep-days": "30",
+        "--keep-days": "30.0",
     }
     assert lake("dashboard", "--keep-days", 0, "--headless").exit_code == 2
 

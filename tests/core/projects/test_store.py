@@ -236,9 +236,10 @@ def test_the_folder_is_the_option_s_else_the_environment_s_else_the_user_s(monke
     assert store_folder(Path("mine")) == Path("mine")
 
 
-def test_a_program_s_arguments_name_the_folder_and_the_days(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_program_s_arguments_name_the_folder_and_the_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAKE_STORE", str(tmp_path))
-    found = store_of(["--sample", "metal", "--store", "/srv/lake", "--keep-days", "0.5"])
-    assert (found.folder, found.limits.keep_days) == (Path("/srv/lake"), 0.5)
+    found = store_of(["--sample", "metal", "--store", "/srv/lake", "--keep-days", "0.5", "--store-gb", "2.5"])
+    assert (found.folder, found.limits) == (Path("/srv/lake"), Limits(2_500_000_000, 10_000, 0.5))
+    assert store_of(["--store-projects", "3"]).limits == Limits(max_projects=3)
     found = store_of()
     assert (found.folder, found.limits) == (tmp_path, Limits())
