@@ -32,10 +32,8 @@ def allowed_models() -> tuple[str, ...] | None:
     named = values_of("--models", arguments)
     if named:
         return tuple(dict.fromkeys((DEFAULT_BACKBONE, *named)))  # sessions begin with the first
-    if is_demo():
-        return SHIPPED
-    address = st.get_option("server.address")
-    return SHIPPED if is_shared(address, values_of("--allow-host", arguments)) else None
+    is_for_all = is_demo() or is_shared(st.get_option("server.address"), values_of("--allow-host", arguments))
+    return SHIPPED if is_for_all else None
 
 
 def check_allowed(spec: str) -> None:
