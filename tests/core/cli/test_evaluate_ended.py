@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # five programs that open a model, one after the other
+
 ENDED = """
 import os, signal, sys
 from lake_core.cli import app
