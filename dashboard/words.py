@@ -2,6 +2,7 @@
 
 from lake_core.baselines import baselines
 from lake_core.config import LakeConfig
+from lake_core.data.samples import MeasuredSample
 from lake_core.detector.result import ImageResult
 from lake_core.evaluation.protocol import Method
 from lake_core.types import Label, Site
@@ -19,6 +20,8 @@ LABEL_NAMES: dict[Label | None, str] = {"good": "labelled good", "defective": "l
 NEURON_CARD = "One neuron"
 """The section of the page Neurons that a neuron is opened in."""
 SEPARATION_NAMES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
+TELLING_BORDER = 0.9
+"""From this image AUROC on, the brightness of the border is named on the card."""
 
 
 def k_words(config: LakeConfig) -> str:
@@ -41,3 +44,13 @@ def direction(difference: float) -> tuple[str, str]:
     if difference > 0:
         return "↑", "more active than normal"
     return ("↓", "less active than normal") if difference < 0 else ("=", "as active as normal")
+
+
+def light(measured: MeasuredSample) -> list[str]:
+    """A sentence where the light alone gives the defects away."""
+    if measured.border < TELLING_BORDER:
+        return []
+    return [
+        f"The brightness of the images' border alone tells its defects apart (image AUROC {measured.border:.2f}): the "
+        "light differs too."
+    ]

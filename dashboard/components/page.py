@@ -5,9 +5,9 @@ from collections.abc import Callable
 import streamlit as st
 
 from dashboard.components import tour
-from dashboard.components.samples import light
 from dashboard.session import current
 from dashboard.text import escaped
+from dashboard.words import light
 from lake_core.data.samples import measured_sample, sample_facts
 
 MOST_NOTICES = 4

@@ -6,14 +6,13 @@ from dashboard.components.layout import cards
 from dashboard.services.models import sample, sample_cover
 from dashboard.session import current
 from dashboard.text import escaped
+from dashboard.words import light
 from dashboard.workspace import Workspace, shas
 from lake_core.data.samples import MeasuredMethod, MeasuredSample, measured_sample, sample_facts, sample_names
 from lake_core.errors import LakeError
 
 CARD_WIDTH = 190
 """Five of them lie side by side on a laptop."""
-TELLING_BORDER = 0.9
-"""From this image AUROC on, the brightness of the border is named on the card."""
 
 
 def take_sample(name: str) -> None:
@@ -58,16 +57,6 @@ def lesson(measured: MeasuredSample) -> str:
         _comparison(lake, random, every),
     ]
     return " ".join([*said, *light(measured)])
-
-
-def light(measured: MeasuredSample) -> list[str]:
-    """A sentence where the light alone gives the defects away."""
-    if measured.border < TELLING_BORDER:
-        return []
-    return [
-        f"The brightness of the images' border alone tells its defects apart (image AUROC {measured.border:.2f}): the "
-        "light differs too."
-    ]
 
 
 def _comparison(lake: MeasuredMethod, random: MeasuredMethod, every: MeasuredMethod) -> str:

@@ -1,13 +1,17 @@
 """The report of an analysis as one HTML file."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from datetime import datetime
+from itertools import takewhile
+from pathlib import PurePosixPath
 
 from dashboard.services.analysis import Analysis
 from dashboard.services.cache import results
 from dashboard.services.controls import control_key, known_control, measured_control
-from lake_core.data.samples import sample_facts
+from dashboard.words import light
+from lake_core.data.images import InputImage
+from lake_core.data.samples import measured_sample, sample_facts
 from lake_core.reports.content import MOST_EXPLAINED, MOST_SHOWN, Control, Folders, Report, explained, row_of, shown
 from lake_core.reports.document import document
 from lake_core.types import Progress, counted
@@ -31,7 +35,6 @@ def report_of(found: Analysis, on_progress: Progress | None = None) -> str:
     results().put(control_key(found), control)
     label_of = {id(one): example.label for one, example in zip(found.scores, found.workspace.tests, strict=True)}
     best = [(one, row_of(one, label_of[id(one)])) for one in found.by_score[:MOST_SHOWN]]
-    facts = sample_facts(found.workspace.sample)
     return document(
         Report(
             lake=found.lake,
@@ -41,7 +44,29 @@ def report_of(found: Analysis, on_progress: Progress | None = None) -> str:
             scale=found.scale,
             control=Control(control, len(found.images)),
             when=datetime.now(),
-            folders=Folders(),
-            notes=[] if facts is None else [_LINK.sub(r"\1 (\2)", facts.credit)],
+            folders=_folders(found.lake.normals_, found.images),
+            notes=_notes(found.workspace.sample),
         )
     )
+
+
+def _notes(sample: str) -> list[str]:
+    """Of a built-in sample: whose images they are, and what else tells its defects apart."""
+    facts, measured = sample_facts(sample), measured_sample(sample)
+    credit = [] if facts is None else [_LINK.sub(r"\1 (\2)", facts.credit)]
+    return [*credit, *([] if measured is None else light(measured))]
+
+
+def _folders(normals: Sequence[InputImage], tests: Sequence[InputImage]) -> Folders:
+    """The folders that the images' names begin with, where they do; images without any are said to be in two."""
+    folders = [_common([PurePosixPath(one.name).parent.parts for one in side]) for side in (normals, tests)]
+    if not all(folders):
+        return Folders()
+    normal, test = folders
+    return Folders(str(PurePosixPath(*normal)), test[0], ".")
+
+
+def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """What all paths begin with."""
+    alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+    return tuple(parts[0] for parts in alike)

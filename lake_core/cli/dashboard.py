@@ -107,6 +107,8 @@ def launch(
     chosen = free_port(host, wanted_port() if port is None else port)
     url = address(host, chosen)
     typer.echo(f"LAKE Explorer: {url}")
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        typer.echo("There is no sign-in: whoever reaches this port can use it (docs/deployment.md).")
     if open_browser and _has_screen():
         threading.Thread(target=_open_when_ready, args=(url,), daemon=True).start()
 

@@ -229,8 +229,8 @@ def _score(lake: Lake, tests: Sequence[Source], drawing: Drawing, files: ScoreFi
         raise LakeError("None of the test images can be read, so there is nothing to score.")
     if files.n_seen:
         reporter.note(
-            f"{files.n_seen} of the test images are also among the normal ones, as {files.first_seen}: "
-            "their scores say nothing about new images."
+            f"{files.n_seen} of the test images {'is' if files.n_seen == 1 else 'are'} also among the normal ones, "
+            f"such as {files.first_seen}: such a score says nothing about new images."
         )
 
 

@@ -179,8 +179,9 @@ class Store:
             self.sweep()
         manifest = project.manifest.as_json()
         with self._writing():
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # identities are secrets
-            path.parent.mkdir(exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for inside in (path.parent, self.folder / "files"):  # identities are secrets, also in a folder of others
+                inside.mkdir(mode=0o700, exist_ok=True)
             missing = [sha256 for sha256 in sorted(project.files) if not self._take_up(sha256)]
             n_bytes = sum(len(project.files[sha256]) for sha256 in missing)
             self._check_room(kind, path, n_bytes)

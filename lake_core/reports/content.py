@@ -115,10 +115,16 @@ class Control(NamedTuple):
 
 
 class Folders(NamedTuple):
-    """The folders of the images, as commands name them."""
+    """The folders of the images, as commands name them.
+
+    Attributes:
+        below: The folder that the images' names begin in: None where normal images' begin in `normal` and test images'
+            in `test`.
+    """
 
     normal: str = "normal"
     test: str = "test"
+    below: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,13 @@ def document(report: Report) -> str:
     ]
     body = element(
         "main",
-        element("header", element("h1", title), element("p", sections.headline(report), class_="report-lead")),
+        element(
+            "header",
+            element("h1", title),
+            element("p", sections.headline(report), class_="report-lead"),
+            sections.introduction(),
+            evidence_sections.verdict(report),
+        ),
         element("nav", *links, aria_label="Sections"),
         *parts,
         class_="report",

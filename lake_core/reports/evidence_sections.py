@@ -28,9 +28,19 @@ def microscopes(report: Report) -> Markup:
 
 def selection(report: Report) -> Markup:
     """What is kept of each layer, and what as many random neurons do."""
-    says = "Neurons are ranked on the normal images alone; the ranking does not prove that they cause anything."
+    says = (
+        "Neurons are ranked by sensitivity on the normal images alone, and the first K are kept. The curve is their "
+        "sensitivity, the most sensitive first. The ranking does not prove that they cause anything."
+    )
     layers = [_layer(one, report.lake.config.criterion) for one in report.lake.selection_.values()]
     return joined([paragraph(says), *layers, *_control(report)])
+
+
+def verdict(report: Report) -> Markup | None:
+    """Whether the selected neurons do better than random ones, where labels say what is better."""
+    if report.control is None or report.control.found.finding is None:
+        return None
+    return paragraph(element("b", sentence(report.control.found.finding)))
 
 
 def limits(report: Report) -> Markup:
@@ -53,7 +63,10 @@ def reproduction(report: Report) -> Markup:
             definitions([(f"sha256 of {name}", digest) for name, digest in weights])
             if weights
             else paragraph("The model's files are not on this machine any more, so that their sha256 is not known."),
-            paragraph(f"As a command, with your folders of images as {folders.normal} and {folders.test}.{exact}"),
+            paragraph(
+                f"As a command, in the folder that holds {folders.normal} (normal images) and {folders.test} (test "
+                f"images).{exact}"
+            ),
             element("pre", element("code", command(lake, folders)), tabindex="0"),
             paragraph("In Python:"),
             element("pre", element("code", python(lake, folders, best)), tabindex="0"),
@@ -110,9 +123,9 @@ def _layer(one: Selection, criterion: str) -> Markup:
         [
             ("Neurons kept", f"{n_kept} of {n_neurons}, by {criterion}"),
             ("Sensitivity kept", f"{one.share_kept:.0%} of the layer's total"),
-            ("Uniform baseline", f"{n_kept / n_neurons:.0%} of the layer's total"),
+            ("If all were equal", f"{n_kept / n_neurons:.0%} of the layer's total (uniform baseline)"),
             ("Sensitivity spread over", f"{participation_ratio(one.sensitivity):.0f} neurons (participation ratio)"),
-            ("Elbow", f"K = {elbow(one.sensitivity)}, a suggestion"),
+            ("Elbow of the curve", f"K = {elbow(one.sensitivity)}, a suggestion"),
             ("Most sensitive", ", ".join(map(str, one.neurons[:_N_NAMED].tolist()))),
         ]
     )
@@ -136,7 +149,7 @@ def _control(report: Report) -> list[Markup]:
             element("h3", "Selected against random neurons"),
             None if found.finding is None else paragraph(element("b", sentence(found.finding))),
             paragraph(sentence(found.draws_finding(report.lake)), where),
-            histograms({f"random draws, {name}": found.draws.tolist()}, mark, says),
+            histograms({"random draws": found.draws.tolist()}, mark, name, says),
             paragraph(control_caveat(found.finding is not None), small=True),
             class_="report-block",
         )

@@ -17,12 +17,13 @@ class Mark(NamedTuple):
     name: str
 
 
-def histograms(groups: Mapping[str, Sequence[float]], mark: Mark, says: str) -> Markup:
+def histograms(groups: Mapping[str, Sequence[float]], mark: Mark, axis: str, says: str) -> Markup:
     """How values are spread: a row of bars for each group, on one axis, and a line at one value.
 
     Args:
         groups: Name -> values; at least one value in all.
         mark: On the axis, too.
+        axis: What the values are.
         says: The same in words, for screen readers.
     """
     held = {name: np.asarray(values, dtype=np.float64) for name, values in groups.items() if len(values)}
@@ -30,7 +31,9 @@ def histograms(groups: Mapping[str, Sequence[float]], mark: Mark, says: str) -> 
     low, high = float(everything.min()), float(everything.max())
     if low == high:
         low, high = low - 0.5, high + 0.5
-    parts: list[Markup] = []
+    bottom = len(held) * _ROW
+    at = (mark.value - low) / (high - low) * _WIDTH
+    parts = [_line(at, 4, at, bottom, "report-mark")]
     for number, (name, values) in enumerate(held.items()):
         base = (number + 1) * _ROW
         counts, _ = np.histogram(values, bins=_N_BINS, range=(low, high))
@@ -39,12 +42,10 @@ def histograms(groups: Mapping[str, Sequence[float]], mark: Mark, says: str) -> 
             height = count / counts.max() * (_ROW - 30)
             if count:
                 parts.append(_box(i * step + 1, base - height, step - 2, height, "report-bar"))
-        parts.append(element("text", f"{name} ({len(values)})", x=0, y=base - _ROW + 20))
+        title = f"{name} ({len(values)}), at most {counts.max()} in a bar"
+        parts.append(element("text", title, x=0, y=base - _ROW + 20))
         parts.append(_line(0, base, _WIDTH, base, "report-axis"))
-    bottom = len(held) * _ROW
-    at = (mark.value - low) / (high - low) * _WIDTH
-    parts.append(_line(at, 4, at, bottom, "report-mark"))
-    ends = [(0.0, f"{low:.3g}", "start"), (_WIDTH, f"{high:.3g}", "end")]
+    ends = [(0.0, f"{low:.3g}", "start"), (_WIDTH / 2, axis, "middle"), (_WIDTH, f"{high:.3g}", "end")]
     parts += [element("text", text, x=x, y=bottom + 18, text_anchor=anchor) for x, text, anchor in ends]
     anchor = "start" if at < _WIDTH / 3 else "end" if at > 2 * _WIDTH / 3 else "middle"
     parts.append(

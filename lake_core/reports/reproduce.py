@@ -55,7 +55,7 @@ def python(lake: Lake, folders: Folders, image: str | None) -> str:
         "",
         f"backbone = lk.open_backbone({', '.join(_opening(lake.backbone))})",
         *_call("config = lk.LakeConfig", parameters),
-        f"normal, test = Path({folders.normal!r}), Path({folders.test!r})",
+        "normal, test = " + ", ".join(f"Path({folders.below or one!r})" for one in (folders.normal, folders.test)),
         *_call("names = ", [repr(one.name) for one in lake.normals_], "[]"),
         "lake = lk.Lake(backbone, config).fit([normal / name for name in names])",
     ]

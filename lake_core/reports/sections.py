@@ -21,7 +21,7 @@ _MEANINGS = {
     "site": "Where in a layer activations are read.",
     "top_k": "Neurons kept in each layer (K).",
     "criterion": "How neurons are ranked on the normal images.",
-    "fusion_weight": "Weight w of the text part: score = (1 - w) x visual + w x text.",
+    "fusion_weight": "Weight w of the text part: score = (1 − w) × visual + w × text.",
     "top_q": "An image's score is the mean of its q highest patches; 1 is the maximum.",
     "threshold_quantile": "Quantile of the normal images' leave-one-out scores that gives the threshold.",
     "calibration_quantile": "Quantile of the normal patches that is 1 on the visual and on the text map.",
@@ -36,7 +36,27 @@ LABELS = {"good": "labelled good", "defective": "labelled defective", None: "no 
 def headline(report: Report) -> str:
     """What came of it, in a sentence."""
     above, n = sum(row.is_anomalous for row in report.rows), len(report.rows)
-    return f"{above} of {quantity(n, 'test image')} {'is' if above == 1 else 'are'} above the threshold."
+    said = f"{above} of {quantity(n, 'test image')} {'is' if above == 1 else 'are'} above the threshold."
+    known = {kind: [row for row in report.rows if row.label == kind] for kind in ("defective", "good")}
+    if not all(known.values()):
+        return said
+    found, flagged = (sum(row.is_anomalous for row in rows) for rows in known.values())
+    return (
+        f"{said} Of {quantity(len(known['defective']), 'image')} labelled defective {found} "
+        f"{'is' if found == 1 else 'are'} among them, of {len(known['good'])} labelled good {flagged}."
+    )
+
+
+def introduction() -> Markup:
+    """What a reader needs to know who has never heard of this."""
+    return paragraph(
+        "A pretrained network describes every image as a grid of patches, and each patch by numbers, its neurons. LAKE "
+        "(Li et al., arXiv 2604.07802) keeps the neurons that vary most over a few images of good parts, the normal "
+        "images, and scores a patch of a test image by how far it is, in those neurons, from the nearest patch of a "
+        "normal image. A text part, which compares the patch with phrases such as “flawless” and “damaged”, is mixed "
+        "in. An image's score is that of its highest patch; above the threshold, which comes from the normal images, "
+        "it counts as anomalous."
+    )
 
 
 def asked(report: Report) -> Markup:
@@ -44,9 +64,8 @@ def asked(report: Report) -> Markup:
     config, backbone = report.lake.config, report.lake.backbone
     kinds = {label: sum(row.label == label for row in report.rows) for label in ("good", "defective", None)}
     labelled = ", ".join(f"{n} {LABELS[label]}" for label, n in kinds.items() if n)
-    prompts = config.prompts
     when = report.when
-    facts = definitions(
+    return definitions(
         [
             ("Object", config.object_name),
             ("Model", f"{name_without_path(backbone.spec)}, images of {backbone.input_size[0]} pixels"),
@@ -55,20 +74,6 @@ def asked(report: Report) -> Markup:
             ("Date", f"{when.day} {when:%B %Y, %H:%M}"),
         ]
     )
-    texts = [
-        ("Normal states", prompts.normal_states),
-        ("Anomalous states", prompts.anomalous_states),
-        ("Templates around them", prompts.templates),
-    ]
-    if report.lake.memory_bank_.text is None:
-        return joined([facts, paragraph("The text part takes no part in the score, so no prompt was asked.")])
-    explained = paragraph(
-        "Every phrase in every template is a prompt, with the object in the place of {}: ",
-        f"{len(prompts.normal_texts(''))} prompts for the normal and {len(prompts.anomalous_texts(''))} for the "
-        "anomalous state.",
-        small=True,
-    )
-    return joined([facts, definitions([(name, " · ".join(given)) for name, given in texts]), explained])
 
 
 def configuration(report: Report) -> Markup:
@@ -76,7 +81,25 @@ def configuration(report: Report) -> Markup:
     values = report.lake.config.as_dict()
     rows = [(name, _plain(values[name]), meaning) for name, meaning in _MEANINGS.items()]
     rows.append(("resize", report.lake.backbone.resize, "How an image is laid into the model's square input."))
-    return table(("Parameter", "Value", "What it is"), rows, "Configuration")
+    return joined([table(("Parameter", "Value", "What it is"), rows, "Configuration"), _prompts(report)])
+
+
+def _prompts(report: Report) -> Markup:
+    prompts = report.lake.config.prompts
+    texts = [
+        ("Normal states", prompts.normal_states),
+        ("Anomalous states", prompts.anomalous_states),
+        ("Templates around them", prompts.templates),
+    ]
+    if report.lake.memory_bank_.text is None:
+        return paragraph("The text part takes no part in the score, so no prompt was asked.")
+    explained = paragraph(
+        "Every phrase in every template is a prompt, with the object in the place of {}: ",
+        f"{len(prompts.normal_texts(''))} prompts for the normal and {len(prompts.anomalous_texts(''))} for the "
+        "anomalous state.",
+        small=True,
+    )
+    return joined([definitions([(name, " · ".join(given)) for name, given in texts]), explained])
 
 
 def normal_images(report: Report) -> Markup:
@@ -129,7 +152,7 @@ def all_scores(report: Report) -> Markup:
     ]
     return joined(
         [
-            histograms(groups, Mark(threshold, f"threshold {threshold:.3g}"), says),
+            histograms(groups, Mark(threshold, f"threshold {threshold:.3g}"), "image score", says),
             paragraph(_cut(len(rows), len(report.rows), "test image", "with the highest scores"), _formula(report)),
             table(("Image", "Score", "Visual", "Text", "Decision", "Label"), rows, "Scores of the test images"),
         ]
@@ -219,7 +242,7 @@ def _cut(n: int, n_all: int, noun: str, which: str = "") -> str:
 def _formula(report: Report) -> str:
     q = report.lake.config.top_q
     place = "max-scoring patch" if q == 1 else f"{q} highest patches"
-    return f"Of each image's {place}: score = (1 - w) x visual + w x text."
+    return f"Of each image's {place}: score = (1 − w) × visual + w × text."
 
 
 def _plain(value: object) -> str:

@@ -57,6 +57,7 @@ def test_it_has_the_scores_and_the_control_of_the_pages(found: Analysis) -> None
     for one in found.scores:
         assert f"<td>{one.image.name}</td>" in text
         assert f">{one.score:.4f}</td>" in text
+    assert "lake score --normal train/good --test test " in text
     control = known_control(found)
     assert control is not None
     assert control.finding is not None

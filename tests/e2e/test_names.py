@@ -95,6 +95,7 @@ def bring(page: Page, data: Path) -> None:
     upload(page, "Both at once", f"all {ODD}.zip", zipped(data))
     expect(heading(page, "Normal images (5)")).to_be_visible(timeout=PATIENCE)
     settle(page)
+    assert not page.get_by_text("No images were found").count()
     check(page, f"own {ODD}.jpg", f"test/rust {ODD}/000 {ODD}.jpg")
 
     field = page.get_by_role("textbox", name="Object name")

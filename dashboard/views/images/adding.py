@@ -99,6 +99,8 @@ def _take(files: Sequence[UploadedFile], role: Role | None, name: str | None = N
     Args:
         name: Of all of them, where it is not their own.
     """
+    if not files:  # a place for files that is no longer on the page is emptied
+        return
     here = current()
     here.n_uploads += 1
     brought = [(name or file.name, file.getvalue()) for file in files]

@@ -206,8 +206,8 @@ def control_in_a_line(found: Analysis) -> str | None:
         return None
     lake, random, every = (measured.methods[method].mean for method in ("lake", "random", "all"))
     return (
-        f"Control on this sample: image AUROC {lake:.2f} with selected neurons, {random:.2f} with random ones, "
-        f"{every:.2f} with all."
+        f"Control, measured in advance with {measured.shots} normal images and {len(measured.seeds)} seeds: image "
+        f"AUROC {lake:.2f} with selected neurons, {random:.2f} with random ones, {every:.2f} with all."
     )
 
 

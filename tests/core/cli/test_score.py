@@ -152,7 +152,9 @@ def test_results_written_among_the_test_images_are_not_scored_the_next_time(tmp_
 def test_a_test_image_that_was_learned_from_is_told(woven_parts: Path, tmp_path: Path) -> None:
     result = score(woven_parts, tmp_path, normal="normal", test="normal/1.png")
     assert result.exit_code == 0
-    assert "1.png: their scores say nothing about new images" in " ".join(result.stderr.split())
+    assert "1 of the test images is also among the normal ones, such as 1.png: such a score says nothing" in " ".join(
+        result.stderr.split()
+    )
 
 
 def test_nothing_to_score_is_exit_code_1(woven_parts: Path, tmp_path: Path) -> None:

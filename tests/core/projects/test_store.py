@@ -236,6 +236,13 @@ def test_the_folder_is_the_option_s_else_the_environment_s_else_the_user_s(monke
     assert store_folder(Path("mine")) == Path("mine")
 
 
+def test_what_lies_in_a_folder_of_others_is_the_owners_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir(mode=0o755)
+    Store(folder).share(project())
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {"shared": 0o700, "files": 0o700}
+
+
 def test_a_program_s_arguments_name_the_folder_and_the_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LAKE_STORE", str(tmp_path))
     found = store_of(["--sample", "metal", "--store", "/srv/lake", "--keep-days", "0.5", "--store-gb", "2.5"])

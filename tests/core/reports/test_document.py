@@ -24,6 +24,8 @@ from lake_core.visualization.microscope import html as microscope
 from tests.core.reports.made import HOSTILE
 from tests.core.visualization.blob import read_blob
 
+KINDS = ("defective", "good")
+
 
 class Reader(HTMLParser):
     """The elements of a document, the texts of its scripts left out."""
@@ -99,6 +101,9 @@ def test_every_section_is_there_with_what_was_asked(hazelnut: Report, page: Read
 def test_every_score_and_decision_is_in_the_table(hazelnut: Report, page: Reader) -> None:
     above = sum(row.is_anomalous for row in hazelnut.rows)
     assert f"{above} of 20 test images are above the threshold." in page.text
+    found, flagged = (sum(row.is_anomalous and row.label == kind for row in hazelnut.rows) for kind in KINDS)
+    assert f"labelled defective {found} {'is' if found == 1 else 'are'} among them" in page.text
+    assert f"labelled good {flagged}." in page.text
     for row in hazelnut.rows:
         decision = "▲ above threshold" if row.is_anomalous else "▽ not above threshold"
         label = f"labelled {row.label}"
