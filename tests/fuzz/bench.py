@@ -1,8 +1,8 @@
 """Inputs tried in processes that are measured: whatever an input does to its process, it is counted and named."""
 
-import multiprocessing
 import os
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
+
+from loky.backend import get_context
 
 from tests.fuzz.kinds import KINDS, kind_of, made, refusal
 
@@ -125,7 +127,8 @@ class _Worker:
         return found
 
     def stop(self) -> None:
-        self._process.kill()
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.kill(self._process.pid, signal.SIGKILL)
         self._process.join(10)
         self.answers.close()
 
@@ -137,7 +140,7 @@ class _Worker:
         return found
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = get_context("loky")  # which does not run the main script again: after an `AppTest`, a page's
         self.answers, theirs = context.Pipe()
         self._process: Any = context.Process(target=_work, args=(self._seed, self._kinds, theirs), daemon=True)
         self._process.start()
