@@ -3,26 +3,17 @@
 from collections.abc import Sequence
 from functools import singledispatch
 
-from lake_core.findings import (
-    AblationFinding,
+from lake_core.findings.fits import LayerAblated, LayerLeftOut, TextLeftOut
+from lake_core.findings.images import DeletionFinding, FaithfulnessFinding, OcclusionFinding, PerturbationFinding
+from lake_core.findings.labels import NonsenseFinding
+from lake_core.findings.neurons import AblationFinding, ControlFinding, DrawsFinding, RandomControlFinding, RankFinding
+from lake_core.findings.normals import (
     ContaminationFinding,
-    ControlFinding,
-    DeletionFinding,
-    DrawsFinding,
-    FaithfulnessFinding,
     FormationFinding,
-    LayerAblated,
-    LayerLeftOut,
-    NonsenseFinding,
-    OcclusionFinding,
     OtherNormalsFinding,
-    PerturbationFinding,
     PromptSensitivityFinding,
-    RandomControlFinding,
-    RankFinding,
     RefitsFinding,
     SelectionOverlapFinding,
-    TextLeftOut,
 )
 
 

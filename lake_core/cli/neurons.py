@@ -82,9 +82,24 @@ def run(request: Request) -> None:
             table = with_concepts(table, found.labels)
         if request.csv_out is not None:
             _write_activations(request, lake, tests, reporter)
-    document = {
-        "model": backbone.spec,
-        "image_size": backbone.input_size[0],
+    problems = [one.reason for one in reporter.skipped]
+    write_json(request.json_out, _document(lake, layer, tests, table, found) | {"problems": problems})
+    for line in _printed(table.head(_PRINTED)):
+        say(line)
+    if len(table) > _PRINTED:
+        say(f"... and {len(table) - _PRINTED} more.")
+    if found is not None:
+        say(sentence(found.finding))
+    say(f"Written to {request.json_out}" + ("" if request.csv_out is None else f" and {request.csv_out}"))
+
+
+def _document(
+    lake: Lake, layer: int, tests: Sequence[Example], table: pd.DataFrame, found: ControlledLabels | None
+) -> dict[str, Any]:
+    """What is written as JSON."""
+    return {
+        "model": lake.backbone.spec,
+        "image_size": lake.backbone.input_size[0],
         "layer": layer,
         "site": lake.config.site,
         "criterion": lake.config.criterion,
@@ -96,16 +111,7 @@ def run(request: Request) -> None:
         "neurons": rows(table),
         "concept_labels": [] if found is None else [_plain(one) for one in found.labels],
         "nonsense_control": None if found is None else _control(found),
-        "problems": [one.reason for one in reporter.skipped],
     }
-    write_json(request.json_out, document)
-    for line in _printed(table.head(_PRINTED)):
-        say(line)
-    if len(table) > _PRINTED:
-        say(f"... and {len(table) - _PRINTED} more.")
-    if found is not None:
-        say(sentence(found.finding))
-    say(f"Written to {request.json_out}" + ("" if request.csv_out is None else f" and {request.csv_out}"))
 
 
 def _printed(table: pd.DataFrame) -> list[str]:

@@ -45,30 +45,9 @@ class Archive:
         self._remedy = remedy
         if PurePosixPath(name).suffix.lower() in ARCHIVE_SUFFIXES - {".zip"}:
             raise DatasetError(f"{name} is an archive in a format that is not read here: pack the images as a ZIP.")
-        n_entries = data.count(_ENTRY)  # before the list is read: five million entries take a minute and gigabytes
-        if n_entries > _MAX_LISTED:
-            raise DatasetError(self._too_many(n_entries))
-        try:
-            self._zip = ZipFile(BytesIO(data))
-            infos = [info for info in self._zip.infolist() if not info.is_dir()]
-        except Exception as error:  # broken directories raise BadZipFile, struct.error, ValueError, ...
-            raise DatasetError(
-                self._saying("is not a ZIP archive, or a damaged one", "pack the images again")
-            ) from error
-        if len(infos) > MAX_ENTRIES:
-            raise DatasetError(self._too_many(len(infos)))
-        if any(info.flag_bits & 1 for info in infos):
-            raise DatasetError(self._saying("is encrypted", "pack the images without a password"))
+        self._zip, infos = self._opened(data)
         self.n_bytes = sum(info.file_size for info in infos)
-        if self.n_bytes > MAX_TOTAL_BYTES:
-            raise DatasetError(self._too_large())
-        if self.n_bytes > max(_HARMLESS_BYTES, _MAX_RATIO * len(data)):
-            raise DatasetError(
-                self._saying(
-                    f"unpacks to more than {_MAX_RATIO} times its size, as no archive of images does",
-                    "pack the images again",
-                )
-            )
+        self._check_unpacked(len(data))
         self._bytes_left = MAX_TOTAL_BYTES
         self._infos: dict[PurePosixPath, ZipInfo] = {}
         problems, doubled = [], []
@@ -93,6 +72,36 @@ class Archive:
         if not self._infos and not problems:
             problems.append(f"{name} holds no files: pack the images again.")
         self.problems = tuple(problems)
+
+    def _opened(self, data: bytes) -> tuple[ZipFile, list[ZipInfo]]:
+        """The archive and the list of its files, within the limits."""
+        n_entries = data.count(_ENTRY)  # before the list is read: five million entries take a minute and gigabytes
+        if n_entries > _MAX_LISTED:
+            raise DatasetError(self._too_many(n_entries))
+        try:
+            archive = ZipFile(BytesIO(data))
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+        except Exception as error:  # broken directories raise BadZipFile, struct.error, ValueError, ...
+            raise DatasetError(
+                self._saying("is not a ZIP archive, or a damaged one", "pack the images again")
+            ) from error
+        if len(infos) > MAX_ENTRIES:
+            raise DatasetError(self._too_many(len(infos)))
+        if any(info.flag_bits & 1 for info in infos):
+            raise DatasetError(self._saying("is encrypted", "pack the images without a password"))
+        return archive, infos
+
+    def _check_unpacked(self, n_packed: int) -> None:
+        """Raises a DatasetError if the archive claims to unpack to more than it may."""
+        if self.n_bytes > MAX_TOTAL_BYTES:
+            raise DatasetError(self._too_large())
+        if self.n_bytes > max(_HARMLESS_BYTES, _MAX_RATIO * n_packed):
+            raise DatasetError(
+                self._saying(
+                    f"unpacks to more than {_MAX_RATIO} times its size, as no archive of images does",
+                    "pack the images again",
+                )
+            )
 
     def read(self, member: PurePosixPath) -> bytes:
         """The unpacked bytes of a member.

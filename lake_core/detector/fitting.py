@@ -15,7 +15,7 @@ from lake_core.detector.search import Geometry
 from lake_core.detector.selection import Selection, select
 from lake_core.detector.text import TextCalibration, fit_text, text_directions
 from lake_core.errors import LakeError
-from lake_core.findings import LayerLeftOut, TextLeftOut
+from lake_core.findings.fits import LayerLeftOut, TextLeftOut
 from lake_core.types import HookPoint
 
 Layer = TypeVar("Layer", bound=LearnedLayer)

@@ -15,7 +15,7 @@ from lake_core.detector.leave_one_out import distance_to_others
 from lake_core.detector.search import FloatBank, Geometry, most_compared, subspace
 from lake_core.detector.selection import Selection
 from lake_core.detector.text import TextCalibration
-from lake_core.findings import FitWarning
+from lake_core.findings.fits import FitWarning
 
 _ROUNDING = 1e-5
 """Relative differences up to here are float32 rounding: the same image in another batch differs by as much. They count

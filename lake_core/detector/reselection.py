@@ -12,7 +12,7 @@ from lake_core.detector.memory_bank import LearnedLayer, finest, fit_layer
 from lake_core.detector.scoring import PatchScores, matched
 from lake_core.detector.selection import Selection, select
 from lake_core.errors import LakeError
-from lake_core.findings import LayerLeftOut
+from lake_core.findings.fits import LayerLeftOut
 from lake_core.types import Neurons, Site
 
 

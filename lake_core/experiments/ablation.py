@@ -28,7 +28,8 @@ from lake_core.experiments.neuron_sets import (
     matched_draws,
     rank_among,
 )
-from lake_core.findings import AblationFinding, ControlFinding, FitWarning, LayerAblated, Quantity, Rank, RankFinding
+from lake_core.findings.fits import FitWarning, LayerAblated
+from lake_core.findings.neurons import AblationFinding, ControlFinding, Quantity, Rank, RankFinding
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.types import Labels, Neurons, Progress, counted
 from lake_core.visualization.notebook import as_sentence

@@ -11,7 +11,7 @@ from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import jaccard
 from lake_core.errors import LakeError
 from lake_core.experiments.comparison import ScoreComparison, checked_labels, compare_scores
-from lake_core.findings import ContaminationFinding
+from lake_core.findings.normals import ContaminationFinding
 from lake_core.types import Labels, Progress
 from lake_core.visualization.notebook import as_sentence
 

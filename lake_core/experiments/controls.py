@@ -20,7 +20,7 @@ from lake_core.detector.neuron_choices import scores_by_choice
 from lake_core.detector.result import ImageResult
 from lake_core.detector.selection import Selection
 from lake_core.errors import LakeError
-from lake_core.findings import DrawsFinding, RandomControlFinding
+from lake_core.findings.neurons import DrawsFinding, RandomControlFinding
 from lake_core.metrics.bootstrap import Interval, interval, times_drawn
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc

@@ -24,7 +24,7 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError
-from lake_core.findings import DeletionFinding, Direction, FaithfulnessFinding, Replacement
+from lake_core.findings.images import DeletionFinding, Direction, FaithfulnessFinding, Replacement
 from lake_core.neurons.attribution import baseline_of
 from lake_core.types import Progress
 from lake_core.visualization.notebook import as_sentence

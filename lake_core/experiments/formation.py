@@ -16,7 +16,7 @@ from lake_core.detector.reselection import would_select
 from lake_core.detector.selection import Selection
 from lake_core.errors import LakeError
 from lake_core.experiments.controls import log_scale
-from lake_core.findings import FormationFinding
+from lake_core.findings.normals import FormationFinding
 from lake_core.types import Progress, counted
 
 MOST_STEPS = 24

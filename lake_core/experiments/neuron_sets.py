@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError
-from lake_core.findings import Rank
+from lake_core.findings.neurons import Rank
 from lake_core.types import Neurons
 
 # Chosen neurons ------------------------------------------------------------------------------------------------------

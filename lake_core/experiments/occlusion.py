@@ -17,7 +17,7 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.experiments.deletion import patch_of_pixels, replacement_of, scored
-from lake_core.findings import OcclusionFinding, Replacement
+from lake_core.findings.images import OcclusionFinding, Replacement
 from lake_core.types import Progress
 from lake_core.visualization.notebook import as_sentence
 

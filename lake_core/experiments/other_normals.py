@@ -15,7 +15,7 @@ from lake_core.detector.batch import BatchScorer, Variant
 from lake_core.detector.lake import Lake
 from lake_core.detector.selection import jaccard
 from lake_core.errors import LakeError
-from lake_core.findings import OtherNormalsFinding, Refits, RefitsFinding
+from lake_core.findings.normals import OtherNormalsFinding, Refits, RefitsFinding
 from lake_core.metrics.decision import is_anomalous
 from lake_core.metrics.image_metrics import known_auroc
 from lake_core.types import Labels, Progress

@@ -22,7 +22,7 @@ from lake_core.detector.text import text_directions
 from lake_core.errors import ConfigError
 from lake_core.experiments.neuron_sets import DEFAULT_DRAWS, RandomDraws, is_mixed, matched_draws, rank_among
 from lake_core.experiments.replacing import Targets, hook_points_of, patches_at, pools_of, replaced
-from lake_core.findings import ControlFinding, Rank, RankFinding
+from lake_core.findings.neurons import ControlFinding, Rank, RankFinding
 from lake_core.types import HookPoint, Pool, Progress, Site
 from lake_core.visualization.notebook import as_sentence
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from lake_core.findings import PerturbationFinding, PromptSensitivityFinding
+from lake_core.findings.images import PerturbationFinding
+from lake_core.findings.normals import PromptSensitivityFinding
 
 AS_IS = "as it is"
 COLUMNS = ("family", "what", "score", "text", "threshold", "is_anomalous")

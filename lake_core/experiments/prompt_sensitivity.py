@@ -17,7 +17,7 @@ from lake_core.detector.scoring import coarse_under, fused_maps, pooled
 from lake_core.detector.text import calibrated, margin_range, text_directions
 from lake_core.experiments.perturbation_table import AS_IS, COLUMNS, PerturbationTable
 from lake_core.experiments.text_similarity import joint_hook_point
-from lake_core.findings import PromptSensitivityFinding, Wordings
+from lake_core.findings.normals import PromptSensitivityFinding, Wordings
 from lake_core.metrics.decision import is_anomalous
 from lake_core.prompts import PromptEnsemble
 from lake_core.types import Progress

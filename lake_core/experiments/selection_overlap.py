@@ -14,7 +14,7 @@ from lake_core.backbones.feature_store import Patches
 from lake_core.criteria import criteria
 from lake_core.detector.lake import Lake
 from lake_core.detector.selection import Selection, jaccard, select
-from lake_core.findings import SelectionOverlapFinding
+from lake_core.findings.normals import SelectionOverlapFinding
 from lake_core.types import Progress, counted
 
 COUNTS = (1, 2, 4)

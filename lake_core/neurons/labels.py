@@ -11,7 +11,7 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.backbones.patch_grid import PatchGrid, coarse_of_fine
 from lake_core.data.images import InputImage
 from lake_core.detector.memory_bank import finest
-from lake_core.findings import NonsenseFinding
+from lake_core.findings.labels import NonsenseFinding
 from lake_core.neurons.concepts import (
     LEVEL,
     ConceptLabels,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lake_core.findings import NonsenseFinding
+from lake_core.findings.labels import NonsenseFinding
 
 _TRIES = 100
 """After so many draws that are words already, a longer one is drawn."""

@@ -11,7 +11,7 @@ from lake_core.reports.figures import Mark, histograms, ranked
 from lake_core.reports.limits import limits as sentences_on_limits
 from lake_core.reports.reproduce import command, python, without_option
 from lake_core.sentences import control_caveat, quantity, sentence
-from lake_core.visualization.markup import Markup, definitions, element, joined, paragraph, picture, table
+from lake_core.visualization.markup import Markup, definitions, element, embedded_image, joined, paragraph, table
 
 _N_NAMED = 12
 
@@ -85,15 +85,17 @@ def _still(one: Explained) -> Markup:
     row = one.row
     side = "above" if row.is_anomalous else "not above"
     images = [
-        element("figure", picture(one.plain, f"{row.path} as it is"), element("figcaption", "as it is")),
-        element("figure", picture(one.drawn, f"{row.path} with its score map"), element("figcaption", "with its map")),
+        element("figure", embedded_image(one.plain, f"{row.path} as it is"), element("figcaption", "as it is")),
+        element(
+            "figure", embedded_image(one.drawn, f"{row.path} with its score map"), element("figcaption", "with its map")
+        ),
     ]
     for found in one.neighbours:
         pair = (
             (found.here, f"layer {found.layer}: the max-scoring patch"),
             (found.normal, f"layer {found.layer}: nearest normal patch, on {found.normal_name}"),
         )
-        images += [element("figure", picture(jpeg, says), element("figcaption", says)) for jpeg, says in pair]
+        images += [element("figure", embedded_image(jpeg, says), element("figcaption", says)) for jpeg, says in pair]
     parts = [(name, f"{value:.3f}") for name, value in (*one.parts, ("score", row.score))]
     neurons = [_neuron_row(part) for part in one.neurons]
     return element(

@@ -14,7 +14,7 @@ from lake_core.reports.content import MOST_NORMALS, MOST_ROWS, Report, Row, Show
 from lake_core.reports.figures import Mark, histograms
 from lake_core.sentences import quantity
 from lake_core.visualization.colours import ScoreScale, score_colours
-from lake_core.visualization.markup import Markup, definitions, element, joined, paragraph, picture, table
+from lake_core.visualization.markup import Markup, definitions, element, embedded_image, joined, paragraph, table
 
 _MEANINGS = {
     "layers": "Layers whose visual maps are averaged.",
@@ -108,7 +108,7 @@ def normal_images(report: Report) -> Markup:
     cards = [
         element(
             "figure",
-            picture(normal_thumbnail(image), f"Normal image {image.name}"),
+            embedded_image(normal_thumbnail(image), f"Normal image {image.name}"),
             element("figcaption", image.name, element("br"), f"score {score:.2f} · sha256 {image.sha256[:12]}"),
             class_="report-card report-small-card",
         )
@@ -216,7 +216,7 @@ def _card(one: Shown) -> Markup:
     side = "▲ above threshold" if row.is_anomalous else "▽ not above threshold"
     return element(
         "figure",
-        picture(one.jpeg, f"{row.path} with its score map: score {row.score:.3f}, {side[2:]}"),
+        embedded_image(one.jpeg, f"{row.path} with its score map: score {row.score:.3f}, {side[2:]}"),
         element(
             "figcaption",
             element("b", f"{row.score:.2f}"),

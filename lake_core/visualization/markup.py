@@ -65,7 +65,7 @@ def definitions(pairs: Iterable[tuple[str, object]]) -> Markup:
     return element("dl", *rows, class_="report-facts")
 
 
-def picture(jpeg: bytes, alt: str) -> Markup:
+def embedded_image(jpeg: bytes, alt: str) -> Markup:
     """An image that is part of the file."""
     return element("img", src=f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}", alt=alt)
 

@@ -20,7 +20,7 @@ from lake_core.detector.image_scores import image_scores
 from lake_core.detector.reselection import with_neurons
 from lake_core.evaluation.protocol import seeded_order
 from lake_core.experiments.controls import RandomControl
-from lake_core.findings import RandomControlFinding
+from lake_core.findings.neurons import RandomControlFinding
 
 N_SELECTIONS, N_NORMALS, SEEDS = 100, 4, (0, 1, 2)
 

@@ -6,26 +6,17 @@ from dataclasses import is_dataclass, replace
 import pytest
 
 from lake_core import findings
-from lake_core.findings import (
-    AblationFinding,
+from lake_core.findings.fits import LayerAblated, LayerLeftOut, TextLeftOut
+from lake_core.findings.images import DeletionFinding, FaithfulnessFinding, OcclusionFinding, PerturbationFinding
+from lake_core.findings.labels import NonsenseFinding
+from lake_core.findings.neurons import AblationFinding, ControlFinding, RandomControlFinding, Rank, RankFinding
+from lake_core.findings.normals import (
     ContaminationFinding,
-    ControlFinding,
-    DeletionFinding,
-    FaithfulnessFinding,
     FormationFinding,
-    LayerAblated,
-    LayerLeftOut,
-    NonsenseFinding,
-    OcclusionFinding,
     OtherNormalsFinding,
-    PerturbationFinding,
     PromptSensitivityFinding,
-    RandomControlFinding,
-    Rank,
-    RankFinding,
     RefitsFinding,
     SelectionOverlapFinding,
-    TextLeftOut,
     Wordings,
 )
 from lake_core.sentences import sentence

@@ -14,7 +14,7 @@ from lake_core.experiments.ablation import ablate, ablate_tests, ablation_contro
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.neuron_sets import top_contributing_neurons
 from lake_core.sentences import sentence
-from tests.dashboard.visit import full, highest, over, run, texts, when_done
+from tests.dashboard.visit import full, highest, over, run, started_again, texts, when_done
 
 pytestmark = pytest.mark.usefixtures("nothing_at_once")
 EXPERIMENTS = {
@@ -61,13 +61,7 @@ def test_cancelled_draws_of_neurons_off_start_again_and_go_on_when_one_comes_bac
     first = jobs().latest(app.session_state.session.number, "page")
     assert first is not None
     first.cancel()
-    assert over(first).status == "cancelled"
-    app.run()
-    assert "Stopped." in texts(app)
-    press(app, "Start again")
-    second = jobs().latest(app.session_state.session.number, "page")
-    assert second is not None
-    assert second is not first
+    second = started_again(app, first)
     run(app, experiment="Reference-set contamination")
     assert over(second).status == "cancelled"
     when_done(app)

@@ -14,7 +14,7 @@ from dashboard.services.report import report_key, report_of
 from lake_core.data.datasets import Dataset
 from lake_core.sentences import sentence
 from lake_core.types import Progress
-from tests.dashboard.visit import downloads, full, over, press, table, texts, when_done
+from tests.dashboard.visit import downloads, full, over, press, started_again, table, when_done
 
 pytestmark = pytest.mark.usefixtures("fresh")
 DOWNLOAD = "Download the report (HTML)"
@@ -39,13 +39,7 @@ def test_it_can_be_cancelled_and_started_again(small: Dataset, monkeypatch: pyte
     first = jobs().latest(app.session_state.session.number, "page")
     assert first is not None
     press(app, "Cancel")
-    assert over(first).status == "cancelled"
-    app.run()
-    assert "Stopped." in texts(app)
-    press(app, "Start again")
-    second = jobs().latest(app.session_state.session.number, "page")
-    assert second is not None
-    assert second is not first
+    second = started_again(app, first)
     second.cancel()
     over(second)
 

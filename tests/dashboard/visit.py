@@ -105,6 +105,18 @@ def when_done(app: AppTest) -> AppTest:
     return app
 
 
+def started_again(app: AppTest, first: Job) -> Job:
+    """Another job for the same, once the first was cancelled and its button pressed."""
+    assert over(first).status == "cancelled"
+    app.run()
+    assert "Stopped." in texts(app)
+    press(app, "Start again")
+    second = jobs().latest(app.session_state.session.number, "page")
+    assert second is not None
+    assert second is not first
+    return second
+
+
 def downloads(app: AppTest) -> list[str]:
     """What the page's buttons for downloads say."""
     return [str(getattr(button, "label", "")) for button in app.get("download_button")]

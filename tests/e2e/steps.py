@@ -1,10 +1,13 @@
 """What a visitor does and sees, for all walks: wait, go to a page, press, read."""
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.e2e.server import wait_until_idle
 
@@ -147,3 +150,29 @@ def run(page: Page, n_images: int) -> None:
     expect(heading(page, "Results")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("button", name="Download the scores (CSV)")).to_be_visible(timeout=PATIENCE)
     settle(page)
+
+
+@contextmanager
+def offline(chromium: Browser, file: Path) -> Iterator[Callable[..., Page]]:
+    """Opens a file in contexts without a network; in the end nothing else was asked for and nothing failed."""
+    complaints: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def is_outside(url: str) -> bool:
+        return url != file.as_uri() and not url.startswith("data:")
+
+    def opened(**options: Any) -> Page:
+        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
+        contexts.append(context)
+        context.set_offline(True)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if is_outside(request.url) else None)
+        page.goto(file.as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not complaints, complaints

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page
 import lake_core as lk
 from lake_core.detector.result import ImageResult
 from tests.e2e.microscope import CLIPPED, FAINT, tab_to
+from tests.e2e.steps import offline
 
 LAYERS = (13, 15)
 DIRECTIONS = {1: "more active than normal", -1: "less active than normal", 0: "as active as normal"}
@@ -33,25 +34,14 @@ def file(result: ImageResult, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def show(chromium: Browser, file: Path) -> Iterator[Any]:
     """Opens the file in a context without a network; in the end nothing was asked for and nothing failed."""
-    complaints: list[str] = []
-    contexts = []
+    with offline(chromium, file) as opened:
 
-    def show_it(**options: Any) -> Page:
-        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        contexts.append(context)
-        context.set_offline(True)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if request.url != file.as_uri() else None)
-        page.goto(file.as_uri())
-        page.wait_for_selector(".ms-story strong")
-        return page
+        def show_it(**options: Any) -> Page:
+            page = opened(**options)
+            page.wait_for_selector(".ms-story strong")
+            return page
 
-    yield show_it
-    for context in contexts:
-        context.close()
-    assert not complaints, complaints
+        yield show_it
 
 
 def place_of(page: Page, result: ImageResult, patch: int) -> tuple[float, float]:

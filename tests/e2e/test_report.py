@@ -14,7 +14,7 @@ from lake_core.reports.document import SECTIONS, save
 from tests.core.reports.made import HOSTILE, hostile_report, report_on
 from tests.e2e.conftest import OpenTab
 from tests.e2e.microscope import CLIPPED, FAINT, tab_to
-from tests.e2e.steps import PATIENCE, ask_for, fits_a_phone, settle
+from tests.e2e.steps import PATIENCE, ask_for, fits_a_phone, offline, settle
 
 
 @pytest.fixture(scope="module")
@@ -37,30 +37,15 @@ def file(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def show(chromium: Browser, file: Path) -> Iterator[Any]:
     """Opens the report in a context without a network; in the end nothing was asked for and nothing failed."""
-    complaints: list[str] = []
-    contexts = []
+    with offline(chromium, file) as opened:
 
-    def show_it(**options: Any) -> Page:
-        context = chromium.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        contexts.append(context)
-        context.set_offline(True)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if is_outside(request.url, file) else None)
-        page.goto(file.as_uri())
-        expect(page.locator(".ms-story strong").first).to_be_visible()
-        expect(page.locator(".ms-story")).to_have_count(3)
-        return page
+        def show_it(**options: Any) -> Page:
+            page = opened(**options)
+            expect(page.locator(".ms-story strong").first).to_be_visible()
+            expect(page.locator(".ms-story")).to_have_count(3)
+            return page
 
-    yield show_it
-    for context in contexts:
-        context.close()
-    assert not complaints, complaints
-
-
-def is_outside(url: str, file: Path) -> bool:
-    return url != file.as_uri() and not url.startswith("data:")
+        yield show_it
 
 
 def test_each_microscope_shows_its_own_image_and_they_do_not_disturb_each_other(report: Report, show: Any) -> None:

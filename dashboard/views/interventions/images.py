@@ -20,7 +20,7 @@ from lake_core.experiments import deletion, occlusion
 from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.deletion import CurveConfig
 from lake_core.experiments.robustness import n_changes, score_stability
-from lake_core.findings import Direction, Replacement
+from lake_core.findings.images import Direction, Replacement
 from lake_core.sentences import quantity, sentence
 from lake_core.visualization.colours import ValueScale, symmetric_limit
 from lake_core.visualization.overlays import Style, neuron_overlay

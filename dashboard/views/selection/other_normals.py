@@ -14,7 +14,7 @@ from dashboard.services.estimates import Steps, seconds_of
 from dashboard.text import escaped
 from lake_core.experiments.other_normals import OtherNormals, n_refits, other_normals
 from lake_core.experiments.selection_overlap import selection_overlap
-from lake_core.findings import Refits
+from lake_core.findings.normals import Refits
 from lake_core.sentences import quantity, sentence
 
 REFITS: dict[Refits, str] = {"leave one out": "one left out", "bootstrap": "bootstrap draws"}

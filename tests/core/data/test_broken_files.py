@@ -27,12 +27,12 @@ RNG = np.random.default_rng(5)
 SIZE = (40, 32)
 
 
-def picture(size: tuple[int, int] = SIZE, mode: str = "RGB") -> Image.Image:
+def plain_image(size: tuple[int, int] = SIZE, mode: str = "RGB") -> Image.Image:
     return Image.fromarray(RNG.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)).convert(mode)
 
 
-FIRST, OTHERS = picture(), [picture() for _ in range(3)]
-UNLIKE = [picture((64, 20)), picture((20, 64), "L"), picture(mode="RGBA"), picture((17, 17), "1")]
+FIRST, OTHERS = plain_image(), [plain_image() for _ in range(3)]
+UNLIKE = [plain_image((64, 20)), plain_image((20, 64), "L"), plain_image(mode="RGBA"), plain_image((17, 17), "1")]
 ONE_PAGE: dict[str, bytes] = {
     "TIFF": encoded(FIRST.copy(), "TIFF"),
     "TIFF, LZW": encoded(FIRST.copy(), "TIFF", compression="tiff_lzw"),
@@ -176,7 +176,9 @@ def odd(tmp_path: Path) -> Path:
     (root / "test/loop").symlink_to(root / "test")
     (root / "test/crack" / ("1" * 200 + ".png")).write_bytes(png(77))
     broken = pages("TIFF, LZW", OTHERS)
-    mask = bytearray(encoded(Image.new("L", (32, 24)), "TIFF", save_all=True, append_images=[picture((32, 24), "L")]))
+    mask = bytearray(
+        encoded(Image.new("L", (32, 24)), "TIFF", save_all=True, append_images=[plain_image((32, 24), "L")])
+    )
     mask[-200:] = broken[-200:]
     (root / "ground_truth/crack/000_mask.png").unlink()
     (root / "ground_truth/crack/000_mask.tif").write_bytes(bytes(mask))

@@ -14,7 +14,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.reselection import with_neurons
 from lake_core.detector.search import FloatBank
 from lake_core.errors import LakeError
-from lake_core.findings import LayerLeftOut
+from lake_core.findings.fits import LayerLeftOut
 from tests.core.images import spotted
 from tests.core.tiny import Tiny
 

@@ -14,7 +14,7 @@ from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.errors import BackboneError, ConfigError, ImageError, LakeError, NotFittedError
-from lake_core.findings import LayerLeftOut, TextLeftOut
+from lake_core.findings.fits import LayerLeftOut, TextLeftOut
 from tests.core.detector.lakes import texture, tiny_lake
 from tests.core.tiny import OpenTiny
 

@@ -16,7 +16,7 @@ from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import fused_maps, pooled
-from lake_core.findings import TextLeftOut
+from lake_core.findings.fits import TextLeftOut
 from tests.core.method import CASES, N_NORMALS, agree, layers_of, naive, naive_subspace, site_of, total
 from tests.core.tiny import OpenTiny, each_shape
 

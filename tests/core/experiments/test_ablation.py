@@ -16,7 +16,7 @@ from lake_core.experiments.contamination import contaminate
 from lake_core.experiments.neuron_sets import RandomDraws, all_selected, selected_among, whole_layer
 from lake_core.experiments.prompt_sensitivity import prompt_sensitivity
 from lake_core.experiments.robustness import score_stability
-from lake_core.findings import LayerAblated
+from lake_core.findings.fits import LayerAblated
 from lake_core.metrics.image_metrics import auroc
 from tests.core.experiments.interventions import LABELS, three_of_each
 from tests.core.method import N_NORMALS, agree, naive, naive_normal_scores, total

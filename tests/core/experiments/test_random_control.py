@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lake_core.experiments.controls import RandomControl
-from lake_core.findings import RandomControlFinding
+from lake_core.findings.neurons import RandomControlFinding
 from lake_core.metrics.bootstrap import times_drawn
 
 

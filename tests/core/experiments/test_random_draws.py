@@ -16,7 +16,7 @@ from lake_core.experiments.neuron_sets import (
     rank_among,
     top_contributing_neurons,
 )
-from lake_core.findings import Rank
+from lake_core.findings.neurons import Rank
 from lake_core.metrics.image_metrics import known_auroc
 from tests.core.experiments.interventions import LABELS, three_of_each
 

@@ -13,7 +13,7 @@ from lake_core.data.images import InputImage
 from lake_core.data.samples import load_sample
 from lake_core.detector.lake import Lake
 from lake_core.experiments.robustness import as_jpeg, n_changes, rotated, score_stability, shifted
-from lake_core.findings import PerturbationFinding
+from lake_core.findings.images import PerturbationFinding
 from tests.core.tiny import OpenTiny
 
 N_NORMALS = 3

@@ -19,7 +19,8 @@ from lake_core.experiments.text_similarity import (
     phrase_map,
     prompt_table,
 )
-from lake_core.findings import PromptSensitivityFinding, TextLeftOut
+from lake_core.findings.fits import TextLeftOut
+from lake_core.findings.normals import PromptSensitivityFinding
 from lake_core.prompts import PromptEnsemble
 from lake_core.sentences import sentence
 from tests.core.method import lies_inside, under

@@ -9,7 +9,7 @@ from lake_core.detector.lake import Lake
 from lake_core.experiments.ablation import ablate, ablation_control
 from lake_core.experiments.controls import RandomControl
 from lake_core.experiments.neuron_sets import top_contributing_neurons
-from lake_core.findings import NonsenseFinding
+from lake_core.findings.labels import NonsenseFinding
 from lake_core.metrics.bootstrap import Interval
 from lake_core.neurons.labels import ControlledLabels
 from lake_core.sentences import control_caveat, sentence
