@@ -36,7 +36,7 @@ def max_scoring(top_q: int) -> str:
 
 def verdict(score: ImageResult) -> str:
     """The decision in words and a sign, never by colour alone."""
-    return "▲ above threshold" if score.is_anomalous else "▽ below threshold"
+    return "▲ above threshold" if score.is_anomalous else "▽ not above threshold"
 
 
 def direction(difference: float) -> tuple[str, str]:

@@ -131,7 +131,7 @@ def image_cards(found: Analysis) -> None:
     sort, only, opacity_column = st.columns(3)
     order = sort.selectbox("Sort by", list(SORTS), key="sort")
     with only:
-        shown = pick_one("Show", ["all", "above", "below"], "show")
+        shown = pick_one("Show", ["all", "above", "not above"], "show")
     opacity = opacity_column.slider("Overlay opacity", 0.0, 1.0, 0.6, 0.1, key="opacity")
     items = sorted(zip(found.workspace.tests, found.scores, strict=True), key=SORTS[order])
     items = [item for item in items if shown == "all" or item[1].is_anomalous == (shown == "above")]

@@ -174,7 +174,7 @@ def confusion(found: Counts) -> go.Figure:
     shares = rows / np.maximum(rows.sum(1, keepdims=True), 1)
     words = ["true positives", "false negatives", "false positives", "true negatives"]
     texts = np.array([f"{number} {word}" for number, word in zip(rows.ravel(), words, strict=True)])
-    decisions, labels = ["above", "below the threshold"], ["defective", "good"]
+    decisions, labels = ["above", "not above the threshold"], ["defective", "good"]
     heat = go.Heatmap(
         z=shares,
         x=decisions,

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 
 from dashboard.services.analysis import Analysis
 from dashboard.services.cache import results
-from dashboard.services.controls import control_key, known_control, measured_control
+from dashboard.services.controls import control_key, control_seconds, known_control, measured_control
+from dashboard.services.estimates import Steps, seconds_of
 from dashboard.words import light
 from lake_core.data.images import InputImage
 from lake_core.data.samples import measured_sample, sample_facts
@@ -23,6 +24,13 @@ _LINK = re.compile(r"\[([^]]+)\]\(([^)]+)\)")
 def report_key(found: Analysis) -> Hashable:
     """Of the cache's: what the report tells depends on the threshold, too."""
     return "report", found.result_key, found.lake.threshold_, found.workspace.sample
+
+
+def report_seconds(found: Analysis) -> float | None:
+    """An estimate of how long it takes to make; None where a step has not been measured yet."""
+    drawn = seconds_of(found, Steps(n_scored=min(len(found.images), MOST_SHOWN)))
+    control = 0.0 if known_control(found) is not None else control_seconds(found)
+    return None if drawn is None or control is None else drawn + control
 
 
 def report_of(found: Analysis, on_progress: Progress | None = None) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from lake_core.config import TextConfig
 from lake_core.errors import writing
 from lake_core.reports import evidence_sections, sections
 from lake_core.reports.content import Report
@@ -34,7 +35,8 @@ def document(report: Report) -> str:
     Args:
         report: What it tells; every text in it may be anybody's.
     """
-    title = f"{report.lake.config.object_name}: LAKE Explorer report"
+    name = report.lake.config.object_name
+    title = "LAKE Explorer report" if name == TextConfig().object_name else f"{name}: LAKE Explorer report"
     named = {name: make for name, make in SECTIONS.items() if report.rows or name not in _NEED_TESTS}
     links = [element("a", name, href=f"#{_id(name)}") for name in named]
     parts = [

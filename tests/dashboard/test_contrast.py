@@ -94,7 +94,7 @@ def test_the_confusion_matrix_says_each_number_in_its_cell() -> None:
     _, texts = evaluate.confusion(Counts(3, 5, 6, 4)).data
     assert dict(zip(zip(texts.y, texts.x, strict=True), texts.text, strict=True)) == {
         ("defective", "above"): "3 true positives",
-        ("defective", "below the threshold"): "5 false negatives",
+        ("defective", "not above the threshold"): "5 false negatives",
         ("good", "above"): "6 false positives",
-        ("good", "below the threshold"): "4 true negatives",
+        ("good", "not above the threshold"): "4 true negatives",
     }

@@ -98,7 +98,7 @@ def test_a_causal_ablation_stands_beside_random_draws(small: Dataset) -> None:
     shown = re.findall(r"layer (\d+): \d+\.\d% in all", texts(app))
     assert (shown[0], shown[-1], len(shown)) == ("15", "21", 6)
     run(app, own_threshold=9.0)
-    assert texts(app).count("▽ below threshold 9.000") == 2
+    assert texts(app).count("▽ not above threshold 9.000") == 2
 
 
 def test_a_pinned_neuron_outside_of_the_score_is_ablated_among_all_of_its_layer(small: Dataset) -> None:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("fresh")
 DOWNLOAD = "Download the report (HTML)"
 
 
+@pytest.mark.usefixtures("nothing_at_once")
 def test_it_is_prepared_on_demand_and_then_offered(small: Dataset) -> None:
     app = full(small, "results")
     assert DOWNLOAD not in downloads(app)
@@ -28,6 +29,7 @@ def test_it_is_prepared_on_demand_and_then_offered(small: Dataset) -> None:
     assert "Report" not in [button.label for button in app.button]
 
 
+@pytest.mark.usefixtures("nothing_at_once")
 def test_it_can_be_cancelled_and_started_again(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     def endless(found: Analysis, on_progress: Progress) -> None:
         while True:

@@ -7,8 +7,7 @@ from dashboard.components.progress import Estimate, asked_beside, computed
 from dashboard.components.tables import download_table
 from dashboard.plots import decomposition
 from dashboard.services.analysis import Analysis
-from dashboard.services.controls import control_key
-from dashboard.services.estimates import Steps, seconds_of
+from dashboard.services.controls import control_key, control_seconds
 from dashboard.services.images import score_image
 from dashboard.session import current
 from dashboard.text import escaped
@@ -20,17 +19,12 @@ from lake_core.experiments import controls
 from lake_core.experiments.comparison import compare_contributions
 from lake_core.experiments.controls import separation_measure, weight_curve
 
-_FASTER = 3
-"""Times as fast as scores with their maps are those of the random draws."""
-
 
 def random_neurons(found: Analysis, score: ImageResult) -> None:
     """Whether as many random neurons tell the test images apart as well; on demand, beside the page."""
     st.markdown("The control: do as many **random** neurons tell the test images apart as well?")
-    n = controls.N_DRAWS
-    seconds = seconds_of(found, Steps(n_scored=n * len(found.images) // _FASTER, n_fits=n))
-    estimate = Estimate(seconds, "Random neurons may do as well or better.")
-    if asked_beside(control_key(found), f"Compare with {n} random draws", ":material/casino:", estimate):
+    estimate = Estimate(control_seconds(found), "Random neurons may do as well or better.")
+    if asked_beside(control_key(found), f"Compare with {controls.N_DRAWS} random draws", ":material/casino:", estimate):
         overview.against_random(found)
 
 

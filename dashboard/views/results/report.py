@@ -2,15 +2,18 @@
 
 import streamlit as st
 
-from dashboard.components.progress import asked_beside, computed_beside
+from dashboard.components.progress import Estimate, asked_beside, computed_beside
 from dashboard.services.analysis import Analysis
-from dashboard.services.report import report_key, report_of
+from dashboard.services.report import report_key, report_of, report_seconds
 
 
 def report_download(found: Analysis) -> None:
     """A button that prepares the report, its progress with a way to cancel, and then the download."""
     key = report_key(found)
-    if not asked_beside(key, "Report", ":material/lab_profile:"):
+    estimate = Estimate(
+        report_seconds(found), "It compares with random neurons first, and gives one HTML file to show to others."
+    )
+    if not asked_beside(key, "Report", ":material/lab_profile:", estimate):
         return
     made = computed_beside(key, "Report", lambda show: report_of(found, show))
     if made is None:
