@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard.services.projects import as_project, store
 from dashboard.services.snapshot import Snapshot
+from lake_core.projects.store import WAITING
 
 EVERY_S = 10.0
 MAX_REMEMBERED = 2000
@@ -93,7 +94,7 @@ class Autosave:
 
 def waiting(number: str) -> str:
     """What a session's images that wait for an answer are kept under."""
-    return f"{number}-waiting"
+    return f"{number}{WAITING}"
 
 
 @st.cache_resource

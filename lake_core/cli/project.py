@@ -15,12 +15,12 @@ from lake_core.cli.terminal import say
 from lake_core.config import LakeConfig, require_one_of
 from lake_core.data.datasets import Dataset, read_side
 from lake_core.detector.lake import Lake
-from lake_core.errors import LakeError, ProjectError
+from lake_core.errors import ConfigError, LakeError, ProjectError
 from lake_core.projects.checking import check, made_with, opens_by_itself, scores_of
 from lake_core.projects.manifest import MAX_IMAGES, Configuration
 from lake_core.projects.project import Project, project_of
 from lake_core.projects.project_file import SUFFIX, read_project, write_project
-from lake_core.projects.store import Store, store_folder
+from lake_core.projects.store import WAITING, Store, store_folder
 from lake_core.sentences import quantity, sentence
 
 
@@ -82,14 +82,23 @@ def verify(path: Path, model: str | None, device: str) -> bool:
 
 
 def list_store(given: Path | None) -> None:
-    """Prints what a server's store holds, one project a line."""
+    """Prints what a server's store holds, one project a line.
+
+    Raises:
+        ConfigError: if there is no such folder.
+    """
     store = Store(store_folder(given))
+    if not store.folder.is_dir():
+        raise ConfigError(f"{store.folder} is no folder: give the one of the server's --store.")
     found = store.listed()
     for one in found:
-        what = "shared " if one.kind == "shared" else "session"
-        size = f"{one.n_images:>4} images {one.n_bytes / 1e6:>8.1f} MB {one.age_days:>6.1f} days"
-        say(f"{what}  {one.identity}  {size}  {one.name}")
-    say(f"{quantity(len(found), 'project')} in {store.folder}")
+        waits = one.identity.endswith(WAITING)
+        what = "waiting" if waits else "shared " if one.kind == "shared" else "session"
+        age = f"{24 * one.age_days:.1f} hours" if one.age_days < 1 else f"{one.age_days:.1f} days"
+        say(f"{what}  {one.identity}  {one.n_images:>4} images {one.n_bytes / 1e6:>8.1f} MB {age:>11}  {one.name}")
+    n_shared = sum(one.kind == "shared" for one in found)
+    n_sessions = sum(one.kind == "sessions" and not one.identity.endswith(WAITING) for one in found)
+    say(f"{quantity(n_shared, 'shared project')} and {quantity(n_sessions, 'session')} in {store.folder}")
 
 
 def _read(request: Request, reporter: Reporter) -> Dataset:

@@ -30,6 +30,8 @@ from lake_core.projects.project_file import write_whole
 Kind = Literal["shared", "sessions"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 VARIABLE = "LAKE_STORE"
+WAITING = "-waiting"
+"""Behind a session's identity: that of its images which wait for an answer, in place of the others or beside them."""
 DAY_S = 86_400.0
 _SWEEP_S, _MEASURE_S = 3600.0, 60.0
 """How often a server looks for what is too old, and how large the store has become."""

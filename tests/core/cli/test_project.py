@@ -9,7 +9,7 @@ from typer.testing import Result
 
 from lake_core.cli import dashboard
 from lake_core.projects.project_file import project_bytes, read_project, write_project
-from lake_core.projects.store import Store
+from lake_core.projects.store import WAITING, Store
 from tests.core.cli.commands import error_line, lake, rows_of, score
 from tests.core.projects.cases import entries, packed, project
 
@@ -134,13 +134,16 @@ def test_open_hands_the_file_to_the_dashboard(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_store_is_listed_for_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert f"0 projects in {tmp_path}" in lake("project", "list", "--store", tmp_path).stdout
+    assert f"0 shared projects and 0 sessions in {tmp_path}" in lake("project", "list", "--store", tmp_path).stdout
+    assert "is no folder" in error_line(lake("project", "list", "--store", tmp_path / "typo"), code=2)
     identity = Store(tmp_path).share(project())
+    Store(tmp_path).keep_session(f"{identity}{WAITING}", project(1))
     monkeypatch.setenv("LAKE_STORE", str(tmp_path))
     lines = lake("project", "list").stdout.splitlines()
     assert lines[0].startswith(f"shared   {identity}")
     assert lines[0].endswith("plates")
-    assert lines[1] == f"1 project in {tmp_path}"
+    assert lines[1].startswith(f"waiting  {identity}{WAITING}")
+    assert lines[2] == f"1 shared project and 0 sessions in {tmp_path}"
 
 
 def test_a_manifest_is_plain_json(saved: tuple[Result, Path]) -> None:
