@@ -3,6 +3,9 @@
 import threading
 
 import pytest
+from streamlit.errors import FragmentStorageKeyError
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 from streamlit.testing.v1 import AppTest
 
 from dashboard.components.progress import Estimate
@@ -177,3 +180,22 @@ def test_many_test_images_are_scored_with_progress_and_can_be_cancelled(
     assert len([button for button in app.button if button.label == "Why this score?"]) == 3
     assert results().get(key) is not None
     assert not app.exception
+
+
+def test_what_watched_on_the_run_before_is_forgotten_by_a_page_that_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit itself forgets fragments only where a page is drawn to its end."""
+    seen: list[ScriptRunContext] = []
+
+    def with_an_old_one() -> ScriptRunContext | None:
+        context = get_script_run_ctx()
+        if context is not None:
+            context.fragment_storage.register("old", lambda: None)
+            seen.append(context)
+        return context
+
+    app = opened(page="results")  # without images, which ends it
+    monkeypatch.setattr("dashboard.entry.get_script_run_ctx", with_an_old_one)
+    app.run()
+    assert seen
+    with pytest.raises(FragmentStorageKeyError):
+        seen[-1].fragment_storage.lookup("old")
