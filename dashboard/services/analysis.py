@@ -19,6 +19,7 @@ from lake_core.config import FitConfig, LakeConfig, ResolvedConfig, TextConfig, 
 from lake_core.data.datasets import Example
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
+from lake_core.detector.microscope import good_image_beside
 from lake_core.detector.reselection import would_select
 from lake_core.detector.result import ImageResult
 from lake_core.detector.scoring import PatchScores
@@ -26,7 +27,7 @@ from lake_core.detector.selection import Selection
 from lake_core.detector.text import text_directions
 from lake_core.experiments.ablation import ablated
 from lake_core.metrics.image_metrics import known_auroc
-from lake_core.neurons.statistics import Flags, flags, neuron_aurocs, peaks
+from lake_core.neurons.statistics import Flags, auroc_notes, flags
 from lake_core.types import HookPoint, Neurons, Progress, Site, counted
 from lake_core.visualization.colours import ScoreScale, score_scale
 from lake_core.visualization.microscope.view import NeuronNote
@@ -158,9 +159,9 @@ class Analysis:
 
     def good_image_beside(self, shown: ImageResult) -> ImageResult | None:
         """The other test image that looks most normal: of those labelled good, else of all, the lowest score."""
-        others = [(label, one) for label, one in zip(self.known_labels, self.scores, strict=True) if one is not shown]
-        good = [one for label, one in others if label is False] or [one for _, one in others]
-        return min(good, key=lambda one: one.score, default=None)
+        place = next(i for i, one in enumerate(self.scores) if one is shown)
+        beside = good_image_beside(place, self.known_labels, [one.score for one in self.scores])
+        return None if beside is None else self.scores[beside]
 
     def score_of(self, sha256: str | None) -> ImageResult | None:
         """The score of a test image, or None."""
@@ -299,19 +300,9 @@ def neuron_flags(analysis: Analysis, layer: int) -> Flags:
 
 def neuron_notes(analysis: Analysis) -> dict[tuple[int, int], NeuronNote]:
     """The AUROC of each selected neuron alone, by layer and neuron; empty without good and defective labels."""
-    known, lake = analysis.labelled, analysis.lake
-
-    def measured() -> dict[tuple[int, int], NeuronNote]:
-        notes: dict[tuple[int, int], NeuronNote] = {}
-        for layer, selection in lake.selection_.items():
-            hook_point = lake.backbone.hook_point(layer, lake.config.site)
-            patches = lake.store.patches([result.image for result in known.results], hook_point)
-            aurocs = neuron_aurocs(peaks(*patches.numpy()), known.labels)
-            notes |= {(layer, int(neuron)): NeuronNote(float(aurocs[neuron])) for neuron in selection.neurons}
-        return notes
-
-    key = "aurocs", analysis.key.visual, analysis.tests_key, analysis.known_labels
-    return results().made(key, measured) if known.has_both else {}
+    labels = analysis.known_labels
+    key = "aurocs", analysis.key.visual, analysis.tests_key, labels
+    return results().made(key, lambda: auroc_notes(analysis.lake, analysis.images, labels))
 
 
 def all_selections(settings: Settings, workspace: Workspace) -> dict[int, Selection]:

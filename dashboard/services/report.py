@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from dashboard.services.analysis import Analysis
+from dashboard.services.analysis import Analysis, neuron_notes
 from dashboard.services.cache import results
 from dashboard.services.controls import control_key, control_seconds, known_control, measured_control
 from dashboard.services.estimates import Steps, seconds_of
@@ -48,7 +48,10 @@ def report_of(found: Analysis, on_progress: Progress | None = None) -> str:
             lake=found.lake,
             rows=[row_of(one, label_of[id(one)]) for one in found.scores],
             gallery=[shown(one, row, found.scale) for one, row in counted(best, on_progress)],
-            explained=[explained(one, row, found.scale) for one, row in best[:MOST_EXPLAINED]],
+            explained=[
+                explained(one, row, found.scale, found.good_image_beside(one), neuron_notes(found))
+                for one, row in best[:MOST_EXPLAINED]
+            ],
             scale=found.scale,
             control=Control(control, len(found.images)),
             when=datetime.now(),

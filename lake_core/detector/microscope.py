@@ -82,6 +82,21 @@ def scored_image(
     )
 
 
+def good_image_beside(shown: int, labels: Sequence[bool | None], scores: Sequence[float]) -> int | None:
+    """The image to compare one with: the other that looks most normal.
+
+    Args:
+        shown: Index of the image that is compared.
+        labels: One per image: True where defective, False where good, None without a label.
+        scores: Their image scores.
+    Returns:
+        The index of the lowest score, of the other images labelled good, else of all others; None where there is none.
+    """
+    others = [index for index in range(len(scores)) if index != shown]
+    good = [index for index in others if labels[index] is False]
+    return min(good or others, key=lambda index: scores[index], default=None)
+
+
 def _other(other: "ImageResult", result: "ImageResult", layers: Sequence[LayerView]) -> OtherImage:
     banks = [[matches.memory_bank for matches in one.patch_scores.layers] for one in (result, other)]
     if len(banks[0]) != len(banks[1]) or any(a is not b for a, b in zip(*banks, strict=True)):

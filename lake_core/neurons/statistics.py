@@ -19,6 +19,7 @@ from lake_core.detector.selection import Selection
 from lake_core.neurons.concepts import ConceptLabels
 from lake_core.neurons.labels import label_concepts
 from lake_core.types import Label, Progress, Site
+from lake_core.visualization.microscope.view import NeuronNote
 
 if TYPE_CHECKING:
     from lake_core.detector.lake import Lake
@@ -126,6 +127,34 @@ def neuron_aurocs(peaks_in: np.ndarray, labels: ArrayLike) -> np.ndarray:
     return np.asarray((n_below + n_up_to) / (2 * n_defective * n_good))
 
 
+def auroc_notes(
+    lake: "Lake", images: Sequence[InputImage], labels: Sequence[bool | None]
+) -> dict[tuple[int, int], NeuronNote]:
+    """The AUROC of each selected neuron alone, as the microscope shows it.
+
+    Args:
+        lake: A fitted detector.
+        images: Test images; the activations of the labelled ones are computed where the store lacks them.
+        labels: One per image: True where defective, False where good, None without a label.
+    Returns:
+        (layer, neuron) -> what is known of it; empty without labels of both classes.
+    """
+    notes: dict[tuple[int, int], NeuronNote] = {}
+    if not {True, False} <= set(labels):
+        return notes
+    for layer, selection in lake.selection_.items():
+        aurocs = _aurocs_in(lake, layer, images, labels)
+        notes |= {(layer, int(neuron)): NeuronNote(float(aurocs[neuron])) for neuron in selection.neurons}
+    return notes
+
+
+def _aurocs_in(lake: "Lake", layer: int, images: Sequence[InputImage], labels: Sequence[bool | None]) -> np.ndarray:
+    """(n_neurons,) `neuron_aurocs` over the labelled images, of which there is one at least."""
+    known = [(image, label) for image, label in zip(images, labels, strict=True) if label is not None]
+    patches = lake.store.patches([image for image, _ in known], lake.backbone.hook_point(layer, lake.config.site))
+    return neuron_aurocs(peaks(*patches.numpy()), [label for _, label in known])
+
+
 def extreme_patches(
     acts_ip: np.ndarray, inside_ip: np.ndarray, n: int = 12, lowest: bool = False, per_image: int | None = None
 ) -> list[ExtremePatch]:
@@ -203,10 +232,9 @@ def neuron_table(
     values_pn = patches.on_image().numpy().astype(np.float64)
     flagged = flags(*patches.numpy(), lake.backbone.adapter.has_tokens)
     aurocs = np.full(selection.n_neurons, np.nan)
-    labelled = [i for i, label in enumerate(labels) if label is not None]
-    if labelled:
-        tested = lake.store.patches([images[i] for i in labelled], hook_point)
-        aurocs = neuron_aurocs(peaks(*tested.numpy()), [labels[i] == "defective" for i in labelled])
+    if any(labels):
+        is_defective = [None if label is None else label == "defective" for label in labels]
+        aurocs = _aurocs_in(lake, layer, images, is_defective)
     deviation = values_pn.std(0, ddof=1) if len(values_pn) > 1 else np.zeros(selection.n_neurons)
     table = pd.DataFrame(
         {

@@ -1,10 +1,10 @@
 """What a report holds: numbers that were computed before, and images made as small as they are shown."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,7 @@ from lake_core.types import Label
 from lake_core.visualization.colours import ScoreScale
 from lake_core.visualization.crops import crop_with_box
 from lake_core.visualization.microscope.payload import encode
+from lake_core.visualization.microscope.view import NeuronNote
 from lake_core.visualization.overlays import Style, overlay, thumbnail
 
 MOST_SHOWN = 48
@@ -34,7 +35,10 @@ MOST_CONTROLLED = 60
 N_NEURONS = 5
 """Neurons named for each layer of an image."""
 
-_CARD, _STILL, _QUALITY = 320, 448, 80
+Notes: TypeAlias = Mapping[tuple[int, int], NeuronNote]
+"""(layer, neuron) -> what else is known of it."""
+
+_CARD, _STILL, _COMPARED, _QUALITY = 320, 448, 256, 80
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,27 @@ class Neighbour(NamedTuple):
 
 
 class NeuronPart(NamedTuple):
-    """A neuron among those that add most to an image's score; `here` and `normal` are its values in both patches."""
+    """A neuron among those that add most to an image's score.
+
+    Attributes:
+        here, normal: Its values in the max-scoring and in the nearest normal patch.
+        auroc: Its AUROC alone; None where labels do not tell.
+    """
 
     layer: int
     neuron: int
     here: float
     normal: float
     contribution: float
+    auroc: float | None
+
+
+class Compared(NamedTuple):
+    """The image that another is compared with: its numbers, and a JPEG of it with its map."""
+
+    path: str
+    score: float
+    drawn: bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +114,7 @@ class Explained:
         parts: (part, contribution), which add up to the score.
         neurons: Of each layer those that add most.
         neighbours: One for each layer.
+        compared: The image that looks most normal; None where there is no other.
     """
 
     row: Row
@@ -105,6 +124,7 @@ class Explained:
     parts: tuple[tuple[str, float], ...]
     neurons: tuple[NeuronPart, ...]
     neighbours: tuple[Neighbour, ...] = field(repr=False)
+    compared: Compared | None = field(repr=False)
 
 
 class Control(NamedTuple):
@@ -174,9 +194,12 @@ def shown(result: ImageResult, row: Row, scale: ScoreScale) -> Shown:
     return Shown(row, _drawn(result, scale, _CARD))
 
 
-def explained(result: ImageResult, row: Row, scale: ScoreScale) -> Explained:
+def explained(result: ImageResult, row: Row, scale: ScoreScale, other: ImageResult | None, notes: Notes) -> Explained:
     """A test image in full.
 
+    Args:
+        other: Result of the image to compare it with, from `good_image_beside`; or None.
+        notes: From `auroc_notes`.
     Raises:
         LakeError: if all neurons of the score are ablated.
     """
@@ -184,12 +207,13 @@ def explained(result: ImageResult, row: Row, scale: ScoreScale) -> Explained:
     numbers = [number for number in (one["layer"] for one in by_layer) if isinstance(number, int | np.integer)]
     return Explained(
         row,
-        encode(scored_image(result, vmax=scale.vmax)),
+        encode(scored_image(result, notes=notes, other=other, vmax=scale.vmax)),
         jpeg_of(thumbnail(result.image, _STILL)),
         _drawn(result, scale, _STILL),
         tuple((_part_name(one["part"], one["layer"]), float(one["contribution"])) for one in by_layer),
-        tuple(part for number in numbers for part in _neurons(result, int(number))),
+        tuple(part for number in numbers for part in _neurons(result, int(number), notes)),
         tuple(_neighbour(result, found) for found in result.evidence()),
+        None if other is None else Compared(other.image.name, other.score, _drawn(other, scale, _COMPARED)),
     )
 
 
@@ -214,9 +238,13 @@ def _part_name(part: str, layer: object) -> str:
     return f"visual, layer {layer}" if part == "visual" else part
 
 
-def _neurons(result: ImageResult, layer: int) -> list[NeuronPart]:
+def _neurons(result: ImageResult, layer: int, notes: Notes) -> list[NeuronPart]:
     rows = result.top_neurons(None, layer, N_NEURONS).to_dict("records")
-    return [NeuronPart(layer, int(r["neuron"]), r["here"], r["normal"], r["contribution"]) for r in rows]
+    aurocs = [notes.get((layer, int(r["neuron"])), NeuronNote()).auroc for r in rows]
+    return [
+        NeuronPart(layer, int(r["neuron"]), r["here"], r["normal"], r["contribution"], auroc)
+        for r, auroc in zip(rows, aurocs, strict=True)
+    ]
 
 
 def _neighbour(result: ImageResult, found: Evidence) -> Neighbour:

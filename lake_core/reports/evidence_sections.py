@@ -22,8 +22,30 @@ def microscopes(report: Report) -> Markup:
     which = "The test image with the highest score." if n == 1 else f"The {n} test images with the highest scores."
     how = "Point at the image, or move over it with the arrow keys, to see what the score of each patch is made of."
     return joined(
-        [paragraph(which, element("span", f" {how}", class_="report-screen")), *map(_in_full, report.explained)]
+        [
+            paragraph(which, element("span", f" {how}", class_="report-screen")),
+            _own_aurocs(report),
+            *map(_in_full, report.explained),
+        ]
     )
+
+
+def _own_aurocs(report: Report) -> Markup | None:
+    """What a neuron's AUROC alone is, and over which images; None where labels do not tell."""
+    if report.control is None or not any(_has_aurocs(one) for one in report.explained):
+        return None
+    n_images, n_all = report.control.n_images, len(report.rows)
+    which = "labelled test images" if n_images == n_all else f"labelled ones of {n_images} test images, evenly spread"
+    return paragraph(
+        f"A neuron's AUROC alone is that of its greatest activation on each of the {which}: 1 where every defective "
+        "image has a greater one than every good image, 0.5 by chance, 0 the other way round. Among many neurons the "
+        "best look good by chance.",
+        small=True,
+    )
+
+
+def _has_aurocs(one: Explained) -> bool:
+    return any(part.auroc is not None for part in one.neurons)
 
 
 def selection(report: Report) -> Markup:
@@ -96,26 +118,30 @@ def _still(one: Explained) -> Markup:
             (found.normal, f"layer {found.layer}: nearest normal patch, on {found.normal_name}"),
         )
         images += [element("figure", embedded_image(jpeg, says), element("figcaption", says)) for jpeg, says in pair]
+    if one.compared is not None:
+        says = f"for comparison {one.compared.path} with its map: score {one.compared.score:.2f}"
+        images.append(element("figure", embedded_image(one.compared.drawn, says), element("figcaption", says)))
     parts = [(name, f"{value:.3f}") for name, value in (*one.parts, ("score", row.score))]
-    neurons = [_neuron_row(part) for part in one.neurons]
+    head = _NEURON_HEAD if _has_aurocs(one) else _NEURON_HEAD[:-1]
+    neurons = [_neuron_row(part)[: len(head)] for part in one.neurons]
     return element(
         "div",
         element("h3", f"{row.path}: score {row.score:.2f}, {side} the threshold"),
         element("div", *images, class_="report-still-images"),
         table(("Part", "Adds"), parts, f"What the score of {row.path} is made of"),
-        table(_NEURON_HEAD, neurons, f"Neurons that add most to the score of {row.path}"),
+        table(head, neurons, f"Neurons that add most to the score of {row.path}"),
         class_="report-still",
     )
 
 
-_NEURON_HEAD = ("Layer", "Neuron", "Here", "Nearest normal patch", "Direction", "Adds")
+_NEURON_HEAD = ("Layer", "Neuron", "Here", "Nearest normal patch", "Direction", "Adds", "AUROC alone")
 
 
 def _neuron_row(part: NeuronPart) -> tuple[str, ...]:
     directions = {True: "↑ more active than normal", False: "↓ less active than normal"}
     direction = "= as active as normal" if part.here == part.normal else directions[part.here > part.normal]
     numbers = f"{part.here:.3f}", f"{part.normal:.3f}", direction, f"{part.contribution:.3f}"
-    return str(part.layer), str(part.neuron), *numbers
+    return str(part.layer), str(part.neuron), *numbers, "" if part.auroc is None else f"{part.auroc:.2f}"
 
 
 def _layer(one: Selection, criterion: str) -> Markup:

@@ -8,7 +8,10 @@ from lake_core.backbones.backbone import Backbone
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage
 from lake_core.detector.lake import Lake
+from lake_core.detector.microscope import good_image_beside
+from lake_core.detector.result import ImageResult
 from lake_core.experiments.controls import random_control
+from lake_core.neurons.statistics import auroc_notes
 from lake_core.prompts import PromptEnsemble
 from lake_core.reports.content import Control, Folders, Report, explained, row_of, shown
 from lake_core.types import Label
@@ -26,11 +29,19 @@ def report_on(lake: Lake, images: Sequence[InputImage], labels: Sequence[Label |
     scale = score_scale([one.map for one in results], lake.threshold_)
     best = sorted(results, key=lambda one: -one.score)
     known = [None if label is None else label == "defective" for label in labels]
+    notes = auroc_notes(lake, images, known)
+
+    def beside(one: ImageResult) -> ImageResult | None:
+        place = good_image_beside(results.index(one), known, [result.score for result in results])
+        return None if place is None else results[place]
+
     return Report(
         lake=lake,
         rows=[row_of(one, label_of[one.image.name]) for one in results],
         gallery=[shown(one, row_of(one, label_of[one.image.name]), scale) for one in best],
-        explained=[explained(one, row_of(one, label_of[one.image.name]), scale) for one in best[:n_in_full]],
+        explained=[
+            explained(one, row_of(one, label_of[one.image.name]), scale, beside(one), notes) for one in best[:n_in_full]
+        ],
         scale=scale,
         control=Control(random_control(lake, images, known, 9), len(images)),
         when=WHEN,

@@ -7,9 +7,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from lake_core.backbones.backbone import Backbone
+from lake_core.config import LakeConfig
+from lake_core.data.samples import load_sample
+from lake_core.detector.lake import Lake
 from lake_core.errors import LakeError
 from lake_core.experiments.ranking import elbow, participation_ratio
 from lake_core.metrics.auroc_interval import auroc_interval
@@ -21,7 +26,8 @@ from lake_core.reports.limits import limits
 from lake_core.sentences import control_caveat, sentence
 from lake_core.visualization.markup import Markup, element
 from lake_core.visualization.microscope import html as microscope
-from tests.core.reports.made import HOSTILE
+from tests.core.images import spotted
+from tests.core.reports.made import HOSTILE, report_on
 from tests.core.visualization.blob import read_blob
 
 KINDS = ("defective", "good")
@@ -147,6 +153,42 @@ def test_the_microscopes_are_those_of_the_best_images_and_share_one_script(hazel
     assert {header["vmax"] for header in headers} == {hazelnut.scale.vmax}
 
 
+def test_each_microscope_has_the_most_normal_image_beside_it_and_the_neurons_own_aurocs(
+    hazelnut: Report, page: Reader
+) -> None:
+    lake, images = hazelnut.lake, [one.image for one in load_sample("hazelnut").tests]
+    good = min((row for row in hazelnut.rows if row.label == "good"), key=lambda row: row.score)
+    (layer,) = lake.selection_
+    peaks = np.stack(
+        [lake.store.get(one, lake.backbone.hook_point(layer, lake.config.site)).max(0)[0] for one in images]
+    )
+    defective, of_good = (peaks[[row.label == kind for row in hazelnut.rows]] for kind in KINDS)
+    wins = (defective[:, None] > of_good).astype(float) + 0.5 * (defective[:, None] == of_good)
+    aurocs = wins.mean((0, 1))
+    for text, one in zip(page.scripts[:3], hazelnut.explained, strict=True):
+        blob = read_blob(base64.b64decode(text))
+        assert (blob.header["other"]["name"], blob.header["other"]["score"]) == (good.path, good.score)
+        assert "0.other" in blob.header["sections"]
+        notes = blob.header["layers"][0]["notes"]
+        assert {int(neuron): note["auroc"] for neuron, note in notes.items()} == {
+            neuron: pytest.approx(aurocs[neuron], abs=1e-6) for neuron in lake.selection_[layer].neurons.tolist()
+        }
+        part = one.neurons[0]
+        assert f"{part.contribution:.3f} {aurocs[part.neuron]:.2f} " in page.text
+        assert f"for comparison {good.path} with its map: score {good.score:.2f}" in page.text
+    assert "its greatest activation on each of the labelled test images:" in page.text
+
+
+def test_a_single_unlabelled_image_has_nothing_beside_it(small_cnn: Backbone) -> None:
+    lake = Lake(small_cnn, LakeConfig(layers=(9,), top_k=30)).fit([spotted(seed) for seed in range(3)])
+    page = Reader(document(report_on(lake, [spotted(9, True)], [None], 1)))
+    header = read_blob(base64.b64decode(page.scripts[0])).header
+    assert header["other"] is None
+    assert header["layers"][0]["notes"] == {}
+    assert "for comparison" not in page.text
+    assert "AUROC alone" not in page.text
+
+
 def test_the_still_of_a_microscope_adds_up(hazelnut: Report, page: Reader) -> None:
     for one in hazelnut.explained:
         assert sum(value for _, value in one.parts) == pytest.approx(one.row.score, rel=1e-4)
@@ -158,7 +200,7 @@ def test_the_still_of_a_microscope_adds_up(hazelnut: Report, page: Reader) -> No
 
 def test_every_image_has_an_alternative_text_and_comes_with_the_file(page: Reader) -> None:
     images = page.all("img")
-    assert len(images) == 20 + 8 + 3 * 4 + 1
+    assert len(images) == 20 + 8 + 3 * 5 + 1
     assert [image["alt"] for image in images].count("") == 1  # the strip of colours, whose legend has a name
     assert all(str(image["src"]).startswith("data:image/") for image in images)
     assert all(figure.get("aria-label") for figure in page.all("svg"))
@@ -192,7 +234,7 @@ def test_what_is_cut_says_how_many_of_how_many(hazelnut: Report, monkeypatch: py
     assert "6 of 20 test images, those with the highest scores." in page.text
     assert "7 of 20 test images, those with the highest scores." in page.text
     assert "5 of 8 normal images." in page.text
-    assert len(page.all("img")) == 6 + 5 + 3 * 4 + 1
+    assert len(page.all("img")) == 6 + 5 + 3 * 5 + 1
 
 
 def test_ten_thousand_images_do_not_make_it_larger_than_10_mb(hazelnut: Report) -> None:
