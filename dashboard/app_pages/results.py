@@ -138,7 +138,8 @@ def image_cards(found: Analysis) -> None:
     if not items:
         st.info(f"No image is {shown} the threshold.", icon=":material/filter_alt:")
     items = list(one_page(items, f"scores {order} {shown}", PER_PAGE))
-    for card, (example, score) in zip(cards(len(items), CARD_WIDTH, "score_cards", border=True), items, strict=True):
+    places = cards(len(items), CARD_WIDTH, "score_cards", border=True, height="stretch")
+    for card, (example, score) in zip(places, items, strict=True):
         image = score.image
         with card:
             jpeg = score_image(found, score, CARD, opacity=opacity)
