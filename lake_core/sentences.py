@@ -62,13 +62,18 @@ def _(finding: TextLeftOut) -> str:
 
 @sentence.register
 def _(finding: RandomControlFinding) -> str:
+    on_average, ordinary = "On these images, on average, random neurons do", "which may be an ordinary one among them"
     says = {
-        "better": "On these images the selection does better than random neurons",
-        "worse": "On these images random neurons do better than the selection",
-        "no difference": "These images show no reliable difference between selected and random neurons",
-    }
+        ("better", "better"): "On these images the selection does better than random neurons",
+        ("worse", "worse"): "On these images random neurons do better than the selection",
+        ("no difference", "better"): f"{on_average} worse than the selection, {ordinary}",
+        ("no difference", "worse"): f"{on_average} better than the selection, {ordinary}",
+        ("no difference", "no difference"): (
+            "These images show no reliable difference between selected and random neurons"
+        ),
+    }[finding.verdict, finding.on_average]
     return (
-        f"{says[finding.verdict]}: the selection's image AUROC less the mean of {finding.n_draws} random selections is "
+        f"{says}: the selection's image AUROC less the mean of {finding.n_draws} random selections is "
         f"{finding.difference:+.3f} (95% interval over test images {finding.low:+.3f} to {finding.high:+.3f}; "
         f"permutation p = {finding.p_value:.2f}, two-sided)."
     )
@@ -95,8 +100,8 @@ def control_caveat(has_labels: bool) -> str:
             "test images look unusual."
         )
     return (
-        "A difference is claimed only where p is below 0.05, so that the selection is rare among random ones, and "
-        "where the interval excludes 0, so that it does not hang on a few of the test images. With other normal "
+        "A difference counts as reliable only where p is below 0.05, so that the selection is rare among random ones, "
+        "and where the interval excludes 0, so that it does not hang on a few of the test images. With other normal "
         "images it may be otherwise."
     )
 

@@ -6,7 +6,7 @@ and may raise to cancel.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -74,7 +74,7 @@ def _separation(scores: np.ndarray, labels: Labels | None, normal_mean: float | 
     return float(scores.mean()) - normal_mean
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RandomControl:
     """The selection's separation and that of random selections of the same size.
 
@@ -86,9 +86,16 @@ class RandomControl:
     """
 
     selected: float
-    draws: np.ndarray = field(repr=False)
+    draws: np.ndarray
     measure: Measure
     bounds: Interval | None = None
+
+    def __repr__(self) -> str:
+        verdict = "" if self.finding is None else f", verdict={self.finding.verdict!r}, p_value={self.p_value:.2f}"
+        return (
+            f"RandomControl({self.measure}: selected={self.selected:.4f}, mean of {len(self.draws)} draws="
+            f"{self.draws.mean():.4f}{verdict})"
+        )
 
     @classmethod
     def of_scores(cls, labels: Labels, own: np.ndarray, drawn: Sequence[np.ndarray]) -> "RandomControl":

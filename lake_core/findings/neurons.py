@@ -31,6 +31,13 @@ class RandomControlFinding:
             return "better"
         return "worse" if self.p_value < 0.05 and self.high < 0 and not self.is_high else "no difference"
 
+    @property
+    def on_average(self) -> Literal["better", "worse", "no difference"]:
+        """What the interval alone says of the selection beside the mean of the random ones."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "no difference"
+
 
 @dataclass(frozen=True)
 class DrawsFinding:

@@ -68,6 +68,24 @@ def test_what_is_no_finding_has_no_sentence() -> None:
             "less the mean of 99 random selections is +0.010 (95% interval over test images -0.030 to +0.050; "
             "permutation p = 0.60, two-sided).",
         ),
+        (
+            RandomControlFinding(99, -0.08, -0.14, -0.02, 0.2, False),
+            "On these images, on average, random neurons do better than the selection, which may be an ordinary one "
+            "among them: the selection's image AUROC less the mean of 99 random selections is -0.080 (95% interval "
+            "over test images -0.140 to -0.020; permutation p = 0.20, two-sided).",
+        ),
+        (
+            RandomControlFinding(99, 0.08, 0.02, 0.14, 0.1, True),
+            "On these images, on average, random neurons do worse than the selection, which may be an ordinary one "
+            "among them: the selection's image AUROC less the mean of 99 random selections is +0.080 (95% interval "
+            "over test images +0.020 to +0.140; permutation p = 0.10, two-sided).",
+        ),
+        (
+            RandomControlFinding(99, 0.08, -0.02, 0.14, 0.02, True),
+            "These images show no reliable difference between selected and random neurons: the selection's image AUROC "
+            "less the mean of 99 random selections is +0.080 (95% interval over test images -0.020 to +0.140; "
+            "permutation p = 0.02, two-sided).",
+        ),
         (LayerLeftOut(3), "Layer 3 is left out: its neurons do not vary over the normal images."),
         (
             LayerAblated(2),

@@ -23,10 +23,12 @@ from lake_core.detector.selection import Selection
 from lake_core.experiments.ranking import elbow, participation_ratio
 from lake_core.sentences import control_caveat, sentence
 
-VERDICTS = {
-    "better": "better than the mean of",
-    "worse": "worse than the mean of",
-    "no difference": "no reliable difference from the mean of",
+VERDICTS = {  # by the verdict, and by what the interval alone says
+    ("better", "better"): "better than the mean of {} random selections",
+    ("worse", "worse"): "worse than the mean of {} random selections",
+    ("no difference", "better"): "better than the mean of {} random selections, but maybe an ordinary one among them",
+    ("no difference", "worse"): "worse than the mean of {} random selections, but maybe an ordinary one among them",
+    ("no difference", "no difference"): "no reliable difference from the mean of {} random selections",
 }
 
 
@@ -197,10 +199,8 @@ def control_in_a_line(found: Analysis) -> str | None:
         n_draws = len(control.draws)
         if control.finding is None:
             return f"Control: {control.n_as_good} of {n_draws} random selections reach as large a gap to normal images."
-        return (
-            f"Control: {VERDICTS[control.finding.verdict]} {n_draws} random selections (AUROC "
-            f"{control.difference:+.2f}, p = {control.p_value:.2f})."
-        )
+        verdict = VERDICTS[control.finding.verdict, control.finding.on_average].format(n_draws)
+        return f"Control: {verdict} (AUROC {control.difference:+.2f}, p = {control.p_value:.2f})."
     measured = measured_sample(found.workspace.sample)
     if measured is None:
         return None

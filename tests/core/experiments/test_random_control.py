@@ -5,7 +5,7 @@ import pytest
 
 from lake_core.experiments.controls import RandomControl
 from lake_core.findings.neurons import RandomControlFinding
-from lake_core.metrics.bootstrap import times_drawn
+from lake_core.metrics.bootstrap import Interval, times_drawn
 
 
 def test_a_random_selection_has_each_rank_equally_often() -> None:
@@ -84,3 +84,12 @@ def test_the_interval_is_of_the_difference_on_the_same_images() -> None:
     )
     with pytest.raises(ValueError, match="one class"):
         RandomControl.of_scores([True, True], own[:2], [own[:2]])
+
+
+def test_its_representation_says_the_verdict() -> None:
+    draws = np.full(99, 0.5)
+    clear = RandomControl(0.9, draws, "auroc", Interval(0.3, 0.5))
+    assert repr(clear) == (
+        "RandomControl(auroc: selected=0.9000, mean of 99 draws=0.5000, verdict='better', p_value=0.02)"
+    )
+    assert repr(RandomControl(0.9, draws, "gap")) == "RandomControl(gap: selected=0.9000, mean of 99 draws=0.5000)"
