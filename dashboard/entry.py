@@ -73,7 +73,7 @@ def run(arguments: Sequence[str]) -> None:
         st.switch_page(here.pages[target], query_params=address.written())
     settings = sidebar.unseen() if here.is_alone or here.is_read_only else sidebar.draw()
     if here.is_read_only and not here.is_alone:
-        in_sidebar(here)
+        in_sidebar(here, with_copy=page != here.pages["images"])
     if settings is not None and not here.is_read_only:
         here.set_settings(settings)
     address.write("address")  # before the page, which may stop early, and after it, since it may move the selection

@@ -52,11 +52,16 @@ def open_file(data: bytes, name: str) -> None:
         here.left_behind = before
 
 
-def in_sidebar(here: Session) -> None:
-    """In place of the sidebar's controls: what a shared project was made with, and the way to a copy."""
+def in_sidebar(here: Session, with_copy: bool) -> None:
+    """In place of the sidebar's controls: what a shared project was made with.
+
+    Args:
+        with_copy: Whether the way to a copy is there, too: on pages that have none of their own.
+    """
     sidebar.shared(here)
-    with st.sidebar:
-        copy_button("copy_in_sidebar")
+    if with_copy:
+        with st.sidebar:
+            copy_button("copy_in_sidebar")
 
 
 def copy_button(key: str) -> None:

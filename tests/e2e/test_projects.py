@@ -145,7 +145,7 @@ def test_a_shared_project_does_not_move_while_its_maker_goes_on(chromium: Browse
             expect(heading(other, "Normal images (8)")).to_be_visible()
             expect(other.get_by_role("button", name="Remove", exact=True).first).to_be_disabled()
             expect(button(other, "^Share$")).to_have_count(0)
-            button(other, "Make a copy").last.click()
+            button(other, "Make a copy").click()
             expect(other.get_by_role("button", name="Remove", exact=True).first).to_be_enabled(timeout=PATIENCE)
             settle(other)
             assert "project" not in query(other)
