@@ -16,14 +16,23 @@ from dashboard.views.images.project import open_project, project
 from dashboard.views.images.question import ask, start_over
 from lake_core.errors import LakeError
 from lake_core.sentences import quantity
+from lake_core.version import project_page
 
 DOES = (
     "LAKE Explorer selects the neurons of a pretrained network that are most sensitive over good parts, and shows "
     "where and why a test image differs from them."
 )
+
+
+def install() -> str:
+    """What else to do where nothing can be brought, with the way to the project where its address is known."""
+    page = project_page()
+    return "install LAKE Explorer" + (" as its README says" if page is None else f" from [its page]({page})")
+
+
 heading(
     "Images",
-    f"{DOES} This server shows samples and shared projects. To use images of your own, install LAKE Explorer."
+    f"{DOES} This server shows samples and shared projects. To use images of your own, {install()}."
     if is_demo()
     else f"Add a few images of **good** parts and some to **test**. {DOES}",
 )

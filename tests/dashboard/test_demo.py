@@ -1,5 +1,6 @@
 """A server that was started read-only: samples and shared projects alone."""
 
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_samples_are_opened_and_nothing_can_be_brought() -> None:
     app.switch_page("app_pages/images.py").run()
     assert not app.file_uploader
     assert "Share" not in [button.label for button in app.button]
+
+
+def test_the_way_to_the_program_is_a_link_where_its_page_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "install LAKE Explorer as its README says." in texts(opened())
+    named = Message()
+    named["Project-URL"] = "Homepage, https://example.org/lake"
+    monkeypatch.setattr("lake_core.version.metadata", lambda name: named)
+    assert "install LAKE Explorer from [its page](https://example.org/lake)." in texts(opened())
 
 
 @pytest.mark.parametrize("page", PAGES)
