@@ -103,6 +103,15 @@ def test_sections_and_wide_tables_are_reached_with_the_keyboard(show: Any) -> No
     page.wait_for_function("before => document.activeElement.scrollLeft > before", arg=before)
 
 
+def test_a_table_says_so_where_a_part_of_it_is_out_of_sight(show: Any) -> None:
+    page = show(viewport={"width": 390, "height": 844})
+    scores = page.get_by_role("region", name="Scores of the test images")
+    expect(scores).to_have_class("report-table report-wide")
+    assert "scroll sideways" in scores.evaluate("(table) => getComputedStyle(table, '::before').content")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    expect(scores).to_have_class("report-table")
+
+
 def test_paper_shows_every_section_and_stills_in_the_place_of_microscopes(show: Any, report: Report) -> None:
     page = show(color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
