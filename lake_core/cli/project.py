@@ -53,7 +53,8 @@ def verify(path: Path, model: str | None, device: str) -> bool:
     """Prints whether the scores of a project agree with those of this machine, and what differs; returns whether.
 
     Args:
-        model: The backbone to use in place of the one that the project names; None is that one.
+        model: The backbone to use in place of the one that the project names, another one at its own input size; None
+            is that one.
     Raises:
         ProjectError: if the file cannot be used, or names a model that is not opened unasked.
         BackboneError: if the model cannot be opened.
@@ -66,9 +67,11 @@ def verify(path: Path, model: str | None, device: str) -> bool:
             f"{path.name} was made with {configuration.spec}, which is not opened just because a file names it: "
             "name the model that you trust with --model."
         )
+    spec = model or configuration.spec
+    is_same = name_without_path(spec) == configuration.spec
     backbone = open_backbone(
-        model or configuration.spec,
-        image_size=configuration.image_size,
+        spec,
+        image_size=configuration.image_size if is_same else None,
         resize=configuration.resize,
         device=device,
     )

@@ -138,10 +138,17 @@ def check(project: Project, backbone: Backbone, on_progress: Progress | None = N
         found = Verification(0, (), tuple(causes(manifest.made_with, here)), str(error))
     else:
         found = compare(manifest, now, here)
-    saved, spec = manifest.configuration.spec, name_without_path(backbone.spec)
-    if saved != spec:
-        found = replace(found, causes=(f"The backbone differs: {saved} in the project, {spec} here.", *found.causes))
-    return found
+    configuration = manifest.configuration
+    network = {
+        "backbone": (configuration.spec, name_without_path(backbone.spec)),
+        "input size": (configuration.image_size or backbone.input_size[0], backbone.input_size[0]),
+    }
+    differing = [
+        f"The {what} differs: {then} in the project, {now} here."
+        for what, (then, now) in network.items()
+        if then != now
+    ]
+    return replace(found, causes=(*differing, *found.causes))
 
 
 def compare(manifest: Manifest, now: SavedScores, here: MadeWith) -> Verification:

@@ -95,6 +95,14 @@ def test_verify_with_another_backbone_says_so(saved: tuple[Result, Path]) -> Non
     assert "The backbone differs: lake-cnn in the project, lake-vit here." in result.stdout
 
 
+def test_another_backbone_is_opened_at_its_own_input_size(saved: tuple[Result, Path], tmp_path: Path) -> None:
+    size = read_project(saved[1]).manifest.configuration.image_size
+    changed = other_manifest(saved[1], tmp_path / "a.lake", f'"image_size": {size}', '"image_size": 384')
+    result = lake("project", "verify", changed, "--model", "lake-vit")
+    assert result.exit_code == 1
+    assert "The input size differs: 384 in the project, 128 here." in result.stdout
+
+
 @pytest.mark.parametrize("spec", ["hf-hub:evil/model", "local-dir:model", "checkpoint:a.pt@b.json"])
 def test_no_model_is_opened_because_a_file_names_it(saved: tuple[Result, Path], tmp_path: Path, spec: str) -> None:
     changed = other_manifest(saved[1], tmp_path / "a.lake", '"spec": "lake-cnn"', f'"spec": "{spec}"')
