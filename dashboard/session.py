@@ -24,6 +24,8 @@ from lake_core.projects.manifest import Manifest
 from lake_core.types import HookPoint
 
 KEY = "session"
+PIN_LIST = "pin_list"
+"""Where Streamlit keeps the name of the list of pinned neurons that is in use."""
 READ_ONLY = "This is a shared project, which stays as it is. Make a copy to change it."
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard.components import sidebar
 from dashboard.services.projects import as_project, as_snapshot, scores_now, store
 from dashboard.services.snapshot import Snapshot
-from dashboard.session import Focus, Session, current
+from dashboard.session import PIN_LIST, Focus, Session, current
 from lake_core.errors import LakeError, ProjectError
 from lake_core.projects.manifest import Chosen, checked
 from lake_core.projects.project import Project
@@ -46,8 +46,8 @@ def open_file(data: bytes, name: str) -> None:
         here.say([str(reason)])
         return
     sidebar.take(here.settings)
-    for field in fields(PromptEnsemble):
-        st.session_state.pop(f"typed_{field.name}", None)
+    for key in (PIN_LIST, *(f"typed_{field.name}" for field in fields(PromptEnsemble))):
+        st.session_state.pop(key, None)
     if had_images:
         here.left_behind = before
 

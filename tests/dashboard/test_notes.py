@@ -3,8 +3,9 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.session import PIN_LIST
 from dashboard.settings import ModelKey, Note, Pin
-from dashboard.views.neurons.notes import CHOSEN, UNNAMED, markdown_of, table_of
+from dashboard.views.neurons.notes import UNNAMED, markdown_of, table_of
 from lake_core.data.datasets import Dataset
 from tests.dashboard.visit import full, press, run, texts
 
@@ -26,12 +27,22 @@ def shown(app: AppTest) -> list[int]:
 
 
 def test_the_list_that_is_chosen_is_shown(page: AppTest) -> None:
-    assert page.selectbox(key=CHOSEN).options == ["Scratches", UNNAMED]
+    assert page.selectbox(key=PIN_LIST).options == ["Scratches", UNNAMED]
     assert shown(page) == [276]
-    page.selectbox(key=CHOSEN).set_value("Scratches").run()
+    page.selectbox(key=PIN_LIST).set_value("Scratches").run()
     assert not page.exception
     assert shown(page) == [3, 448]
     assert page.text_area(key="note_15_mlp_hidden_3").value == NOTES[PINS[0]].text
+
+
+def test_where_none_is_chosen_a_list_with_neurons_is_shown(small: Dataset) -> None:
+    """As in a project that was opened: its neurons are not behind an empty list without a name."""
+    app = full(small, "neurons")
+    app.session_state.session.pins = (PINS[0], PINS[2])
+    app.session_state.session.set_notes({PINS[0]: NOTES[PINS[0]], PINS[2]: NOTES[PINS[2]]})
+    app = run(app)
+    assert app.selectbox(key=PIN_LIST).value == "Scratches"
+    assert shown(app) == [3, 448]
 
 
 def test_a_note_is_kept_and_a_list_gets_another_name(page: AppTest) -> None:
@@ -39,12 +50,12 @@ def test_a_note_is_kept_and_a_list_gets_another_name(page: AppTest) -> None:
     page.text_input(key=f"rename_{UNNAMED}").set_value("Rims").run()
     here = page.session_state.session
     assert here.notes == {**NOTES, PINS[1]: Note("Rims", "The rim.")}
-    assert page.selectbox(key=CHOSEN).value == "Rims"
+    assert page.selectbox(key=PIN_LIST).value == "Rims"
     assert shown(page) == [276]
 
 
 def test_a_new_pin_goes_into_the_list_in_use_and_an_unpinned_neuron_loses_its_note(page: AppTest) -> None:
-    page.selectbox(key=CHOSEN).set_value("Scratches").run()
+    page.selectbox(key=PIN_LIST).set_value("Scratches").run()
     press(page, "Pin this neuron")
     here = page.session_state.session
     pinned = here.pins[-1]

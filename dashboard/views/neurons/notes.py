@@ -7,22 +7,27 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components.tables import download_table
-from dashboard.session import current
+from dashboard.session import PIN_LIST, current
 from dashboard.settings import Note, Pin
 from dashboard.words import SITE_NAMES
 from lake_core.projects.manifest import MAX_NOTE
 
 UNNAMED = "(no name)"
-CHOSEN = "pin_list"
 MAX_NAME = 60
 COLUMNS = ("list", "model", "image_size", "layer", "site", "neuron", "note")
 _SIGN = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 def list_in_use() -> str:
-    """The list that is shown, and that neurons are pinned into; "" is the one without a name."""
-    name = " ".join(str(st.session_state.get(CHOSEN) or UNNAMED).split())[:MAX_NAME]
-    return "" if name == UNNAMED else name
+    """The list that is shown, and that neurons are pinned into; "" is the one without a name.
+
+    Where none is chosen, as in a project that was opened, it is the first that has neurons.
+    """
+    name = " ".join(str(st.session_state.get(PIN_LIST) or UNNAMED).split())[:MAX_NAME]
+    if name != UNNAMED:
+        return name
+    filled = [_note(pin).in_list for pin in current().pins]
+    return filled[0] if filled and "" not in filled else ""
 
 
 def pins_in_list() -> list[Pin]:
@@ -34,12 +39,12 @@ def pick_list() -> None:
     """Which list is in use; a name that is typed begins a new one, or is another name for this one."""
     names = dict.fromkeys([_note(pin).in_list or UNNAMED for pin in current().pins])
     in_use = list_in_use() or UNNAMED
-    st.session_state[CHOSEN] = in_use
+    st.session_state[PIN_LIST] = in_use
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.selectbox(
             "List of pinned neurons",
             [*names, *({in_use} - names.keys())],
-            key=CHOSEN,
+            key=PIN_LIST,
             accept_new_options=True,
             help="Type a name to begin another list. New pins go into the list that is chosen here.",
             width=260,
@@ -128,7 +133,7 @@ def _set_text(pin: Pin, text: str) -> None:
 def _rename(name: str) -> None:
     name = " ".join(name.split())[:MAX_NAME]
     current().set_notes({pin: _note(pin)._replace(in_list=name) for pin in pins_in_list()})
-    st.session_state[CHOSEN] = name or UNNAMED
+    st.session_state[PIN_LIST] = name or UNNAMED
 
 
 def _plain(text: str) -> str:
