@@ -30,12 +30,14 @@ def install() -> str:
     return "install LAKE Explorer" + (" as its README says" if page is None else f" from [its page]({page})")
 
 
-heading(
-    "Images",
-    f"{DOES} This server shows samples and shared projects. To use images of your own, {install()}."
-    if is_demo()
-    else f"Add a few images of **good** parts and some to **test**. {DOES}",
-)
+def begin() -> str:
+    """What this is, and what can be done here."""
+    if is_demo():
+        return f"{DOES} This server shows samples and shared projects. To use images of your own, {install()}."
+    return DOES if current().is_read_only else f"Add a few images of **good** parts and some to **test**. {DOES}"
+
+
+heading("Images", begin())
 ask()
 workspace, is_read_only = current().workspace, current().is_read_only
 

@@ -1,6 +1,7 @@
 """What visitors bring: light files are read at once, others beside the page, in a process with limits."""
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Literal
 
 from dashboard.services.jobs import Job, jobs
@@ -10,12 +11,11 @@ from lake_core.data.limited import is_light, limited
 from lake_core.types import Progress
 
 Role = Literal["normal", "test"]
-NAME = "your upload"
 
 
 def read_at_once(files: Sequence[tuple[str, bytes]], role: Role | None) -> Dataset | None:
     """The images of light files (name, bytes); None where reading takes longer than a page may wait."""
-    return read_members(files, role, NAME) if is_light(files) else None
+    return read_members(files, role, _name(files)) if is_light(files) else None
 
 
 def read_beside(owner: str, files: Sequence[tuple[str, bytes]], role: Role | None) -> Job:
@@ -37,7 +37,7 @@ def read_beside(owner: str, files: Sequence[tuple[str, bytes]], role: Role | Non
             report(done, total)
 
         with limited(still_wanted=lambda: report(*shown)) as decode:
-            return read_members(files, role, NAME, decode, on_progress)
+            return read_members(files, role, _name(files), decode, on_progress)
 
     return jobs().beside(owner, object(), "Reading your files", work, "upload")
 
@@ -50,6 +50,12 @@ def reading(owner: str) -> Job | None:
 def taken(owner: str) -> None:
     """Forgets the session's reading: its result was taken, or there is none."""
     jobs().forget(owner, "upload")
+
+
+def _name(files: Sequence[tuple[str, bytes]]) -> str:
+    """What the images are called in a project: a single archive by its name."""
+    archives = [PurePath(name).stem for name, _ in files if name.lower().endswith(".zip")]
+    return archives[0] if len(files) == len(archives) == 1 else "images"
 
 
 def _forget_left_behind() -> None:

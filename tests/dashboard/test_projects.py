@@ -100,6 +100,7 @@ def test_a_project_that_was_saved_opens_beside_what_was_there_and_its_scores_agr
     other.switch_page("app_pages/results.py").run()
     other.switch_page("app_pages/images.py").run()
     assert not other.exception
+    assert "When the project was opened, its scores were computed again. All " in texts(other)
     assert "numbers agree to 0.0001" in texts(other)
 
 

@@ -64,6 +64,7 @@ def test_a_shared_project_cannot_be_changed(small: Dataset, shared: str) -> None
     app.run()
     assert here.settings.spec == "lake-cnn"
     assert READ_ONLY in texts(app)
+    assert "Add a few images" not in texts(app)
     labels = [button.label for button in app.button]
     assert labels.count("Make a copy") == 1
     assert "Share" not in labels

@@ -163,3 +163,13 @@ def test_what_was_read_for_visitors_who_left_is_forgotten() -> None:
     over(uploads.read_beside("here", [("set.zip", zipped(MVTEC))], None))
     assert uploads.reading("gone") is None
     assert uploads.reading("here") is not None
+
+
+def test_a_single_archive_gives_the_images_its_name() -> None:
+    archive = zipped({"good/0.png": image()})
+    for files, name in (([("Parts.zip", archive)], "Parts"), ([("Parts.zip", archive)] * 2, "images")):
+        assert over(uploads.read_beside("named", files, "normal")).result.name == name
+        uploads.taken("named")
+    dataset = uploads.read_at_once([("0.png", image())], "normal")
+    assert dataset is not None
+    assert dataset.name == "images"

@@ -31,8 +31,9 @@ def project() -> None:
         )
     if here.left_behind:
         st.markdown(f"What was open before is still at [its own address](?w={here.left_behind}).")
-    for sentence in here.agreement:
-        st.markdown(escaped(sentence))
+    if here.agreement:
+        said = ["When the project was opened, its scores were computed again.", *here.agreement]
+        st.markdown(escaped(" ".join(said)))
     _save_and_share()
     if not is_demo():
         with st.expander("Open another project"):
