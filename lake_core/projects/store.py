@@ -26,6 +26,7 @@ from lake_core.errors import LakeError, ProjectError, StoreError, StoreFullError
 from lake_core.projects.manifest import Manifest, read_manifest
 from lake_core.projects.project import Project, sha256_of
 from lake_core.projects.project_file import write_whole
+from lake_core.sentences import quantity
 
 Kind = Literal["shared", "sessions"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -205,7 +206,7 @@ class Store:
     def _over(self, kind: Kind, path: Path, n_bytes: int) -> str:
         held = list(self._manifests(kind))
         if path not in held and len(held) >= self.limits.max_projects:
-            return f"{self.limits.max_projects} {'shared projects' if kind == 'shared' else 'sessions'}"
+            return quantity(self.limits.max_projects, "shared project" if kind == "shared" else "session")
         if (n_bytes or path not in held) and self._held_bytes() + n_bytes > self.limits.max_bytes:
             return f"{self.limits.max_bytes / 1e9:g} GB"
         return ""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 import lake_core as lk
 from lake_core.detector.result import ImageResult
@@ -208,6 +208,15 @@ def test_nothing_is_wider_than_the_screen_or_faint(show: Any, options: dict[str,
         assert height <= size["height"]
     assert page.evaluate(CLIPPED) == []
     assert page.evaluate(FAINT) == []
+
+
+def test_paper_has_no_switches_and_no_part_is_cut_in_two(show: Any) -> None:
+    page = show()
+    page.emulate_media(media="print")
+    for switch in page.locator(".microscope :is(.ms-toolbar, .ms-choices, .ms-title > button)").all():
+        expect(switch).to_be_hidden()
+    breaks = "(all) => all.map((one) => getComputedStyle(one).breakInside)"
+    assert set(page.locator(".ms-right > section").evaluate_all(breaks)) == {"avoid"}
 
 
 @pytest.mark.parametrize("spacing", ["normal", "0.6px"], ids=["own font", "wider font"])
