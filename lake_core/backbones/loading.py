@@ -21,6 +21,7 @@ from lake_core.backbones.hub import CONFIG_NAME, WEIGHTS_NAMES, hub_file, weight
 from lake_core.backbones.intact import check_finite, check_shipped
 from lake_core.backbones.libraries import open_clip
 from lake_core.backbones.model_configs import least_parameters, read_config
+from lake_core.backbones.positions import fit_positions
 from lake_core.backbones.registry import SHIPPED, Source, own_path, parse_spec, pretrained_cfg
 from lake_core.config import Normalise, Recommended
 from lake_core.data.samples import assets_folder
@@ -173,9 +174,13 @@ def _as_folder(weights: Path, config: dict[str, Any]) -> Iterator[Path]:
 def _create(spec: str, name: str, model_cfg: dict[str, Any], image_size: int | None, **options: Any) -> Any:
     """The network with its weights, by open_clip's name for it."""
     _refuse_foreign_network(spec, model_cfg)
-    size = image_size if _has_positions(model_cfg.get("vision_cfg", {})) else None
+    vision_cfg = model_cfg.get("vision_cfg", {})
+    size = image_size if _has_positions(vision_cfg) else None
+    by_loading = size if "timm_model_name" in vision_cfg else None
     try:
-        model = open_clip.create_model(name, weights_only=True, force_image_size=size, **options)
+        model = open_clip.create_model(name, weights_only=True, force_image_size=by_loading, **options)
+        if size and not by_loading:
+            fit_positions(model, size)
     except Exception as error:
         remedy = "use the configuration that the weights were trained with"
         if size:

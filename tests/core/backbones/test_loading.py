@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -12,9 +13,11 @@ import open_clip
 import pytest
 import torch
 from huggingface_hub import constants as hub_constants
+from safetensors.torch import load_file, save_file
 
 from lake_core.backbones import registry
 from lake_core.backbones.opening import open_backbone
+from lake_core.data.samples import assets_folder
 from tests.core.backbones.specs import CLIP_STATISTICS, message
 from tests.core.tiny import random_weights, write
 
@@ -108,3 +111,17 @@ def test_weights_that_are_not_on_this_machine_are_not_listed(pretend: Callable[.
     assert registry.cached_pretrained() == []
     pretend("made_up", CLIP_STATISTICS, True)
     assert registry.cached_pretrained() == ["tiny-vit:made_up"]
+
+
+def test_weights_in_half_precision_are_fitted_to_another_size_as_those_in_full_are(tmp_path: Path) -> None:
+    folder = assets_folder() / "lake-vit"
+    shutil.copy(folder / "open_clip_config.json", tmp_path)
+    weights = load_file(folder / "open_clip_model.safetensors")
+    assert weights["visual.positional_embedding"].dtype == torch.float16
+    save_file({name: one.float() for name, one in weights.items()}, tmp_path / "open_clip_model.safetensors")
+    expected = open_clip.create_model(f"local-dir:{tmp_path}", force_image_size=160)
+    found = open_backbone("lake-vit", image_size=160)
+    assert found.layers[0].grid.rows == 20
+    own = found.network.state_dict()
+    for name, one in expected.state_dict().items():
+        torch.testing.assert_close(own[name], one, rtol=0, atol=0)
