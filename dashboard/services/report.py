@@ -69,12 +69,15 @@ def _notes(sample: str) -> list[str]:
 
 
 def _folders(normals: Sequence[InputImage], tests: Sequence[InputImage]) -> Folders:
-    """The folders that the images' names begin with, where they do; images without any are said to be in two."""
-    folders = [_common([PurePosixPath(one.name).parent.parts for one in side]) for side in (normals, tests)]
-    if not all(folders):
+    """The folders that the images' names begin with, where they do; images without any are said to be in two.
+
+    That of the test images is the first that tells them from the normal ones: labels are read from those below it.
+    """
+    normal, test = (_common([PurePosixPath(one.name).parent.parts for one in side]) for side in (normals, tests))
+    if not (normal and test):
         return Folders()
-    normal, test = folders
-    return Folders(str(PurePosixPath(*normal)), test[0], ".")
+    n_shared = len(_common([normal, test]))
+    return Folders(str(PurePosixPath(*normal)), str(PurePosixPath(*test[: n_shared + 1])), ".")
 
 
 def _common(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:

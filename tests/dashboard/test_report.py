@@ -1,17 +1,19 @@
 """Results: the report is prepared beside the page when asked for, can be cancelled, and says what the pages say."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from html import escape
 
 import pytest
 
-from dashboard.services.analysis import Analysis
+from dashboard.services.analysis import Analysis, analyse
 from dashboard.services.cache import results
 from dashboard.services.controls import control_key, known_control
 from dashboard.services.jobs import jobs
 from dashboard.services.report import report_key, report_of
-from lake_core.data.datasets import Dataset
+from dashboard.settings import Settings
+from lake_core.data.datasets import Dataset, Example
 from lake_core.sentences import sentence
 from lake_core.types import Progress
 from tests.dashboard.visit import downloads, full, over, press, started_again, table, when_done
@@ -59,6 +61,18 @@ def test_it_has_the_scores_and_the_control_of_the_pages(found: Analysis) -> None
     assert control.finding is not None
     assert escape(sentence(control.finding)) in text
     assert text.count('type="text/plain"') == 3
+
+
+def test_the_command_names_the_folder_of_test_images_alone(found: Analysis) -> None:
+    """Where all images lie in one folder, as in an archive, that folder holds normal images and masks, too."""
+
+    def below(folder: str, examples: Iterable[Example]) -> tuple[Example, ...]:
+        return tuple(replace(one, image=replace(one.image, name=f"{folder}/{one.image.name}")) for one in examples)
+
+    held = found.workspace
+    workspace = replace(held, normals=below("parts", held.normals), tests=below("parts", held.tests))
+    moved = analyse(Settings(found.key.model.spec, found.key.model.image_size, found.lake.config), workspace)
+    assert "lake score --normal parts/train/good --test parts/test " in report_of(moved)
 
 
 def test_a_control_that_is_known_is_not_measured_again(found: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
