@@ -49,8 +49,8 @@ def test_each_sample_has_eight_normal_images_and_a_mask_for_each_defect(name: st
 def test_what_is_known_of_a_sample_is_known_of_no_other_name() -> None:
     objects = [facts.object_name for name in NAMES if (facts := sample_facts(name))]
     assert objects == ["hazelnut", "printed circuit board", "metal flange", "woven fabric", "gravel"]
-    assert sample_facts("your upload") is None
-    assert measured_sample("your upload") is None
+    assert sample_facts("images") is None
+    assert measured_sample("images") is None
 
 
 def test_samples_stay_small_and_name_the_licence_that_asks_for_it() -> None:
