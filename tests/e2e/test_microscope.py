@@ -210,9 +210,19 @@ def test_nothing_is_wider_than_the_screen_or_faint(show: Any, options: dict[str,
     assert page.evaluate(FAINT) == []
 
 
-def test_paper_has_no_switches_and_no_part_is_cut_in_two(show: Any) -> None:
-    page = show()
-    page.emulate_media(media="print")
+HAS_DARK_INK = """() => [...document.querySelectorAll(".ms-matrix canvas")].some((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    return data.some((_, i) => i % 4 === 3 && data[i] > 200 && data[i - 3] + data[i - 2] + data[i - 1] < 200);
+})"""
+"""Whether the names of layers are dark, as on paper."""
+
+
+def test_paper_is_light_has_no_switches_and_no_part_is_cut_in_two(show: Any) -> None:
+    page = show(color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.wait_for_function(HAS_DARK_INK)
+    ground = page.locator(".microscope").evaluate("(one) => getComputedStyle(one).backgroundColor")
+    assert ground == "rgb(255, 255, 255)"
     for switch in page.locator(".microscope :is(.ms-toolbar, .ms-choices, .ms-title > button)").all():
         expect(switch).to_be_hidden()
     breaks = "(all) => all.map((one) => getComputedStyle(one).breakInside)"

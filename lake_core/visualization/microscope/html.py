@@ -69,7 +69,7 @@ def page(blob: bytes, title: str) -> str:
 <title>{html.escape(title)}</title>
 <style>
 body {{ margin: 0; padding: 14px 20px; background: #ffffff; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #12171d; }} }}
+@media screen and (prefers-color-scheme: dark) {{ body {{ background: #12171d; }} }}
 @media (max-width: 620px) {{ body {{ padding: 12px 14px; }} }}
 @page {{ margin: 12mm; }}
 @media print {{ body {{ padding: 0; background: #ffffff; }} }}

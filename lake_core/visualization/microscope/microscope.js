@@ -107,14 +107,21 @@ export class Microscope {
       else if (event.key.toLowerCase() === "p" && this.neuron) this.pin(this.neuron);
     };
     const onScheme = () => this.fit();
-    const scheme = window.matchMedia("(prefers-color-scheme: dark)");
+    // Paper is light. No frame is drawn while a page is printed, so that the image must stay as it is.
+    const onPaper = () => {
+      this.matrix.fit();
+      this.drawMatrix();
+    };
+    const [scheme, paper] = ["(prefers-color-scheme: dark)", "print"].map((query) => window.matchMedia(query));
     const resized = new ResizeObserver(() => this.root.clientWidth !== this.fittedWidth && this.fit());
     page.addEventListener("keydown", onKey);
     scheme.addEventListener("change", onScheme);
+    paper.addEventListener("change", onPaper);
     resized.observe(this.root);
     return [
       () => page.removeEventListener("keydown", onKey),
       () => scheme.removeEventListener("change", onScheme),
+      () => paper.removeEventListener("change", onPaper),
       () => resized.disconnect(),
     ];
   }
@@ -269,9 +276,13 @@ export class Microscope {
     if (this.shown.map === "neuron" && !this.neuron) this.drawMap();
   }
 
+  drawMatrix() {
+    this.matrix.draw(this.numbers, this.columns, this.neuron, this.shownLayer());
+  }
+
   /** Draws all that depends on the active neuron. */
   drawNeuron() {
-    this.matrix.draw(this.numbers, this.columns, this.neuron, this.shownLayer());
+    this.drawMatrix();
     this.top.draw(this.numbers, this.neuron);
     this.card.draw(this.numbers, this.shownNeuron());
   }
@@ -279,7 +290,7 @@ export class Microscope {
   /** Draws all that depends on the layer whose own map is shown. */
   drawLayer() {
     this.layers?.draw(this.shownLayer(), this.fixedLayer);
-    this.matrix.draw(this.numbers, this.columns, this.neuron, this.shownLayer());
+    this.drawMatrix();
     this.drawMap();
   }
 
