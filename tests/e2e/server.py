@@ -100,6 +100,8 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+PATIENCE_S = float(os.environ.get("LAKE_WALK_PATIENCE_S", "90"))
+"""For one run of a page; more where many browsers share a small machine."""
 QUIET_MS = 300
 """How long nothing may change: longer than an answer of the server, and than a slider waits for the next key."""
 POLL_MS = 50
@@ -118,7 +120,7 @@ IS_IDLE = """([start, quiet]) => {
 }"""
 
 
-def wait_until_idle(page: Page, timeout_s: float = 90) -> None:
+def wait_until_idle(page: Page, timeout_s: float = PATIENCE_S) -> None:
     """Waits until the app's script has run to its end, all layers have arrived, and the page has stopped to change."""
     start = page.evaluate("performance.now()")
     page.wait_for_function(IS_IDLE, arg=[start, QUIET_MS], timeout=timeout_s * 1000, polling=POLL_MS)

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.e2e.server import wait_until_idle
+from tests.e2e.server import PATIENCE_S, wait_until_idle
 
-PATIENCE = 60_000  # milliseconds for one run of a page, on a slow machine
+PATIENCE = round(1000 * PATIENCE_S)  # milliseconds for one run of a page, on a slow machine
 PAGES = (
     "Images",
     "Results",
