@@ -3,6 +3,8 @@
 Beginning the process takes half a second, so what is light is decoded where it is: see `is_light`.
 """
 
+import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +27,7 @@ LIGHT_FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 LIGHT_FILES, LIGHT_BYTES, LIGHT_PIXELS = 50, 8_000_000, 6_000_000
 """What is decoded in 0.3 s on a slow machine: files, bytes and pixels, each of all together."""
 _LOOK_S = 0.1
-"""How often it is asked, while a file is read, whether it is still wanted."""
+"""How often it is asked, while a file is read, whether it is still wanted, and whether who wants it is still there."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class LimitedProcess:
             LakeError: if the function raises one.
         """
         if self._process is None:
-            self._process = ProcessPoolExecutor(1, initializer=_limit_memory, initargs=(self.limits.n_bytes,))
+            self._process = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(), self.limits.n_bytes))
         job = self._process.submit(step, *args, **kwargs)
         end = time.monotonic() + self.limits.step_s
         while not job.done() and time.monotonic() < end:
@@ -165,6 +167,19 @@ def _decoded(given: Given) -> Decoded:
     """Without the file's bytes, which the other process has."""
     found = decoded(given)
     return found._replace(image=replace(found.image, encoded=None))
+
+
+def _begin(parent: int, n_bytes: int) -> None:
+    """What the other process does first."""
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _limit_memory(n_bytes)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the one that began it is gone, which may have been killed and cannot say so."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
 
 
 def _limit_memory(n_bytes: int) -> None:

@@ -78,7 +78,7 @@ class Measured:
 
 
 def measured(walks: Together, account: Account) -> Measured:
-    """The figures of walks, NaN where not all came so far; the script may run several times for one change of a page."""
+    """The figures of walks, NaN where not all came so far; the script may run several times for a page change."""
     if np.isnan(walks.begun):
         return Measured(*[np.nan] * 4)
     runs = [one for one in account.runs if walks.begun <= one.begun <= walks.ended]

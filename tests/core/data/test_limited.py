@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +58,35 @@ def test_a_killed_process_is_said_and_the_next_image_is_read() -> None:
         ):
             decode(given(png(1), "b.png"))
         assert decode(given(png(2), "c.png")).image.name == "c.png"
+
+
+KILLED = """
+import os, time
+from lake_core.data.limited import LimitedProcess, Limits
+process = LimitedProcess(Limits(), lambda: None)
+print(process.run(os.getpid), flush=True)
+process.run(time.sleep, 600)
+"""
+
+
+def test_who_is_killed_leaves_no_process_behind() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        number = int(program.stdout.readline())
+        assert is_there(number)
+        program.kill()
+    end = time.monotonic() + 20
+    while is_there(number) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not is_there(number)
+
+
+def is_there(number: int) -> bool:
+    """Whether there is a process of that number, which may have ended and waits for its parent to notice."""
+    try:
+        return ") Z " not in Path(f"/proc/{number}/stat").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_what_takes_too_long_is_stopped_and_the_next_image_is_read() -> None:
