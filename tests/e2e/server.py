@@ -107,17 +107,23 @@ QUIET_MS = 300
 POLL_MS = 50
 """Asked at each frame instead, the page is drawn sixty times a second, which slows down all that runs beside it."""
 
+IS_DRAWN = """document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
+        && !document.querySelector('[data-testid=stMain] :is([data-testid=stSkeleton], [data-stale=true])')"""
+
 IS_IDLE = """([start, quiet]) => {
     if (!window.lakeObserver) {
         window.lakeObserver = new MutationObserver(() => { window.lakeChanged = performance.now(); });
         window.lakeObserver.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
     }
-    const done = document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
-        && !document.querySelector('[data-testid=stMain] :is([data-testid=stSkeleton], [data-stale=true])')
-        && !document.querySelector('.st-key-layers_beside');
+    const done = IS_DRAWN && !document.querySelector('.st-key-layers_beside');
     if (!done) window.lakeChanged = performance.now();
     return done && performance.now() - Math.max(start, window.lakeChanged || start) > quiet;
-}"""
+}""".replace("IS_DRAWN", IS_DRAWN)
+
+
+def wait_until_drawn(page: Page, timeout_s: float = PATIENCE_S) -> None:
+    """Waits until the app's script has run to its end and nothing of the page before is left."""
+    page.wait_for_function(IS_DRAWN, timeout=timeout_s * 1000, polling=POLL_MS)
 
 
 def wait_until_idle(page: Page, timeout_s: float = PATIENCE_S) -> None:

@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page
 from tests.e2e.conftest import METAL
 from tests.e2e.server import browser, dashboard_command, free_port, start_server
 from tests.e2e.soak import results
-from tests.e2e.steps import bring, go_to, run, settle
+from tests.e2e.steps import bring, run, settle, turn_to
 from tests.e2e.timed_dashboard import Account, read_account
 
 MAX_RATIO = 2.0
@@ -65,7 +65,7 @@ class Measured:
     """Figures of a page change, in seconds; means over all, but for the median in the browser.
 
     Attributes:
-        browser: Until the page has stopped to change, 0.3 s of quiet included.
+        browser: Until the page is drawn; what is computed beside it is not waited for.
         script: The server's script, by the clock.
         computing: The same, of a processor.
         process: The whole server, of processors.
@@ -131,13 +131,15 @@ def walk(opened: Browser, address: str, folder: Path, everybody: threading.Barri
         said = results(page)
         with suppress(threading.BrokenBarrierError):  # somebody's walk has failed, which is counted
             everybody.wait()
-        return said, [change(page, title) for title in CHANGES]
+        seconds = [change(page, title) for title in CHANGES]
+        settle(page)  # what is computed beside the pages ends before the next ones walk
+        return said, seconds
 
 
 def change(page: Page, title: str) -> float:
     """Seconds of a page change."""
     begun = time.monotonic()
-    go_to(page, title)
+    turn_to(page, title)
     return time.monotonic() - begun
 
 
