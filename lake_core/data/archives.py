@@ -117,7 +117,8 @@ class Archive:
             with self._zip.open(self._infos[member]) as stream:
                 data = stream.read(MAX_BYTES + 1)
         except MemoryError:
-            raise
+            remedy = self._remedy or "reduce it"
+            raise DatasetError(f"{member} in {self.name} needs more memory than there is: {remedy}.") from None
         except Exception as error:  # BadZipFile, zlib.error, EOFError, NotImplementedError for odd compressions
             remedy = self._remedy or "pack it again"
             raise DatasetError(f"{member} in {self.name} is damaged: {remedy}.") from error

@@ -78,7 +78,8 @@ def read_light_project(data: bytes, name: str) -> Project | None:
         return None
     packed = _project(archive, read_manifest(manifest, name))
     project = Project(packed.manifest, dict(packed.files))
-    return project if is_light(project.files.items()) else None
+    decoded = [name for image in project.manifest.images for name in (image.sha256, image.mask) if name is not None]
+    return project if is_light((name, project.files[name]) for name in decoded) else None
 
 
 def packed_project(data: bytes, name: str) -> Project:

@@ -41,6 +41,15 @@ def with_images(*images: bytes) -> bytes:
     return packed(files | {"manifest.json": json.dumps(document).encode()}, zipfile.ZIP_DEFLATED)
 
 
+def with_masks(mask: bytes, n_images: int) -> bytes:
+    """A project file with one mask for several small images."""
+    files = entries(with_images(*(grey(20, 20, shade) for shade in range(n_images))))
+    document = json.loads(files["manifest.json"])
+    for image in document["tests"]:
+        image |= {"label": "defective", "mask": sha256_of(mask)}
+    return packed(files | {"manifest.json": json.dumps(document).encode(), f"files/{sha256_of(mask)}": mask})
+
+
 def grey(width: int, height: int, shade: int = 0) -> bytes:
     """A PNG of few bytes, whatever its size."""
     return raw_png(width, height, 8, 0, (b"\0" + bytes([shade]) * width) * height)
@@ -145,6 +154,8 @@ def test_light_projects_are_told_by_their_size_and_their_images() -> None:
         packed(entries(with_images(grey(3000, 2100)))),
         packed(entries(with_images(*(grey(20, 20, shade) for shade in range(50))))),
     ]
-    assert [read_light_project(data, "x.lake") for data in heavy] == [None] * 5
+    heavy.append(with_masks(grey(1500, 1500), 3))
+    assert [read_light_project(data, "x.lake") for data in heavy] == [None] * 6
+    assert read_light_project(with_masks(grey(1500, 1500), 2), "x.lake") is not None
     with pytest.raises(ProjectError, match="not a ZIP archive"):
         read_light_project(b"PK", "x.lake")
