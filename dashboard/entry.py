@@ -99,7 +99,7 @@ def _begin(sample: str | None, project: str | None, arguments: Sequence[str]) ->
     if is_new and here.workspace.is_empty:
         try:
             if project is not None:
-                look_at(here, read_project(Path(project)))
+                look_at(here, read_project(Path(project)).opened())
             elif sample is not None:
                 take_sample(sample)
         except LakeError as error:

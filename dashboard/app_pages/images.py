@@ -47,7 +47,8 @@ if workspace.is_empty:
     if not is_demo():
         st.subheader("Or with your own images", anchor=False)
 
-if not (is_read_only or is_demo() or watch_reading()):
+is_reading = watch_reading()
+if not (is_read_only or is_demo() or is_reading):
     add_images()
 if not workspace.is_empty:
     try:
@@ -83,11 +84,11 @@ if not workspace.is_empty:
         with clear, st.popover("Start over", icon=":material/delete:", width="stretch"):
             st.markdown("This removes all images of this session, their object name and prompts.")
             st.button("Remove all images", type="primary", on_click=start_over)
-    project()
+    project(may_open=not is_reading)
     normal_images()
     test_images()
     if not is_read_only:
         with st.expander("Replace them with a built-in sample"):
             sample_cards("explain")
-elif not is_demo():
+elif not (is_demo() or is_reading):
     open_project()

@@ -103,7 +103,7 @@ def _show(found: Session, project: Project, shared: str) -> None:
     """Shows a shared project, with what the address chooses in it, if anything."""
     asked = found.focus
     try:
-        look_at(found, project, shared)
+        look_at(found, project.opened(), shared)
     except LakeError as reason:
         found.say([str(reason)])
     if any(value is not None for value in vars(asked).values()):
@@ -121,9 +121,9 @@ def _is_back(here: Session) -> bool:
         return True
     arrived = _stored("sessions", waiting(here.number), here)
     try:
-        held, said = as_snapshot(project, is_own=True)
+        held, said = as_snapshot(project.opened(), is_own=True)
         if arrived is not None:
-            held = replace(held, arrived=as_snapshot(arrived, is_own=True)[0].workspace)
+            held = replace(held, arrived=as_snapshot(arrived.opened(), is_own=True)[0].workspace)
         here.registry.keep(here.number, **vars(held))
     except LakeError as reason:
         here.say([str(reason)])

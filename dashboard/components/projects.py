@@ -8,43 +8,58 @@ import streamlit as st
 from dashboard.components import sidebar
 from dashboard.services.projects import as_project, as_snapshot, scores_now, store
 from dashboard.services.snapshot import Snapshot
+from dashboard.services.uploads import open_at_once, open_beside
 from dashboard.session import PIN_LIST, Focus, Session, current
 from lake_core.errors import LakeError, ProjectError
 from lake_core.projects.manifest import Chosen, checked
-from lake_core.projects.project import Project
-from lake_core.projects.project_file import project_bytes, read_project
+from lake_core.projects.project import OpenedProject, Project
+from lake_core.projects.project_file import project_bytes
 from lake_core.prompts import PromptEnsemble
 
 
-def look_at(here: Session, project: Project, shared: str = "") -> None:
+def look_at(here: Session, opened: OpenedProject, shared: str = "") -> None:
     """Puts a project into a session, in place of what is there; only before the sidebar is drawn.
 
     Args:
         shared: Its identity in the store, where it is looked at and cannot be changed.
     Raises:
-        LakeError: if an image cannot be decoded, or the server has no room; then nothing changes.
+        LakeError: if it cannot be used here, or the server has no room; then nothing changes.
     """
-    held, said = as_snapshot(project, is_own=False)
+    held, said = as_snapshot(opened, is_own=False)
     here.registry.keep(here.number, **vars(held) | {"shared": shared})
-    here.focus = Focus(**project.manifest.chosen.model_dump())
-    here.settings, here.grid, here.to_check, here.agreement = held.settings, None, project.manifest, ()
+    here.focus = Focus(**opened.manifest.chosen.model_dump())
+    here.settings, here.grid, here.to_check, here.agreement = held.settings, None, opened.manifest, ()
     here.normal_looked_at, here.neuron_patch, here.compared_with, here.selected = None, None, None, frozenset()
     here.is_paused, here.prompt_texts, here.left_behind, here.shared_as = False, None, "", ""
     here.say(said)
 
 
 def open_file(data: bytes, name: str) -> None:
-    """Opens a project file in a session of its own; what was open stays at its address. Only in a callback."""
+    """Opens a project file, a heavy one beside the page; only in a callback."""
+    here = current()
+    try:
+        opened = open_at_once(data, name)
+    except LakeError as reason:
+        here.say([str(reason)])
+        return
+    if opened is None:
+        open_beside(here.number, data, name)
+    else:
+        move_to(opened)
+
+
+def move_to(opened: OpenedProject) -> None:
+    """Shows a project in a session of its own; what was open stays at its address. Only before the sidebar is drawn."""
     here = current()
     before, had_images = here.number, not here.workspace.is_empty
     try:
-        project = read_project(data, name)
         here.number = here.registry.create()
-        look_at(here, project)
+        look_at(here, opened)
     except LakeError as reason:
         here.number = before
         here.say([str(reason)])
         return
+    here.registry.connect(here.number, here.tab)
     sidebar.take(here.settings)
     for key in (PIN_LIST, *(f"typed_{field.name}" for field in fields(PromptEnsemble))):
         st.session_state.pop(key, None)

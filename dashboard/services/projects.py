@@ -18,7 +18,7 @@ from lake_core.data.samples import sample_names
 from lake_core.errors import LakeError, ProjectError
 from lake_core.projects.checking import Verification, compare, made_with, scores_of
 from lake_core.projects.manifest import Chosen, Configuration, Manifest, PinnedNeuron, SavedScores, checked
-from lake_core.projects.project import Project, State, project_of
+from lake_core.projects.project import OpenedProject, Project, State, project_of
 from lake_core.projects.store import Store, store_of
 
 DEVICE = "cpu"
@@ -67,16 +67,15 @@ def scores_now(held: Snapshot) -> SavedScores | None:
     return scores_of(found.lake, found.scores)
 
 
-def as_snapshot(project: Project, is_own: bool) -> tuple[Snapshot, list[str]]:
+def as_snapshot(opened: OpenedProject, is_own: bool) -> tuple[Snapshot, list[str]]:
     """A project as a visitor has it, and what there is to say about it.
 
     Args:
         is_own: Whether it is this visitor's own session, which may name a model that they chose themselves.
     Raises:
-        ProjectError: if an image cannot be decoded, or its model has no such layer, site or input size.
+        ProjectError: if its model has no such layer, site or input size.
     """
-    manifest = project.manifest
-    dataset = project.dataset()
+    manifest, dataset = opened
     settings, said = _settings(manifest.configuration, is_own)
     try:
         filled(settings)

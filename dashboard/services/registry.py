@@ -74,6 +74,11 @@ class Registry:
         self._shown: dict[str, str] = {}  # Streamlit's session -> number of the snapshot that it shows
         self._lock = threading.Lock()
 
+    @property
+    def max_bytes_of_one(self) -> int:
+        """That the images of one visitor may have."""
+        return min(self._max_bytes, MAX_BYTES_OF_ONE)
+
     def find(self, number: str) -> Snapshot | None:
         """The snapshot of that number, which counts as used now, or None."""
         with self._lock:
@@ -121,9 +126,8 @@ class Registry:
 
     def _make_room(self, number: str, changed: Snapshot) -> None:
         """Forgets snapshots with images until there is room for the one of that number as it will be."""
-        most = min(self._max_bytes, MAX_BYTES_OF_ONE)
-        if n_bytes([changed]) > most:
-            raise LakeError(TOO_MUCH.format(round(most / 1e9, 4)))
+        if n_bytes([changed]) > self.max_bytes_of_one:
+            raise LakeError(TOO_MUCH.format(round(self.max_bytes_of_one / 1e9, 4)))
         kept = {one: snapshot for one, snapshot in self._held.items() if one != number and snapshot.n_images}
         here = {shown for session, shown in self._shown.items() if self._is_connected(session)}
         gone = [one for one in kept if one not in here]

@@ -1,13 +1,17 @@
-"""What visitors bring: light files are read at once, others beside the page, in a process with limits."""
+"""What visitors bring, images and projects: light files are read at once, others beside the page, in a process with
+limits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 from typing import Literal
 
 from dashboard.services.jobs import Job, jobs
 from dashboard.services.registry import registry
-from lake_core.data.datasets import Dataset, read_members
-from lake_core.data.limited import is_light, limited
+from lake_core.data.datasets import MAX_DATASET_BYTES, Dataset, read_members
+from lake_core.data.limited import Decoder, LimitedProcess, is_light, limited
+from lake_core.projects.opening import open_limited
+from lake_core.projects.project import OpenedProject
+from lake_core.projects.project_file import read_light_project
 from lake_core.types import Progress
 
 Role = Literal["normal", "test"]
@@ -27,19 +31,51 @@ def read_beside(owner: str, files: Sequence[tuple[str, bytes]], role: Role | Non
         role: What they are for; None takes it from their paths.
     """
 
+    def read(process: LimitedProcess, on_progress: Progress) -> Dataset:
+        return read_members(files, role, _name(files), Decoder(process), on_progress)
+
+    return _beside(owner, "Reading your files", read)
+
+
+def open_at_once(data: bytes, name: str) -> OpenedProject | None:
+    """A light project file; None where opening takes longer than a page may wait.
+
+    Raises:
+        ProjectError: if it cannot be used.
+    """
+    project = read_light_project(data, name)
+    return None if project is None else project.opened()
+
+
+def open_beside(owner: str, data: bytes, name: str) -> Job:
+    """Begins to open a project file in the background; the job's result is an `OpenedProject`.
+
+    Args:
+        owner: Number of the session.
+        name: What to call it in messages.
+    """
+    room = min(MAX_DATASET_BYTES, registry().max_bytes_of_one)
+
+    def read(process: LimitedProcess, on_progress: Progress) -> OpenedProject:
+        return open_limited(data, name, process, room, on_progress)
+
+    return _beside(owner, "Opening the project", read)
+
+
+def _beside(owner: str, title: str, read: Callable[[LimitedProcess, Progress], Dataset | OpenedProject]) -> Job:
     _forget_left_behind()
 
-    def work(report: Progress) -> Dataset:
+    def work(report: Progress) -> Dataset | OpenedProject:
         shown = [0, 0]
 
         def on_progress(done: int, total: int) -> None:
             shown[:] = done, total
             report(done, total)
 
-        with limited(still_wanted=lambda: report(*shown)) as decode:
-            return read_members(files, role, _name(files), decode, on_progress)
+        with limited(still_wanted=lambda: report(*shown)) as process:
+            return read(process, on_progress)
 
-    return jobs().beside(owner, object(), "Reading your files", work, "upload")
+    return jobs().beside(owner, object(), title, work, "upload")
 
 
 def reading(owner: str) -> Job | None:

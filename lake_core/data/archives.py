@@ -2,7 +2,7 @@
 
 from io import BytesIO
 from pathlib import PurePosixPath
-from zipfile import ZipFile, ZipInfo
+from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from lake_core.data.decoding import MAX_BYTES
 from lake_core.data.labels import is_hidden, safe_path
@@ -28,6 +28,7 @@ class Archive:
             inside the archive.
         names: What the archive itself calls its files, all of them.
         n_bytes: What they unpack to, as the archive claims.
+        is_compressed: Whether any of them is.
         problems: What was left out and the user should know, one sentence each.
     """
 
@@ -47,8 +48,10 @@ class Archive:
             raise DatasetError(f"{name} is an archive in a format that is not read here: pack the images as a ZIP.")
         self._zip, infos = self._opened(data)
         self.n_bytes = sum(info.file_size for info in infos)
+        self.is_compressed = any(info.compress_type != ZIP_STORED for info in infos)
         self._check_unpacked(len(data))
         self._bytes_left = MAX_TOTAL_BYTES
+        self._counted: set[PurePosixPath] = set()
         self._infos: dict[PurePosixPath, ZipInfo] = {}
         problems, doubled = [], []
         for info in infos:
@@ -113,6 +116,9 @@ class Archive:
         try:
             with self._zip.open(self._infos[member]) as stream:
                 data = stream.read(MAX_BYTES + 1)
+        except MemoryError:
+            remedy = self._remedy or "reduce it"
+            raise DatasetError(f"{member} in {self.name} needs more memory than there is: {remedy}.") from None
         except Exception as error:  # BadZipFile, zlib.error, EOFError, NotImplementedError for odd compressions
             remedy = self._remedy or "pack it again"
             raise DatasetError(f"{member} in {self.name} is damaged: {remedy}.") from error
@@ -120,7 +126,9 @@ class Archive:
             raise DatasetError(
                 f"{member} in {self.name} is over the {MAX_BYTES / 1e6:.0f} MB allowed for an image: reduce it."
             )
-        self._bytes_left -= len(data)
+        if member not in self._counted:
+            self._counted.add(member)
+            self._bytes_left -= len(data)
         if self._bytes_left < 0:
             raise DatasetError(self._too_large())
         return data

@@ -3,13 +3,23 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from lake_core.data.decoding import MAX_SIDE, checked_load, decode, from_array, read_bytes, to_rgb, working_size
+from lake_core.data.decoding import (
+    FORMATS,
+    MAX_SIDE,
+    checked_load,
+    decode,
+    from_array,
+    read_bytes,
+    to_rgb,
+    working_size,
+)
 from lake_core.errors import ImageError
 
 
@@ -89,6 +99,16 @@ def read_image(source: ImageSource, name: str | None = None, *, keep_encoded: bo
     rgb = np.array(image)
     rgb.setflags(write=False)
     return InputImage(name, rgb, sha256, original_size, tuple(notes), encoded if keep_encoded else None)
+
+
+def bytes_decoded(data: bytes) -> int:
+    """Bytes that the pixels of an image take once it is read, by its header; 0 where that cannot be read."""
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            width, height = working_size(*image.size)
+    except Exception:  # as in `decode`, which says so
+        return 0
+    return 3 * width * height
 
 
 def read_images(sources: Iterable[ImageSource | tuple[str, ImageSource]]) -> tuple[list[InputImage], list[ImageError]]:

@@ -225,10 +225,14 @@ class Manifest(Part):
         return self
 
     @property
+    def images(self) -> tuple[SavedImage, ...]:
+        """The normal ones, then the others."""
+        return (*self.normals, *self.tests)
+
+    @property
     def files(self) -> frozenset[str]:
         """sha256 of all files that it names."""
-        images = (*self.normals, *self.tests)
-        return frozenset(name for image in images for name in (image.sha256, image.mask) if name is not None)
+        return frozenset(name for image in self.images for name in (image.sha256, image.mask) if name is not None)
 
     def as_json(self) -> bytes:
         """What is written of it: the same bytes for the same manifest."""

@@ -1,15 +1,16 @@
 """A saved analysis in memory: its manifest and the files that it names, made of images and read back to them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from lake_core.data.datasets import MAX_DATASET_BYTES, Dataset, Example, FreePaths
-from lake_core.data.images import InputImage, read_image
+from lake_core.data.images import InputImage, bytes_decoded, read_image
 from lake_core.data.labels import printable, safe_path
 from lake_core.data.masks import read_mask
 from lake_core.errors import ImageError, ProjectError
@@ -23,6 +24,7 @@ from lake_core.projects.manifest import (
     SavedScores,
     checked,
 )
+from lake_core.types import Progress, counted
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,13 @@ class State:
     pins: tuple[PinnedNeuron, ...] = ()
     compared: tuple[Configuration, ...] = ()
     chosen: Chosen = field(default_factory=Chosen)
+
+
+class OpenedProject(NamedTuple):
+    """What a project says, and its images, decoded."""
+
+    manifest: Manifest
+    dataset: Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,29 +61,56 @@ class Project:
         """Its images, decoded, with labels and masks.
 
         Raises:
-            ProjectError: if one cannot be decoded, or they need more memory than a data set may.
+            ProjectError: if they need more memory than a data set may, or one cannot be decoded.
         """
-        name, n_bytes = self.manifest.name or "project", 0
-        sides: list[list[Example]] = []
-        for saved in (self.manifest.normals, self.manifest.tests):
-            sides.append([])
-            for one in saved:
-                example = self._example(one)
-                sides[-1].append(example)
-                n_bytes += example.image.rgb.nbytes + len(self.files[one.sha256])
-                n_bytes += 0 if example.mask is None else example.mask.nbytes
-                if n_bytes > MAX_DATASET_BYTES:
-                    limit = f"{MAX_DATASET_BYTES / 1e9:g} GB"
-                    raise ProjectError(f"The images of {name} fill more than {limit}: save a project with fewer.")
-        return Dataset(name, tuple(sides[0]), tuple(sides[1]))
+        self.check_size(MAX_DATASET_BYTES)
+        return dataset_of(self.manifest, self.example)
 
-    def _example(self, saved: SavedImage) -> Example:
+    def opened(self) -> OpenedProject:
+        """What it says, and its images; raises as `dataset`."""
+        return OpenedProject(self.manifest, self.dataset())
+
+    def check_size(self, max_bytes: int) -> None:
+        """Looks at the headers of its images, before any is decoded.
+
+        Raises:
+            ProjectError: if they and their masks need more memory.
+        """
+        n_bytes = 0
+        for saved in self.manifest.images:
+            data = self.files[saved.sha256]
+            pixels = bytes_decoded(data)
+            n_bytes += len(data) + pixels + (0 if saved.mask is None else pixels // 3)
+            if n_bytes > max_bytes:
+                name, limit = self.manifest.name or "project", f"{max_bytes / 1e9:.2g} GB"
+                raise ProjectError(f"The images of {name} fill more than {limit}: save a project with fewer.")
+
+    def example(self, saved: SavedImage) -> Example:
+        """One of its images, decoded, with label and mask.
+
+        Raises:
+            ProjectError: if it cannot be decoded.
+        """
         try:
             image = read_image(self.files[saved.sha256], saved.name, keep_encoded=True)
             mask = None if saved.mask is None else read_mask(self.files[saved.mask], image.size, f"{saved.name}'s mask")
         except ImageError as error:
             raise ProjectError(f"An image of the project cannot be used. {error}") from None
         return Example(image, saved.label, saved.kind, mask)
+
+
+def dataset_of(
+    manifest: Manifest, example: Callable[[SavedImage], Example], on_progress: Progress | None = None
+) -> Dataset:
+    """The images of a project as a data set.
+
+    Args:
+        example: Decodes one of them.
+        on_progress: Called with images done and in all; may raise to cancel.
+    """
+    read = [example(saved) for saved in counted(manifest.images, on_progress)]
+    n_normals = len(manifest.normals)
+    return Dataset(manifest.name or "project", tuple(read[:n_normals]), tuple(read[n_normals:]))
 
 
 def project_of(

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from typing import Any
+from zipfile import ZIP_DEFLATED
 
 import pytest
 
 from dashboard.components.projects import file_of
+from dashboard.services import uploads
 from dashboard.services.analysis import analyse
 from dashboard.services.projects import agreement, as_project, as_snapshot, scores_now
 from dashboard.services.registry import registry
@@ -19,9 +21,11 @@ from lake_core.projects.manifest import Chosen
 from lake_core.projects.project import Project
 from lake_core.projects.project_file import project_bytes, read_project
 from lake_core.prompts import PromptEnsemble
+from tests.core.memory import peak_growth
+from tests.core.projects.cases import entries, packed, with_manifest
 from tests.dashboard.states import session, shas, snapshot, visited
-from tests.dashboard.test_uploads import upload
-from tests.dashboard.visit import forget_everything, full, opened, run, texts
+from tests.dashboard.test_uploads import places, reading, said_once_cancelled, upload, waits_until_cancelled
+from tests.dashboard.visit import forget_everything, full, opened, over, run, texts
 
 MIME = "application/zip"
 
@@ -33,7 +37,7 @@ def test_a_visitors_state_comes_back_whole(small: Dataset) -> None:
     held = snapshot(small)
     chosen = Chosen(image=small.tests[1].image.sha256, layer=15, neuron=3, patch=7)
     project = read_project(project_bytes(as_project(held, chosen, for_others=True)))
-    found, said = as_snapshot(project, is_own=False)
+    found, said = as_snapshot(project.opened(), is_own=False)
     assert said == []
     assert project.manifest.chosen == chosen
     assert shas(found.workspace) == shas(held.workspace)
@@ -49,7 +53,7 @@ def test_others_see_no_path_of_the_server_and_the_visitor_finds_the_own_model(sm
     assert for_others.manifest.configuration.spec == "local-dir:x"
     assert b"/srv/models" not in project_bytes(for_others)
     assert as_project(held, for_others=False).manifest.configuration.spec == "local-dir:/srv/models/x"
-    found, said = as_snapshot(for_others, is_own=False)
+    found, said = as_snapshot(for_others.opened(), is_own=False)
     assert (found.settings.spec, found.settings.config.layers) == ("lake-cnn", None)
     assert "not opened just because a project names it" in said[0]
 
@@ -124,6 +128,54 @@ def test_a_file_that_is_none_changes_nothing(small: Dataset) -> None:
     assert session(app).number == number
     assert session(app).snapshot == before
     assert "evil.lake is not a ZIP archive" in texts(app)
+
+
+def heavy(small: Dataset) -> bytes:
+    """A project that is opened beside the page, because somebody has compressed it."""
+    return packed(entries(project_bytes(as_project(snapshot(small), for_others=True))), ZIP_DEFLATED)
+
+
+def test_a_heavy_project_is_opened_beside_the_page_and_shown_when_it_is_there(small: Dataset) -> None:
+    app = opened(Workspace(small.normals[:1]))
+    before = session(app).number
+    upload(app, "Open a project", [("metal.lake", heavy(small), MIME)])
+    job = over(reading(app))
+    assert (job.title, job.status, job.done, job.total) == ("Opening the project", "done", 6, 6)
+    app.run()
+    assert not app.exception
+    assert session(app).number != before
+    assert shas(session(app).workspace) == shas(Workspace(small.normals, small.tests))
+    assert app.sidebar.slider(key="top_k").value == 40
+    assert f"?w={before}" in texts(app)
+    assert uploads.reading(before) is None
+
+
+def test_a_project_whose_opening_was_cancelled_changes_nothing(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = waits_until_cancelled(monkeypatch)
+    app = full(small, "images")
+    number = session(app).number
+    upload(app, "Open a project", [("metal.lake", heavy(small), MIME)])
+    job = reading(app)
+    assert begun.wait(60)
+    app.run()
+    assert "Opening the project: begun" in app.get("progress")[0].proto.text
+    assert places(app) == []
+    assert "Reading was cancelled, and nothing changed." in said_once_cancelled(app, job)
+    assert session(app).number == number
+
+
+def test_a_project_that_ends_the_program_is_said_and_leaves_the_server_as_it_was(small: Dataset) -> None:
+    """Two million faults in a manifest take 8 s and 2 GB of memory where they are checked."""
+    data = with_manifest(lambda manifest: manifest.update(normals=[1] * 1_600_000))
+    app = full(small, "images")
+    number, before = session(app).number, session(app).snapshot
+    with peak_growth() as grown:
+        upload(app, "Open a project", [("evil.lake", data, MIME)])
+        over(reading(app))
+    app.run()
+    assert grown.n_bytes < 200_000_000
+    assert (session(app).number, session(app).snapshot) == (number, before)
+    assert [line for line in texts(app).splitlines() if line.startswith("evil.lake ")]
 
 
 def test_scores_are_saved_only_where_the_network_has_run(small: Dataset) -> None:

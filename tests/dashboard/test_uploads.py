@@ -2,8 +2,8 @@
 
 import io
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -120,32 +120,43 @@ def test_an_archive_is_read_beside_the_page_and_shown_when_it_is_there() -> None
     assert uploads.reading(app.session_state.session.number) is None
 
 
-def test_while_files_are_read_no_others_are_taken_and_cancel_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def waits_until_cancelled(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """In place of the process that reads, one that never ends; the event is set when it has begun."""
     begun, waits = threading.Event(), threading.Event()
 
-    def decode(_: object) -> object:
-        begun.set()
-        while True:
-            wanted[0]()
-            waits.wait(0.01)
+    class Process:
+        is_out_of_time = False
 
-    wanted: list[Callable[[], None]] = []
+        def __init__(self, still_wanted: Callable[[], None]) -> None:
+            self._still_wanted = still_wanted
 
-    @contextmanager
-    def limited(still_wanted: Callable[[], None]) -> Iterator[object]:
-        wanted.append(still_wanted)
-        yield decode
+        def run(self, *_: object) -> object:
+            begun.set()
+            while True:
+                self._still_wanted()
+                waits.wait(0.01)
 
-    monkeypatch.setattr(uploads, "limited", limited)
+    monkeypatch.setattr(uploads, "limited", lambda still_wanted: nullcontext(Process(still_wanted)))
+    return begun
+
+
+def said_once_cancelled(app: AppTest, job: Job) -> str:
+    """What is said when *Cancel* is pressed, in that run of the page or in the next."""
+    at_once = said(press(app, "Cancel"))
+    assert over(job).status == "cancelled"
+    app.run()
+    assert not app.exception
+    return at_once + said(app)
+
+
+def test_while_files_are_read_no_others_are_taken_and_cancel_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = waits_until_cancelled(monkeypatch)
     app = upload(opened(), "Both at once", [("set.zip", zipped(MVTEC), "application/zip")])
     job = reading(app)
     assert begun.wait(60)
     app.run()
-    assert places(app) == ["Open a project (.lake)"]
-    press(app, "Cancel")
-    assert over(job).status == "cancelled"
-    app.run()
-    assert "Reading was cancelled, and nothing was added." in said(app)
+    assert places(app) == []
+    assert "Reading was cancelled, and nothing changed." in said_once_cancelled(app, job)
     assert len(places(app)) == 4
     assert app.session_state.session.workspace.is_empty
 

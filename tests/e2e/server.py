@@ -100,25 +100,33 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+PATIENCE_S = float(os.environ.get("LAKE_WALK_PATIENCE_S", "90"))
+"""For one run of a page; more where many browsers share a small machine."""
 QUIET_MS = 300
 """How long nothing may change: longer than an answer of the server, and than a slider waits for the next key."""
 POLL_MS = 50
 """Asked at each frame instead, the page is drawn sixty times a second, which slows down all that runs beside it."""
+
+IS_DRAWN = """document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
+        && !document.querySelector('[data-testid=stMain] :is([data-testid=stSkeleton], [data-stale=true])')"""
 
 IS_IDLE = """([start, quiet]) => {
     if (!window.lakeObserver) {
         window.lakeObserver = new MutationObserver(() => { window.lakeChanged = performance.now(); });
         window.lakeObserver.observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
     }
-    const done = document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
-        && !document.querySelector('[data-testid=stMain] :is([data-testid=stSkeleton], [data-stale=true])')
-        && !document.querySelector('.st-key-layers_beside');
+    const done = IS_DRAWN && !document.querySelector('.st-key-layers_beside');
     if (!done) window.lakeChanged = performance.now();
     return done && performance.now() - Math.max(start, window.lakeChanged || start) > quiet;
-}"""
+}""".replace("IS_DRAWN", IS_DRAWN)
 
 
-def wait_until_idle(page: Page, timeout_s: float = 90) -> None:
+def wait_until_drawn(page: Page, timeout_s: float = PATIENCE_S) -> None:
+    """Waits until the app's script has run to its end and nothing of the page before is left."""
+    page.wait_for_function(IS_DRAWN, timeout=timeout_s * 1000, polling=POLL_MS)
+
+
+def wait_until_idle(page: Page, timeout_s: float = PATIENCE_S) -> None:
     """Waits until the app's script has run to its end, all layers have arrived, and the page has stopped to change."""
     start = page.evaluate("performance.now()")
     page.wait_for_function(IS_IDLE, arg=[start, QUIET_MS], timeout=timeout_s * 1000, polling=POLL_MS)

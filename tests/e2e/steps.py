@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.e2e.server import wait_until_idle
+from tests.e2e.server import PATIENCE_S, wait_until_drawn, wait_until_idle
 
-PATIENCE = 60_000  # milliseconds for one run of a page, on a slow machine
+PATIENCE = round(1000 * PATIENCE_S)  # milliseconds for one run of a page, on a slow machine
 PAGES = (
     "Images",
     "Results",
@@ -69,10 +69,16 @@ def query(page: Page) -> dict[str, str]:
 
 
 def go_to(page: Page, title: str) -> None:
+    """Opens a page by the navigation, and waits for all that is computed beside it."""
+    turn_to(page, title)
+    settle(page)
+
+
+def turn_to(page: Page, title: str) -> None:
     """Opens a page by the navigation."""
     page.get_by_test_id("stSidebarNavLink").filter(has=page.get_by_text(title, exact=True)).click()
     expect(heading(page, title)).to_be_visible(timeout=PATIENCE)
-    settle(page)
+    wait_until_drawn(page)
 
 
 def section(page: Page, name: str) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.core.projects.cases import with_manifest
 from tests.e2e.conftest import METAL
-from tests.e2e.server import dashboard_command, free_port, start_server
-from tests.e2e.steps import PATIENCE, button, go_to, heading, open_metal, query, settle, upload
+from tests.e2e.server import PATIENCE_S, dashboard_command, free_port, start_server
+from tests.e2e.steps import PATIENCE, bring, button, go_to, heading, open_metal, query, run, settle, upload
 
 CARD = re.compile(r"\d+\.\d\d ")
 """How the text of a card on the page Results begins."""
@@ -37,6 +38,12 @@ class Server:
         assert self.process is not None
         self.process.kill()
         self.process.wait(20)
+
+    def stop(self) -> int:
+        """As who operates it does, or the system when it shuts down; returns the exit code."""
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(30)
 
     def wait_for(self, is_kept: Callable[[str], bool]) -> None:
         """Until the store has a session of which that is true."""
@@ -102,6 +109,63 @@ def test_a_reload_after_the_server_was_killed_finds_the_session_again(chromium: 
         settle(page)
         assert query(page)["w"] == number
         assert scores(page) == before
+
+
+def test_a_server_killed_while_the_network_runs_finds_the_images_and_runs_it_again(
+    chromium: Browser, server: Server
+) -> None:
+    normals, tests = sorted((METAL / "train" / "good").iterdir()), sorted((METAL / "test").glob("*/*"))
+    with tab(chromium, server.address) as page:
+        bring(page, normals, tests)
+        server.wait_for(lambda manifest: manifest.count('"sha256"') == len(normals) + len(tests))
+        button(page, "Run on").click()
+        button(page, "Cancel").wait_for(timeout=1000 * PATIENCE_S)
+        server.kill()
+        server.start()
+        page.goto(page.url)
+        settle(page)
+        run(page, len(normals) + len(tests))
+        expect(page.get_by_text(CARD)).to_have_count(16)  # the first page of them
+
+
+def test_a_server_that_is_stopped_while_it_evaluates_ends_and_finds_the_session_again(
+    chromium: Browser, server: Server
+) -> None:
+    with tab(chromium, server.address) as page:
+        open_metal(page)
+        before = scores(page)
+        go_to(page, "Evaluate")
+        page.get_by_role("spinbutton", name="Random seeds").fill("10")
+        page.get_by_role("spinbutton", name="Random seeds").press("Enter")
+        settle(page)
+        button(page, "^Evaluate$").click()
+        button(page, "Cancel").wait_for(timeout=1000 * PATIENCE_S)
+        assert server.stop() == 0
+        server.start()
+        page.goto(page.url)
+        settle(page)
+        expect(button(page, "^Evaluate$")).to_be_visible()
+        assert scores(page) == before
+
+
+def test_a_heavy_project_is_opened_beside_the_page_which_goes_on(
+    chromium: Browser, server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "evil.lake").write_bytes(with_manifest(lambda manifest: manifest.update(normals=[1] * 1_600_000)))
+    with tab(chromium, server.address) as page:
+        open_metal(page)
+        go_to(page, "Images")
+        number = query(page)["w"]
+        page.get_by_text("Open another project").click()
+        settle(page)
+        upload(page, "Open a project", [tmp_path / "evil.lake"])
+        expect(page.get_by_text("Opening the project: begun")).to_be_visible(timeout=PATIENCE)
+        go_to(page, "Results")
+        go_to(page, "Images")
+        expect(page.get_by_text(re.compile(r"evil\.lake (takes more than|needs more|ended)"))).to_be_visible(
+            timeout=PATIENCE
+        )
+        assert query(page)["w"] == number
 
 
 def test_a_saved_project_opened_after_a_restart_has_the_same_numbers(

@@ -16,6 +16,7 @@ from typing import Any
 
 from loky.backend import get_context
 
+from tests.core.memory import peak_growth, status
 from tests.fuzz.kinds import KINDS, kind_of, made, refusal
 
 MAX_SECONDS = 5.0
@@ -52,17 +53,15 @@ def tried(seed: int, number: int) -> Outcome:
     """Tries the input of a number in this process."""
     kind, data = kind_of(number), made(seed, number)
     refused = fault = None
-    held = _rss()
-    _forget_peak()
     started = time.process_time()
-    with warnings.catch_warnings(record=True) as caught:
+    with peak_growth() as grown, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             refused = refusal(kind, data)
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             fault = f"{type(error).__name__}: {error!s:.300} ({Path(where.filename).name}:{where.lineno})"
-    seconds, n_bytes = time.process_time() - started, max(0, _peak() - held)
+    seconds, n_bytes = time.process_time() - started, grown.n_bytes
     if fault is None and seconds > MAX_SECONDS:
         fault = f"took {seconds:.1f} s"
     if fault is None and n_bytes > MAX_BYTES:
@@ -158,7 +157,7 @@ def _work(seed: int, kinds: Sequence[str], answers: Connection) -> None:
     for kind in (kind for kind in KINDS if kind.name in kinds):
         assert refusal(kind, kind.module.valid()) is None, f"a sound input of {kind.name} is refused"
     with suppress(OSError, ValueError):
-        room = _address_space() + _ROOM
+        room = status("VmSize") + _ROOM
         resource.setrlimit(resource.RLIMIT_AS, (room, resource.RLIM_INFINITY))
     answers.send("ready")
     with suppress(EOFError, KeyboardInterrupt):
@@ -174,29 +173,3 @@ def _quiet() -> None:
     sys.argv = ["app.py"]
     sys.stderr.flush()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes to it from C
-
-
-def _rss() -> int:
-    return _status("VmRSS")
-
-
-def _peak() -> int:
-    return _status("VmHWM")
-
-
-def _address_space() -> int:
-    return _status("VmSize")
-
-
-def _status(name: str) -> int:
-    """A line of Linux's account of this process, in bytes; elsewhere the most it has ever had in memory."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _forget_peak() -> None:
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")

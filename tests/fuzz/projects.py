@@ -43,7 +43,7 @@ def make(rng: Generator) -> bytes:
 
 def run(data: bytes) -> None:
     found = read_project(data, f"{NAME}.lake")
-    as_snapshot(found, is_own=False)
+    as_snapshot(found.opened(), is_own=False)
 
 
 @cache

@@ -1,4 +1,7 @@
-"""Ways to bring images: files, whole folders, the camera, the clipboard. All go the same checked way."""
+"""Ways to bring images: files, whole folders, the camera, the clipboard. All go the same checked way.
+
+What is read beside the page, projects too, is watched and taken in here.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -7,6 +10,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from dashboard.components.pickers import pick_one
 from dashboard.components.progress import watch
+from dashboard.components.projects import move_to
 from dashboard.services.models import sample
 from dashboard.services.projects import store
 from dashboard.services.uploads import Role, read_at_once, read_beside, reading, taken
@@ -14,10 +18,11 @@ from dashboard.session import current
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.errors import LakeError
+from lake_core.projects.project import OpenedProject
 
 ROLES: dict[Role, str] = {"test": "test images", "normal": "normal images"}
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF, GIF or a ZIP of them, up to 50 megapixels each."
-CANCELLED = "Reading was cancelled, and nothing was added."
+CANCELLED = "Reading was cancelled, and nothing changed."
 NOTHING_PASTED = "That was text, not an image: copy the image itself, click into the field, and paste again."
 
 
@@ -112,22 +117,24 @@ def _take(files: Sequence[UploadedFile], role: Role | None, name: str | None = N
 
 
 def take_finished() -> None:
-    """Takes what was read beside the page into the session, once it is there; only before the sidebar is drawn."""
+    """Takes what was read beside the page, images or a project, once it is there; only before the sidebar is drawn."""
     here = current()
     job = reading(here.number)
     if job is None or job.is_running:
         return
     taken(here.number)
-    if job.status == "done":
-        _take_in(job.result)
-    else:
+    if job.status != "done":
         here.say([job.error if job.status == "failed" else CANCELLED])
+    elif isinstance(job.result, OpenedProject):
+        move_to(job.result)
+    else:
+        _take_in(job.result)
 
 
 def watch_reading() -> bool:
-    """Whether files are being read: shows how far it is, with a way to cancel."""
+    """Whether files are being read, or were just now: shows how far it is, with a way to cancel."""
     job = reading(current().number)
-    if job is None or not job.is_running:
+    if job is None:
         return False
     begun = "begun" if job.stage else "waiting for its turn"
     watch(job, f"{job.title}: {begun}", "Images read")

@@ -21,8 +21,8 @@ HELP = (
 )
 
 
-def project() -> None:
-    """Ways to save, share and open; of a shared project, to copy it."""
+def project(may_open: bool) -> None:
+    """Ways to save, share and, if another may be opened now, to open; of a shared project, to copy it."""
     here = current()
     st.subheader("Project", anchor=False)
     if here.is_read_only:
@@ -35,7 +35,7 @@ def project() -> None:
         said = ["When the project was opened, its scores were computed again.", *here.agreement]
         st.markdown(escaped(" ".join(said)))
     _save_and_share()
-    if not is_demo():
+    if may_open and not is_demo():
         with st.expander("Open another project"):
             open_project()
 

@@ -105,6 +105,16 @@ def test_limits_count_what_comes_out_not_what_is_claimed(monkeypatch: pytest.Mon
         archive.read(PurePosixPath("2.png"))
 
 
+def test_a_member_for_which_there_is_no_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> bytes:
+        raise MemoryError
+
+    archive = Archive(zipped({"1.png": bytes(1000)}), "a.zip")
+    monkeypatch.setattr("zipfile.ZipExtFile.read", full)
+    with pytest.raises(DatasetError, match=r"^1\.png in a\.zip needs more memory than there is: reduce it\.$"):
+        archive.read(PurePosixPath("1.png"))
+
+
 def test_a_lying_header_does_not_unpack_a_bomb() -> None:
     data = bytearray(zipped({"good/1.png": bytes(50_000_000)}))
     assert len(data) < 100_000
