@@ -9,7 +9,7 @@ from lake_core.backbones.devices import Precision, checked_device, checked_preci
 from lake_core.backbones.loading import Hints, load
 from lake_core.backbones.patch_grid import Resize
 from lake_core.backbones.registry import DEFAULT_BACKBONE, weights_mark
-from lake_core.errors import BackboneError
+from lake_core.errors import BackboneError, is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,16 @@ class Opening:
         resolved = replace(self, device=str(checked_device(self.device)))
         checked_precision(self.precision)
         loaded = load(self.spec, self.image_size)
-        return Backbone(resolved, loaded, self._input_size(loaded.model, loaded.hints))
+        height, width = self._input_size(loaded.model, loaded.hints)
+        try:
+            return Backbone(resolved, loaded, (height, width))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise BackboneError(
+                f"{self.spec}: there is not enough memory for this network with images of {height} x {width} pixels; "
+                "choose a smaller size or a smaller model."
+            ) from None
 
     def _input_size(self, model: Any, hints: Hints | None) -> tuple[int, int]:
         own, asked = model.visual.image_size, self.image_size

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.e2e.conftest import NORMALS, TESTS
 from tests.e2e.server import browser, dashboard_command, free_port, start_server
-from tests.e2e.steps import bring, go_to, open_metal, run, settle
+from tests.e2e.steps import PATIENCE, bring, go_to, open_metal, run, settle
 
 MAX_SLOPE = 0.2
 """MiB that the server may grow by in a cycle of the second half."""
@@ -99,12 +99,18 @@ class Soak:
             values = [getattr(one, name) for one in self.loads]
             first, half, last = (f"{values[at]:.0f}{unit}" for at in (0, middle, -1))
             lines.append(f"{name.removeprefix('n_')}: {first} after the first cycle, {half} halfway, {last} in the end")
-        return [*lines, f"memory over the second half: {self.slope:+.2f} MiB a cycle"]
+        course = " ".join(f"{one.memory:.0f}" for one in self.loads[9::10])
+        return [
+            *lines,
+            f"memory after every tenth cycle, MiB: {course}",
+            f"memory over the second half: {self.slope:+.2f} MiB a cycle",
+        ]
 
 
 def visit(opened: Browser, address: str, brings: bool) -> list[str]:
     """A visitor; returns what the page Results says: its numbers, and each card's score and verdict."""
     with opened.new_context(viewport={"width": 1440, "height": 900}) as context:
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.goto(address)
         settle(page)

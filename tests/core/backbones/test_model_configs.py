@@ -133,3 +133,12 @@ def test_a_text_side_that_needs_its_own_python_is_refused(
     assert "a model's own Python is never run" in text
     hook_point = str(tmp_path / "broken") if key == "hf_tokenizer_name" else "evil/x"
     assert _Stranger.asked == [(hook_point, False)]
+
+
+def test_a_network_too_large_for_the_memory_is_named_with_its_input_size(vit_folder: Path, tmp_path: Path) -> None:
+    def widen(config: dict[str, Any]) -> None:
+        config["model_cfg"]["vision_cfg"] |= {"image_size": 4096}
+
+    assert "there is not enough memory for this network with images of 4096 x 4096 pixels" in message(
+        broken(vit_folder, tmp_path, widen)
+    )
