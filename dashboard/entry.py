@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 
 from dashboard.components import address, arrival, sidebar, tour
 from dashboard.components.page import credit
@@ -48,7 +48,14 @@ def run(arguments: Sequence[str]) -> None:
     Args:
         arguments: Of the script.
     """
-    _forget_fragments()
+    try:
+        _draw_all(arguments)
+    except StopException:
+        _forget_fragments()
+        raise
+
+
+def _draw_all(arguments: Sequence[str]) -> None:
     named = dict(pairwise(arguments))
     sample, project = named.get("--sample"), named.get("--project")
     _begin(sample, project, arguments)
@@ -84,11 +91,11 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def _forget_fragments() -> None:
-    """Drops the fragments of the run before: `st.stop` keeps them, and one whose turn comes then would draw into a
-    place that is no longer on the page, at which Streamlit's page goes blank."""
+    """Drops the fragments of the run before, as Streamlit does itself where a page is drawn to its end: after `st.stop`
+    it keeps them, and one whose turn comes then would draw into a place that is gone, at which the page goes blank."""
     context = get_script_run_ctx()
     if context is not None:
-        context.fragment_storage.clear()
+        context.fragment_storage.clear(new_fragment_ids=context.shared.new_fragment_ids.snapshot())
 
 
 def _begin(sample: str | None, project: str | None, arguments: Sequence[str]) -> None:

@@ -186,16 +186,18 @@ def test_what_watched_on_the_run_before_is_forgotten_by_a_page_that_ends_early(m
     """Streamlit itself forgets fragments only where a page is drawn to its end."""
     seen: list[ScriptRunContext] = []
 
-    def with_an_old_one() -> ScriptRunContext | None:
+    def with_two_fragments() -> ScriptRunContext | None:
         context = get_script_run_ctx()
         if context is not None:
-            context.fragment_storage.register("old", lambda: None)
+            for name in ("old", "new"):
+                context.fragment_storage.register(name, lambda: None)
+            context.shared.new_fragment_ids.check_and_add("new")
             seen.append(context)
         return context
 
     app = opened(page="results")  # without images, which ends it
-    monkeypatch.setattr("dashboard.entry.get_script_run_ctx", with_an_old_one)
+    monkeypatch.setattr("dashboard.entry.get_script_run_ctx", with_two_fragments)
     app.run()
-    assert seen
+    assert callable(seen[-1].fragment_storage.lookup("new"))
     with pytest.raises(FragmentStorageKeyError):
         seen[-1].fragment_storage.lookup("old")
