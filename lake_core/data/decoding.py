@@ -98,10 +98,14 @@ def undamaged(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except MemoryError:
-        raise ImageError(f"{name} needs more memory than there is: reduce it.") from None
+        raise _no_memory(name) from None
     except Exception as error:  # OSError, SyntaxError, struct.error, zlib.error ...
         reason = _reason(error)
         raise ImageError(f"{name} is damaged or incomplete ({reason}): copy or export it again.") from error
+
+
+def _no_memory(name: str) -> ImageError:
+    return ImageError(f"{name} needs more memory than there is: reduce it.")
 
 
 def checked_load(image: Image.Image, name: str) -> Image.Image:
@@ -172,6 +176,8 @@ def to_rgb(image: Image.Image, name: str, notes: list[str]) -> Image.Image:
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     except ImageError:
         raise
+    except MemoryError:
+        raise _no_memory(name) from None
     except Exception as error:
         raise ImageError(
             f"{name} has a colour mode that cannot be converted ({image.mode}): save it as an RGB PNG."

@@ -127,7 +127,7 @@ class LimitedProcess:
         except MemoryError:
             self.end()
             raise OverLimit("needs more memory than reading a file may take") from None
-        except Exception as error:  # the process has died, or could not send what it found
+        except BaseException as error:  # it has died, could not send what it found, or Rust panicked in it
             self.end()
             raise OverLimit("ended the program that reads it") from error
         return found

@@ -24,7 +24,7 @@ def expect_image(page: Page, place: int) -> None:
     name = frames(page).nth(place).get_attribute("title") or ""
     found = re.match(r"(.*), score ([\d.]+), ", name)
     assert found is not None
-    expect(page.locator(".microscope h1")).to_have_text(found[1], timeout=PATIENCE)
+    expect(page.locator(".microscope h1")).to_have_text([found[1]], timeout=PATIENCE)
     expect(page.locator(".ms-verdict")).to_contain_text(f"score {found[2]}")
     settle(page)
     assert shown(page) == place

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lake_core.data import limited as room
 from lake_core.data.datasets import Given, decoded, read_members
-from lake_core.data.limited import Decoder, LimitedProcess, Limits, is_light, limited
+from lake_core.data.limited import Decoder, LimitedProcess, Limits, OverLimit, is_light, limited
 from lake_core.errors import ImageError
 from tests.core.data.files import encoded, raw_png
 from tests.core.data.folders import MVTEC, mask_png, png, zipped
@@ -67,6 +67,19 @@ process = LimitedProcess(Limits(), lambda: None)
 print(process.run(os.getpid), flush=True)
 process.run(time.sleep, 600)
 """
+
+
+class Panic(BaseException):
+    """As PyO3's, which is no Exception: pydantic raises it where it gets no memory."""
+
+
+def panic() -> None:
+    raise Panic
+
+
+def test_a_panic_in_the_process_is_said() -> None:
+    with limited() as process, pytest.raises(OverLimit, match="ended the program that reads it"):
+        process.run(panic)
 
 
 def test_who_is_killed_leaves_no_process_behind() -> None:
