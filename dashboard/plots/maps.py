@@ -37,12 +37,6 @@ def clickable_map(
         "sizing": "stretch",
         "layer": "below",
     }
-    frames = []
-    for colour, line_width in (("black", 5), ("white", 2)):
-        for patch in marked:
-            left, top, right, bottom = grid.box(patch, placement, size)
-            line = {"color": colour, "width": line_width}
-            frames.append({"type": "rect", "x0": left, "x1": right, "y0": top, "y1": bottom, "line": line})
     cell = 470 * min(1.0, width / height) / grid.cols
     targets = go.Scatter(
         x=(boxes[:, 0] + boxes[:, 2]) / 2,
@@ -58,7 +52,7 @@ def clickable_map(
     axis = {"visible": False, "constrain": "domain", "fixedrange": True}
     layout = {  # all at once: Plotly takes three times as long to change a layout that it has
         "images": [image],
-        "shapes": frames,
+        "shapes": _frames([grid.box(patch, placement, size) for patch in marked]),
         "xaxis": axis | {"range": [0, width]},
         "yaxis": axis | {"range": [height, 0], "scaleanchor": "x"},
         "height": 400,
@@ -71,3 +65,12 @@ def clickable_map(
         "showlegend": False,
     }
     return go.Figure(targets, layout)
+
+
+def _frames(boxes: Sequence[tuple[float, float, float, float]]) -> list[dict[str, object]]:
+    """White frames on black ones around boxes (left, top, right, bottom)."""
+    return [
+        {"type": "rect", "x0": left, "x1": right, "y0": top, "y1": bottom, "line": {"color": colour, "width": width}}
+        for colour, width in (("black", 5), ("white", 2))
+        for left, top, right, bottom in boxes
+    ]

@@ -48,7 +48,7 @@ def headline(report: Report) -> str:
 
 
 def introduction() -> Markup:
-    """What a reader needs to know who has never heard of this."""
+    """What a reader needs to know to whom this is new."""
     return paragraph(
         "A pretrained network describes every image as a grid of patches, and each patch by numbers, its neurons. LAKE "
         "(Li et al., arXiv 2604.07802) keeps the neurons that vary most over a few images of good parts, the normal "

@@ -155,10 +155,11 @@ def test_images_that_wait_for_an_answer_take_room_too() -> None:
 
 def test_what_many_visitors_look_at_takes_room_once() -> None:
     registry, shown = Registry(lambda session: True, max_bytes=40_000), part(0)
-    for _ in range(5):
-        number = registry.create()
+    numbers = [registry.create() for _ in range(5)]
+    for number in numbers:
         registry.connect(number, number)
         registry.keep(number, workspace=shown)
+    assert [held is not None and held.workspace == shown for held in map(registry.find, numbers)] == [True] * 5
 
 
 def test_the_page_says_that_a_full_server_takes_no_images(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,17 @@ def shared_link(page: Page) -> str:
     return link.inner_text().strip()
 
 
+def open_beside_metal(page: Page, project: Path) -> str:
+    """Gives a project file to a session that has a sample; returns that session's number."""
+    open_metal(page)
+    go_to(page, "Images")
+    number = query(page)["w"]
+    page.get_by_text("Open another project").click()
+    settle(page)
+    upload(page, "Open a project", [project])
+    return number
+
+
 def test_a_reload_after_the_server_was_killed_finds_the_session_again(chromium: Browser, server: Server) -> None:
     with tab(chromium, server.address) as page:
         open_metal(page)
@@ -155,12 +166,7 @@ def test_a_heavy_project_is_opened_beside_the_page_which_goes_on(
 ) -> None:
     (tmp_path / "evil.lake").write_bytes(with_manifest(lambda manifest: manifest.update(normals=[1] * 1_600_000)))
     with tab(chromium, server.address) as page:
-        open_metal(page)
-        go_to(page, "Images")
-        number = query(page)["w"]
-        page.get_by_text("Open another project").click()
-        settle(page)
-        upload(page, "Open a project", [tmp_path / "evil.lake"])
+        number = open_beside_metal(page, tmp_path / "evil.lake")
         expect(page.get_by_text("Opening the project: begun")).to_be_visible(timeout=PATIENCE)
         go_to(page, "Results")
         go_to(page, "Images")
@@ -240,12 +246,7 @@ def test_an_address_opened_elsewhere_while_it_is_open_gives_a_copy(chromium: Bro
 def test_a_hostile_project_changes_nothing(chromium: Browser, server: Server, tmp_path: Path) -> None:
     (tmp_path / "evil.lake").write_bytes((METAL / "test" / "good" / "000.jpg").read_bytes())
     with tab(chromium, server.address) as page:
-        open_metal(page)
-        go_to(page, "Images")
-        number = query(page)["w"]
-        page.get_by_text("Open another project").click()
-        settle(page)
-        upload(page, "Open a project", [tmp_path / "evil.lake"])
+        number = open_beside_metal(page, tmp_path / "evil.lake")
         expect(page.get_by_text("evil.lake is not a ZIP archive")).to_be_visible(timeout=PATIENCE)
         expect(heading(page, "Normal images (8)")).to_be_visible()
         assert query(page)["w"] == number
