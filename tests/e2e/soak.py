@@ -5,6 +5,7 @@ What the page Results says must be what it said to the only visitor of a fresh s
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import threading
@@ -17,9 +18,13 @@ import numpy as np
 from playwright.sync_api import Browser, Page
 
 from tests.e2e.conftest import NORMALS, TESTS
-from tests.e2e.server import browser, dashboard_command, free_port, start_server
+from tests.e2e.server import PATIENCE_S, browser, dashboard_command, free_port, start_server
 from tests.e2e.steps import PATIENCE, bring, go_to, open_metal, run, settle
 
+REST = 16
+"""Cycles between two looks at the server."""
+_IDLE_S = 0.1
+"""What a server without visitors takes of processors in a second."""
 MAX_SLOPE = 0.2
 """MiB that the server may grow by in a cycle of the second half."""
 FEWEST_JUDGED = 100
@@ -42,7 +47,7 @@ class Soak:
 
     Attributes:
         expected: What the page Results says to a visitor alone, by whether the visitor brought images.
-        loads: After each cycle, in the order in which they ended.
+        loads: What the server has while no visitor is there, after every REST cycles.
         seconds: Of each cycle.
         faults: One for each cycle that did not end well.
     """
@@ -65,6 +70,18 @@ class Soak:
                     number = numbers.pop(0)
                 self.cycle(opened, number)
 
+    def together(self, numbers: list[int], n_browsers: int) -> bool:
+        """Cycles of several browsers at once; returns whether nobody stopped them."""
+        with ThreadPoolExecutor(n_browsers) as pool:
+            try:
+                for done in [pool.submit(self.cycles, numbers) for _ in range(n_browsers)]:
+                    done.result()
+            except KeyboardInterrupt:
+                print("Stopped; the browsers end with the cycles that they are in.", flush=True)
+                numbers.clear()
+                return False
+        return True
+
     def cycle(self, opened: Browser, number: int) -> None:
         """One visitor; odd ones bring images."""
         started, brings = time.monotonic(), number % 2 == 1
@@ -78,33 +95,36 @@ class Soak:
             fault = f"{type(error).__name__}: {str(error).splitlines()[0]:.300}"
         with self._lock:
             self.seconds.append(time.monotonic() - started)
-            self.loads.append(load(self.server))
             if fault:
                 self.faults.append(f"cycle {number}: {fault}")
                 print(self.faults[-1], flush=True)
+
+    def rest(self) -> None:
+        """Notes what the server has, once its work beside the pages is over, too."""
+        end, before, now = time.monotonic() + PATIENCE_S, -1.0, processor_seconds(self.server)
+        while now - before > _IDLE_S and time.monotonic() < end:
+            time.sleep(1)
+            before, now = now, processor_seconds(self.server)
+        self.loads.append(load(self.server))
+        print(f"after {len(self.seconds)} cycles {self.loads[-1].memory:.0f} MiB", flush=True)
 
     @property
     def slope(self) -> float:
         """MiB that the server grows by in a cycle, over the second half: a line through all of its measurements."""
         half = [one.memory for one in self.loads[len(self.loads) // 2 :]]
-        return float(np.polyfit(np.arange(len(half)), half, 1)[0]) if len(half) > 2 else 0.0
+        return float(np.polyfit(REST * np.arange(len(half)), half, 1)[0]) if len(half) > 2 else 0.0
 
     def report(self) -> list[str]:
         """What came of it, a line each."""
         middle = len(self.loads) // 2
         lines = [
-            f"{len(self.loads)} cycles, {len(self.faults)} faults; {np.median(self.seconds):.1f} s a cycle (median)"
+            f"{len(self.seconds)} cycles, {len(self.faults)} faults; {np.median(self.seconds):.1f} s a cycle (median)"
         ]
         for name, unit in (("memory", " MiB"), ("n_files", ""), ("n_threads", "")):
             values = [getattr(one, name) for one in self.loads]
             first, half, last = (f"{values[at]:.0f}{unit}" for at in (0, middle, -1))
-            lines.append(f"{name.removeprefix('n_')}: {first} after the first cycle, {half} halfway, {last} in the end")
-        course = " ".join(f"{one.memory:.0f}" for one in self.loads[9::10])
-        return [
-            *lines,
-            f"memory after every tenth cycle, MiB: {course}",
-            f"memory over the second half: {self.slope:+.2f} MiB a cycle",
-        ]
+            lines.append(f"{name.removeprefix('n_')}: {first} after two cycles, {half} halfway, {last} in the end")
+        return [*lines, f"memory over the second half: {self.slope:+.2f} MiB a cycle"]
 
 
 def visit(opened: Browser, address: str, brings: bool) -> list[str]:
@@ -142,6 +162,12 @@ def load(process: int) -> Load:
     return Load(memory, len(list((folder / "fd").iterdir())), int(status["Threads"]))
 
 
+def processor_seconds(process: int) -> float:
+    """What a process has taken of processors so far, from Linux's account of it."""
+    fields = (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Soaks a server and says what came of it; returns the exit code: 1 where a cycle failed or memory grew."""
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.soak", description=__doc__)
@@ -154,15 +180,11 @@ def main(arguments: list[str] | None = None) -> int:
         soak = Soak(f"http://127.0.0.1:{port}", process.pid)
         try:
             soak.cycles([0, 1])  # alone
-            numbers = list(range(2, given.cycles))
-            with ThreadPoolExecutor(given.browsers) as pool:
-                try:
-                    for done in [pool.submit(soak.cycles, numbers) for _ in range(given.browsers)]:
-                        done.result()
-                except KeyboardInterrupt:
-                    print("Stopped; the browsers end with the cycles that they are in.", flush=True)
-                finally:
-                    numbers.clear()
+            soak.rest()
+            for start in range(2, given.cycles, REST):
+                if not soak.together(list(range(start, min(start + REST, given.cycles))), given.browsers):
+                    break
+                soak.rest()
         finally:
             process.terminate()
             process.wait(20)

@@ -11,7 +11,6 @@ visitors have the same pixels and other bytes: the server computes each anew, an
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import threading
@@ -26,7 +25,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.e2e.conftest import METAL
 from tests.e2e.server import browser, dashboard_command, free_port, start_server
-from tests.e2e.soak import results
+from tests.e2e.soak import processor_seconds, results
 from tests.e2e.steps import bring, run, settle, turn_to
 from tests.e2e.timed_dashboard import Account, read_account
 
@@ -150,12 +149,6 @@ def images_of(visitor: int, folder: Path) -> Path:
         for path in paths:  # what follows the end of a JPEG is no part of its pixels
             (folder / side / f"{path.parent.name}_{path.name}").write_bytes(path.read_bytes() + bytes([visitor]))
     return folder
-
-
-def processor_seconds(process: int) -> float:
-    """What a process has taken of processors so far, from Linux's account of it."""
-    fields = (Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def faults_of(walks: list[Together], account: Account, n_visitors: int) -> list[str]:
