@@ -205,6 +205,7 @@ class Jobs:
 
     def _begin(self, lane: Lane, owner: str, job: Job, work: Callable[[CategoryProgress], Any]) -> Job:
         job.future = self._executors[lane].submit(job.run, work)
+        job.future.add_done_callback(_without_frames)
         self._latest[lane, owner] = job
         self._latest.move_to_end((lane, owner))
         of_lane = [key for key in self._latest if key[0] == lane]
@@ -212,6 +213,13 @@ class Jobs:
             if not self._latest[key].is_running:
                 del self._latest[key]
         return job
+
+
+def _without_frames(future: "Future[Any]") -> None:
+    """Lets go of what the work had in hand when it ended early: an exception holds the frames that it came through."""
+    error = None if future.cancelled() else future.exception()
+    if error is not None:
+        error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 @st.cache_resource(show_spinner=False)

@@ -1,6 +1,9 @@
 """The frame with progress and a way to cancel: any number of them in one run of a page."""
 
+import gc
 import threading
+import weakref
+from concurrent.futures import wait as wait_for
 
 import pytest
 from streamlit.errors import FragmentStorageKeyError
@@ -19,7 +22,9 @@ from dashboard.workspace import Workspace
 from lake_core.backbones.feature_store import FeatureStore
 from lake_core.config import LakeConfig
 from lake_core.data.datasets import Dataset
+from lake_core.errors import LakeError
 from lake_core.evaluation.protocol import FewShotProtocol
+from lake_core.types import Progress
 from tests.dashboard.visit import full, opened, over, press, texts
 
 
@@ -135,6 +140,31 @@ def test_many_visitors_leave_a_running_evaluation_alone() -> None:
     go.set()
     assert over(first).status == "done"
     assert work.latest("first", "evaluation") is first
+
+
+@pytest.mark.parametrize("ends_with", [LakeError, None])
+def test_a_job_that_was_cancelled_or_failed_holds_nothing_of_its_work(ends_with: type[LakeError] | None) -> None:
+    started, cancelled = threading.Event(), threading.Event()
+    made: list[weakref.ref[Dataset]] = []
+
+    def work(report: Progress) -> None:
+        large = Dataset("large", (), ())
+        made.append(weakref.ref(large))
+        started.set()
+        cancelled.wait(60)
+        if ends_with is not None:
+            raise ends_with("of itself")
+        report(1, 2)
+
+    job = Jobs().beside("a", "what", "Work", work)
+    assert started.wait(60)
+    if ends_with is None:
+        job.cancel()
+    cancelled.set()
+    wait_for([job.future], 60)
+    gc.collect()
+    assert job.status == ("cancelled" if ends_with is None else "failed")
+    assert made[0]() is None
 
 
 def test_two_windows_of_a_session_do_not_take_turns_in_cancelling(
