@@ -112,7 +112,7 @@ class LimitedProcess:
         """
         if self._process is None:
             self._process = ProcessPoolExecutor(1, initializer=_begin, initargs=(os.getpid(), self.limits.n_bytes))
-        job = self._process.submit(step, *args, **kwargs)
+        job = self._process.submit(_alone, step, *args, **kwargs)
         end = time.monotonic() + self.limits.step_s
         while not job.done() and time.monotonic() < end:
             wait([job], timeout=_LOOK_S)
@@ -161,6 +161,16 @@ class Decoder:
         found.image.rgb.setflags(write=False)  # which is lost on the way
         encoded = given.source if isinstance(given.source, bytes) else Path(given.source).read_bytes()
         return found._replace(image=replace(found.image, encoded=encoded))
+
+
+def _alone(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a function gives; its error comes without those that led to it, whose texts can be larger than the file."""
+    try:
+        return step(*args, **kwargs)
+    except (LakeError, MemoryError) as error:
+        raise error from None
+    except BaseException as error:  # Rust's panics are no Exception
+        raise RuntimeError(type(error).__name__) from None
 
 
 def _decoded(given: Given) -> Decoded:

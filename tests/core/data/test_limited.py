@@ -17,6 +17,7 @@ from lake_core.data.limited import Decoder, LimitedProcess, Limits, OverLimit, i
 from lake_core.errors import ImageError
 from tests.core.data.files import encoded, raw_png
 from tests.core.data.folders import MVTEC, mask_png, png, zipped
+from tests.core.memory import peak_growth
 
 
 def given(data: bytes, name: str = "a.png", **masks: bytes) -> Given:
@@ -75,6 +76,20 @@ class Panic(BaseException):
 
 def panic() -> None:
     raise Panic
+
+
+def refuse_at_length() -> None:
+    try:
+        raise ValueError("fault " * 20_000_000)
+    except ValueError as error:
+        raise ImageError("a.png has many faults.") from error
+
+
+def test_what_led_to_an_error_stays_in_the_process() -> None:
+    refused = pytest.raises(ImageError, match=r"^a\.png has many faults\.$")
+    with limited() as process, peak_growth() as grown, refused:
+        process.run(refuse_at_length)
+    assert grown.n_bytes < 50_000_000
 
 
 def test_a_panic_in_the_process_is_said() -> None:
