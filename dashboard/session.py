@@ -13,7 +13,7 @@ import numpy as np
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
-from dashboard.services.jobs import EvaluationRequest, Job
+from dashboard.services.jobs import EvaluationRequest, Job, Lane
 from dashboard.services.registry import Registry
 from dashboard.services.snapshot import Snapshot
 from dashboard.settings import Note, Pin, Settings
@@ -78,7 +78,7 @@ class Session:
         is_paused: Whether the user has stopped the run of the network.
         stopped: Key of the computation that the user has stopped.
         asked_beside: Key of the work beside the page that was asked for last.
-        watched: The work beside the page that this tab waits for.
+        watched: The work beside the page that this tab waits for, by its lane.
         go_to: Page to go to at the next run.
         notices: Sentences to show on the next page drawn.
         prompt_texts: What was typed into the fields of prompts, by the field's name.
@@ -114,7 +114,7 @@ class Session:
     is_paused: bool = False
     stopped: Hashable = None
     asked_beside: Hashable = None
-    watched: Job | None = None
+    watched: dict[Lane, Job] = field(default_factory=dict)
     go_to: str | None = None
     notices: list[str] = field(default_factory=list)
     prompt_texts: dict[str, str] | None = None

@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard.components.page import error
 from dashboard.services.cache import results
-from dashboard.services.jobs import Job, jobs
+from dashboard.services.jobs import Job, Lane, jobs
 from dashboard.session import current
 from lake_core.sentences import quantity
 from lake_core.types import Progress
@@ -117,9 +117,11 @@ def computed_on_demand(
     return computed(key, title, work) if asked_for(key, label, icon, estimate) else None
 
 
-def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) -> T | None:
+def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T], lane: Lane = "page") -> T | None:
     """A result that is computed beside the page, with progress and a way to cancel, and drawn when it is there.
 
+    Args:
+        lane: Another one for a second result on the same page: in a lane the later ends the one before.
     Returns:
         The result, or None as long as there is none, which is said.
     """
@@ -127,13 +129,13 @@ def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) ->
     if made is not None:
         return made
     here = current()
-    owner, before = here.number, here.watched
+    owner, before = here.number, here.watched.get(lane)
     was_taken = before is not None and before.asked == key and before.status in ("cancelling", "cancelled")
-    if was_taken and jobs().latest(owner, "page") not in (None, before):
+    if was_taken and jobs().latest(owner, lane) not in (None, before):
         st.info("Stopped: another window of this session has begun something else.", icon=":material/pause_circle:")
-        st.button("Start again", on_click=_watch_anew, key=f"again_{title}")
+        st.button("Start again", on_click=_watch_anew, args=(lane,), key=f"again_{title}")
         return None
-    job = here.watched = jobs().beside(owner, key, title, work)
+    job = here.watched[lane] = jobs().beside(owner, key, title, work, lane)
     if job.is_running:
         begun = "begun" if job.stage else "waiting for its turn"
         watch(job, f"{job.title}, in the background: {begun}", f"{job.title}, in the background")
@@ -146,18 +148,18 @@ def computed_beside(key: Hashable, title: str, work: Callable[[Progress], T]) ->
         error(job.error)
     else:
         st.info("Stopped.", icon=":material/pause_circle:")
-    st.button("Start again", on_click=jobs().forget, args=(owner,), key=f"again_{job.number}")
+    st.button("Start again", on_click=jobs().forget, args=(owner, lane), key=f"again_{job.number}")
     return None
 
 
-def asked_beside(key: Hashable, label: str, icon: str, estimate: Estimate | None = None) -> bool:
+def asked_beside(key: Hashable, label: str, icon: str, estimate: Estimate | None = None, lane: Lane = "page") -> bool:
     """Whether a result for `computed_beside` is there, is made at once, is being computed or was asked for; else a
     button to ask for it.
 
     What the visitor asked for last is begun again when they come back to it from elsewhere.
     """
     here = current()
-    job = jobs().latest(here.number, "page")
+    job = jobs().latest(here.number, lane)
     is_latest = job is not None and job.asked == key
     if is_latest or here.asked_beside == key or results().get(key) is not None or is_quick(estimate):
         return True
@@ -206,8 +208,8 @@ def _ask(key: Hashable) -> None:
     current().asked_beside = key
 
 
-def _watch_anew() -> None:
-    current().watched = None
+def _watch_anew(lane: Lane) -> None:
+    current().watched.pop(lane, None)
 
 
 def _stop(key: Hashable) -> None:

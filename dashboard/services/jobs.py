@@ -21,9 +21,9 @@ from lake_core.errors import LakeError
 from lake_core.evaluation.protocol import CategoryProgress, FewShotProtocol
 from lake_core.types import Progress
 
-Lane = Literal["page", "ahead", "evaluation", "download", "upload"]
-"""Work beside a page takes seconds, an evaluation, a download or large uploads minutes; work ahead is for what a
-visitor may look at next. In each lane one job runs at a time."""
+Lane = Literal["page", "report", "ahead", "evaluation", "download", "upload"]
+"""Work beside a page and a report take seconds, an evaluation, a download or large uploads minutes; work ahead is for
+what a visitor may look at next. In each lane one job runs at a time."""
 Status = Literal["running", "cancelling", "done", "cancelled", "failed"]
 THREADS = "lake-"
 """What the names of the threads begin with."""

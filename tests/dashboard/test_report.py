@@ -13,10 +13,11 @@ from dashboard.services.controls import control_key, known_control
 from dashboard.services.jobs import jobs
 from dashboard.services.report import report_key, report_of
 from dashboard.settings import Settings
+from dashboard.words import METHOD_NAMES
 from lake_core.data.datasets import Dataset, Example
 from lake_core.sentences import sentence
 from lake_core.types import Progress
-from tests.dashboard.visit import downloads, full, over, press, started_again, table, when_done
+from tests.dashboard.visit import downloads, full, over, press, run, started_again, table, when_done
 
 pytestmark = pytest.mark.usefixtures("fresh")
 DOWNLOAD = "Download the report (HTML)"
@@ -26,7 +27,7 @@ DOWNLOAD = "Download the report (HTML)"
 def test_it_is_prepared_on_demand_and_then_offered(small: Dataset) -> None:
     app = full(small, "results")
     assert DOWNLOAD not in downloads(app)
-    app = when_done(press(app, "Report"))
+    app = when_done(press(app, "Report"), "report")
     assert DOWNLOAD in downloads(app)
     assert "Report" not in [button.label for button in app.button]
 
@@ -40,12 +41,20 @@ def test_it_can_be_cancelled_and_started_again(small: Dataset, monkeypatch: pyte
 
     monkeypatch.setattr("dashboard.views.results.report.report_of", endless)
     app = press(full(small, "results"), "Report")
-    first = jobs().latest(app.session_state.session.number, "page")
+    first = jobs().latest(app.session_state.session.number, "report")
     assert first is not None
     press(app, "Cancel")
-    second = started_again(app, first)
+    second = started_again(app, first, "report")
     second.cancel()
     over(second)
+
+
+@pytest.mark.usefixtures("nothing_at_once")
+def test_it_does_not_end_the_baselines_that_are_computed_on_the_same_page(small: Dataset) -> None:
+    app = press(run(full(small, "results"), results_section="Baselines"), "Report")
+    app = when_done(when_done(app), "report")
+    assert app.dataframe[0].value["method"].tolist()[0] == METHOD_NAMES["lake"]
+    assert DOWNLOAD in downloads(app)
 
 
 def test_it_has_the_scores_and_the_control_of_the_pages(found: Analysis) -> None:

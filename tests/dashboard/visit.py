@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.services import registry
 from dashboard.services.analysis import Analysis
-from dashboard.services.jobs import Job, jobs
+from dashboard.services.jobs import Job, Lane, jobs
 from dashboard.session import Session
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
@@ -96,22 +96,22 @@ def over(job: Job) -> Job:
     return job
 
 
-def when_done(app: AppTest) -> AppTest:
+def when_done(app: AppTest, lane: Lane = "page") -> AppTest:
     """The page once the work beside it is done, if its result was not there from the start."""
-    job = jobs().latest(app.session_state.session.number, "page")
+    job = jobs().latest(app.session_state.session.number, lane)
     assert job is None or over(job).status == "done"
     app.run()
     assert not app.exception
     return app
 
 
-def started_again(app: AppTest, first: Job) -> Job:
+def started_again(app: AppTest, first: Job, lane: Lane = "page") -> Job:
     """Another job for the same, once the first was cancelled and its button pressed."""
     assert over(first).status == "cancelled"
     app.run()
     assert "Stopped." in texts(app)
     press(app, "Start again")
-    second = jobs().latest(app.session_state.session.number, "page")
+    second = jobs().latest(app.session_state.session.number, lane)
     assert second is not None
     assert second is not first
     return second

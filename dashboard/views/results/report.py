@@ -13,9 +13,9 @@ def report_download(found: Analysis) -> None:
     estimate = Estimate(
         report_seconds(found), "It compares with random neurons first, and gives one HTML file to show to others."
     )
-    if not asked_beside(key, "Report", ":material/lab_profile:", estimate):
+    if not asked_beside(key, "Report", ":material/lab_profile:", estimate, "report"):
         return
-    made = computed_beside(key, "Report", lambda show: report_of(found, show))
+    made = computed_beside(key, "Report", lambda show: report_of(found, show), "report")
     if made is None:
         return
     st.download_button(
