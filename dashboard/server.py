@@ -11,6 +11,7 @@ from streamlit.web.cli import main
 
 from dashboard.services import warm_up
 from dashboard.services.jobs import THREADS
+from lake_core.backbones.process import tidy_when_idle
 
 
 def _is_of_a_page(record: logging.LogRecord) -> bool:
@@ -27,5 +28,6 @@ if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)  # the server, once it has stopped, raises the signal again
     logging.getLogger(script_run_context.__name__).addFilter(_is_of_a_page)
+    tidy_when_idle()
     warm_up.begin(warm_up.launch_sample(sys.argv))
     main()

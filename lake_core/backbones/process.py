@@ -1,12 +1,15 @@
-"""What a program sets once for its process: its threads and its garbage collector; and the memory it has to share out.
+"""What a program sets once for its process: its threads, its garbage collector, and how it deals with memory.
 
 The library sets nothing when it is imported.
 """
 
+import ctypes
 import gc
 import os
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +17,8 @@ _ALLOCATIONS_BETWEEN = 100_000
 """Objects made between two looks at the young ones; Python's own 700 to 2000 are soon reached by paths."""
 
 _MEMORY_WHERE_UNKNOWN = 8 * 1024**3
+_IDLE, _WORTH_S = 0.05, 1.0
+"""Share of a processor below which nothing is computed, and seconds of work after which there is something to tidy."""
 
 
 def limit_threads() -> int:
@@ -56,6 +61,35 @@ def freeze_imports() -> None:
     """
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS_BETWEEN, 10, 10)
+
+
+def tidy() -> None:
+    """Collect garbage, and give memory that is not used any more back to the system, which the C library keeps."""
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):  # macOS and Windows
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def tidy_when_idle(every_s: float = 5.0) -> threading.Thread:
+    """Tidy up whenever nothing has been computed for some seconds; servers call it once.
+
+    Sessions that are over hold each other, so that only the garbage collector frees them, which after `freeze_imports`
+    looks rarely; and what the forward passes leave behind in the heap stays with the process.
+    """
+
+    def watch() -> None:
+        tidied = before = time.process_time()
+        while True:
+            time.sleep(every_s)
+            now = time.process_time()
+            if now - before < _IDLE * every_s and now - tidied > _WORTH_S:
+                tidy()
+                tidied = now = time.process_time()
+            before = now
+
+    thread = threading.Thread(target=watch, name="tidy", daemon=True)
+    thread.start()
+    return thread
 
 
 def total_memory(cgroup: Path = Path("/sys/fs/cgroup/memory.max")) -> int:

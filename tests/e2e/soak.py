@@ -25,6 +25,8 @@ REST = 16
 """Cycles between two looks at the server."""
 _IDLE_S = 0.1
 """What a server without visitors takes of processors in a second."""
+_TIDY_S = 12
+"""After which an idle server has tidied up: it looks every 5 s."""
 MAX_SLOPE = 0.2
 """MiB that the server may grow by in a cycle of the second half."""
 FEWEST_JUDGED = 100
@@ -100,11 +102,12 @@ class Soak:
                 print(self.faults[-1], flush=True)
 
     def rest(self) -> None:
-        """Notes what the server has, once its work beside the pages is over, too."""
+        """Notes what the server has, once its work beside the pages is over, too, and it has tidied up."""
         end, before, now = time.monotonic() + PATIENCE_S, -1.0, processor_seconds(self.server)
         while now - before > _IDLE_S and time.monotonic() < end:
             time.sleep(1)
             before, now = now, processor_seconds(self.server)
+        time.sleep(_TIDY_S)
         self.loads.append(load(self.server))
         print(f"after {len(self.seconds)} cycles {self.loads[-1].memory:.0f} MiB", flush=True)
 

@@ -1,4 +1,4 @@
-"""How many threads a process takes, in PyTorch and in the matrix products of NumPy and SciPy."""
+"""How many threads a process takes, in PyTorch and in the matrix products of NumPy and SciPy; and its memory."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ import torch
 
 from lake_core.backbones import process
 from tests.core.cli.commands import ROOT
+from tests.core.memory import status
 
 
 @pytest.mark.parametrize(("cores", "set_by_user", "expected"), [(8, None, [4, 4]), (1, None, [1, 1]), (8, "3", [])])
@@ -37,6 +38,27 @@ def test_matrix_products_of_numpy_and_scipy_are_limited_too() -> None:
     )
     free = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, env=free).returncode == 0
+
+
+def test_memory_below_something_that_is_still_used_is_given_back() -> None:
+    blocks = [b"x" * 60_000 for _ in range(3000)]
+    full, last = status("VmRSS"), blocks.pop()
+    blocks.clear()
+    process.tidy()
+    assert status("VmRSS") < full - 100_000_000
+    assert len(last) == 60_000
+
+
+def test_an_idle_process_collects_what_holds_itself() -> None:
+    code = (
+        "import gc, time, weakref; from lake_core.backbones.process import tidy_when_idle; gc.disable(); "
+        "made = type('Made', (), {})(); made.own = made; gone = weakref.ref(made); del made; assert gone(); "
+        "tidy_when_idle(0.1); end = time.process_time() + 1.2; "
+        "any(time.process_time() > end for _ in iter(int, 1)); assert gone(), 'not while it is busy'; "
+        "end = time.monotonic() + 60; "
+        "any(gone() is None or time.monotonic() > end or time.sleep(0.1) for _ in iter(int, 1)); assert not gone()"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_container_has_the_memory_that_it_was_given(tmp_path: Path) -> None:
