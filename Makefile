@@ -76,8 +76,8 @@ samples: $(VENV)/installed-dev
 measured: $(VENV)/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.core.measured_samples
 
-# A browser for the end-to-end tests. Chromium's headless shell takes half of the processor time of Chromium itself: one that is
-# there, else the system's package, else Chromium where it is, else Playwright's own download.
+# A browser for the end-to-end tests: Chromium's headless shell, which draws no windows around its pages, where it is or can be had
+# from the system; else Chromium where it is, else Playwright's own download of the shell.
 chromium: $(VENV)/installed-dev
 	@command -v chromium-headless-shell \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get && $(SHELL_ON_DEBIAN); } \

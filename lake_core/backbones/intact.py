@@ -10,7 +10,7 @@ import torch
 from lake_core.errors import BackboneError
 
 SHIPPED_SHA256 = {
-    "lake-cnn": "d496eeda85b738dc580891c5d0a45970f0ef6c2e3aec2f11eb3cd68e77f8b37b",
+    "lake-cnn": "6a773a45a42bfeef7b0e8872b7a0ddb015731973bc4ee6c2b036cd9afdca6a88",
     "lake-vit": "1c4fd109f3d728f026f72809fb71b919d8a896eb5c24e88d2c98dbc116652a74",
 }
 """Of the weights of the models that come with the program; written anew whenever these are."""

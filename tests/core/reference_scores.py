@@ -40,7 +40,9 @@ class Case:
 
 CASES = {
     "lake-cnn": Case("lake-cnn", sample_names()),
-    "lake-cnn, all channels": Case("lake-cnn", ("metal",), 256, {"site": "residual_channel", "criterion": "all"}),
+    "lake-cnn, all channels": Case(
+        "lake-cnn", ("metal", "hazelnut"), 256, {"site": "residual_channel", "criterion": "all"}
+    ),
     "lake-vit": Case("lake-vit", ("metal",)),
     "lake-vit, residual channels": Case(
         "lake-vit", ("metal",), None, {"site": "residual_channel", "top_q": 3, "smooth": 1}

@@ -1,5 +1,6 @@
 """Weights that are damaged behind a sound header are refused, whoever's they are."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,15 @@ def test_the_checksums_are_those_of_the_included_weights() -> None:
     assert tuple(SHIPPED_SHA256) == SHIPPED
     for name, expected in SHIPPED_SHA256.items():
         assert digest(assets_folder() / name / WEIGHTS_NAMES[0]) == expected
+
+
+def test_the_image_tower_of_lake_cnn_stays_as_imagenet_left_it() -> None:
+    """Whatever its text side learns, no visual score changes by a bit: the digest is of the tower's first release."""
+    tensors, found = load_file(assets_folder() / "lake-cnn" / WEIGHTS_NAMES[0]), hashlib.sha256()
+    for name in sorted(name for name in tensors if name.startswith("visual.trunk.")):
+        found.update(name.encode())
+        found.update(tensors[name].contiguous().numpy().tobytes())
+    assert found.hexdigest() == "ae08fbc830c3e6ab1d450095c866cebd2129beb4e38fc9029e12a6c3a1873490"
 
 
 def test_an_included_model_with_one_changed_bit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def test_lake_cnn_opens_with_its_measured_settings(lake_cnn: Backbone) -> None:
     assert lake_cnn.recommended.layers == (15,)
     assert lake_cnn.recommended.site == "mlp_hidden"
     assert lake_cnn.joint_grid is not None
-    assert (lake_cnn.joint_grid.rows, lake_cnn.joint_width) == (12, 256)
+    assert (lake_cnn.joint_grid.rows, lake_cnn.joint_width) == (12, 384)
     assert max(layer.grid.rows for layer in lake_cnn.layers) <= 48
 
 

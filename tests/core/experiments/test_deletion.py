@@ -14,6 +14,7 @@ from lake_core.backbones.patch_grid import PatchGrid, placement_in
 from lake_core.config import LakeConfig
 from lake_core.data.images import InputImage, read_image
 from lake_core.detector.lake import Lake
+from lake_core.detector.result import ImageResult
 from lake_core.errors import ConfigError
 from lake_core.experiments.deletion import (
     Curve,
@@ -288,7 +289,11 @@ def test_ranks_are_correlated_only_where_three_regions_differ(n_different: int, 
 def test_an_image_with_one_region_that_matters_has_no_rank_correlation(
     spots: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lake_core.experiments.occlusion._importance", lambda *_: np.eye(1, 16)[0])
+    def all_in_one(lake: Lake, result: ImageResult, region: np.ndarray, *_: Any) -> np.ndarray:
+        importance: np.ndarray = np.eye(region.max() + 1)[0]
+        return importance
+
+    monkeypatch.setattr("lake_core.experiments.occlusion._importance", all_in_one)
     found = occlusion(spots, spotted(30), n_regions=16)
     assert found.correlation is found.finding.correlation is None
 

@@ -35,7 +35,7 @@ def tests() -> list[InputImage]:
 
 @pytest.fixture(scope="module")
 def lake(backbone: Backbone, tests: list[InputImage]) -> Lake:
-    fitted = Lake(backbone, LakeConfig(top_k=30, layers=(12, 15), seed=3)).fit([spotted(seed) for seed in range(4)])
+    fitted = Lake(backbone, LakeConfig(top_k=20, layers=(12, 15), seed=3)).fit([spotted(seed) for seed in range(4)])
     fitted.explain_all(tests)
     return fitted
 
