@@ -211,7 +211,10 @@ def test_nothing_is_wider_than_the_screen_or_faint(show: Any, options: dict[str,
 
 
 HAS_DARK_INK = """() => [...document.querySelectorAll(".ms-matrix canvas")].some((canvas) => {
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const copy = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    Object.assign(copy.canvas, { width: canvas.width, height: canvas.height });
+    copy.drawImage(canvas, 0, 0);
+    const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
     return data.some((_, i) => i % 4 === 3 && data[i] > 200 && data[i - 3] + data[i - 2] + data[i - 1] < 200);
 })"""
 """Whether the names of layers are dark, as on paper."""
