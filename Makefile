@@ -23,15 +23,14 @@ demo: $(VENV)/installed
 dashboard: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard
 
-# The computing tests fill both cores; walks through a browser mostly wait, beside them. Ray starts processes that each need a
-# core and are given a time, so its tests have the machine to themselves.
+# One after the other: the computing tests fill two cores, the walks' server and browser do too, and beside each other both took
+# more than twice as long (16 and 23 minutes where they take 6 and 8). Ray starts processes that each need a core and are given a time.
 RAY = tests/core/evaluation/test_ray_engine.py
 # Few arenas: each thread of a page's run would leave one behind, gigabytes in all.
 PYTEST = OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov --cov-report=
 
 test: lint chromium
-	$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-computing test-walks
-	$(MAKE) --no-print-directory test-ray
+	$(MAKE) --no-print-directory --keep-going test-computing test-walks test-ray
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='lake_core/*' --fail-under=95
 	$(BIN)/coverage report --include='dashboard/*' --fail-under=90
