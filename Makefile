@@ -23,8 +23,8 @@ demo: $(VENV)/installed
 dashboard: $(VENV)/installed
 	PORT=$(PORT) $(BIN)/lake dashboard
 
-# One after the other: the computing tests fill two cores, the walks' server and browser do too, and beside each other both took
-# longer than that (16 and 23 minutes, where they take 8 and 16). Ray starts processes that each need a core and are given a time.
+# One after the other: beside each other the whole takes as long (26 minutes against 27 on two cores), and walks fail for time. Ray
+# starts processes that each need a core and are given a time.
 RAY = tests/core/evaluation/test_ray_engine.py
 # Few arenas: each thread of a page's run would leave one behind, gigabytes in all.
 PYTEST = OMP_NUM_THREADS=1 MALLOC_ARENA_MAX=2 COVERAGE_FILE=.coverage.$@ $(BIN)/python -m pytest --cov --cov-report=
