@@ -1,5 +1,7 @@
 """Names of things on screen that several pages use."""
 
+import numpy as np
+
 from lake_core.baselines import baselines
 from lake_core.config import LakeConfig
 from lake_core.data.samples import MeasuredSample
@@ -22,6 +24,12 @@ NEURON_CARD = "One neuron"
 SEPARATION_NAMES = {"auroc": "image AUROC on your labels", "gap": "mean test score − mean normal score"}
 TELLING_BORDER = 0.9
 """From this image AUROC on, the brightness of the border is named on the card."""
+
+
+def of_normals(probabilities: np.ndarray) -> str:
+    """What a probability is for the normal images (n_normals,), to compare another image's with."""
+    low, high = (f"{value:.0%}" for value in (probabilities.min(), probabilities.max()))
+    return f"normal images: {low}" if low == high else f"normal images: {low} to {high}"
 
 
 def k_words(config: LakeConfig) -> str:

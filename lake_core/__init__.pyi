@@ -31,7 +31,7 @@ from .experiments.ranking import compare_criteria, elbow, participation_ratio
 from .experiments.replacing import Targets
 from .experiments.robustness import score_stability
 from .experiments.selection_overlap import selection_overlap
-from .experiments.text_similarity import anomalous_probability, phrase_map, prompt_table
+from .experiments.text_similarity import anomalous_probability, image_probabilities, phrase_map, prompt_table
 from .metrics.auroc_interval import auroc_interval
 from .metrics.decision import is_anomalous
 from .metrics.image_metrics import auroc, average_precision, best_f1, f1_max
@@ -108,6 +108,7 @@ __all__ = [
     "f1_max",
     "faithfulness",
     "formation",
+    "image_probabilities",
     "is_anomalous",
     "jaccard",
     "label_concepts",

@@ -8,7 +8,8 @@ from dashboard.components.pickers import pick_image, pick_section
 from dashboard.components.tables import metrics
 from dashboard.text import escaped
 from dashboard.views.text_prompts import sections
-from lake_core.experiments.text_similarity import anomalous_probability
+from dashboard.words import of_normals
+from lake_core.experiments.text_similarity import anomalous_probability, image_probabilities
 
 heading(
     "Text prompts",
@@ -24,13 +25,14 @@ if found.lake.backbone.joint_hook_point is None:
         icon=":material/translate:",
     )
     st.stop()
+normals = image_probabilities(found.lake, found.lake.normals_)
 probability = anomalous_probability(found.lake, score.image, score.patch)
 scale = f"1 = {found.lake.config.calibration_percentile} of normal patches"
 metrics(
     [
         ("Text part of the score", f"{score.text:.3f}", scale),
         ("P(“anomalous”), patch", f"{probability.patch:.0%}", "zero-shot, not in the score"),
-        ("P(“anomalous”), image", f"{probability.image:.0%}", "zero-shot, not in the score"),
+        ("P(“anomalous”), image", f"{probability.image:.0%}", of_normals(normals)),
     ]
 )
 pick_section("Section", sections.SECTIONS, "prompt_section")(found, score)

@@ -73,8 +73,8 @@ def tidy() -> None:
 def tidy_when_idle(every_s: float = 5.0) -> threading.Thread:
     """Tidy up whenever nothing has been computed for some seconds; servers call it once.
 
-    Sessions that are over hold each other, so that only the garbage collector frees them, which after `freeze_imports`
-    looks rarely; and what the forward passes leave behind in the heap stays with the process.
+    After `freeze_imports` the garbage collector looks rarely, so that objects which hold each other stay long; and what
+    forward passes leave behind in the heap stays with the process.
     """
 
     def watch() -> None:

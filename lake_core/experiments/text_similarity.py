@@ -3,6 +3,7 @@
 Everything is computed from stored patch directions; only texts that were not met before run through the text tower.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -116,6 +117,16 @@ def anomalous_probability(lake: Lake, image: InputImage, patch: int | None = Non
     directions = text_directions(lake.backbone.encode_text, lake.config.part(TextConfig))
     whole = lake.store.get(image, lake.backbone.image_hook_point)[0]
     return Probabilities(*(lake.image_probability(vector, directions) for vector in (joint, whole)))
+
+
+def image_probabilities(lake: Lake, images: Sequence[InputImage]) -> np.ndarray:
+    """Zero-shot probabilities of "anomalous" of whole images, (n_images,) float64 in 0 to 1; never part of a score.
+
+    They are not calibrated: compare that of a test image with those of the normal images.
+    """
+    directions = text_directions(lake.backbone.encode_text, lake.config.part(TextConfig))
+    vectors = [lake.store.get(image, lake.backbone.image_hook_point)[0] for image in images]
+    return np.array([lake.image_probability(vector, directions) for vector in vectors])
 
 
 def joint_hook_point(lake: Lake) -> HookPoint:

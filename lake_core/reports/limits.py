@@ -8,7 +8,8 @@ from lake_core.sentences import sentence
 _OF_MODEL = {
     "lake-cnn": (
         "The defaults of lake-cnn were chosen on five real data sets, so their mean image AUROC with 4 normal images, "
-        "0.873 (random neurons 0.796), is optimistic; on seven others it was 0.69 (random neurons 0.70).",
+        "0.873 (random neurons 0.796), is optimistic; on seven others it was 0.69 (random neurons 0.70), with the text "
+        "part before.",
         "The text part of lake-cnn judges damage weakly: a second opinion.",
     ),
     "lake-vit": ("lake-vit was trained with synthetic defects, so it cannot support claims about latent knowledge.",),

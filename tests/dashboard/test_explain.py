@@ -22,6 +22,7 @@ from dashboard.services.cache import results
 from dashboard.services.controls import control_key
 from dashboard.services.jobs import Job, jobs
 from dashboard.session import Focus
+from dashboard.words import of_normals
 from dashboard.workspace import Workspace
 from lake_core.data.datasets import Dataset
 from lake_core.data.images import InputImage
@@ -30,6 +31,7 @@ from lake_core.detector.lake import Lake
 from lake_core.detector.microscope import scored_image
 from lake_core.detector.scoring import PatchScores
 from lake_core.experiments.controls import RandomControl
+from lake_core.experiments.text_similarity import image_probabilities
 from lake_core.metrics.bootstrap import Interval
 from lake_core.neurons.statistics import neuron_table
 from lake_core.visualization.microscope.payload import encode
@@ -273,3 +275,14 @@ def test_the_control_stands_beside_the_score_as_far_as_it_is_known(small: Datase
     shown = analyse(app.session_state.session.settings, found.workspace)
     results().put(control_key(shown), RandomControl(0.9, np.array([0.95, 0.9, 0.7]), "auroc", Interval(-0.1, 0.2)))
     assert "Control: no reliable difference from the mean of 3 random selections (AUROC +0.05" in texts(run(app))
+
+
+def test_beside_a_probability_stands_that_of_the_normal_images(small: Dataset, found: Analysis) -> None:
+    values = image_probabilities(found.lake, found.lake.normals_)
+    beside = f"normal images: {values.min():.0%} to {values.max():.0%}"
+    assert f"({beside})." in texts(run(full(small, "explain"), explain_section="Contributions"))
+    assert beside in [one.delta for one in full(small, "text_prompts").metric]
+
+
+def test_equal_probabilities_are_no_range() -> None:
+    assert of_normals(np.array([0.631, 0.634])) == "normal images: 63%"

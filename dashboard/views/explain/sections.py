@@ -12,12 +12,13 @@ from dashboard.services.images import score_image
 from dashboard.session import current
 from dashboard.text import escaped
 from dashboard.views.selection import overview
-from dashboard.words import SEPARATION_NAMES, max_scoring, verdict
+from dashboard.words import SEPARATION_NAMES, max_scoring, of_normals, verdict
 from lake_core.detector.contributions import adding_up
 from lake_core.detector.result import ImageResult
 from lake_core.experiments import controls
 from lake_core.experiments.comparison import compare_contributions
 from lake_core.experiments.controls import separation_measure, weight_curve
+from lake_core.experiments.text_similarity import image_probabilities
 
 
 def random_neurons(found: Analysis, score: ImageResult) -> None:
@@ -44,8 +45,10 @@ def contributions(found: Analysis, score: ImageResult) -> None:
     download_table(table, "contributions.csv", "Download the contributions (CSV)")
     probability = score.patch_scores.image_probability
     if probability is not None:
+        normals = image_probabilities(found.lake, found.lake.normals_)
         st.caption(
-            f"Not part of the score: the whole image's zero-shot probability of “anomalous” is {probability:.0%}."
+            f"Not part of the score: the whole image's zero-shot probability of “anomalous” is {probability:.0%} "
+            f"({of_normals(normals)})."
         )
 
 

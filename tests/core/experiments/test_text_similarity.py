@@ -16,6 +16,7 @@ from lake_core.errors import ConfigError, LakeError
 from lake_core.experiments.prompt_sensitivity import prompt_sensitivity, without_each_prompt
 from lake_core.experiments.text_similarity import (
     anomalous_probability,
+    image_probabilities,
     phrase_map,
     prompt_table,
 )
@@ -105,6 +106,9 @@ def test_prompts_have_the_similarities_of_their_own_texts(lake: Lake, noise_imag
     ]
     assert anomalous_probability(lake, image, patch) == pytest.approx([1 / (1 + value) for value in odds], rel=1e-3)
     assert anomalous_probability(lake, image).image == pytest.approx(result.patch_scores.image_probability, rel=1e-5)
+    together = image_probabilities(lake, [*lake.normals_, image])
+    assert together[-1] == pytest.approx(result.patch_scores.image_probability, rel=1e-5)
+    assert together[0] == pytest.approx(anomalous_probability(lake, lake.normals_[0]).image, rel=1e-5)
     assert prompt_table(lake, image).equals(prompt_table(lake, image, result.patch))
     with pytest.raises(ValueError, match="not on the image"):
         prompt_table(lake, image, 10_000)
